@@ -1,0 +1,367 @@
+"""Every setting, typed, with its unit in its name and its default: `penstock.toml`, then the environment on top.
+
+An unknown key is refused by name, with the nearest known one. With no file at all, everything works on a laptop.
+`env:NAME` in place of a secret reads it from the environment. Durations are written "90s", "15m", "1h", "7d".
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NewType, TypeVar, get_args, get_origin
+
+from penstock.errors import BadSetting
+
+__all__ = [
+    "AppSettings",
+    "DocumentsSettings",
+    "EmbedderSettings",
+    "KeySettings",
+    "LogSettings",
+    "RuleSettings",
+    "Seconds",
+    "ServerSettings",
+    "Settings",
+    "WebSettings",
+    "load",
+]
+
+FILE_NAME = "penstock.toml"
+Seconds = NewType("Seconds", float)
+Secret = NewType("Secret", str)
+T = TypeVar("T")
+
+
+def setting(default: Any, text: str) -> Any:
+    """A field with its help text, which the settings reference is generated from."""
+    kind = "default_factory" if callable(default) else "default"
+    return field(**{kind: default}, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where the HTTP server listens."""
+
+    host: str = setting("127.0.0.1", "Address to bind. Any address but loopback needs at least one key.")
+    port: int = setting(8080, "Port; when it is taken, `penstock up` uses the next free one and says so.")
+    public_hosts: tuple[str, ...] = setting((), "Host names that requests may carry besides the bound address.")
+    max_body_mb: int = setting(100, "Largest request body, uploads included.")
+    drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Log lines: JSON on standard error, without anybody's words."""
+
+    level: Literal["debug", "info", "warning", "error", "off"] = setting("warning", "Lowest level that is written.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderSettings:
+    """The model that turns text into vectors. Changing it builds the next version anew, beside the live one."""
+
+    model: str = setting(
+        "minilm", "`minilm` (shipped), a folder with model.onnx and tokenizer.json, `hub:owner/name`, or a `/v1` URL."
+    )
+    name: str = setting("", "Model name sent to a `/v1` URL.")
+    api_key: Secret = setting("", "Key for a `/v1` URL; write `env:NAME`.")
+    precision: Literal["auto", "int8", "float32"] = setting(
+        "auto", "Arithmetic of the shipped model; `auto` takes int8 where the processor has fast int8."
+    )
+    threads: int = setting(0, "Threads for indexing; 0 takes one per core.")
+    timeout_s: float = setting(30.0, "Longest wait for a `/v1` URL.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """How web pages are fetched."""
+
+    delay_s: float = setting(1.0, "Pause between two requests to one host; robots.txt may ask for more.")
+    max_pages: int = setting(500, "Most pages taken from one sitemap.")
+    max_page_mb: int = setting(20, "Largest page.")
+    timeout_s: float = setting(20.0, "Longest wait for one page.")
+    user_agent: str = setting("penstock", "Name sent to servers and looked up in robots.txt.")
+    allow_private: bool = setting(False, "Fetch from private and loopback addresses too.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSettings:
+    """What holds for the documents whose source matches a pattern; later rules win."""
+
+    match: str = setting("*", "Pattern for the source, as in `hr/**`.")
+    access: tuple[str, ...] = setting((), "Roles and persons who may read them; empty: everybody.")
+    tags: tuple[str, ...] = setting((), "Tags added to them.")
+    stale_after: Seconds = setting(Seconds(0.0), "Age after which a citation is marked stale; 0: never.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsSettings:
+    """One collection of documents: `[documents.NAME]`."""
+
+    paths: tuple[str, ...] = setting((), "Files, folders, web pages and sitemaps.")
+    include: tuple[str, ...] = setting((), "Patterns of the files to take from folders; empty: all that can be read.")
+    exclude: tuple[str, ...] = setting((), "Patterns of the files and folders to leave out.")
+    refresh: Seconds = setting(Seconds(0.0), "How often a running server looks for changes; 0: only when asked.")
+    golden: str = setting("", "File of questions (JSON Lines) that a new version must answer as well as the live one.")
+    golden_tolerance: float = setting(0.01, "How much recall@5 or nDCG@10 may fall before a version is refused.")
+    keep_versions: int = setting(5, "Versions kept for rolling back.")
+    access: tuple[str, ...] = setting((), "Roles and persons who may read the collection; empty: everybody.")
+    rules: tuple[RuleSettings, ...] = setting((), "`[[documents.NAME.rules]]`: access, tags, staleness by pattern.")
+    max_file_mb: int = setting(100, "Largest file, and largest content of one archive.")
+    ocr: bool = setting(True, "Read scanned pages where the `ocr` extra is installed.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
+
+    documents: str = setting("", "The collection it answers from.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySettings:
+    """One API key: `[keys.NAME]`. As soon as there is one, every request needs a key."""
+
+    key: Secret = setting("", "The key itself; write `env:NAME`.")
+    roles: tuple[str, ...] = setting((), "Roles of whoever holds it, for access lists.")
+    admin: bool = setting(False, "May change documents and versions.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole tree."""
+
+    home: str = setting(".penstock", "Folder for the index and the catalog, relative to the settings file.")
+    server: ServerSettings = setting(ServerSettings, "")
+    log: LogSettings = setting(LogSettings, "")
+    embedder: EmbedderSettings = setting(EmbedderSettings, "")
+    web: WebSettings = setting(WebSettings, "")
+    documents: Mapping[str, DocumentsSettings] = setting(dict, "")
+    apps: Mapping[str, AppSettings] = setting(dict, "")
+    keys: Mapping[str, KeySettings] = setting(dict, "")
+    folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
+    file: Path | None = field(default=None, metadata={"internal": True})
+
+    @property
+    def home_path(self) -> Path:
+        return (self.folder / Path(self.home).expanduser()).resolve()
+
+
+def load(file: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises BadSetting, naming the key and the file or variable that holds it.
+
+    Without `file`: PENSTOCK_CONFIG, else penstock.toml in this folder or the nearest one above it, else defaults.
+    """
+    environment = os.environ if environment is None else environment
+    path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
+    tree: dict[str, Any] = {}
+    if path:
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadSetting(f"{path} is not valid TOML: {error}") from error
+    where = path.name if path else "settings"
+    settings = _build(Settings, tree, where, "", environment)
+    settings = replace(settings, folder=path.parent if path else Path.cwd(), file=path)
+    return _check(_with_environment(settings, environment))
+
+
+def _find(file: str | Path | None) -> Path | None:
+    if file:
+        path = Path(file).expanduser().resolve()
+        if not path.is_file():
+            raise BadSetting(f"there is no settings file {path}")
+        return path
+    here = Path.cwd()
+    return next((folder / FILE_NAME for folder in (here, *here.parents) if (folder / FILE_NAME).is_file()), None)
+
+
+def _check(settings: Settings) -> Settings:
+    for name, app in settings.apps.items():
+        if app.documents and app.documents not in settings.documents:
+            raise BadSetting(
+                f"apps.{name}.documents names '{app.documents}', which is no collection",
+                hint=_nearest(app.documents, list(settings.documents)) or f"add [documents.{app.documents}]",
+            )
+    for name, key in settings.keys.items():
+        if len(key.key) < 16:
+            raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
+    for name in settings.documents:
+        if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
+            raise BadSetting(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
+    return settings
+
+
+# ---------------------------------------------------------------- from plain values to the tree
+
+
+def _build(kind: type[T], values: Any, where: str, prefix: str, environment: Mapping[str, str]) -> T:
+    if not isinstance(values, Mapping):
+        raise BadSetting(f"{where}: '{prefix.rstrip('.')}' must be a table")
+    known = {f.name: f for f in fields(kind) if not f.metadata.get("internal")}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        if key not in known:
+            raise BadSetting(f"{where}: unknown key '{prefix}{key}'", hint=_nearest(key, list(known)))
+        arguments[key] = _value(hints[key], value, where, prefix + key, environment)
+    return kind(**arguments)
+
+
+def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str, str]) -> Any:
+    """Turn a value as TOML or the environment spells it into the type the field has."""
+
+    def wrong(expected: str) -> BadSetting:
+        return BadSetting(f"{where}: '{key}' must be {expected}, not {value!r}")
+
+    origin = get_origin(kind)
+    if is_dataclass(kind):
+        return _build(typing.cast(type, kind), value, where, key + ".", environment)
+    if kind is Seconds:
+        return Seconds(_duration(value, wrong))
+    if kind is Secret:
+        if not isinstance(value, str):
+            raise wrong("a string")
+        return Secret(_secret(value, where, key, environment))
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise wrong("one of " + ", ".join(map(str, get_args(kind))))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise wrong("a list")
+        return tuple(_value(get_args(kind)[0], item, where, f"{key}[{n}]", environment) for n, item in enumerate(value))
+    if origin in (Mapping, typing.get_origin(Mapping[str, str])):
+        if not isinstance(value, Mapping):
+            raise wrong("a table")
+        item = get_args(kind)[1]
+        return {name: _value(item, entry, where, f"{key}.{name}", environment) for name, entry in value.items()}
+    if origin is types.UnionType:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise wrong(
+            {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}[kind.__name__]
+        )
+    return value
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(value: Any, wrong: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise wrong('a duration such as "90s", "15m", "1h" or "7d"')
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _secret(value: str, where: str, key: str, environment: Mapping[str, str]) -> str:
+    if not value.startswith("env:"):
+        return value
+    name = value.removeprefix("env:")
+    if not environment.get(name):
+        raise BadSetting(f"{where}: '{key}' reads the variable {name}, which is not set", hint=f"export {name}=…")
+    return environment[name]
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(sorted(known))}" if known else ""
+
+
+# ---------------------------------------------------------------- the environment, read in one place
+
+
+def variables() -> dict[str, tuple[str, str]]:
+    """Every variable that overrides a setting -> (section, field): PENSTOCK_SERVER_PORT -> ("server", "port")."""
+    names = {"PENSTOCK_HOME": ("", "home")}
+    hints = typing.get_type_hints(Settings)
+    for section in fields(Settings):
+        if is_dataclass(hints[section.name]):
+            for inner in fields(typing.cast(type, hints[section.name])):
+                names[f"PENSTOCK_{section.name}_{inner.name}".upper()] = (section.name, inner.name)
+    return names
+
+
+def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    known = variables()
+    sections = {section.upper() for section, _ in known.values() if section}
+    for name in sorted(n for n in environment if n.startswith("PENSTOCK_") and environment[n]):
+        if name not in known:
+            if name.removeprefix("PENSTOCK_").split("_")[0] in sections:
+                raise BadSetting(f"unknown variable {name}", hint=_nearest(name, list(known)))
+            continue
+        section, inner = known[name]
+        owner = getattr(settings, section) if section else settings
+        kind = typing.get_type_hints(type(owner))[inner]
+        value = _value(kind, _spelled(kind, environment[name]), "environment", name, environment)
+        changed = replace(owner, **{inner: value})
+        settings = replace(settings, **{section: changed}) if section else changed
+    return settings
+
+
+def _spelled(kind: Any, text: str) -> Any:
+    """A variable is always text; read it as its field's type would be written in TOML."""
+    if kind in (int, float):
+        return tomllib.loads(f"v = {text}")["v"] if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    if get_origin(kind) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """The tree as plain values, secrets hidden: what `config show` prints."""
+
+    def plain(value: Any, kind: Any = None) -> Any:
+        if kind is Secret:
+            return "(set)" if value else ""
+        if is_dataclass(value) and not isinstance(value, type):
+            hints = typing.get_type_hints(type(value))
+            return {
+                f.name: plain(getattr(value, f.name), hints[f.name])
+                for f in fields(value)
+                if not f.metadata.get("internal")
+            }
+        if isinstance(value, Mapping):
+            return {name: plain(item) for name, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+    return typing.cast(dict[str, Any], plain(settings))
+
+
+def defaults_of(kind: type) -> list[tuple[str, str, Any, str]]:
+    """(name, type, default, help) of each setting in a section, for the generated reference."""
+    rows = []
+    hints = typing.get_type_hints(kind)
+    for f in fields(kind):
+        if f.metadata.get("internal") or not f.metadata.get("help"):
+            continue
+        default = f.default if f.default is not MISSING else f.default_factory() if callable(f.default_factory) else ""
+        rows.append((f.name, _spell_type(hints[f.name]), default, f.metadata["help"]))
+    return rows
+
+
+def _spell_type(kind: Any) -> str:
+    if kind in (Seconds, Secret):
+        return "duration" if kind is Seconds else "secret"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "list"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(kind, "table")

@@ -1,0 +1,387 @@
+"""One collection: asking it, listing it, and changing it by building a version and publishing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from penstock.config import DocumentsSettings
+from penstock.documents import golden, rules, split
+from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow, digest
+from penstock.documents.ingest import Build, Incoming, Opened, Progress, Report, build
+from penstock.documents.reading import Limits, read
+from penstock.documents.search import Match, Snapshot, View, may_read
+from penstock.documents.sources import File, is_web, read_file, scan
+from penstock.errors import BadRequest, Conflict, NotFound, StorageError, WorseVersion
+from penstock.storage.files import new_file, storage_errors
+from penstock.types import Caller, Document, Found, Hit, Metadata, Passage, Sentence
+
+if TYPE_CHECKING:
+    from penstock.documents.library import Library
+
+__all__ = ["Collection", "Difference"]
+
+ANYBODY = Caller()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one version says and another does not, passage by passage: (source, text)."""
+
+    added: tuple[tuple[str, str], ...]
+    removed: tuple[tuple[str, str], ...]
+    same: int
+
+
+class Collection:
+    """One collection. `search` satisfies `Index`; everything that changes it builds a version and publishes it."""
+
+    def __init__(self, library: Library, name: str, number: int) -> None:
+        self.library, self.name, self.number = library, name, number
+        self.settings = library.settings.get(name, DocumentsSettings())
+        self._snapshot: Snapshot | None = None
+        self._rows: dict[int, DocumentRow] = {}
+
+    # ------------------------------------------------------------ asking
+
+    def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Metadata | None = None) -> Found:
+        """Find the passages that may answer a question. Raises NotFound while nothing has been published."""
+        snapshot = self.snapshot()
+        if not self._may_enter(caller):
+            return Found((), f"v{snapshot.number}")
+        view = snapshot.view(caller, where or {})
+        matches = snapshot.search(question, self.library.embedder, view, k)
+        return Found(
+            hits=tuple(self._hits(snapshot, view, matches.found)),
+            version=f"v{snapshot.number}",
+            terms=matches.terms,
+            languages=matches.languages,
+            dense_weight=matches.dense_weight,
+            searched=matches.searched,
+            spread=matches.spread,
+        )
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """A version, opened; the live one by default. A version that was published meanwhile is taken at once."""
+        catalog = self.library.catalog
+        for attempt in (1, 2, 3):
+            wanted = number or catalog.live(self.number)
+            if wanted is None:
+                raise NotFound(
+                    f"nothing is indexed in '{self.name}' yet", hint=f"penstock docs add PATH --to {self.name}"
+                )
+            held = self._snapshot
+            if held and held.number == wanted:
+                return held
+            try:
+                opened = self._open(wanted)
+            except StorageError:
+                if attempt == 3 or catalog.live(self.number) == wanted:
+                    raise
+                continue  # it was replaced and cleared away between two reads
+            if number is None:
+                self._snapshot = opened
+            return opened
+        raise AssertionError("unreachable")
+
+    def _open(self, number: int) -> Snapshot:
+        catalog = self.library.catalog
+        rows = {row.id: row for row in catalog.documents(self.number, number)}
+        segments = [self.library.segment(file) for file in catalog.segments(self.number, number)]
+        return Snapshot(number, segments, rows, catalog.twins(self.number, number))
+
+    def _may_enter(self, caller: Caller) -> bool:
+        return not self.settings.access or not caller.rights.isdisjoint(self.settings.access)
+
+    def _hits(self, snapshot: Snapshot, view: View, found: Sequence[Match]) -> Iterator[Hit]:
+        places = [snapshot.places(match.passage, match.document, view) for match in found]
+        rows = self.library.catalog.passages([passage for some in places for passage in some])
+        for match, some in zip(found, places, strict=True):
+            shown = [rows[passage] for passage in some if passage in rows]
+            if not shown:
+                continue  # the version was dropped while this search ran
+            row, *others = shown
+            document = snapshot.documents[row.document]
+            spans = match.sentences
+            if row.id != match.passage:  # shown at a place that says it in nearly the same words
+                own = split.sentences_of(row.text, document.language)
+                similar = [s for *_, s in match.sentences] or [match.dense]
+                spans = tuple((a, b, similar[min(n, len(similar) - 1)]) for n, (a, b) in enumerate(own))
+            parts = {
+                "bm25": match.bm25,
+                "dense": match.dense,
+                "bm25_share": match.bm25_share,
+                "dense_share": match.dense_share,
+            }
+            sources = dict.fromkeys(snapshot.documents[other.document].source for other in others)
+            sources.pop(document.source, None)
+            yield Hit(
+                self._passage(row, document, tuple(sources)),
+                match.score,
+                parts,
+                tuple(Sentence(*span) for span in spans),
+            )
+
+    def _passage(self, row: PassageRow, document: DocumentRow, also_in: tuple[str, ...] = ()) -> Passage:
+        return Passage(
+            id=str(row.id),
+            document_id=str(document.id),
+            source=document.source,
+            text=row.text,
+            start=row.start,
+            end=row.end,
+            title=document.title,
+            section=row.section,
+            page=row.page,
+            language=document.language,
+            date=document.date,
+            stale=rules.stale(document.source, document.date, self.settings.rules),
+            tags=document.tags,
+            metadata=document.metadata,
+            access=document.access,
+            also_in=also_in,
+        )
+
+    def document(self, document_id: str, caller: Caller = ANYBODY) -> tuple[DocumentRow, str]:
+        """A document that the caller may read, and its text. Raises NotFound for one that does not exist or is not theirs."""
+        missing = NotFound(f"there is no document '{document_id}' in '{self.name}'")
+        if not document_id.isdecimal() or not self._may_enter(caller):
+            raise missing
+        row = self.library.catalog.document(self.number, int(document_id))
+        if not may_read(row, caller.rights):
+            raise missing
+        return row, self.library.catalog.text(row.id)
+
+    # ------------------------------------------------------------ listing
+
+    def documents(self, caller: Caller | None = None) -> list[DocumentRow]:
+        """The live version's documents, by source; only those a caller may read where one is given."""
+        rows = self.library.catalog.documents(self.number, self.library.catalog.live(self.number))
+        if caller is None:
+            return rows
+        return [row for row in rows if self._may_enter(caller) and may_read(row, caller.rights)]
+
+    def skipped(self) -> list[SkippedRow]:
+        """The files that could not be read, each with its reason."""
+        return self.library.catalog.skipped(self.number)
+
+    def versions(self) -> list[VersionRow]:
+        return self.library.catalog.versions(self.number)
+
+    def version(self, name: str) -> VersionRow:
+        """A version by name: "v3" or "3", "live", "previous", "newest"."""
+        catalog = self.library.catalog
+        known = {
+            "live": catalog.live(self.number),
+            "previous": catalog.previous(self.number),
+            "newest": max((v.number for v in self.versions()), default=None),
+        }
+        number = (
+            known[name]
+            if name in known
+            else int(name[1:] if name[:1] in "vV" else name)
+            if name.lstrip("vV").isdecimal()
+            else None
+        )
+        if number is None:
+            raise NotFound(f"there is no version '{name}' of '{self.name}'", hint=f"penstock docs versions {self.name}")
+        return catalog.version(self.number, number)
+
+    def difference(self, one: str, other: str) -> Difference:
+        """What `other` says beyond `one`, and the other way round."""
+        texts = []
+        for name in (one, other):
+            rows = {row.id: row for row in self.library.catalog.documents(self.number, self.version(name).number)}
+            passages = self.library.catalog.passages_of(list(rows))
+            texts.append({(rows[p.document].source, p.text) for p in passages})
+        return Difference(
+            tuple(sorted(texts[1] - texts[0])), tuple(sorted(texts[0] - texts[1])), len(texts[0] & texts[1])
+        )
+
+    # ------------------------------------------------------------ changing
+
+    @property
+    def uploads(self) -> Path:
+        return self.library.home / "uploads" / self.name
+
+    def places(self) -> list[str]:
+        """Where the documents come from: configured, added by hand, uploaded."""
+        configured = [
+            p if is_web(p) else str((self.library.folder / Path(p).expanduser()).resolve()) for p in self.settings.paths
+        ]
+        uploads = [str(self.uploads)] if self.uploads.is_dir() else []
+        return list(dict.fromkeys([*configured, *self.library.catalog.places(self.number), *uploads]))
+
+    def add(self, places: Iterable[str], *, progress: Progress | None = None, publish: bool = True) -> Report:
+        """Take in files, folders and web pages, now and at every sync."""
+        resolved = [place if is_web(place) else str(Path(place).expanduser().resolve()) for place in places]
+        for place in resolved:
+            if not is_web(place) and not Path(place).exists():
+                raise NotFound(f"there is no file or folder {place}")
+        with self.writing():
+            for place in resolved:
+                self.library.catalog.add_place(self.number, place)
+            return self._sync(progress, publish=publish, note=f"added {', '.join(Path(p).name or p for p in resolved)}")
+
+    def sync(self, *, progress: Progress | None = None, publish: bool = True) -> Report:
+        """Look at every place again: what was added, changed, moved or deleted makes the next version."""
+        with self.writing():
+            return self._sync(progress, publish=publish, note="sync")
+
+    def put(self, name: str, data: bytes, *, progress: Progress | None = None) -> Report:
+        """Take in one uploaded file. It is kept, and can be asked about when this returns.
+
+        Raises Unreadable when it gives no document; then it is not kept.
+        """
+        path = self.uploads / _upload_name(name)
+        with self.writing():
+            replaced = path.exists()
+            with new_file(path) as written:
+                written.write(data)
+            incoming = self._incoming(next(scan(path)), self._limits())
+            report = self._build([incoming], (), progress, True, f"uploaded {path.name}")
+            if not report.differs and report.skipped and not replaced:
+                path.unlink(missing_ok=True)
+            return report
+
+    def remove(self, what: str) -> Report:
+        """Remove a place, or a document by its source: what a place still holds would come back at the next sync, so only
+        uploads can be removed one by one. Raises NotFound, and BadRequest for a file that its folder still holds."""
+        resolved = what if is_web(what) else str(Path(what).expanduser().resolve())
+        with self.writing():
+            for place in (what, resolved):
+                if self.library.catalog.remove_place(self.number, place):
+                    return self._sync(None, publish=True, note=f"removed {what}")
+            rows = [row for row in self.documents() if row.source == what or row.file in (what, resolved)]
+            if not rows:
+                raise NotFound(
+                    f"'{what}' is neither a place nor a document of '{self.name}'", hint="penstock docs list"
+                )
+            path = Path(rows[0].file)
+            if path.parent != self.uploads:
+                raise BadRequest(
+                    f"'{what}' belongs to a folder and would come back",
+                    hint="delete the file and run: penstock docs sync",
+                )
+            path.unlink(missing_ok=True)
+            return self._build([], [rows[0].file], None, True, f"removed {what}")
+
+    def use(self, name: str) -> VersionRow:
+        """Make a version live: forward, or back. One row changes; whoever is reading goes on with what they hold."""
+        version = self.version(name)
+        self.library.catalog.publish(self.number, version.number)
+        return self.library.catalog.version(self.number, version.number)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One writer at a time, across threads and processes. Raises Conflict at once when there is another."""
+        lock = self.library.home / "locks" / f"{self.name}.lock"
+        with storage_errors(lock):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            holder = FileLock(lock, thread_local=False)
+            try:
+                holder.acquire(timeout=0)
+            except Timeout as error:
+                raise Conflict(
+                    f"another process is indexing '{self.name}'", hint="wait for it to finish, then try again"
+                ) from error
+        try:
+            yield
+        finally:
+            holder.release()
+
+    def _limits(self) -> Limits:
+        return Limits(max_file_mb=self.settings.max_file_mb, ocr=self.settings.ocr)
+
+    def _sync(self, progress: Progress | None, *, publish: bool, note: str) -> Report:
+        catalog = self.library.catalog
+        live = catalog.live(self.number)
+        known = {row.file: row.fingerprint for row in catalog.documents(self.number, live)} if live else {}
+        known |= {row.file: row.fingerprint for row in catalog.skipped(self.number) if row.file not in known}
+        anew = live is not None and catalog.version(self.number, live).splitter != split.VERSION
+        found = {item.file: item for item in self._found()}
+        incoming = [item for item in found.values() if anew or known.get(item.file) != item.fingerprint]
+        return self._build(incoming, [file for file in known if file not in found], progress, publish, note)
+
+    def _found(self) -> Iterator[Incoming]:
+        """Every file and page at every place."""
+        limits, names, seen = self._limits(), set[str](), set[Path]()
+        for place in self.places():
+            if is_web(place):
+                from penstock.documents import web
+
+                yield from web.pages(place, self.library.web, limits, self.settings.rules)
+                continue
+            try:
+                files = list(scan(Path(place), include=self.settings.include, exclude=self.settings.exclude))
+            except NotFound:
+                continue  # the place is gone, and so is what it held
+            clash = any(file.source in names for file in files)  # two folders with files of one name
+            for file in files:
+                if file.path not in seen:
+                    source = f"{Path(place).name}/{file.source}" if clash else file.source
+                    names.add(source)
+                    seen.add(file.path)
+                    yield self._incoming(replace(file, source=source), limits)
+
+    def _incoming(self, file: File, limits: Limits) -> Incoming:
+        def opened() -> Opened:
+            raw, fingerprint = read_file(file, limits)
+            documents = (rules.apply(d, self.settings.rules) if isinstance(d, Document) else d for d in read(raw))
+            return Opened(digest(raw.data), fingerprint, documents)
+
+        return Incoming(str(file.path), file.fingerprint, opened)
+
+    def _build(
+        self, incoming: Sequence[Incoming], gone: Sequence[str], progress: Progress | None, publish: bool, note: str
+    ) -> Report:
+        library, catalog = self.library, self.library.catalog
+        work = Build(catalog, self.number, library.segments_folder, library.embedder, library.segment)
+        report = build(work, incoming, gone=gone, progress=progress, note=note)
+        if report.version is None or not publish:
+            return report
+        self._check_golden(report)
+        catalog.publish(self.number, report.version)
+        report.published = True
+        catalog.keep_versions(self.number, self.settings.keep_versions)
+        library.collect_garbage()
+        return report
+
+    def _check_golden(self, report: Report) -> None:
+        """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""
+        live = self.library.catalog.live(self.number)
+        if not self.settings.golden or live is None or report.version is None:
+            return
+        questions = golden.load((self.library.folder / Path(self.settings.golden).expanduser()).resolve())
+        scores = [self.evaluate(questions, number) for number in (live, report.version)]
+        report.note = golden.compare(*scores, tolerance=self.settings.golden_tolerance)
+        if report.note:
+            self.library.catalog.refuse_version(self.number, report.version, report.note)
+            raise WorseVersion(
+                f"v{report.version} of '{self.name}' was not published: {report.note}",
+                hint=f"penstock docs diff v{live} v{report.version}; penstock docs use v{report.version} publishes it all the same",
+            )
+
+    def evaluate(self, questions: Sequence[golden.Question], number: int | None = None) -> golden.Scores:
+        """Recall and nDCG of a version on golden questions, with every right and no filter."""
+        snapshot = self.snapshot(number)
+        view = snapshot.everything()
+        ranked = []
+        for question in questions:
+            matches = snapshot.search(question.question, self.library.embedder, view, golden.DEPTH)
+            ranked.append([hit.passage for hit in self._hits(snapshot, view, matches.found)])
+        return golden.score(questions, ranked)
+
+
+def _upload_name(name: str) -> str:
+    """The last part of whatever a client called its file, safe to use as a name."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    clean = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in base).strip(". ")
+    if not clean:
+        raise BadRequest(f"'{name}' is no file name")
+    return clean if len(clean.encode()) <= 200 else clean[-60:]

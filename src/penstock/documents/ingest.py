@@ -1,0 +1,427 @@
+"""Building a version: what changed is read, split and embedded beside the live version; what did not is taken over.
+
+Nobody sees any of it until the version is finished in one transaction. Interrupted at any moment, a build leaves rows
+and files that no version names; the next build clears them, and finds the vectors it had made in the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from penstock.documents import duplicates, split
+from penstock.documents.catalog import Catalog, DocumentRow, SkippedRow, digest, now
+from penstock.documents.reading import Skipped
+from penstock.documents.segment import Entry, Mask, Segment, SegmentWriter, merge
+from penstock.documents.words import language_of, term_ids
+from penstock.errors import PenstockError, StorageError
+from penstock.types import Document, Embedder
+
+if TYPE_CHECKING:
+    from penstock.types import Vectors
+
+__all__ = ["Build", "Incoming", "Progress", "Report", "Silent", "build"]
+
+Part = tuple[Segment, Mask]
+
+BATCH = 128  # passages embedded together
+SEGMENT = 20_000  # passages written together: what an interrupted build can lose
+MOST_SEGMENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file or page, fetched: the hash of its content, and the documents in it, read as they are asked for."""
+
+    content: bytes
+    fingerprint: str
+    documents: Iterable[Document | Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A file or page that is new or seems to have changed. It is opened when it is its turn."""
+
+    file: str
+    fingerprint: str
+    open: Callable[[], Opened]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a build did. Sources are named as in citations."""
+
+    version: int | None = None
+    published: bool = False
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    documents: int = 0
+    passages: int = 0
+    embedded: int = 0
+    reused: int = 0
+    twins: int = 0
+    note: str = ""
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.added or self.changed or self.moved or self.removed)
+
+
+class Progress(Protocol):
+    """Told how a build gets on; drawn by the terminal and the pages."""
+
+    def start(self, files: int) -> None: ...
+    def file(self, name: str) -> None: ...
+    def passages(self, done: int) -> None: ...
+
+
+class Silent:
+    """No progress is shown."""
+
+    def start(self, files: int) -> None: ...
+    def file(self, name: str) -> None: ...
+    def passages(self, done: int) -> None: ...
+
+
+class _Waiting(NamedTuple):
+    """A passage that has its row and waits for its vectors."""
+
+    passage: int
+    document: int
+    key: bytes
+    language: str
+    context: str
+    text: str
+    spans: Sequence[tuple[int, int]]
+    terms: Sequence[int]
+    signature: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Everything one build works with."""
+
+    catalog: Catalog
+    collection: int
+    folder: Path  # of the segment files
+    embedder: Embedder
+    segment: Callable[[str], Segment]  # opens a segment file, or hands out the one that is open
+
+
+def build(
+    work: Build,
+    incoming: Sequence[Incoming],
+    *,
+    gone: Iterable[str] = (),
+    progress: Progress | None = None,
+    note: str = "",
+) -> Report:
+    """Build the next version from the live one: `incoming` files replace what they gave before, `gone` files leave.
+
+    Returns a report whose version is finished and not yet published; its `version` is None where nothing differs.
+    The caller holds the collection's lock. A version that was split by other rules than today's is read anew whole.
+    """
+    progress = progress or Silent()
+    catalog, collection = work.catalog, work.collection
+    parent = catalog.live(collection)
+    before = catalog.documents(collection, parent) if parent else []
+    report = Report()
+    number = catalog.begin_version(collection, work.embedder.id, split.VERSION, note)
+    try:
+        indexer = _Indexer(work, parent, before, report, progress)
+        progress.start(len(incoming))
+        for item in incoming:
+            progress.file(item.file)
+            indexer.read(item)
+        indexer.flush()
+        leaving = {item.file for item in incoming} - indexer.untouched | set(gone)
+        staying = [row for row in before if row.file not in leaving]
+        report.unchanged = len(staying)
+        _describe(report, [row for row in before if row.file in leaving], indexer.documents.values())
+        if not report.differs and parent and catalog.version(collection, parent).embedder == work.embedder.id:
+            catalog.abandon_version(collection, number)
+            indexer.note_skipped(leaving)
+            return report
+        members = [row.id for row in staying] + list(indexer.documents)
+        files, passages = indexer.segments(members)
+        catalog.finish_version(collection, number, members=members, segments=files, passages=passages)
+        indexer.note_skipped(leaving)
+        report.version, report.documents, report.passages = number, len(members), passages
+        return report
+    except BaseException:
+        catalog.abandon_version(collection, number)
+        raise
+
+
+class _Indexer:
+    """Turns incoming files into rows and segments."""
+
+    def __init__(
+        self, work: Build, parent: int | None, before: list[DocumentRow], report: Report, progress: Progress
+    ) -> None:
+        self.work, self.report, self.progress = work, report, progress
+        self.documents: dict[int, tuple[str, bytes]] = {}  # new document -> its source, and the hash of its file
+        self._parent = parent
+        self._old = [work.segment(file) for file in work.catalog.segments(work.collection, parent)] if parent else []
+        self._cached = [segment for segment in self._old if segment.embedder == work.embedder.id] + self._orphans()
+        self._writer, self._new = SegmentWriter(work.embedder.id, work.embedder.dim), list[str]()
+        self._waiting: list[_Waiting] = []
+        self._bands: dict[int, int] = {}  # near-duplicate band -> passage that stands for it
+        self._texts: dict[int, str] = {}  # of passages that are new in this build
+        self._failed: list[SkippedRow] = []
+        self.untouched: set[str] = set()  # files that were written again with the same content
+        same_rules = parent and work.catalog.version(work.collection, parent).splitter == split.VERSION
+        self._contents = {row.file: row.content for row in before} if same_rules else {}
+        for segment in self._old:
+            for bands, passage in zip(segment.signature.tolist(), segment.passage.tolist(), strict=True):
+                for band in bands:
+                    self._bands.setdefault(band, passage)
+
+    def _orphans(self) -> list[Segment]:
+        """Segments that an interrupted build left: their vectors are as good as any."""
+        named = self.work.catalog.segment_files()
+        found = []
+        for path in sorted(self.work.folder.glob("*.arrays")):
+            if path.name not in named:
+                try:
+                    segment = self.work.segment(path.name)
+                except StorageError:
+                    continue
+                if segment.embedder == self.work.embedder.id:
+                    found.append(segment)
+        return found
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, item: Incoming) -> None:
+        """Read one file; what cannot be read is noted and does not stop the others."""
+        try:
+            opened = item.open()
+            if self._contents.get(item.file) == opened.content:
+                self.work.catalog.touch(self.work.collection, item.file, opened.fingerprint)
+                self.untouched.add(item.file)
+                return
+            for found in opened.documents:
+                if isinstance(found, Skipped):
+                    self._skip(item, found)
+                else:
+                    self._add(item.file, opened, found)
+        except StorageError:
+            raise  # ours, not the file's
+        except PenstockError as error:
+            self._skip(item, Skipped(item.file, error.message, error.hint))
+        except (RecursionError, MemoryError) as error:
+            self._skip(
+                item, Skipped(item.file, f"'{item.file}' is too deep or too large to be read: {type(error).__name__}")
+            )
+
+    def _skip(self, item: Incoming, skipped: Skipped) -> None:
+        self.report.skipped.append(skipped)
+        self._failed.append(
+            SkippedRow(skipped.source, item.file, item.fingerprint, skipped.reason, skipped.hint, now())
+        )
+
+    def _add(self, file: str, opened: Opened, document: Document) -> None:
+        document = _whole_characters(document)
+        language = document.language or language_of(document.text)
+        document = replace(document, language=language)
+        pieces = split.split(document)
+        if not pieces:
+            return
+        with self.work.catalog.database.write() as w:
+            row = self.work.catalog.add_document(
+                w, self.work.collection, document,
+                file=file, fingerprint=opened.fingerprint, content=opened.content, passages=len(pieces),
+            )  # fmt: skip
+            for piece in pieces:
+                text = document.text[piece.start : piece.end]
+                context = split.context_of(document, piece.section)
+                key = digest(context, text)
+                terms = term_ids(f"{context}\n{text}", language)
+                bands = duplicates.signature(term_ids(text, language))
+                twin = self._twin(text, bands)
+                passage = self.work.catalog.add_passage(
+                    w,
+                    row,
+                    start=piece.start,
+                    end=piece.end,
+                    page=piece.page,
+                    section=piece.section,
+                    text=text,
+                    key=key,
+                    twin=twin,
+                )
+                if twin is not None:
+                    self.report.twins += 1
+                    continue
+                self._texts[passage] = text
+                for band in bands:
+                    self._bands.setdefault(band, passage)
+                self._waiting.append(
+                    _Waiting(passage, row, key, language, context, text, piece.sentences, terms, bands)
+                )
+        self.documents[row] = document.source, opened.content
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def _twin(self, text: str, bands: Sequence[int]) -> int | None:
+        """The passage that already says this, if there is one."""
+        for candidate in dict.fromkeys(self._bands[band] for band in bands if band in self._bands):
+            if candidate not in self._texts:
+                found = self.work.catalog.passages([candidate])
+                self._texts[candidate] = found[candidate].text if found else ""
+            if duplicates.same(text, self._texts[candidate]):
+                return candidate
+        return None
+
+    # ------------------------------------------------------------ vectors
+
+    def flush(self) -> None:
+        """Give the waiting passages their vectors and put them into the segment."""
+        known: dict[int, Vectors] = {}
+        for waiting in self._waiting:
+            for segment in self._cached:
+                row = segment.rows_by_key.get(waiting.key)
+                if row is not None and int(segment.sentence_at[row + 1] - segment.sentence_at[row]) == len(
+                    waiting.spans
+                ):
+                    known[waiting.passage] = segment.parts(row)
+                    break
+        fresh = [waiting for waiting in self._waiting if waiting.passage not in known]
+        vectors = self.work.embedder.embed_parts([_embedded(waiting) for waiting in fresh])
+        known |= {waiting.passage: rows for waiting, rows in zip(fresh, vectors, strict=True)}
+        for w in self._waiting:
+            self._writer.add(
+                Entry(w.passage, w.document, w.key, w.language, w.terms, known[w.passage], w.spans, w.signature)
+            )
+        self.report.embedded += len(fresh)
+        self.report.reused += len(self._waiting) - len(fresh)
+        self.progress.passages(len(self._waiting))
+        self._waiting.clear()
+        if len(self._writer) >= SEGMENT:
+            self._write_segment()
+
+    def _write_segment(self) -> None:
+        if len(self._writer):
+            self._new.append(self._writer.write(self.work.folder))
+            self._writer = SegmentWriter(self.work.embedder.id, self.work.embedder.dim)
+
+    # ------------------------------------------------------------ segments of the finished version
+
+    def segments(self, members: Sequence[int]) -> tuple[list[str], int]:
+        """The version's segment files, few and in order, and how many passages they serve."""
+        if self._parent and any(segment.embedder != self.work.embedder.id for segment in self._old):
+            self._embed_again(set(members))
+        self._write_segment()
+        standing = [row.twin for row in self.work.catalog.passages_of(members) if row.twin is not None]
+        parts = []
+        for segment in [
+            *(s for s in self._old if s.embedder == self.work.embedder.id),
+            *map(self.work.segment, self._new),
+        ]:
+            live = np.isin(segment.document, members) | np.isin(segment.passage, standing)
+            if live.any():
+                parts.append((segment, live))
+        files = []
+        for group in _groups(parts):
+            whole = len(group) == 1 and group[0][1].mean() > 0.5
+            files.append(group[0][0].path.name if whole else merge(group, self.work.folder))
+        return files, sum(int(live.sum()) for _, live in parts)
+
+    def _embed_again(self, members: set[int]) -> None:
+        """Another embedder than the parent's: what stays gets new vectors, and its sentences stay as they were."""
+        catalog = self.work.catalog
+        standing = {row.twin: row.passage for row in catalog.twins(self.work.collection, self._parent or 0)}
+        for segment in self._old:
+            if segment.embedder == self.work.embedder.id:
+                continue
+            places = {int(passage): place for place, passage in enumerate(segment.passage.tolist())}
+            rows = catalog.passages([standing.get(passage, passage) for passage in places])
+            documents = catalog.documents_by_id(sorted({row.document for row in rows.values()}))
+            for passage, place in places.items():
+                row = rows.get(standing.get(passage, passage))
+                if row is None or row.document not in members:
+                    continue
+                document, spans = (
+                    documents[row.document],
+                    segment.sentence_span[segment.sentence_at[place] : segment.sentence_at[place + 1]],
+                )
+                context = split.context_of(Document(document.source, "", title=document.title), row.section)
+                terms = term_ids(f"{context}\n{row.text}", document.language)
+                signature = segment.signature[place].tolist()
+                self._waiting.append(
+                    _Waiting(
+                        passage,
+                        row.document,
+                        row.key,
+                        document.language,
+                        context,
+                        row.text,
+                        spans.tolist(),
+                        terms,
+                        signature,
+                    )
+                )
+                if len(self._waiting) >= BATCH:
+                    self.flush()
+        self.flush()
+
+    def note_skipped(self, leaving: set[str]) -> None:
+        self.work.catalog.set_skipped(self.work.collection, gone=leaving, found=self._failed)
+
+
+def _embedded(waiting: _Waiting) -> tuple[str, Sequence[tuple[int, int]]]:
+    """What the embedder reads: the passage under its headings, and where its sentences are in that."""
+    if not waiting.context:
+        return waiting.text, waiting.spans
+    shift = len(waiting.context) + 1
+    return f"{waiting.context}\n{waiting.text}", [(a + shift, b + shift) for a, b in waiting.spans]
+
+
+def _groups(parts: list[Part]) -> list[list[Part]]:
+    """Which segments to merge: neighbours of like size, as long as there are many, so that each passage is merged rarely."""
+    groups = [[part] for part in parts]
+
+    def size(n: int) -> int:
+        return sum(int(live.sum()) for _, live in groups[n])
+
+    while len(groups) > 1:
+        alike = [n for n in range(len(groups) - 1) if size(n) <= 2 * size(n + 1)]
+        if len(groups) > MOST_SEGMENTS:
+            at = min(range(len(groups) - 1), key=lambda n: size(n) + size(n + 1))
+        elif alike:
+            at = alike[-1]
+        else:
+            break
+        groups[at : at + 2] = [groups[at] + groups[at + 1]]
+    return groups
+
+
+def _describe(report: Report, left: list[DocumentRow], new: Iterable[tuple[str, bytes]]) -> None:
+    """Fill in what was added, changed, moved and removed, by source: a file that left and came back elsewhere was moved."""
+    old, arrived = {row.source: row.content for row in left}, dict(new)
+    gone = {content: source for source, content in old.items() if source not in arrived}
+    for source, content in sorted(arrived.items()):
+        if source in old:
+            report.changed.append(source)
+        elif content in gone:
+            report.moved.append(f"{gone.pop(content)} -> {source}")
+        else:
+            report.added.append(source)
+    report.removed = sorted(gone.values())
+
+
+def _whole_characters(document: Document) -> Document:
+    """Half of a surrogate pair, as some JSON holds, cannot be stored: it becomes a question mark, and offsets stay."""
+    text, title, source = (
+        value.encode("utf-8", "replace").decode() for value in (document.text, document.title, document.source)
+    )
+    return document if text == document.text else replace(document, text=text, title=title, source=source)

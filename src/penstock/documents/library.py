@@ -1,0 +1,96 @@
+"""The library: named collections of documents, each with its versions. This is what the other rooms talk to."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from penstock.config import DocumentsSettings, WebSettings
+from penstock.documents.catalog import Catalog
+from penstock.documents.collection import Collection
+from penstock.documents.segment import Segment
+from penstock.errors import NotFound
+from penstock.storage.database import Database
+from penstock.types import Embedder
+
+__all__ = ["Library"]
+
+
+class Library:
+    """All collections under one home folder. Opening it reads nothing but the catalog's tables."""
+
+    def __init__(self, home: Path, embedder: Callable[[], Embedder], *, folder: Path, collections: Mapping[str, DocumentsSettings],
+                 web: WebSettings) -> None:  # fmt: skip
+        self.home, self.folder, self.web = home, folder, web
+        self.settings = collections
+        self.catalog = Catalog(Database(home / "penstock.db"))
+        self._embedder = embedder
+        self._segments: dict[str, Segment] = {}
+        self._collections: dict[str, Collection] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        return self._embedder()
+
+    def names(self) -> list[str]:
+        """Configured collections, and those made by hand."""
+        return sorted({*self.settings, *self.catalog.names()})
+
+    def __getitem__(self, name: str) -> Collection:
+        """A collection that is configured or has been made. Raises NotFound."""
+        if name not in self._collections:
+            number = self.catalog.collection(name)
+            if number is None:
+                if name not in self.settings:
+                    known = ", ".join(self.names()) or "none yet"
+                    raise NotFound(
+                        f"there is no collection '{name}'", hint=f"known: {known}; penstock docs add PATH --to {name}"
+                    )
+                number = self.catalog.create(name)
+            self._collections[name] = Collection(self, name, number)
+        return self._collections[name]
+
+    def create(self, name: str) -> Collection:
+        """The collection of that name, made if it is new."""
+        self.catalog.create(name)
+        return self[name]
+
+    def remove(self, name: str) -> None:
+        """Forget a collection: its versions, documents and uploads."""
+        collection = self[name]
+        with collection.writing():
+            self.catalog.remove_collection(collection.number)
+            shutil.rmtree(collection.uploads, ignore_errors=True)
+            self.collect_garbage()
+        self._collections.pop(name, None)
+
+    def segment(self, file: str) -> Segment:
+        """An open segment file; opened once."""
+        with self._lock:
+            if file not in self._segments:
+                self._segments[file] = Segment.open(self.segments_folder / file)
+            return self._segments[file]
+
+    @property
+    def segments_folder(self) -> Path:
+        return self.home / "segments"
+
+    def collect_garbage(self) -> None:
+        """Delete segment files that no kept version reads. Whoever has one mapped keeps reading it."""
+        named = self.catalog.segment_files()
+        for path in self.segments_folder.glob("*.arrays"):
+            if path.name not in named:
+                self._segments.pop(path.name, None)
+                try:
+                    path.unlink()
+                except OSError:
+                    continue  # Windows refuses while it is mapped: the next time will do
+        for path in self.segments_folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.catalog.database.close()

@@ -1,0 +1,129 @@
+"""Where documents come from: files and folders. (Web pages and sitemaps are in web.py.)
+
+A file is known by its path and a fingerprint of size and time; only when that changed is it read again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from penstock.documents.reading import Limits, Raw, reads
+from penstock.errors import NotFound, StorageError, TooLarge, Unreadable
+
+__all__ = ["File", "is_web", "read_file", "scan"]
+
+NEVER = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        "node_modules",
+        "__pycache__",
+        ".venv",
+        "venv",
+        ".penstock",
+        ".tox",
+        ".mypy_cache",
+        ".idea",
+        ".DS_Store",
+    }
+)
+ATTEMPTS = 3  # at a file that changes while it is read
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as a scan saw it."""
+
+    path: Path
+    source: str  # the name it has in citations
+    fingerprint: str
+    modified: str  # ISO 8601 date
+    size: int
+
+
+def is_web(place: str) -> bool:
+    return place.startswith(("http://", "https://"))
+
+
+def scan(place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Iterator[File]:
+    """The files at a path, in order, named by where they are in it.
+
+    Hidden files, caches and what is of no readable kind are passed over. Links are followed as long as they stay
+    inside the folder, each folder once. Raises NotFound where there is nothing.
+    """
+    try:
+        root = place.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise NotFound(f"there is no file or folder {place}") from error
+    if root.is_file():
+        yield _file(root, root.name)
+        return
+    seen: set[tuple[int, int]] = set()
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue  # a folder that may not be listed hides its files, as it does from every other program
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        below = []
+        for entry in entries:
+            path = Path(entry.path)
+            name = path.relative_to(root).as_posix()
+            if entry.name in NEVER or entry.name.startswith(".") or _any(exclude, name):
+                continue
+            try:
+                if entry.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
+                    continue
+                if entry.is_dir():
+                    below.append(path)
+                elif entry.is_file() and (_any(include, name) if include else reads(entry.name) or not path.suffix):
+                    yield _file(path, name)
+            except (OSError, RuntimeError):
+                continue  # gone again, or a link to nowhere
+        folders += reversed(below)
+
+
+def _any(patterns: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern) for pattern in patterns)
+
+
+def _file(path: Path, source: str) -> File:
+    status = path.stat()
+    modified = datetime.fromtimestamp(status.st_mtime, UTC).date().isoformat()
+    readable = source.encode("utf-8", "replace").decode()
+    return File(path, readable, f"{status.st_size}:{status.st_mtime_ns}", modified, status.st_size)
+
+
+def read_file(file: File, limits: Limits) -> tuple[Raw, str]:
+    """Read a file whole. Returns it and the fingerprint of what was read.
+
+    Raises Unreadable when it cannot be opened or keeps changing, TooLarge before reading anything.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            before = _file(file.path, file.source)
+            if before.size > limits.max_bytes:
+                raise TooLarge(
+                    f"'{file.source}' is {before.size >> 20} MB, the limit is {limits.max_file_mb} MB",
+                    hint="raise max_file_mb for this collection",
+                )
+            data = file.path.read_bytes()
+            after = _file(file.path, file.source)
+        except OSError as error:
+            raise Unreadable(f"'{file.source}' cannot be opened: {error.strerror}") from error
+        except MemoryError as error:
+            raise StorageError(f"'{file.source}' does not fit into memory") from error
+        if before.fingerprint == after.fingerprint:
+            return Raw(file.source, data, limits, modified=after.modified), after.fingerprint
+    raise Unreadable(f"'{file.source}' keeps changing while it is read", hint="penstock docs sync, once it is finished")

@@ -1,0 +1,136 @@
+"""One SQLite file in WAL mode: many readers beside one writer, durable when a transaction ends.
+
+Each part brings its own tables as a list of migrations. They run forward on their own, in one transaction, and say so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import Conflict, StorageError
+from penstock.storage.files import explain
+from penstock.trace import log
+
+__all__ = ["Database"]
+
+BUSY_S = 10.0
+
+
+class Database:
+    """A connection per thread to one file. `read` and `write` are all there is to know."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain(error, path.parent) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            with self.errors():
+                found = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+                found.execute("pragma journal_mode = wal")
+                found.execute("pragma synchronous = full")  # a publish that was announced survives a power cut
+                found.execute("pragma foreign_keys = on")
+            self._local.connection = found
+            with self._lock:
+                self._all.append(found)
+        return found
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self.errors():
+            return self._connection().execute(sql, values).fetchall()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Several reads of one and the same state."""
+        connection = self._connection()
+        with self.errors():
+            connection.execute("begin")
+        try:
+            yield connection
+        finally:
+            connection.execute("commit")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it, or nothing when an exception leaves the block."""
+        connection = self._connection()
+        with self.errors():
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """SQLite's errors as ours, in this one place."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            text = str(error)
+            if "locked" in text or "busy" in text:
+                raise Conflict(f"{self.path} is busy: another process has been writing for {BUSY_S:.0f} s") from error
+            if "full" in text:
+                hint = "free some space and run the command again"
+                raise StorageError(f"the disk is full: {self.path} was not changed", hint=hint) from error
+            if "readonly" in text or "unable to open" in text:
+                hint = "set PENSTOCK_HOME to a folder you may write to"
+                raise StorageError(f"{self.path} cannot be written", hint=hint) from error
+            raise StorageError(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            raise StorageError(
+                f"{self.path} is damaged: {error}", hint="restore a backup: penstock restore FILE"
+            ) from error
+
+    def migrate(self, part: str, steps: Sequence[str]) -> None:
+        """Bring the part's tables up to the last step. Raises StorageError when a newer Penstock wrote them."""
+        with self.write() as w:
+            w.execute("create table if not exists migrations (part text primary key, step integer not null) strict")
+            row = w.execute("select step from migrations where part = ?", (part,)).fetchone()
+            done = row[0] if row else 0
+            if done > len(steps):
+                raise StorageError(
+                    f"{self.path} was written by a newer Penstock", hint="pip install --upgrade penstock"
+                )
+            if done == len(steps):
+                return
+            for step in steps[done:]:
+                for statement in filter(str.strip, step.split(";")):
+                    w.execute(statement)
+            w.execute("insert or replace into migrations values (?, ?)", (part, len(steps)))
+        if done:
+            log("database migrated", level="warning", part=part, before=done, after=len(steps))
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the whole file, made while others read and write."""
+        with self.errors():
+            target = sqlite3.connect(path)
+            try:
+                self._connection().backup(target, pages=1024)
+                target.execute("pragma journal_mode = delete")  # the copy is one file
+            finally:
+                target.close()
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()

@@ -1,0 +1,273 @@
+"""The nouns every part shares, and the promises between parts. Values only: nothing here reads a file or knows a tool."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:  # a plain gateway never loads numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+__all__ = [
+    "Answer",
+    "Block",
+    "Caller",
+    "Citation",
+    "Document",
+    "Embedder",
+    "Event",
+    "Finished",
+    "Found",
+    "Hit",
+    "Index",
+    "Message",
+    "Metadata",
+    "Passage",
+    "Quoter",
+    "Sentence",
+    "Status",
+    "TextDelta",
+    "Turn",
+]
+
+
+Metadata = Mapping[str, str | int | float | bool]
+
+
+# ---------------------------------------------------------------- what was read
+
+
+class BlockKind(StrEnum):
+    """What a stretch of a document is. The splitter never cuts across a heading, and keeps rows and code whole."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    ROW = "row"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a document's text that a reader recognised: text[start:end]."""
+
+    start: int
+    end: int
+    kind: BlockKind = BlockKind.PARAGRAPH
+    level: int = 0  # of a heading, 1 is the highest
+    page: int = 0  # counted from 1; 0 where the format has no pages
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What was read from one source: its text, the structure found in it, and who may read it."""
+
+    source: str  # "handbook/returns.md", "mail.zip!/inbox/1.eml", "https://example.com/faq"
+    text: str
+    blocks: tuple[Block, ...] = ()
+    title: str = ""
+    media_type: str = "text/plain"
+    language: str = ""  # ISO 639-1, or ISO 639-3 where there is none; "" when it cannot be told
+    date: str = ""  # ISO 8601, as far as it is known: "2026-11-20"
+    tags: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    access: tuple[str, ...] = ()  # the roles and persons who may read it; empty: everybody
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of one document, small enough to quote: the document's text[start:end]."""
+
+    id: str
+    document_id: str
+    source: str
+    text: str
+    start: int
+    end: int
+    title: str = ""
+    section: tuple[str, ...] = ()  # the headings above it, outermost first
+    page: int = 0
+    language: str = ""
+    date: str = ""
+    stale: bool = False  # older than the rule for its kind of document allows
+    tags: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+    access: tuple[str, ...] = ()
+    also_in: tuple[str, ...] = ()  # other sources that say the same, word for word or nearly
+
+
+# ---------------------------------------------------------------- what was found
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of a passage: the passage's text[start:end]."""
+
+    start: int
+    end: int
+    similarity: float = 0.0  # cosine between the question and this sentence, read in its passage
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that may answer a question. score is in 0..1 within one search; parts are what it was made of."""
+
+    passage: Passage
+    score: float
+    parts: Mapping[str, float]  # bm25, dense: as scored; bm25_share, dense_share: after min-max
+    sentences: tuple[Sentence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one search found, best first, and what it knew of the question."""
+
+    hits: tuple[Hit, ...]
+    version: str  # the index version that was read, whole
+    terms: Mapping[str, float] = field(default_factory=dict)  # word of the question -> inverse document frequency
+    languages: tuple[str, ...] = ()  # of the passages that were searched
+    dense_weight: float = 0.0  # share of the dense score in the fused one
+    searched: int = 0  # passages that the caller may read and the filter lets through
+    spread: float = 0.0  # how far the best dense score stands above the others, in standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The exact words an answer rests on: quote == the document's text[start:end]."""
+
+    source: str
+    quote: str
+    start: int
+    end: int
+    document_id: str
+    passage_id: str
+    title: str = ""
+    section: tuple[str, ...] = ()
+    page: int = 0
+    date: str = ""
+    stale: bool = False
+    confidence: float = 0.0
+    also_in: tuple[str, ...] = ()
+
+
+class Status(StrEnum):
+    """How an answer ended. RELATED is never phrased as an answer."""
+
+    ANSWER = "answer"
+    RELATED = "related"
+    NOT_FOUND = "not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply and what it rests on. confidence is the probability that the citations answer the question."""
+
+    text: str
+    status: Status
+    confidence: float
+    citations: tuple[Citation, ...] = ()
+    nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
+    question: str = ""  # as it was understood: a follow-up has its subject back
+    version: str = ""
+
+
+# ---------------------------------------------------------------- who asks, and what
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. With no key in use that is everybody's own laptop: Caller() reads what is open to all."""
+
+    name: str = "anonymous"
+    roles: tuple[str, ...] = ()
+
+    @property
+    def rights(self) -> frozenset[str]:
+        """The names an access list may hold for this caller to be let in."""
+        return frozenset((self.name, *self.roles))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question on its way through answer.py. Each step returns a new one."""
+
+    question: str
+    caller: Caller = Caller()
+    history: tuple[Message, ...] = ()  # oldest first, without the question
+    where: Metadata = field(default_factory=dict)  # only passages whose metadata say so
+    standalone: str = ""  # the question with the subject it leaves out
+    found: Found | None = None
+
+
+# ---------------------------------------------------------------- what is streamed
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+    citation: int | None = None  # index into the answer's citations, where this piece is a quote
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    answer: Answer
+
+
+Event = TextDelta | Finished
+
+
+# ---------------------------------------------------------------- promises between parts
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. Two embedders with the same id give the same vectors for the same text."""
+
+    @property
+    def id(self) -> str:
+        """Name and a digest of the weights: vectors with different ids are never compared."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 (n, dim), unit rows, in the order of the texts. An empty text gives some unit row too."""
+        ...
+
+    def embed_parts(self, items: Sequence[tuple[str, Sequence[tuple[int, int]]]]) -> list[Vectors]:
+        """For each (text, spans) return float32 (1 + spans, dim), unit rows: the text, then each span read in its context."""
+        ...
+
+    def familiarity(self, text: str) -> float:
+        """How well this embedder reads such text, 0 (not at all) to 1 (as its home language)."""
+        ...
+
+
+class Index(Protocol):
+    """Finds passages. The caller's rights and the filter are part of the query, never applied after it."""
+
+    def search(self, question: str, *, caller: Caller, k: int = 8, where: Metadata | None = None) -> Found:
+        """Return at most k hits, best first, all from one published version."""
+        ...
+
+
+class Quoter(Protocol):
+    """Picks the sentences that answer, or says that none does."""
+
+    def quote(self, question: str, found: Found, *, limit: int = 3) -> Answer: ...
+
+
+class Answerer(Protocol):
+    """Answers a turn. The whole answer is the sum of its stream; Finished comes last, exactly once."""
+
+    def stream(self, turn: Turn) -> AsyncIterator[Event]: ...
