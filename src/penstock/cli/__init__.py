@@ -1,0 +1,1 @@
+"""The terminal: one small file per verb, that parses, calls one function, and prints."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +14,10 @@ from penstock.config import DocumentsSettings
 from penstock.documents import golden, rules, split
 from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow, digest
 from penstock.documents.ingest import Build, Incoming, Opened, Progress, Report, build
-from penstock.documents.reading import Limits, read
+from penstock.documents.reading import Limits, Skipped, read
 from penstock.documents.search import Match, Snapshot, View, may_read
 from penstock.documents.sources import File, is_web, read_file, scan
-from penstock.errors import BadRequest, Conflict, NotFound, StorageError, WorseVersion
+from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, StorageError, WorseVersion
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Caller, Document, Found, Hit, Metadata, Passage, Sentence
 
@@ -54,7 +54,10 @@ class Collection:
         snapshot = self.snapshot()
         if not self._may_enter(caller):
             return Found((), f"v{snapshot.number}")
-        view = snapshot.view(caller, where or {})
+        return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
+
+    def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
+        """Search one version through one view."""
         matches = snapshot.search(question, self.library.embedder, view, k)
         return Found(
             hits=tuple(self._hits(snapshot, view, matches.found)),
@@ -233,6 +236,11 @@ class Collection:
         with self.writing():
             return self._sync(progress, publish=publish, note="sync")
 
+    def take(self, incoming: Sequence[Incoming], *, progress: Progress | None = None) -> Report:
+        """Take in documents that come from a program and not from a place; a sync does not know them and drops them."""
+        with self.writing():
+            return self._build(incoming, (), progress, True, "taken in")
+
     def put(self, name: str, data: bytes, *, progress: Progress | None = None) -> Report:
         """Take in one uploaded file. It is kept, and can be asked about when this returns.
 
@@ -304,18 +312,27 @@ class Collection:
         known = {row.file: row.fingerprint for row in catalog.documents(self.number, live)} if live else {}
         known |= {row.file: row.fingerprint for row in catalog.skipped(self.number) if row.file not in known}
         anew = live is not None and catalog.version(self.number, live).splitter != split.VERSION
-        found = {item.file: item for item in self._found()}
+        failed: list[Skipped] = []
+        found = {item.file: item for item in self._found(known, failed)}
         incoming = [item for item in found.values() if anew or known.get(item.file) != item.fingerprint]
-        return self._build(incoming, [file for file in known if file not in found], progress, publish, note)
+        gone = [file for file in known if file not in found and not (failed and is_web(file))]
+        report = self._build(incoming, gone, progress, publish, note)
+        report.skipped += failed
+        return report
 
-    def _found(self) -> Iterator[Incoming]:
-        """Every file and page at every place."""
+    def _found(self, known: Mapping[str, str], failed: list[Skipped]) -> Iterator[Incoming]:
+        """Every file and page at every place. A sitemap that cannot be had is noted in `failed`, and its pages stay."""
         limits, names, seen = self._limits(), set[str](), set[Path]()
         for place in self.places():
             if is_web(place):
-                from penstock.documents import web
+                from penstock.documents import (
+                    web,
+                )  # the HTTP client costs a tenth of a second: only who fetches pays for it
 
-                yield from web.pages(place, self.library.web, limits, self.settings.rules)
+                try:
+                    yield from web.pages(place, self.library.web, limits, self.settings.rules, known)
+                except PenstockError as error:
+                    failed.append(Skipped(place, error.message, error.hint))
                 continue
             try:
                 files = list(scan(Path(place), include=self.settings.include, exclude=self.settings.exclude))
@@ -373,8 +390,7 @@ class Collection:
         view = snapshot.everything()
         ranked = []
         for question in questions:
-            matches = snapshot.search(question.question, self.library.embedder, view, golden.DEPTH)
-            ranked.append([hit.passage for hit in self._hits(snapshot, view, matches.found)])
+            ranked.append([hit.passage for hit in self.found(question.question, snapshot, view, k=golden.DEPTH).hits])
         return golden.score(questions, ranked)
 
 

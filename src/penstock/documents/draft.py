@@ -35,6 +35,7 @@ class Raw:
     limits: Limits = Limits()
     modified: str = ""  # ISO 8601 date
     depth: int = 0  # how many archives deep
+    kind: str = ""  # the ending it would have, where its name has none
 
     @property
     def suffix(self) -> str:

@@ -128,6 +128,10 @@ class Remote:
             np.repeat(vector[None], 1 + len(spans), axis=0) for vector, (_, spans) in zip(vectors, items, strict=True)
         ]
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Not known here: the server that embeds counts for itself."""
+        return 0
+
     def familiarity(self, text: str) -> float:
         """Not known from outside; a model that is named on purpose is taken to read what it is given."""
         return 1.0

@@ -44,11 +44,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A file or page that is new or seems to have changed. It is opened when it is its turn."""
+    """A file or page that is new or seems to have changed. It is opened when it is its turn; None: it did not change."""
 
     file: str
     fingerprint: str
-    open: Callable[[], Opened]
+    open: Callable[[], Opened | None]
 
 
 @dataclass(slots=True)
@@ -148,12 +148,12 @@ def build(
         _describe(report, [row for row in before if row.file in leaving], indexer.documents.values())
         if not report.differs and parent and catalog.version(collection, parent).embedder == work.embedder.id:
             catalog.abandon_version(collection, number)
-            indexer.note_skipped(leaving)
+            indexer.note_skipped(gone)
             return report
         members = [row.id for row in staying] + list(indexer.documents)
         files, passages = indexer.segments(members)
         catalog.finish_version(collection, number, members=members, segments=files, passages=passages)
-        indexer.note_skipped(leaving)
+        indexer.note_skipped(gone)
         report.version, report.documents, report.passages = number, len(members), passages
         return report
     except BaseException:
@@ -177,7 +177,9 @@ class _Indexer:
         self._bands: dict[int, int] = {}  # near-duplicate band -> passage that stands for it
         self._texts: dict[int, str] = {}  # of passages that are new in this build
         self._failed: list[SkippedRow] = []
-        self.untouched: set[str] = set()  # files that were written again with the same content
+        self._seen: list[str] = []
+        self.untouched: set[str] = set()  # files whose documents stay as they are
+        self._files_before = {row.file for row in before}
         same_rules = parent and work.catalog.version(work.collection, parent).splitter == split.VERSION
         self._contents = {row.file: row.content for row in before} if same_rules else {}
         for segment in self._old:
@@ -203,10 +205,12 @@ class _Indexer:
 
     def read(self, item: Incoming) -> None:
         """Read one file; what cannot be read is noted and does not stop the others."""
+        self._seen.append(item.file)
         try:
             opened = item.open()
-            if self._contents.get(item.file) == opened.content:
-                self.work.catalog.touch(self.work.collection, item.file, opened.fingerprint)
+            if opened is None or self._contents.get(item.file) == opened.content:
+                if opened:
+                    self.work.catalog.touch(self.work.collection, item.file, opened.fingerprint)
                 self.untouched.add(item.file)
                 return
             for found in opened.documents:
@@ -217,6 +221,8 @@ class _Indexer:
         except StorageError:
             raise  # ours, not the file's
         except PenstockError as error:
+            if error.retryable and item.file in self._files_before:
+                self.untouched.add(item.file)  # a server that is down for once takes nothing away
             self._skip(item, Skipped(item.file, error.message, error.hint))
         except (RecursionError, MemoryError) as error:
             self._skip(
@@ -245,9 +251,10 @@ class _Indexer:
                 text = document.text[piece.start : piece.end]
                 context = split.context_of(document, piece.section)
                 key = digest(context, text)
-                terms = term_ids(f"{context}\n{text}", language)
-                bands = duplicates.signature(term_ids(text, language))
-                twin = self._twin(text, bands)
+                said = f"{context}\n{text}"  # "Yes." under another heading says something else
+                terms = term_ids(said, language)
+                bands = duplicates.signature(terms)
+                twin = self._twin(said, bands)
                 passage = self.work.catalog.add_passage(
                     w,
                     row,
@@ -262,7 +269,7 @@ class _Indexer:
                 if twin is not None:
                     self.report.twins += 1
                     continue
-                self._texts[passage] = text
+                self._texts[passage] = said
                 for band in bands:
                     self._bands.setdefault(band, passage)
                 self._waiting.append(
@@ -272,15 +279,21 @@ class _Indexer:
         if len(self._waiting) >= BATCH:
             self.flush()
 
-    def _twin(self, text: str, bands: Sequence[int]) -> int | None:
-        """The passage that already says this, if there is one."""
+    def _twin(self, said: str, bands: Sequence[int]) -> int | None:
+        """The passage that already says this under such headings, if there is one."""
         for candidate in dict.fromkeys(self._bands[band] for band in bands if band in self._bands):
             if candidate not in self._texts:
-                found = self.work.catalog.passages([candidate])
-                self._texts[candidate] = found[candidate].text if found else ""
-            if duplicates.same(text, self._texts[candidate]):
+                self._texts[candidate] = self._said(candidate)
+            if duplicates.same(said, self._texts[candidate]):
                 return candidate
         return None
+
+    def _said(self, passage: int) -> str:
+        row = self.work.catalog.passages([passage]).get(passage)
+        if row is None:
+            return ""
+        document = self.work.catalog.documents_by_id([row.document])[row.document]
+        return f"{split.context_of(Document(document.source, '', title=document.title), row.section)}\n{row.text}"
 
     # ------------------------------------------------------------ vectors
 
@@ -374,8 +387,9 @@ class _Indexer:
                     self.flush()
         self.flush()
 
-    def note_skipped(self, leaving: set[str]) -> None:
-        self.work.catalog.set_skipped(self.work.collection, gone=leaving, found=self._failed)
+    def note_skipped(self, gone: Iterable[str]) -> None:
+        """What could not be read this time; what was said of these files before no longer holds."""
+        self.work.catalog.set_skipped(self.work.collection, gone={*gone, *self._seen}, found=self._failed)
 
 
 def _embedded(waiting: _Waiting) -> tuple[str, Sequence[tuple[int, int]]]:

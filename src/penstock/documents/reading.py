@@ -110,6 +110,8 @@ def _kind(raw: Raw) -> str:
     lowered = raw.name.lower()
     if raw.data.startswith(b"%PDF-"):
         return ".pdf"
+    if raw.kind:
+        return raw.kind
     for ending in ARCHIVES:
         if lowered.endswith(ending):
             return ending
@@ -130,7 +132,7 @@ def _read_archive(raw: Raw) -> Iterator[Document | Skipped]:
     if raw.depth >= raw.limits.max_depth:
         raise Unreadable(f"'{raw.source}' is an archive {raw.depth} archives deep, the limit is {raw.limits.max_depth}")
     for name, data in _entries(raw):
-        inner = replace(raw, source=f"{raw.source}!/{name}", data=data, depth=raw.depth + 1)
+        inner = replace(raw, source=f"{raw.source}!/{name}", data=data, depth=raw.depth + 1, kind="")
         if not reads(name):
             continue
         try:

@@ -129,8 +129,8 @@ class Snapshot:
         twins = [twin.passage for twin in self.twins.get(passage, ()) if twin.document in seen]
         return [passage, *twins] if document in seen else twins
 
-    def search(self, question: str, embedder: Embedder, view: View, k: int) -> Matches:
-        """The best k passages of the view."""
+    def search(self, question: str, embedder: Embedder, view: View, k: int | None) -> Matches:
+        """The best k passages of the view; all that were looked at, for None."""
         words = query_terms(question, self.languages)
         if not view.count:
             return Matches((), {}, self.languages, 0.0, 0, 0.0)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from penstock.documents.reading import Limits, Raw, reads
-from penstock.errors import NotFound, StorageError, TooLarge, Unreadable
+from penstock.errors import Conflict, NotFound, StorageError, TooLarge, Unreadable
 
 __all__ = ["File", "is_web", "read_file", "scan"]
 
@@ -108,7 +108,7 @@ def _file(path: Path, source: str) -> File:
 def read_file(file: File, limits: Limits) -> tuple[Raw, str]:
     """Read a file whole. Returns it and the fingerprint of what was read.
 
-    Raises Unreadable when it cannot be opened or keeps changing, TooLarge before reading anything.
+    Raises Unreadable when it cannot be opened, Conflict when it keeps changing, TooLarge before reading anything.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -126,4 +126,4 @@ def read_file(file: File, limits: Limits) -> tuple[Raw, str]:
             raise StorageError(f"'{file.source}' does not fit into memory") from error
         if before.fingerprint == after.fingerprint:
             return Raw(file.source, data, limits, modified=after.modified), after.fingerprint
-    raise Unreadable(f"'{file.source}' keeps changing while it is read", hint="penstock docs sync, once it is finished")
+    raise Conflict(f"'{file.source}' keeps changing while it is read", hint="penstock docs sync, once it is finished")

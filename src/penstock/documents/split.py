@@ -19,7 +19,7 @@ __all__ = ["VERSION", "Piece", "context_of", "sentences_of", "split"]
 VERSION = "1"  # part of an index version's identity: another way of splitting is another index
 
 SMALL = 300  # characters; a passage below this takes the next block in
-LARGE = 1200  # no passage is longer: about what the encoder reads, 256 tokens
+LARGE = 1600  # no passage is longer: about what the encoder reads, 384 tokens
 SENTENCE = 500  # a longer run without an end is cut at a line or a space
 
 _WIDE = re.compile(

@@ -11,7 +11,7 @@ __all__ = ["STOPWORDS"]
 _LISTS = {
     "en": """a an and are as at be been being but by can could did do does for from had has have he her hers him his how i
         if in into is it its me my no not of on or our ours she should so such than that the their theirs them then there
-        these they this those to us was we were what which who whom whose will with would you your yours""",
+        these they this those to us was we were what when where which who whom whose why will with would you your yours""",
     "de": """aber als am an auch auf aus bei bin bis bist da damit dann das dass dein deine dem den denn der des dich die
         dies diese diesem diesen dieser dieses dir doch du durch ein eine einem einen einer eines er es euch euer für
         hab habe haben hat hatte hatten hier ich ihm ihn ihnen ihr ihre ihrem ihren ihrer im in ins ist ja kann können

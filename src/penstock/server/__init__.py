@@ -1,0 +1,1 @@
+"""The HTTP wire: OpenAI's shapes, documents and versions, the chat page. A raw ASGI application, for speed."""

@@ -1,0 +1,64 @@
+"""Settings in, working parts out: the only file that names concrete classes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penstock.answer import Quoted
+from penstock.config import EmbedderSettings, Settings
+from penstock.documents import embedders
+from penstock.documents.library import Library
+from penstock.documents.quote import Quotes
+from penstock.errors import NotFound
+from penstock.types import Answerer, Embedder
+
+__all__ = ["House", "assemble", "samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The parts of one running Penstock."""
+
+    settings: Settings
+    library: Library
+    quotes: Quotes = field(default_factory=Quotes)
+
+    def models(self) -> dict[str, str]:
+        """What a caller may say as `model`: each app, and each collection by its own name -> the collection it answers from."""
+        apps = {name: app.documents or name for name, app in self.settings.apps.items()}
+        return {name: name for name in self.library.names()} | apps
+
+    def answerer(self, model: str) -> Answerer:
+        """Who answers for a model name. Raises NotFound with the names there are."""
+        models = self.models()
+        if model not in models:
+            known = ", ".join(sorted(models)) or "none yet: penstock docs add PATH"
+            raise NotFound(f"there is no model '{model}'", hint=f"known: {known}")
+        return Quoted(self.library[models[model]], self.quotes)
+
+    def close(self) -> None:
+        self.library.close()
+
+
+def assemble(settings: Settings) -> House:
+    """Build the house. Nothing is loaded or fetched yet: the encoder comes with the first text to embed."""
+
+    def embedder() -> Embedder:
+        return embedders.build(settings.embedder, settings.folder, threads=_threads(settings.embedder))
+
+    library = Library(
+        settings.home_path, embedder, folder=settings.folder, collections=settings.documents, web=settings.web
+    )
+    return House(settings, library)
+
+
+def samples() -> Path:
+    """The project's own documentation: beside the package when installed, in the repository when run from it."""
+    here = Path(__file__).parent
+    return next(path for path in (here / "samples/docs", here.parents[1] / "docs") if path.is_dir())
+
+
+def _threads(settings: EmbedderSettings) -> int:
+    return settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

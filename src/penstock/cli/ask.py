@@ -1,0 +1,137 @@
+"""`penstock ask`: one question, a conversation, or a file of questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any, TextIO
+
+import click
+
+from penstock.api import Penstock
+from penstock.cli import show
+from penstock.config import load
+from penstock.errors import BadRequest, PenstockError
+from penstock.types import Answer, Caller, Message
+
+__all__ = ["ask"]
+
+
+@click.command()
+@click.argument("question", required=False)
+@click.option(
+    "--in",
+    "places",
+    multiple=True,
+    metavar="PLACE",
+    help="Folder, file or web page to ask; indexed when it is new or changed.",
+)
+@click.option("--collection", metavar="NAME", help="Collection to ask; not needed where there is one.")
+@click.option("--jsonl", type=click.File("r", encoding="utf-8"), metavar="FILE", help="Rows with `question`, answered in order as JSON Lines; - reads standard input.")  # fmt: skip
+@click.option(
+    "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
+)
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Ask with this right; may be repeated.")
+@show.json_option
+@click.pass_obj
+def ask(
+    file: str | None, question: str | None, places: tuple[str, ...], collection: str | None, jsonl: TextIO | None,
+    where: tuple[str, ...], roles: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Ask your documents.
+
+    Without QUESTION a conversation begins, in which follow-up questions are understood.
+    """
+    conditions = parse_where(where)
+    caller = Caller("anonymous", roles)
+    with (
+        show.Bar(quiet=as_json) as bar,
+        Penstock.open(*places, name=collection, settings=load(file), progress=bar) as penstock,
+    ):
+        bar.close()
+        if jsonl:
+            _answer_rows(penstock, jsonl, caller, conditions)
+        elif question:
+            answer = penstock.ask(question, caller=caller, where=conditions)
+            show.as_json(plain(answer)) if as_json else show.answer(answer, question)
+        else:
+            _converse(penstock, caller, conditions)
+
+
+def parse_where(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE pairs as a filter; a name that comes twice lets either value through."""
+    conditions: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--where takes NAME=VALUE, not '{pair}'.")
+        conditions[name] = [*conditions[name], value] if name in conditions else [value]
+    return conditions
+
+
+def plain(answer: Answer) -> dict[str, Any]:
+    return asdict(answer)
+
+
+def _answer_rows(penstock: Penstock, rows: TextIO, caller: Caller, where: dict[str, Any]) -> None:
+    """One row out for each row in, in order. A row that cannot be answered gets an `error` and does not stop the others."""
+    bar: Any = nullcontext(rows)
+    if sys.stderr.isatty() and rows is not sys.stdin:
+        from tqdm import tqdm
+
+        bar = tqdm(rows, unit="question", leave=False)
+    with bar as lines:
+        for row in _rows(lines):
+            click.echo(json.dumps(_answered(penstock, row, caller, where), ensure_ascii=False))
+
+
+def _rows(lines: Iterator[str]) -> Iterator[Any]:
+    for line in lines:
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                yield None
+
+
+def _answered(penstock: Penstock, row: Any, caller: Caller, where: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if not isinstance(row, dict) or not isinstance(row.get("question"), str):
+            raise BadRequest("a row must be a JSON object with a text `question`")
+        history = [Message(m["role"], m["content"]) for m in row.get("history") or ()]
+        answer = penstock.ask(row["question"], history=history, caller=caller, where=where | (row.get("where") or {}))
+    except (TypeError, KeyError, AttributeError):
+        error = BadRequest("`history` must be a list of {role, content}, and `where` an object")
+        return _identity(row) | {"question": row["question"], **error.body()}
+    except PenstockError as error:
+        return _identity(row) | error.body()
+    return (
+        _identity(row)
+        | plain(answer)
+        | {"question": row["question"], "answer": answer.text, "understood": answer.question}
+    )
+
+
+def _identity(row: Any) -> dict[str, Any]:
+    return {"id": row["id"]} if isinstance(row, dict) and "id" in row else {}
+
+
+def _converse(penstock: Penstock, caller: Caller, where: dict[str, Any]) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError('ask something: penstock ask "…"')
+    click.echo(f"Asking {click.style(penstock.name, bold=True)}. An empty line ends the conversation.", err=True)
+    history: list[Message] = []
+    while question := click.prompt(
+        click.style("?", fg="cyan"), default="", show_default=False, prompt_suffix=" "
+    ).strip():
+        try:
+            answer = penstock.ask(question, history=history, caller=caller, where=where)
+        except PenstockError as error:
+            click.echo(str(error), err=True)
+            continue
+        show.answer(answer, question)
+        click.echo()
+        history += [Message("user", question), Message("assistant", answer.text)]

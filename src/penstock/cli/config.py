@@ -1,0 +1,50 @@
+"""`penstock config show|check`: the settings as they were understood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from penstock.cli import show
+from penstock.config import describe, load
+
+__all__ = ["config"]
+
+
+@click.group()
+def config() -> None:
+    """Show and check the settings."""
+
+
+@config.command("show")
+@show.json_option
+@click.pass_obj
+def show_(file: str | None, as_json: bool) -> None:
+    """Print every setting with its value: the file, with the environment on top. Secrets are hidden."""
+    settings = load(file)
+    if as_json:
+        show.as_json(describe(settings))
+        return
+    click.echo(click.style(f"# {settings.file or 'no penstock.toml: these are the defaults'}", dim=True))
+    for name, value in _flat(describe(settings), ""):
+        click.echo(f"{name} = {value!r}")
+
+
+@config.command()
+@show.json_option
+@click.pass_obj
+def check(file: str | None, as_json: bool) -> None:
+    """Check the settings file; the exit status says whether it is right."""
+    settings = load(file)
+    if as_json:
+        show.as_json({"ok": True, "file": str(settings.file) if settings.file else None})
+    else:
+        click.echo(f"{settings.file or 'no penstock.toml, the defaults'}: right")
+
+
+def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    return rows

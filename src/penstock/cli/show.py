@@ -1,0 +1,145 @@
+"""What several verbs print: answers, tables, reports, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.types import Answer, Citation, Status
+
+if TYPE_CHECKING:
+    from penstock.documents.ingest import Report
+
+__all__ = ["Bar", "answer", "as_json", "json_option", "report", "table"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+WIDTH = 96
+
+
+def as_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def table(rows: Sequence[Sequence[Any]], heads: Sequence[str]) -> None:
+    """Columns as wide as what is in them."""
+    cells = [[str(cell) if cell is not None else "" for cell in row] for row in rows]
+    widths = [max(len(row[n]) for row in [list(heads), *cells]) for n in range(len(heads))]
+    click.echo(
+        click.style("  ".join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip(), bold=True)
+    )
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def answer(found: Answer, question: str) -> None:
+    """An answer with its numbered sources."""
+    if found.question and found.question != question:
+        click.echo(click.style(f"understood as: {found.question}", dim=True), err=True)
+    colour = {Status.ANSWER: None, Status.RELATED: "yellow", Status.NOT_FOUND: "yellow"}[found.status]
+    text = (
+        found.text
+        if not found.quoted
+        else found.text.removesuffix(" ".join(found.citations[n].quote for n in found.quoted))
+    )
+    if found.quoted:
+        text += " ".join(f"{' '.join(found.citations[n].quote.split())} [{n + 1}]" for n in found.quoted)
+    click.echo(click.style(textwrap.fill(text, WIDTH), fg=colour))
+    sources = found.citations or found.nearest
+    if not sources:
+        return
+    click.echo("" if found.citations else click.style("\nNearest passages:", dim=True))
+    for n, citation in enumerate(sources, 1):
+        click.echo(f"  [{n}] {place(citation)}")
+        if n - 1 not in found.quoted:
+            click.echo(
+                click.style(
+                    textwrap.indent(textwrap.fill(" ".join(citation.quote.split()), WIDTH - 6), "      "), dim=True
+                )
+            )
+    click.echo(click.style(f"\nconfidence {found.confidence:.2f}", dim=True))
+
+
+def place(citation: Citation) -> str:
+    """Where a quote stands, in one line."""
+    parts = [click.style(citation.source, fg="cyan")]
+    if citation.section:
+        parts.append(" > ".join(citation.section))
+    if citation.page:
+        parts.append(f"page {citation.page}")
+    if citation.date:
+        parts.append(citation.date + (click.style(" (stale)", fg="yellow") if citation.stale else ""))
+    parts.append(f"characters {citation.start}-{citation.end}")
+    return " · ".join(parts)
+
+
+def report(found: Report, *, name: str) -> None:
+    """What a build did."""
+    for title, sources in (
+        ("added", found.added),
+        ("changed", found.changed),
+        ("moved", found.moved),
+        ("removed", found.removed),
+    ):
+        for source in sources[:20]:
+            click.echo(f"  {title:8} {source}")
+        if len(sources) > 20:
+            click.echo(f"  {title:8} … and {len(sources) - 20} more")
+    for skipped in found.skipped:
+        click.echo(
+            click.style(f"  skipped  {skipped.reason}" + (f" ({skipped.hint})" if skipped.hint else ""), fg="yellow"),
+            err=True,
+        )
+    if found.version is None:
+        click.echo(f"{name}: nothing has changed, {found.unchanged} documents are indexed")
+        return
+    state = "live" if found.published else "built, not published"
+    counts = (
+        f"{found.documents} documents, {found.passages} passages ({found.embedded} embedded, {found.reused} reused)"
+    )
+    click.echo(f"{click.style(f'{name} v{found.version}', bold=True)} is {state}: {counts}")
+
+
+def plain_report(found: Report) -> dict[str, Any]:
+    return asdict(found) | {"version": f"v{found.version}" if found.version else None}
+
+
+class Bar:
+    """A progress bar over files on standard error; none where nobody looks."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet or not sys.stderr.isatty()
+        self._bar: Any = None
+        self._passages = 0
+
+    def start(self, files: int) -> None:
+        if not self._quiet and files > 1:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=files, unit="file", leave=False, dynamic_ncols=True)
+
+    def file(self, name: str) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+            self._bar.set_description_str(name[-40:])
+
+    def passages(self, done: int) -> None:
+        self._passages += done
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self._passages} passages")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,125 @@
+"""`penstock up`: index what there is, and serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli import show
+from penstock.config import Settings, load
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.assemble import House
+
+__all__ = ["up"]
+
+SAMPLE = "penstock-docs"
+SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "What is the capital of France?")
+
+
+@click.command()
+@click.argument("places", nargs=-1)
+@click.option("--host", help="Address to bind, instead of the one in the settings.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Port, instead of the one in the settings; the next free one is taken.",
+)
+@click.option("--demo", is_flag=True, help="Index Penstock's own documentation and ask it two questions first.")
+@click.option(
+    "--serve/--no-serve", default=True, help="Start the server, or stop when everything is indexed.", show_default=True
+)
+@click.pass_obj
+def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | None, demo: bool, serve: bool) -> None:
+    """Index your documents and serve them on this machine.
+
+    PLACES are files, folders or web pages; without any, the collections in the settings. With nothing at all,
+    Penstock's own documentation is indexed, so that there is something to ask.
+    """
+    from penstock.assemble import assemble
+    from penstock.server.access import check_binding
+
+    settings = _with_address(load(file), host, port)
+    check_binding(settings)
+    house = assemble(settings)
+    names = _index(house, places, demo=demo)
+    if demo or names == [SAMPLE]:
+        _demonstrate(house)
+    if serve:
+        _serve(house, names)
+
+
+def _with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
+    server = settings.server
+    server = replace(server, host=host or server.host, port=server.port if port is None else port)
+    return replace(settings, server=server)
+
+
+def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
+    """Bring every collection up to date. Returns the names of those that can be asked."""
+    from penstock.api import collection_name
+    from penstock.assemble import samples
+
+    library = house.library
+    if places:
+        library.create(collection_name(places))
+    if demo or not library.names():
+        library.create(SAMPLE)
+    for name in library.names():
+        collection = library[name]
+        added = places if places and name == collection_name(places) else [str(samples())] if name == SAMPLE else []
+        try:
+            with show.Bar() as bar:
+                report = collection.add(added, progress=bar) if added else collection.sync(progress=bar)
+        except PenstockError as error:  # the version that is live goes on answering
+            click.echo(click.style(f"{name}: {error.message}", fg="yellow"), err=True)
+            continue
+        show.report(report, name=name)
+    return library.names()
+
+
+def _demonstrate(house: House) -> None:
+    import asyncio
+
+    from penstock.answer import whole
+    from penstock.types import Turn
+
+    for question in SAMPLE_QUESTIONS:
+        click.echo(f"\n{click.style('?', fg='cyan')} {click.style(question, bold=True)}")
+        show.answer(asyncio.run(whole(house.answerer(SAMPLE).stream(Turn(question)))), question)
+
+
+def _serve(house: House, names: Sequence[str]) -> None:
+    from penstock.server.run import free_socket, serve
+
+    server = house.settings.server
+    listener = free_socket(server.host, server.port)
+    port = listener.getsockname()[1]
+    if server.port not in (0, port):
+        click.echo(click.style(f"\nport {server.port} is taken, using {port}", fg="yellow"), err=True)
+    shown = f"[{server.host}]" if ":" in server.host else server.host
+    address = f"http://{shown}:{port}"
+    model = SAMPLE if SAMPLE in names else names[0] if names else "NAME"
+    serve(house, listener, started=lambda: click.echo(_welcome(address, model, keys=bool(house.settings.keys))))
+
+
+def _welcome(address: str, model: str, *, keys: bool) -> str:
+    key = "$PENSTOCK_KEY" if keys else "none"
+    header = ' -H "authorization: Bearer $PENSTOCK_KEY"' if keys else ""
+    question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}'
+    return f"""
+{click.style("Penstock is up:", bold=True)} {click.style(address, fg="cyan", underline=True)}
+
+  curl {address}/v1/chat/completions{header} -H "content-type: application/json" \\
+    -d '{body}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{address}/v1", api_key="{key}")
+  print(client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "{question}"}}]).choices[0].message.content)
+
+Ctrl-C stops."""

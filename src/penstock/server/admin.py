@@ -1,0 +1,199 @@
+"""Collections, documents and versions over HTTP, as JSON. The chat page uses these routes and no others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from penstock.assemble import House
+from penstock.documents.catalog import DocumentRow
+from penstock.documents.ingest import Report
+from penstock.errors import BadRequest, NotAllowed, PenstockError
+from penstock.server.http import Request, Response, Stream, json_response
+
+__all__ = [
+    "collections", "create_collection", "delete_document", "difference", "document", "documents", "search", "sync", "upload",
+    "use_version", "versions",
+]  # fmt: skip
+
+
+def _may_change(request: Request) -> None:
+    if not request.admin:
+        raise NotAllowed(
+            f"the key '{request.caller.name}' may not change documents", hint="admin = true in [keys.NAME]"
+        )
+
+
+async def collections(request: Request, house: House) -> Response:
+    def listed() -> list[dict[str, Any]]:
+        rows = []
+        for name in house.library.names():
+            collection = house.library[name]
+            live = next((v for v in collection.versions() if v.live), None)
+            rows.append(
+                {
+                    "name": name,
+                    "version": live.name if live else None,
+                    "documents": len(collection.documents(request.caller)),
+                    "passages": live.passages if live else 0,
+                    "published": live.published if live else None,
+                    "skipped": len(collection.skipped()) if request.admin else None,
+                }
+            )
+        return rows
+
+    return json_response({"collections": await asyncio.to_thread(listed), "admin": request.admin})
+
+
+async def create_collection(request: Request, house: House) -> Response:
+    _may_change(request)
+    name = (await request.json()).get("name")
+    if not isinstance(name, str):
+        raise BadRequest("'name' must be a text")
+    await asyncio.to_thread(house.library.create, name)
+    return json_response({"name": name}, 201)
+
+
+async def documents(request: Request, house: House) -> Response:
+    collection = house.library[request.path_values["name"]]
+
+    def listed() -> dict[str, Any]:
+        rows = [_row(row) | {"state": "indexed"} for row in collection.documents(request.caller)]
+        skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if request.admin else []
+        for row in skipped:
+            del row["file"], row["fingerprint"]
+        return {"documents": rows, "skipped": skipped}
+
+    return json_response(await asyncio.to_thread(listed))
+
+
+def _row(row: DocumentRow) -> dict[str, Any]:
+    values = asdict(row)
+    for name in ("file", "fingerprint", "content"):  # paths and hashes of this machine
+        del values[name]
+    return values | {"id": str(row.id)}
+
+
+async def document(request: Request, house: House) -> Response:
+    collection = house.library[request.path_values["name"]]
+    row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
+    return json_response(_row(row) | {"text": text})
+
+
+async def upload(request: Request, house: House) -> Response | Stream:
+    """The body is the file; `?name=` says what it is called. With `accept: application/x-ndjson` progress is streamed."""
+    _may_change(request)
+    name = request.query("name")
+    if not name:
+        raise BadRequest("the address must say ?name=FILE")
+    data = await request.body()
+    if not data:
+        raise BadRequest(f"'{name}' is empty")
+    collection = await asyncio.to_thread(house.library.create, request.path_values["name"])
+    if request.headers.get("accept") == "application/x-ndjson":
+        return Stream(
+            _progress(collection, name, data), "application/x-ndjson", error=lambda error: _line(error.body())
+        )
+    report = await asyncio.to_thread(collection.put, name, data)
+    return json_response(plain_report(report), 201 if report.published else 200)
+
+
+async def _progress(collection: Any, name: str, data: bytes) -> AsyncIterator[bytes]:
+    loop, steps = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
+
+    class Told:
+        """Passes progress from the indexing thread to this response."""
+
+        def tell(self, **values: Any) -> None:
+            loop.call_soon_threadsafe(steps.put_nowait, values)
+
+        def start(self, files: int) -> None: ...
+
+        def file(self, name: str) -> None:
+            self.tell(step="reading")
+
+        def passages(self, done: int) -> None:
+            self.tell(step="indexing", passages=done)
+
+    async def work() -> Report:
+        try:
+            return await asyncio.to_thread(collection.put, name, data, progress=Told())
+        finally:
+            steps.put_nowait(None)
+
+    task = asyncio.create_task(work())
+    while (step := await steps.get()) is not None:
+        yield _line(step)
+    yield _line({"step": "done", **plain_report(await task)})
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def plain_report(report: Report) -> dict[str, Any]:
+    """A report as JSON."""
+    return asdict(report) | {"version": f"v{report.version}" if report.version else None}
+
+
+async def delete_document(request: Request, house: House) -> Response:
+    _may_change(request)
+    source = request.query("source")
+    if not source:
+        raise BadRequest("the address must say ?source=NAME")
+    report = await asyncio.to_thread(house.library[request.path_values["name"]].remove, source)
+    return json_response(plain_report(report))
+
+
+async def sync(request: Request, house: House) -> Response:
+    _may_change(request)
+    return json_response(plain_report(await asyncio.to_thread(house.library[request.path_values["name"]].sync)))
+
+
+async def search(request: Request, house: House) -> Response:
+    body = await request.json()
+    question, k, where = body.get("query"), body.get("k", 8), body.get("where") or {}
+    if not isinstance(question, str) or not question.strip():
+        raise BadRequest("'query' must be a text")
+    if not isinstance(k, int) or not 1 <= k <= 100:
+        raise BadRequest("'k' must be a whole number from 1 to 100")
+    if not isinstance(where, dict):
+        raise BadRequest("'where' must be an object of names and values")
+    collection = house.library[request.path_values["name"]]
+    found = await asyncio.to_thread(collection.search, question, caller=request.caller, k=k, where=where)
+    return json_response(asdict(found))
+
+
+async def versions(request: Request, house: House) -> Response:
+    rows = await asyncio.to_thread(house.library[request.path_values["name"]].versions)
+    return json_response({"versions": [asdict(row) | {"name": row.name} for row in rows]})
+
+
+async def use_version(request: Request, house: House) -> Response:
+    _may_change(request)
+    collection = house.library[request.path_values["name"]]
+    row = await asyncio.to_thread(collection.use, request.path_values["version"])
+    return json_response(asdict(row) | {"name": row.name})
+
+
+async def difference(request: Request, house: House) -> Response:
+    _may_change(request)  # it shows passages whatever their access list
+    collection = house.library[request.path_values["name"]]
+    found = await asyncio.to_thread(
+        collection.difference, request.query("from", "previous"), request.query("to", "live")
+    )
+    return json_response(
+        {
+            "same": found.same,
+            "added": [{"source": source, "text": text} for source, text in found.added],
+            "removed": [{"source": source, "text": text} for source, text in found.removed],
+        }
+    )
+
+
+def refusal(error: PenstockError) -> Response:
+    """An error as a response, in the one shape there is."""
+    return json_response(error.body(), error.status)

@@ -1,0 +1,152 @@
+"""Requests in and responses out, in the few shapes this server needs. Everything that crosses the wire is checked here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from penstock.errors import BadRequest, PenstockError, TooLarge
+from penstock.types import Caller
+
+__all__ = ["Request", "Response", "Stream", "event", "json_response"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+IDLE_S = 60.0  # longest wait for the next piece of a body
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. The body is read once, when a route asks for it."""
+
+    scope: Scope
+    receive: Receive
+    max_body_bytes: int
+    caller: Caller = Caller()
+    admin: bool = False
+    path_values: dict[str, str] = field(default_factory=dict)
+    _headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        return str(self.scope["path"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case; of a repeated one the last counts."""
+        if not self._headers:
+            self._headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]
+            }
+        return self._headers
+
+    def query(self, name: str, default: str = "") -> str:
+        found = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
+        return found[-1] if found else default
+
+    async def body(self) -> bytes:
+        """Raises TooLarge as soon as the limit is passed, BadRequest when the client stalls or leaves."""
+        limit = f"the body is over {self.max_body_bytes >> 20} MB"
+        if int(self.headers.get("content-length") or 0) > self.max_body_bytes:
+            raise TooLarge(limit, hint="raise server.max_body_mb")
+        pieces, size = [], 0
+        while True:
+            try:
+                message = await asyncio.wait_for(self.receive(), IDLE_S)
+            except TimeoutError as error:
+                raise BadRequest(f"the body stopped for {IDLE_S:.0f} s") from error
+            if message["type"] == "http.disconnect":
+                raise BadRequest("the client left before the body was complete")
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self.max_body_bytes:
+                raise TooLarge(limit, hint="raise server.max_body_mb")
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+
+    async def json(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises BadRequest."""
+        body = await self.body()
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the body is not valid JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise BadRequest("the body must be a JSON object")
+        return value
+
+
+@dataclass(slots=True)
+class Response:
+    """A whole response."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    async def send(self, send: Send, extra: tuple[tuple[str, str], ...]) -> None:
+        head = (("content-type", self.content_type), ("content-length", str(len(self.body))), *self.headers, *extra)
+        await send({"type": "http.response.start", "status": self.status, "headers": _encoded(head)})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@dataclass(slots=True)
+class Stream:
+    """A response in pieces. An error before the first piece is an ordinary refusal; a later one is the last piece."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str = "text/event-stream"
+    error: Callable[[PenstockError], bytes] = lambda error: event(error.body())
+
+    async def send(self, send: Send, extra: tuple[tuple[str, str], ...]) -> None:
+        first = await anext(self.pieces, b"")  # a refusal from here keeps its status
+        head = (("content-type", self.content_type), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *extra)
+        await send({"type": "http.response.start", "status": 200, "headers": _encoded(head)})
+        try:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for piece in self.pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except PenstockError as error:
+            await send({"type": "http.response.body", "body": self.error(error), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status)
+
+
+def event(value: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def matched(pattern: str, path: str) -> dict[str, str] | None:
+    """The values in a path that fits a pattern such as "/api/collections/{name}/documents", or None."""
+    wanted, given = pattern.split("/"), path.split("/")
+    if len(wanted) != len(given):
+        return None
+    values = {}
+    for want, have in zip(wanted, given, strict=True):
+        if want.startswith("{"):
+            if not have:
+                return None
+            values[want[1:-1]] = unquote(have)
+        elif want != have:
+            return None
+    return values
+
+
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]

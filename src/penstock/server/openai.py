@@ -1,0 +1,201 @@
+"""OpenAI's wire: models, chat completions (whole and streamed), embeddings. An app is a model name."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+
+from penstock.answer import whole
+from penstock.assemble import House
+from penstock.errors import BadRequest, NotFound
+from penstock.server.http import Request, Response, Stream, event, json_response
+from penstock.types import Answer, Citation, Finished, Message, TextDelta, Turn
+
+__all__ = ["chat", "embeddings", "models"]
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # a quote uses no model
+MOST_TEXTS = 2048
+
+
+async def models(request: Request, house: House) -> Response:
+    started = int(time.time())
+    rows = [
+        {"id": name, "object": "model", "created": started, "owned_by": "penstock"} for name in sorted(house.models())
+    ]
+    return json_response({"object": "list", "data": rows})
+
+
+async def chat(request: Request, house: House) -> Response | Stream:
+    body = await request.json()
+    model = body.get("model")
+    if not isinstance(model, str):
+        raise BadRequest("'model' must name an app or a collection", hint=", ".join(sorted(house.models())))
+    if body.get("n", 1) != 1:
+        raise BadRequest("'n' must be 1: a quoted answer is the same every time")
+    *history, question = _messages(body.get("messages"))
+    if question.role != "user":
+        raise BadRequest("the last message must be the user's")
+    turn = Turn(question.content, request.caller, tuple(history), _where(body))
+    events = house.answerer(model).stream(turn)
+    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+    link = _Link(request, house.models()[model])
+    if body.get("stream"):
+        usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        return Stream(_chunks(events, head, link, include_usage=usage))
+    answer = await whole(events)
+    text, annotations = _marked(answer, link)
+    message = {"role": "assistant", "content": text, "refusal": None, "annotations": annotations}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    return json_response(
+        {**head, "object": "chat.completion", "choices": [choice], "usage": NO_TOKENS, "penstock": plain(answer, link)}
+    )
+
+
+async def embeddings(request: Request, house: House) -> Response:
+    body = await request.json()
+    embedder = house.library.embedder
+    known = (embedder.id, embedder.id.partition("@")[0])
+    if body.get("model") not in known:
+        raise NotFound(f"there is no embedding model {body.get('model')!r}", hint=f"known: {known[1]}")
+    given = body.get("input")
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("'input' must be a text or a list of texts")
+    if len(texts) > MOST_TEXTS:
+        raise BadRequest(f"'input' holds {len(texts)} texts, the limit is {MOST_TEXTS}")
+    if body.get("dimensions") not in (None, embedder.dim):
+        raise BadRequest(f"'dimensions' must be {embedder.dim} with this model")
+    encoded = body.get("encoding_format", "float")
+    if encoded not in ("float", "base64"):
+        raise BadRequest("'encoding_format' must be float or base64")
+    vectors = await asyncio.to_thread(embedder.embed, texts)
+    tokens = await asyncio.to_thread(embedder.count_tokens, texts)
+    as_text = encoded == "base64"
+    rows = [
+        {
+            "object": "embedding",
+            "index": n,
+            "embedding": base64.b64encode(np.ascontiguousarray(v, "<f4").tobytes()).decode() if as_text else v.tolist(),
+        }
+        for n, v in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json_response({"object": "list", "model": known[1], "data": rows, "usage": usage})
+
+
+# ---------------------------------------------------------------- in
+
+
+def _messages(value: Any) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise BadRequest("'messages' must be a list with at least one message")
+    return [_message(row, n) for n, row in enumerate(value)]
+
+
+def _message(row: Any, n: int) -> Message:
+    role = row.get("role") if isinstance(row, dict) else None
+    content = row.get("content") if isinstance(row, dict) else None
+    if role not in ("system", "developer", "user", "assistant", "tool"):
+        raise BadRequest(f"'messages[{n}].role' must be system, user or assistant")
+    if isinstance(content, list):
+        parts = [
+            part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content
+        ]
+        if any(not isinstance(part, str) for part in parts):
+            raise BadRequest(
+                f"'messages[{n}].content' holds something else than text", hint="documents answer text questions only"
+            )
+        content = "\n".join(part for part in parts if part)
+    if not isinstance(content, str | None):
+        raise BadRequest(f"'messages[{n}].content' must be text")
+    kind = "system" if role in ("developer", "tool") else role
+    return Message(kind, content or "")
+
+
+def _where(body: dict[str, Any]) -> dict[str, Any]:
+    """A filter travels in `penstock.where`, as OpenAI's clients send with `extra_body`."""
+    own = body.get("penstock") or {}
+    where = own.get("where", {}) if isinstance(own, dict) else None
+    if not isinstance(where, dict):
+        raise BadRequest("'penstock.where' must be an object of names and values")
+    return where
+
+
+# ---------------------------------------------------------------- out
+
+
+class _Link:
+    """Deep links into the source panel."""
+
+    def __init__(self, request: Request, collection: str) -> None:
+        scheme = request.headers.get("x-forwarded-proto", request.scope.get("scheme", "http"))
+        self._base, self._collection = f"{scheme}://{request.headers.get('host', 'localhost')}/", collection
+
+    def __call__(self, citation: Citation) -> str:
+        values = {
+            "collection": self._collection,
+            "document": citation.document_id,
+            "start": citation.start,
+            "end": citation.end,
+        }
+        return f"{self._base}?{urlencode(values)}"
+
+
+def plain(answer: Answer, link: _Link) -> dict[str, Any]:
+    """An answer as JSON: what goes into the `penstock` field."""
+    values = asdict(answer)
+    for name in ("citations", "nearest"):
+        values[name] = [{**asdict(citation), "url": link(citation)} for citation in getattr(answer, name)]
+    return values
+
+
+def _marked(answer: Answer, link: _Link) -> tuple[str, list[dict[str, Any]]]:
+    """The text with [1] after each quote, and OpenAI's annotations, whose indices are characters of that text."""
+    text, annotations = answer.text, []
+    at = len(text) - len(" ".join(answer.citations[n].quote for n in answer.quoted))
+    text = text[:at]
+    for place, n in enumerate(answer.quoted):
+        citation = answer.citations[n]
+        text += " " if place else ""
+        annotations.append(_annotation(citation, len(text), link))
+        text += f"{citation.quote} [{n + 1}]"
+    return text, annotations
+
+
+def _annotation(citation: Citation, start: int, link: _Link) -> dict[str, Any]:
+    place = {"start_index": start, "end_index": start + len(citation.quote)}
+    return {
+        "type": "url_citation",
+        "url_citation": {**place, "url": link(citation), "title": citation.title or citation.source},
+    }
+
+
+async def _chunks(
+    events: AsyncIterator[Any], head: dict[str, Any], link: _Link, *, include_usage: bool
+) -> AsyncIterator[bytes]:
+    def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return event({**head, "object": "chat.completion.chunk", "choices": [choice], **more})
+
+    first = True
+    async for item in events:
+        match item:
+            case TextDelta(text, citation):
+                if first:
+                    yield chunk({"role": "assistant", "content": ""})
+                    first = False
+                yield chunk({"content": text if citation is None else f"{text} [{citation + 1}]"})
+            case Finished(answer):
+                _, annotations = _marked(answer, link)
+                yield chunk({"annotations": annotations}, "stop", penstock=plain(answer, link))
+    if include_usage:
+        yield event({**head, "object": "chat.completion.chunk", "choices": [], "usage": NO_TOKENS})
+    yield b"data: [DONE]\n\n"

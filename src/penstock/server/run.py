@@ -1,0 +1,71 @@
+"""Starting and stopping the server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from penstock.assemble import House
+from penstock.errors import BadSetting
+from penstock.server.access import check_binding
+from penstock.server.app import App
+
+__all__ = ["free_socket", "serve"]
+
+PORTS_TRIED = 20
+
+
+def free_socket(host: str, port: int) -> socket.socket:
+    """A listening socket at the port, or at the next free one. Raises BadSetting when none of twenty is."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    last: OSError | None = None
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(1024)
+            return listener
+        except OSError as error:
+            listener.close()
+            last = error
+    raise BadSetting(
+        f"no port from {port} to {port + PORTS_TRIED - 1} on {host} can be used: {last}", hint="penstock up --port PORT"
+    )
+
+
+def serve(house: House, listener: socket.socket, *, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; then running requests are finished, for as long as `drain_s` allows."""
+    check_binding(house.settings)
+    app = App(house)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(house.settings.server.drain_s),
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=65_536,
+    )
+    _Server(config, app, started).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a word when it is up, and not ready any more from the signal on."""
+
+    def __init__(self, config: uvicorn.Config, app: App, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app, self._started = app, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.ready = False
+        super().handle_exit(sig, frame)

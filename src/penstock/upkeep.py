@@ -1,0 +1,121 @@
+"""Upkeep of a home folder: is everything in order, and a backup of it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from penstock import encoder
+from penstock.assemble import assemble
+from penstock.config import Settings
+from penstock.documents.catalog import Catalog
+from penstock.errors import NotFound, StorageError
+from penstock.storage import backup
+from penstock.storage.arrays import verify_arrays
+from penstock.storage.database import Database
+
+__all__ = ["Check", "back_up", "examine"]
+
+
+def back_up(settings: Settings, target: Path) -> int:
+    """Write the home folder's state into an archive. Returns its size in bytes."""
+    home = settings.home_path
+    if not (home / "penstock.db").is_file():
+        raise NotFound(f"there is nothing to back up in {home}")
+
+    def files(copy: Path) -> Iterable[str]:
+        segments = sorted(f"segments/{name}" for name in Catalog(Database(copy)).segment_files())
+        uploads = sorted(path.relative_to(home).as_posix() for path in (home / "uploads").rglob("*") if path.is_file())
+        return [*segments, *uploads]
+
+    return backup.back_up(home, target, files)
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    found: str
+    hint: str = ""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Look at the installation, the encoder, the home folder and every file in it."""
+    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings)]
+
+
+def _examine_installation() -> Iterator[Check]:
+    yield Check(
+        "python",
+        sys.version_info >= (3, 11),
+        platform.python_version(),
+        "" if sys.version_info >= (3, 11) else "3.11 or later",
+    )
+    for extra, module, gain in (
+        ("fast", "uvloop", "a faster server"),
+        ("ocr", "rapidocr", "text in scans and pictures"),
+        ("hnsw", "faiss", "fast search beyond 50,000 passages"),
+    ):
+        there = importlib.util.find_spec(module) is not None
+        hint = "" if there else f"pip install 'penstock[{extra}]' brings {gain}"
+        yield Check(f"extra '{extra}'", True, "installed" if there else "not installed", hint)
+
+
+def _examine_encoder(settings: Settings) -> Check:
+    if settings.embedder.model != "minilm":
+        return Check("encoder", True, settings.embedder.model)
+    for name, expected in encoder.card()["sha256"].items():
+        found = hashlib.sha256((encoder.WEIGHTS / "minilm" / name).read_bytes()).hexdigest()
+        if found != expected:
+            return Check(
+                "encoder", False, f"{name} is not the file that was shipped", "pip install --force-reinstall penstock"
+            )
+    arithmetic = "int8" if encoder.fast_int8() else "float32"
+    return Check("encoder", True, f"all-MiniLM-L6-v2, {arithmetic} on this processor")
+
+
+def _examine_home(settings: Settings) -> Iterator[Check]:
+    home = settings.home_path
+    yield Check("settings", True, str(settings.file or "no penstock.toml, the defaults"))
+    if not (home / "penstock.db").is_file():
+        yield Check("home", True, f"{home} is empty", "penstock docs add PATH")
+        return
+    free = shutil.disk_usage(home).free
+    yield Check(
+        "home",
+        os.access(home, os.W_OK),
+        f"{home}, {free / 1e9:.1f} GB free",
+        "" if os.access(home, os.W_OK) else "it cannot be written",
+    )
+    house = assemble(settings)
+    damaged = [name for name in sorted(house.library.catalog.segment_files()) if not _whole(home / "segments" / name)]
+    problem = house.library.catalog.database.read("pragma quick_check")[0][0]
+    yield Check("catalog", problem == "ok", problem, "" if problem == "ok" else "penstock restore FILE")
+    yield Check(
+        "segments",
+        not damaged,
+        f"damaged: {', '.join(damaged)}" if damaged else "whole",
+        "penstock restore FILE" if damaged else "",
+    )
+    for name in house.library.names():
+        live = next((v for v in house.library[name].versions() if v.live), None)
+        skipped = len(house.library[name].skipped())
+        found = f"{live.name}, {live.documents} documents" if live else "nothing published"
+        hint = f"{skipped} files could not be read: penstock docs list {name}" if skipped else ""
+        yield Check(f"collection '{name}'", True, found, hint)
+    house.close()
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return verify_arrays(path)
+    except StorageError:
+        return False
