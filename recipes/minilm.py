@@ -267,7 +267,9 @@ def write_card(agrees: dict[str, dict[str, float]]) -> None:
         "dimensions": HIDDEN,
         "longest_tokens": 384,
         "cosine_to_float_weights": agrees,
-        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(OUT.glob("*")) if file != path},
+        "sha256": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(OUT.glob("*")) if file != path
+        },
         "quality": old.get("quality", {}),
     }
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -111,12 +111,12 @@ def squad(folder: Path, names: Iterable[str], *, whole_articles: bool) -> tuple[
 
 def xquad(folder: Path) -> tuple[list[Document], list[Asked]]:
     """Documents and questions of one language of XQuAD in BEIR's layout."""
-    rows = [json.loads(line) for line in gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8")]
+    rows = [json.loads(line) for line in gzip.decompress((folder / "corpus.jsonl.gz").read_bytes()).splitlines()]
     topics = {title: n for n, title in enumerate(sorted({row["title"] for row in rows}))}
     by_id = {row["_id"]: row for row in rows}
     owner = dict(line.split("\t")[:2] for line in (folder / "qrels.tsv").read_text("utf-8").splitlines()[1:])
     asked = []
-    for line in gzip.open(folder / "queries.jsonl.gz", "rt", encoding="utf-8"):
+    for line in gzip.decompress((folder / "queries.jsonl.gz").read_bytes()).splitlines():
         query = json.loads(line)
         row = by_id[owner[query["_id"]]]
         answers = tuple(answer["text"] for answer in query["metadata"]["answers"])
@@ -149,7 +149,7 @@ def examples(
         collection = library.create("reader")
         collection.take([incoming(d) for d in documents])
         snapshot = collection.snapshot()
-        places = [np.array([place(snapshot, library, int(p)) for p in s.passage], object) for s in snapshot.segments]
+        places = [place(snapshot, library, passage) for passage in snapshot.passage.tolist()]
         topic_of = {one.source: one.topic for one in asked}
         for n in random.permutation(len(asked))[:PER_SOURCE]:
             one = asked[n]
@@ -158,7 +158,7 @@ def examples(
                     continue
                 view = snapshot.everything()
                 if kind != "present":
-                    view = without(snapshot, [[dropped(one, kind, row, topic_of) for row in rows] for rows in places])
+                    view = snapshot.without(np.array([dropped(one, kind, row, topic_of) for row in places]))
                 yield example(collection, snapshot, view, one, kind)
         library.close()
 
@@ -177,13 +177,6 @@ def dropped(one: Asked, kind: str, row: tuple[str, int, int], topic_of: dict[str
     if kind == "absent":
         return topic_of.get(source) == one.topic
     return source == one.source and start < one.end and end > one.start
-
-
-def without(snapshot: Snapshot, drop: list[list[bool]]) -> View:
-    masks = [~np.array(rows, bool) for rows in drop]
-    count = sum(int(mask.sum()) for mask in masks)
-    length = sum(int(s.length[mask].sum()) for s, mask in zip(snapshot.segments, masks, strict=True))
-    return View(tuple(masks), None, count, length / max(count, 1))
 
 
 def example(collection: Collection, snapshot: Snapshot, view: View, one: Asked, kind: str) -> Example:
@@ -286,7 +279,8 @@ def train_confidence(rows: list[tuple[Example, float]], ranking: Trained, random
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     shares: NDArray[np.float64] = np.exp(scores - scores.max())
-    return shares / shares.sum()
+    shares /= shares.sum()
+    return shares
 
 
 def confidence_x(e: Example, ranking: Trained) -> Floats:
@@ -300,13 +294,13 @@ def confidence_x(e: Example, ranking: Trained) -> Floats:
 
 def held(e: Example, ranking: Trained) -> list[bool]:
     """Whether one, two, three sentences hold an answer."""
-    order = np.argsort(-ranking.score(e.x), kind="stable") if len(e.x) else []
+    order = np.argsort(-ranking.score(e.x), kind="stable") if len(e.x) else np.zeros(0, np.int64)
     return [bool(e.right[order[:n]].any()) if len(e.x) else False for n in (1, 2, 3)]
 
 
 def auroc(positive: Any, negative: Any) -> float:
     """Area under the ROC curve: how often a positive scores above a negative, ties counting half."""
-    values, inverse, counts = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     n, m = len(positive), len(negative)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")

@@ -308,8 +308,9 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
         owner = getattr(settings, section) if section else settings
         kind = typing.get_type_hints(type(owner))[inner]
         value = _value(kind, _spelled(kind, environment[name]), "environment", name, environment)
-        changed = replace(owner, **{inner: value})
-        settings = replace(settings, **{section: changed}) if section else changed
+        changed: Any = replace(owner, **{inner: value})
+        tree: dict[str, Any] = {section: changed}
+        settings = replace(settings, **tree) if section else changed
     return settings
 
 

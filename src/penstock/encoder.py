@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,6 +178,5 @@ def fast_int8() -> bool:
 
 def _numpy_knows_vnni() -> bool:
     """Where there is no /proc/cpuinfo. numpy's list has the AVX-512 kind of VNNI only, so this errs to float32."""
-    from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[attr-defined]
-
-    return bool(__cpu_features__.get("AVX512_CLX") or __cpu_features__.get("ASIMDDP"))
+    features: dict[str, bool] = getattr(import_module("numpy._core._multiarray_umath"), "__cpu_features__", {})
+    return features.get("AVX512_CLX", False) or features.get("ASIMDDP", False)

@@ -20,6 +20,9 @@ from penstock.types import Answer, Caller, Message
 __all__ = ["ask"]
 
 
+JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads standard input."
+
+
 @click.command()
 @click.argument("question", required=False)
 @click.option(
@@ -30,7 +33,7 @@ __all__ = ["ask"]
     help="Folder, file or web page to ask; indexed when it is new or changed.",
 )
 @click.option("--collection", metavar="NAME", help="Collection to ask; not needed where there is one.")
-@click.option("--jsonl", type=click.File("r", encoding="utf-8"), metavar="FILE", help="Rows with `question`, answered in order as JSON Lines; - reads standard input.")  # fmt: skip
+@click.option("--jsonl", type=click.File("r", encoding="utf-8"), metavar="FILE", help=JSONL_HELP)
 @click.option(
     "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
 )

@@ -234,7 +234,12 @@ def diff(file: str | None, one: str, other: str, name: str | None, as_json: bool
 
 @docs.command("eval")
 @name_argument
-@click.option("--golden", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE", help="Questions as JSON Lines; without it, the file the settings name.")  # fmt: skip
+@click.option(
+    "--golden",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Questions as JSON Lines; without it, the file the settings name.",
+)
 @click.option("--version", default="live", show_default=True, help="Version to measure.")
 @show.json_option
 @click.pass_obj
@@ -263,7 +268,13 @@ def eval_(file: str | None, name: str | None, golden: Path | None, version: str,
 
 @docs.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--run", "run_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the rankings: JSON, or TREC's six columns for a name that ends in .trec.")  # fmt: skip
+@click.option(
+    "--run",
+    "run_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the rankings: JSON, or TREC's six columns for a name that ends in .trec.",
+)
 @show.json_option
 @click.pass_obj
 def bench(file: str | None, folder: Path, run_file: Path | None, as_json: bool) -> None:

@@ -69,8 +69,9 @@ def answer(found: Answer, question: str) -> None:
 def place(citation: Citation) -> str:
     """Where a quote stands, in one line."""
     parts = [click.style(citation.source, fg="cyan")]
-    if citation.section:
-        parts.append(" > ".join(citation.section))
+    headings = citation.section[citation.section[:1] == (citation.title,) :]
+    if headings:
+        parts.append(" > ".join(headings))
     if citation.page:
         parts.append(f"page {citation.page}")
     if citation.date:

@@ -111,7 +111,8 @@ def _welcome(address: str, model: str, *, keys: bool) -> str:
     key = "$PENSTOCK_KEY" if keys else "none"
     header = ' -H "authorization: Bearer $PENSTOCK_KEY"' if keys else ""
     question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}'
+    message = f'{{"role": "user", "content": "{question}"}}'
+    body = f'{{"model": "{model}", "messages": [{message}]}}'
     return f"""
 {click.style("Penstock is up:", bold=True)} {click.style(address, fg="cyan", underline=True)}
 
@@ -120,6 +121,6 @@ def _welcome(address: str, model: str, *, keys: bool) -> str:
 
   from openai import OpenAI
   client = OpenAI(base_url="{address}/v1", api_key="{key}")
-  print(client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "{question}"}}]).choices[0].message.content)
+  print(client.chat.completions.create(model="{model}", messages=[{message}]).choices[0].message.content)
 
 Ctrl-C stops."""

@@ -7,11 +7,12 @@ away. A document ranks where its best passage ranks. A query may carry a filter 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from penstock.documents.catalog import digest
 from penstock.documents.draft import Raw
@@ -95,8 +96,7 @@ def _rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:
         raise BadRequest(
             f"{folder} holds no {name}", hint="the layout is corpus.jsonl, queries.jsonl, qrels.tsv; .gz is allowed"
         )
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with _opened(path) as lines:
         for n, line in enumerate(lines, 1):
             if line.strip():
                 try:
@@ -114,8 +114,7 @@ def _qrels(folder: Path) -> dict[str, dict[str, float]]:
     if path is None:
         raise BadRequest(f"{folder} holds no qrels.tsv")
     qrels: dict[str, dict[str, float]] = {}
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with _opened(path) as lines:
         for n, line in enumerate(lines):
             fields = line.split()
             if len(fields) == 4:  # TREC's layout has an iteration in between
@@ -127,3 +126,9 @@ def _qrels(folder: Path) -> dict[str, dict[str, float]]:
                 if n and fields:
                     raise BadRequest(f"{path} line {n + 1} is not: query, document, gain") from error
     return qrels
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.GzipFile(path), encoding="utf-8")
+    return path.open(encoding="utf-8")

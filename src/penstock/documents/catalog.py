@@ -199,7 +199,7 @@ class Catalog:
             "from versions v join collections c on c.id = v.collection where c.id = ? order by number",
             (collection,),
         )
-        return [VersionRow(*row[:-1], live=bool(row[-1])) for row in rows]
+        return [_version_row(row) for row in rows]
 
     def version(self, collection: int, number: int) -> VersionRow:
         for version in self.versions(collection):
@@ -370,7 +370,8 @@ class Catalog:
 
     def document(self, collection: int, document: int) -> DocumentRow:
         rows = self.database.read(
-            f"select {_DOCUMENT} from documents d where collection = ? and id = ?", (collection, document)
+            f"select {_DOCUMENT} from documents d where collection = ? and id = ?",  # noqa: S608
+            (collection, document),
         )
         if not rows:
             raise NotFound(f"there is no document {document}")
@@ -413,7 +414,7 @@ class Catalog:
         for some in _batches(ids):
             marks = ",".join("?" * len(some))
             rows = self.database.read(f"select {_PASSAGE} from passages where {column} in ({marks}) order by id", some)  # noqa: S608
-            found += [PassageRow(*row[:5], tuple(json.loads(row[5])), *row[6:]) for row in rows]
+            found += [_passage_row(row) for row in rows]
         return found
 
     # ------------------------------------------------------------ what could not be read
@@ -441,9 +442,17 @@ _DOCUMENT = (
 _PASSAGE = "id, document, start, stop, page, section, text, key, twin"
 
 
+def _version_row(row: Sequence[Any]) -> VersionRow:
+    return VersionRow(*[*row[:-1], bool(row[-1])])
+
+
+def _passage_row(row: Sequence[Any]) -> PassageRow:
+    return PassageRow(*[*row[:5], tuple(json.loads(row[5])), *row[6:]])
+
+
 def _document_row(row: Sequence[Any]) -> DocumentRow:
-    tags, metadata, access = json.loads(row[9]), json.loads(row[10]), json.loads(row[11])
-    return DocumentRow(*row[:9], tuple(tags), metadata, tuple(access), *row[12:])
+    tags, metadata, access = map(json.loads, row[9:12])
+    return DocumentRow(*[*row[:9], tuple(tags), metadata, tuple(access), *row[12:]])
 
 
 def _json(value: Any) -> str:

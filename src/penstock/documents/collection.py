@@ -388,10 +388,8 @@ class Collection:
         """Recall and nDCG of a version on golden questions, with every right and no filter."""
         snapshot = self.snapshot(number)
         view = snapshot.everything()
-        ranked = []
-        for question in questions:
-            ranked.append([hit.passage for hit in self.found(question.question, snapshot, view, k=golden.DEPTH).hits])
-        return golden.score(questions, ranked)
+        ranked = [self.found(q.question, snapshot, view, k=golden.DEPTH).hits for q in questions]
+        return golden.score(questions, [[hit.passage for hit in hits] for hits in ranked])
 
 
 def _upload_name(name: str) -> str:

@@ -97,7 +97,8 @@ class Remote:
         for start in range(0, len(texts), BATCH):
             rows += self._request([text or " " for text in texts[start : start + BATCH]])
         vectors = np.array(rows, np.float32).reshape(len(texts), -1)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
 
     def _request(self, texts: list[str]) -> list[Any]:
         import httpx2

@@ -196,13 +196,12 @@ class Network:
     w1: Vectors
     b1: Vectors
     w2: Vectors
-    b2: float
+    b2: Vectors
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> Network:
-        return cls(
-            **{name: np.array(value, np.float32) if name != "b2" else float(value) for name, value in values.items()}
-        )
+        arrays: dict[str, Any] = {name: np.array(value, np.float32) for name, value in values.items()}
+        return cls(**arrays)
 
     def __call__(self, x: Vectors) -> Any:
         return np.tanh((x - self.mean) / self.scale @ self.w1 + self.b1) @ self.w2 + self.b2

@@ -20,7 +20,7 @@ __all__ = ["read_mail"]
 
 def read_mail(raw: Raw, read_any: Callable[[Raw], Iterator[Document]]) -> Iterator[Document]:
     """read_any reads an attachment, whatever its kind; one that cannot be read is left out."""
-    message = cast(EmailMessage, email.message_from_bytes(raw.data, policy=email.policy.default))
+    message = email.message_from_bytes(raw.data, policy=email.policy.default)
     if not message.keys():
         raise Unreadable(f"'{raw.source}' is not a mail")
     draft = Draft(raw)

@@ -12,7 +12,7 @@ through: frequencies, lengths, minima and maxima too. A caller's result is the o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -41,6 +41,8 @@ MOST_VIEWS = 256
 SENTENCE_HANDICAP = 0.03  # a sentence must beat its passage by this much: short texts score higher by chance
 
 Scores = NDArray[np.float32]
+Rows = NDArray[np.int64]
+OUT_OF_VIEW = -2.0  # below any cosine
 
 
 class Match(NamedTuple):
@@ -70,7 +72,7 @@ class Matches:
 class View:
     """What one kind of caller sees of a snapshot through one filter."""
 
-    masks: tuple[Mask | None, ...]  # per segment; None: all of it
+    mask: Mask | None  # over all rows; None: everything
     documents: frozenset[int] | None  # None: all of the version's
     count: int
     mean_length: float
@@ -79,8 +81,8 @@ class View:
 class Snapshot:
     """One version, opened: it reads the same however long it is held.
 
-    A passage stands in the index once, for itself and for its twins: the places that say the same. It is seen when one of
-    its places is, and shown at the first of them.
+    Rows are numbered through all segments. A passage stands in the index once, for itself and for its twins: the places
+    that say the same. It is seen when one of its places is, and shown at the first of them.
     """
 
     def __init__(
@@ -88,17 +90,23 @@ class Snapshot:
     ) -> None:
         self.number, self.segments, self.documents = number, segments, documents
         self.languages = tuple(sorted({language for segment in segments for language in segment.languages}))
-        self.twins: dict[int, list[TwinRow]] = {}
+        self._starts = np.cumsum([0, *map(len, segments)])
+        self.passage = _joined([segment.passage for segment in segments], np.int64)
+        self.document = _joined([segment.document for segment in segments], np.int64)
+        self.length = _joined([segment.length for segment in segments], np.int32)
+        self._twins: dict[int, list[TwinRow]] = {}
         for twin in twins:
-            self.twins.setdefault(twin.twin, []).append(twin)
+            self._twins.setdefault(twin.twin, []).append(twin)
         self._views: dict[Any, View] = {}
+
+    # ------------------------------------------------------------ who sees what
 
     @cached_property
     def _guarded(self) -> bool:
         return any(row.access for row in self.documents.values())
 
     def view(self, caller: Caller, where: Metadata) -> View:
-        """Masks for a caller and a filter; kept, because the same few come again and again."""
+        """The mask for a caller and a filter; kept, because the same few come again and again."""
         rights = caller.rights if self._guarded else None
         key = (rights, tuple(sorted((name, _frozen(value)) for name, value in where.items())))
         if key not in self._views:
@@ -115,126 +123,101 @@ class Snapshot:
         """Every passage, whoever may read it: for measuring a version, not for answering."""
         return self._view(None)
 
+    def without(self, dropped: Mask) -> View:
+        """Everything but the rows that are set: for measuring what is answered when the answer is gone."""
+        return self._masked(~dropped, None)
+
     def _view(self, allowed: frozenset[int] | None) -> View:
         seen = frozenset(self.documents) if allowed is None else allowed
-        standing = [slot for slot, twins in self.twins.items() if any(twin.document in seen for twin in twins)]
-        masks = [np.isin(s.document, list(seen)) | np.isin(s.passage, standing) for s in self.segments]
-        count = sum(int(mask.sum()) for mask in masks)
-        total = sum(int(s.length[mask].sum()) for s, mask in zip(self.segments, masks, strict=True))
-        return View(tuple(None if m.all() else m for m in masks), allowed, count, total / count if count else 1.0)
+        standing = [slot for slot, twins in self._twins.items() if any(twin.document in seen for twin in twins)]
+        return self._masked(np.isin(self.document, list(seen)) | np.isin(self.passage, standing), allowed)
+
+    def _masked(self, mask: Mask, allowed: frozenset[int] | None) -> View:
+        count = int(mask.sum())
+        mean_length = float(self.length[mask].mean()) if count else 1.0
+        return View(None if count == len(mask) else mask, allowed, count, mean_length)
 
     def places(self, passage: int, document: int, view: View) -> list[int]:
         """The passages, by number, that say what this one says and that the view lets through; itself first."""
         seen = self.documents if view.documents is None else view.documents
-        twins = [twin.passage for twin in self.twins.get(passage, ()) if twin.document in seen]
+        twins = [twin.passage for twin in self._twins.get(passage, ()) if twin.document in seen]
         return [passage, *twins] if document in seen else twins
+
+    # ------------------------------------------------------------ searching
 
     def search(self, question: str, embedder: Embedder, view: View, k: int | None) -> Matches:
         """The best k passages of the view; all that were looked at, for None."""
-        words = query_terms(question, self.languages)
         if not view.count:
             return Matches((), {}, self.languages, 0.0, 0, 0.0)
         vector = embedder.embed([question])[0]
-        lexical, terms = self._bm25(words, view)
-        dense = [_masked(s.vectors @ vector, m) for s, m in zip(self.segments, view.masks, strict=True)]
-        spread = _spread(dense)
+        bm25, terms = self._bm25(query_terms(question, self.languages), view)
+        dense = _joined([segment.vectors @ vector for segment in self.segments], np.float32)
+        seen = dense if view.mask is None else dense[view.mask]
+        spread = float((seen.max() - seen.mean()) / (seen.std() + 1e-6))
         familiar = (embedder.familiarity(question) - NOT_AT_ALL) / (WELL - NOT_AT_ALL)
         weight = STRANGE_WEIGHT + (DENSE_WEIGHT - STRANGE_WEIGHT) * min(max(familiar, 0.0), 1.0)
-        if not terms or not any(scores.any() for scores in lexical):
+        if not bm25.any():
             weight = 1.0  # no word of the question occurs: meaning is all there is
-        found = self._fuse(_candidates(lexical, dense), lexical, dense, vector, weight, k)
+        if view.mask is not None:
+            dense[~view.mask] = OUT_OF_VIEW
+        found = self._fuse(bm25, dense, vector, weight)[:k]
         return Matches(tuple(found), terms, self.languages, weight, view.count, spread)
 
-    def _bm25(self, words: Mapping[str, tuple[int, ...]], view: View) -> tuple[list[Scores], dict[str, float]]:
-        scores = [np.zeros(len(segment), np.float32) for segment in self.segments]
-        frequencies: dict[str, float] = {}
+    def _bm25(self, words: Mapping[str, tuple[int, ...]], view: View) -> tuple[Scores, dict[str, float]]:
+        """The score of every row, and the inverse document frequency of every word."""
+        scores, frequencies = np.zeros(len(self.passage), np.float32), {}
         for word, ids in words.items():
-            hits, df = [], 0
-            for n, (segment, mask) in enumerate(zip(self.segments, view.masks, strict=True)):
-                for term in ids:
-                    rows, counts = segment.postings(term)
-                    if mask is not None and len(rows):
-                        seen = mask[rows]
-                        rows, counts = rows[seen], counts[seen]
-                    df += len(rows)
-                    hits.append((n, rows, counts))
-            idf = math.log(1 + (view.count - df + 0.5) / (df + 0.5)) if df <= view.count else 0.0
-            frequencies[word] = idf
-            for n, rows, counts in hits:
-                if len(rows):
-                    tf = counts.astype(np.float32)
-                    norm = (K1 * (1 - B) + K1 * B / view.mean_length * self.segments[n].length[rows]).astype(np.float32)
-                    scores[n][rows] += np.float32(idf * (K1 + 1)) * tf / (tf + norm)
+            hits = [hit for term in ids for hit in self._postings(term, view.mask)]
+            df = sum(len(rows) for rows, _ in hits)
+            idf = frequencies[word] = math.log(1 + max(view.count - df + 0.5, 0.5) / (df + 0.5))
+            for rows, counts in hits:
+                norm = K1 * (1 - B) + K1 * B / view.mean_length * self.length[rows]
+                scores[rows] += idf * (K1 + 1) * counts / (counts + norm)
         return scores, frequencies
 
-    def _fuse(self, candidates: list[NDArray[np.int64]], lexical: list[Scores], dense: list[Scores], vector: Vectors,
-              weight: float, k: int) -> list[Match]:  # fmt: skip
-        where = np.concatenate([np.full(len(rows), n) for n, rows in enumerate(candidates)])
-        rows = np.concatenate(candidates)
-        bm25 = np.concatenate([lexical[n][some] for n, some in enumerate(candidates)])
-        whole = np.concatenate([dense[n][some] for n, some in enumerate(candidates)])
-        similar = [segment.sentences(some, vector) for segment, some in zip(self.segments, candidates, strict=True)]
-        best = np.concatenate([_best(values, counts) for values, counts in similar])
-        meaning = np.maximum(whole, best - SENTENCE_HANDICAP)
-        shares = _unit_range(bm25), _unit_range(meaning)
-        fused = weight * shares[1] + (1 - weight) * shares[0]
-        passages = np.concatenate([s.passage[some] for s, some in zip(self.segments, candidates, strict=True)])
-        order = np.lexsort((passages, -fused))[:k]  # ties go to the passage that came first
+    def _postings(self, term: int, mask: Mask | None) -> Iterator[tuple[Any, Any]]:
+        """(rows, counts) of the passages in view that hold the term, segment by segment."""
+        for start, segment in zip(self._starts, self.segments, strict=False):
+            rows, counts = segment.postings(term)
+            if len(rows):
+                rows = rows + start
+                yield (rows, counts) if mask is None else (rows[mask[rows]], counts[mask[rows]])
+
+    def _fuse(self, bm25: Scores, dense: Scores, vector: Vectors, weight: float) -> list[Match]:
+        """The candidates of both kinds, best first; of equals the passage that came first."""
+        rows = np.union1d(_best(bm25, 0.0), _best(dense, OUT_OF_VIEW))
+        sentences = list(self._sentences(rows, vector))
+        nearest = np.array([max((similar for *_, similar in some), default=-1.0) for some in sentences])
+        meaning = np.maximum(dense[rows], nearest - SENTENCE_HANDICAP)
+        bm25_share, dense_share = _unit_range(bm25[rows]), _unit_range(meaning)
+        fused = weight * dense_share + (1 - weight) * bm25_share
         found = []
-        for place in order:
-            n, row = int(where[place]), int(rows[place])
-            segment = self.segments[n]
-            at = int(np.searchsorted(candidates[n], row))
-            values, counts = similar[n]
-            first = int(counts[:at].sum())
-            spans = segment.sentence_span[segment.sentence_at[row] : segment.sentence_at[row + 1]].tolist()
-            scored = values[first : first + int(counts[at])].tolist()
-            scores = (float(array[place]) for array in (fused, bm25, meaning, *shares))
-            sentences = tuple((a, b, similarity) for (a, b), similarity in zip(spans, scored, strict=True))
-            found.append(Match(int(segment.passage[row]), int(segment.document[row]), *scores, sentences=sentences))
+        for n in np.lexsort((self.passage[rows], -fused)):
+            row = rows[n]
+            scores = [float(s) for s in (fused[n], bm25[row], meaning[n], bm25_share[n], dense_share[n])]
+            found.append(Match(*[int(self.passage[row]), int(self.document[row]), *scores, sentences[n]]))
         return found
 
-
-def _candidates(lexical: list[Scores], dense: list[Scores]) -> list[NDArray[np.int64]]:
-    """For each segment the rows, in order, that are among the best of either kind."""
-    chosen: list[list[NDArray[np.int64]]] = [[] for _ in dense]
-    for scores, least in ((lexical, 0.0), (dense, -1.5)):
-        best = [
-            np.argpartition(-s, CANDIDATES)[:CANDIDATES] if len(s) > CANDIDATES else np.arange(len(s)) for s in scores
-        ]
-        best = [rows[s[rows] > least] for rows, s in zip(best, scores, strict=True)]
-        values = np.concatenate([s[rows] for rows, s in zip(best, scores, strict=True)])
-        bar = np.partition(values, -CANDIDATES)[-CANDIDATES] if len(values) > CANDIDATES else -np.inf
-        for n, (rows, s) in enumerate(zip(best, scores, strict=True)):
-            chosen[n].append(rows[s[rows] >= bar])
-    return [np.unique(np.concatenate(rows)).astype(np.int64) for rows in chosen]
+    def _sentences(self, rows: Rows, vector: Vectors) -> Iterator[tuple[tuple[int, int, float], ...]]:
+        """For each row, in order, its sentences: start, end, similarity to the question."""
+        for start, end, segment in zip(self._starts, self._starts[1:], self.segments, strict=False):
+            yield from segment.sentences(rows[(rows >= start) & (rows < end)] - start, vector)
 
 
-def _masked(scores: Scores, mask: Mask | None) -> Scores:
-    if mask is not None:
-        scores[~mask] = -2.0  # below any cosine
-    return scores
+def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, kind)
 
 
-def _best(values: Scores, counts: NDArray[np.int64]) -> Scores:
-    """The highest value of each run of `counts`; -1 for an empty run."""
-    best = np.full(len(counts), -1.0, np.float32)
-    full = counts > 0
-    if full.any():
-        best[full] = np.maximum.reduceat(values, (np.cumsum(counts) - counts)[full])
-    return best
+def _best(scores: Scores, least: float) -> Rows:
+    """The rows with the highest scores above `least`."""
+    rows = np.argpartition(scores, -CANDIDATES)[-CANDIDATES:] if len(scores) > CANDIDATES else np.arange(len(scores))
+    return rows[scores[rows] > least]
 
 
 def _unit_range(values: Scores) -> Scores:
-    if not len(values):
-        return values
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / (high - low) if high > low else np.ones_like(values) * (high > 0)
-
-
-def _spread(dense: list[Scores]) -> float:
-    seen = np.concatenate([scores[scores > -1.5] for scores in dense])
-    return float((seen.max() - seen.mean()) / (seen.std() + 1e-6)) if len(seen) > 1 else 0.0
+    """Scaled to 0..1. What are all alike are all 1, or all 0 where they are nothing."""
+    low, high = float(values.min(initial=math.inf)), float(values.max(initial=-math.inf))
+    return (values - low) / (high - low) if high > low else np.full_like(values, float(high > 0))
 
 
 def _frozen(value: Any) -> Any:

@@ -8,7 +8,7 @@ nothing else: not on how they are spread over segments, and not on passages that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +60,7 @@ class SegmentWriter:
         terms, passages, counts = _postings(entry.terms for entry in entries)
         sentences = [entry.vectors[1:] for entry in entries]
         quantised, scale = _quantise(np.concatenate(sentences) if entries else np.zeros((0, self._dim), np.float32))
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "passage": np.array([entry.passage for entry in entries], np.int64),
             "document": np.array([entry.document for entry in entries], np.int64),
             "key": np.frombuffer(b"".join(entry.key for entry in entries), np.uint8).reshape(-1, 16),
@@ -124,14 +124,16 @@ class Segment:
         inside = slice(int(self.term_at[at]), int(self.term_at[at + 1]))
         return self.posting_passage[inside], self.posting_count[inside]
 
-    def sentences(self, rows: NDArray[Any], question: Vectors) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Similarity of every sentence of the rows to the question, row after row, and how many each row has."""
+    def sentences(self, rows: NDArray[np.int64], question: Vectors) -> Iterator[tuple[tuple[int, int, float], ...]]:
+        """For each row its sentences: start and end in the passage, and similarity to the question."""
         first = self.sentence_at[rows]
         counts = self.sentence_at[rows + 1] - first
-        total = int(counts.sum())
-        inside = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
-        similar = self.sentence_vectors[inside].astype(np.float32) @ question
-        return similar * self.sentence_scale[inside], counts
+        ends = np.cumsum(counts)
+        inside = np.arange(counts.sum()) + np.repeat(first - (ends - counts), counts)
+        similar = (self.sentence_vectors[inside].astype(np.float32) @ question * self.sentence_scale[inside]).tolist()
+        scored = [(a, b, s) for (a, b), s in zip(self.sentence_span[inside].tolist(), similar, strict=True)]
+        for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
+            yield tuple(scored[end - count : end])
 
     def parts(self, row: int) -> Vectors:
         """(1 + sentences, dim): what was embedded of one passage, the sentences as far as int8 keeps them."""

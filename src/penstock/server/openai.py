@@ -116,8 +116,7 @@ def _message(row: Any, n: int) -> Message:
         content = "\n".join(part for part in parts if part)
     if not isinstance(content, str | None):
         raise BadRequest(f"'messages[{n}].content' must be text")
-    kind = "system" if role in ("developer", "tool") else role
-    return Message(kind, content or "")
+    return Message(role if role in ("user", "assistant") else "system", content or "")
 
 
 def _where(body: dict[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, Array], facts: Mapping[str, 
     head = _MAGIC + len(header).to_bytes(8, "little") + header
     digest = hashlib.sha256(head)
     padded = [
-        (memoryview(np.ascontiguousarray(a)).cast("B") if a.size else b"", b"\0" * (-a.nbytes % _ALIGN))
-        for a in arrays.values()
+        (np.ascontiguousarray(a).reshape(-1).view(np.uint8).data, b"\0" * (-a.nbytes % _ALIGN)) for a in arrays.values()
     ]
     for data, padding in padded:
         digest.update(data)
