@@ -93,6 +93,8 @@ class Remote:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), unit rows. Raises UpstreamError when the server fails or answers something else."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
         rows: list[Any] = []
         for start in range(0, len(texts), BATCH):
             rows += self._request([text or " " for text in texts[start : start + BATCH]])
@@ -128,6 +130,9 @@ class Remote:
         return [
             np.repeat(vector[None], 1 + len(spans), axis=0) for vector, (_, spans) in zip(vectors, items, strict=True)
         ]
+
+    def close(self) -> None:
+        self._client.close()
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Not known here: the server that embeds counts for itself."""

@@ -97,10 +97,12 @@ def decode(data: bytes, source: str) -> str:
             return data[: error.start].decode("utf-8")
         from charset_normalizer import from_bytes
 
-        guess = from_bytes(data[:200_000]).best()
-        if guess is None:
+        guesses = from_bytes(data[:200_000])
+        best = guesses.best()
+        if best is None:
             raise Unreadable(f"'{source}' is neither text nor a known kind of file") from None
-        text = data.decode(guess.encoding, "replace")
+        equals = [g.encoding for g in guesses if (g.chaos, g.coherence) == (best.chaos, best.coherence)]
+        text = data.decode("cp1252" if "cp1252" in equals else best.encoding, "replace")
     if "\x00" in text[:4096]:
         raise Unreadable(f"'{source}' is neither text nor a known kind of file")
     return text

@@ -12,11 +12,13 @@ through: frequencies, lengths, minima and maxima too. A caller's result is the o
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Match", "Matches", "Snapshot", "View", "matches_filter", "may_read"]
 
 K1, B = 1.2, 0.75
-CANDIDATES = 50  # of each kind
+CANDIDATES = 100  # of each kind
 DENSE_WEIGHT, STRANGE_WEIGHT = 0.5, 0.15  # for text that the embedder reads well, and not at all
 WELL, NOT_AT_ALL = 0.6, 0.2  # familiarity
 MOST_VIEWS = 256
@@ -160,8 +162,8 @@ class Snapshot:
             weight = 1.0  # no word of the question occurs: meaning is all there is
         if view.mask is not None:
             dense[~view.mask] = OUT_OF_VIEW
-        found = self._fuse(bm25, dense, vector, weight)[:k]
-        return Matches(tuple(found), terms, self.languages, weight, view.count, spread)
+        found = tuple(self._fuse(bm25, dense, vector, weight, k))
+        return Matches(found, terms, self.languages, weight, view.count, spread)
 
     def _bm25(self, words: Mapping[str, tuple[int, ...]], view: View) -> tuple[Scores, dict[str, float]]:
         """The score of every row, and the inverse document frequency of every word."""
@@ -183,25 +185,27 @@ class Snapshot:
                 rows = rows + start
                 yield (rows, counts) if mask is None else (rows[mask[rows]], counts[mask[rows]])
 
-    def _fuse(self, bm25: Scores, dense: Scores, vector: Vectors, weight: float) -> list[Match]:
-        """The candidates of both kinds, best first; of equals the passage that came first."""
+    def _fuse(self, bm25: Scores, dense: Scores, vector: Vectors, weight: float, k: int | None) -> Iterator[Match]:
+        """The best k of the candidates of both kinds; of equals the passage that came first."""
         rows = np.union1d(_best(bm25, 0.0), _best(dense, OUT_OF_VIEW))
-        sentences = list(self._sentences(rows, vector))
-        nearest = np.array([max((similar for *_, similar in some), default=-1.0) for some in sentences])
-        meaning = np.maximum(dense[rows], nearest - SENTENCE_HANDICAP)
+        by_segment = [rows[(rows >= a) & (rows < b)] - a for a, b in pairwise(self._starts)]
+        nearest = [s.nearest_sentences(some, vector) for s, some in zip(self.segments, by_segment, strict=True)]
+        meaning = np.maximum(dense[rows], _joined(nearest, np.float32) - SENTENCE_HANDICAP)
         bm25_share, dense_share = _unit_range(bm25[rows]), _unit_range(meaning)
         fused = weight * dense_share + (1 - weight) * bm25_share
-        found = []
-        for n in np.lexsort((self.passage[rows], -fused)):
-            row = rows[n]
-            scores = [float(s) for s in (fused[n], bm25[row], meaning[n], bm25_share[n], dense_share[n])]
-            found.append(Match(*[int(self.passage[row]), int(self.document[row]), *scores, sentences[n]]))
-        return found
-
-    def _sentences(self, rows: Rows, vector: Vectors) -> Iterator[tuple[tuple[int, int, float], ...]]:
-        """For each row, in order, its sentences: start, end, similarity to the question."""
-        for start, end, segment in zip(self._starts, self._starts[1:], self.segments, strict=False):
-            yield from segment.sentences(rows[(rows >= start) & (rows < end)] - start, vector)
+        for n in np.lexsort((self.passage[rows], -fused))[:k]:
+            row = int(rows[n])
+            at = bisect_right(self._starts, row) - 1
+            yield Match(
+                passage=int(self.passage[row]),
+                document=int(self.document[row]),
+                score=float(fused[n]),
+                bm25=float(bm25[row]),
+                dense=float(meaning[n]),
+                bm25_share=float(bm25_share[n]),
+                dense_share=float(dense_share[n]),
+                sentences=self.segments[at].sentences(row - int(self._starts[at]), vector),
+            )
 
 
 def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:

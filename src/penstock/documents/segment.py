@@ -8,7 +8,7 @@ nothing else: not on how they are spread over segments, and not on passages that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,16 +124,24 @@ class Segment:
         inside = slice(int(self.term_at[at]), int(self.term_at[at + 1]))
         return self.posting_passage[inside], self.posting_count[inside]
 
-    def sentences(self, rows: NDArray[np.int64], question: Vectors) -> Iterator[tuple[tuple[int, int, float], ...]]:
-        """For each row its sentences: start and end in the passage, and similarity to the question."""
+    def nearest_sentences(self, rows: NDArray[np.int64], question: Vectors) -> NDArray[np.float32]:
+        """For each row the highest similarity of one of its sentences to the question; -1 where it has none."""
         first = self.sentence_at[rows]
         counts = self.sentence_at[rows + 1] - first
-        ends = np.cumsum(counts)
-        inside = np.arange(counts.sum()) + np.repeat(first - (ends - counts), counts)
-        similar = (self.sentence_vectors[inside].astype(np.float32) @ question * self.sentence_scale[inside]).tolist()
-        scored = [(a, b, s) for (a, b), s in zip(self.sentence_span[inside].tolist(), similar, strict=True)]
-        for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
-            yield tuple(scored[end - count : end])
+        starts = np.cumsum(counts) - counts
+        inside = np.arange(counts.sum()) + np.repeat(first - starts, counts)
+        similar = self.sentence_vectors[inside].astype(np.float32) @ question * self.sentence_scale[inside]
+        nearest = np.full(len(rows), -1.0, np.float32)
+        full = counts > 0
+        if full.any():
+            nearest[full] = np.maximum.reduceat(similar, starts[full])
+        return nearest
+
+    def sentences(self, row: int, question: Vectors) -> tuple[tuple[int, int, float], ...]:
+        """The sentences of one passage: start and end in it, and similarity to the question."""
+        inside = slice(int(self.sentence_at[row]), int(self.sentence_at[row + 1]))
+        similar = self.sentence_vectors[inside].astype(np.float32) @ question * self.sentence_scale[inside]
+        return tuple((a, b, s) for (a, b), s in zip(self.sentence_span[inside].tolist(), similar.tolist(), strict=True))
 
     def parts(self, row: int) -> Vectors:
         """(1 + sentences, dim): what was embedded of one passage, the sentences as far as int8 keeps them."""

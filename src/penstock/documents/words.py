@@ -40,6 +40,8 @@ ISO_639_1 = {
     "uzb": "uz", "vie": "vi", "yid": "yi", "zul": "zu",
 }  # fmt: skip
 
+UNKNOWN = "en"  # how text is stemmed whose language is unknown: alike on both sides, so it matches all the same
+
 _MARKS = "".join(c for c in map(chr, range(0x0300, 0xFE30)) if unicodedata.category(c)[0] == "M")
 _UNSPACED = "぀-ヿ㐀-鿿豈-﫿ｦ-ﾟ฀-๿຀-໿က-႟ក-៿\U00020000-\U0002fa1f"  # kana, Han, Thai, Lao, Burmese, Khmer
 _WORD = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[\w{_MARKS}])+")
@@ -66,8 +68,9 @@ class _Terms(dict[str, int]):
     LARGEST = 500_000  # words remembered; a corpus of codes and numbers must not eat the memory
 
     def __init__(self, language: str) -> None:
-        self._stemmer = Stemmer.Stemmer(SNOWBALL[language], 0) if language in SNOWBALL else None
-        self._stop = STOPWORDS.get(language, frozenset())
+        stem = SNOWBALL.get(language or UNKNOWN)
+        self._stemmer = Stemmer.Stemmer(stem, 0) if stem else None
+        self._stop = _stop(language)
         self._lock = Lock()  # a Snowball stemmer keeps its work in itself
 
     def __missing__(self, word: str) -> int:
@@ -86,6 +89,10 @@ class _Terms(dict[str, int]):
         return term
 
 
+def _stop(language: str) -> frozenset[str]:
+    return STOPWORDS.get(language or UNKNOWN, frozenset())
+
+
 @cache
 def _terms(language: str) -> _Terms:
     return _Terms(language)
@@ -100,8 +107,11 @@ def term_ids(text: str, language: str) -> list[int]:
 def query_terms(question: str, languages: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """word -> its term in each language that the passages are in. Stop words of the question's language are left out."""
     words = cut(question)
-    own = max(languages, key=lambda language: sum(w in STOPWORDS.get(language, ()) for w in words), default="")
-    stop = STOPWORDS.get(own, frozenset())
+    stop = max(
+        (_stop(language) for language in languages),
+        key=lambda stop: sum(map(stop.__contains__, words)),
+        default=frozenset(),
+    )
     found: dict[str, tuple[int, ...]] = {}
     for word in words:
         if word not in stop and (ids := {term: None for language in languages if (term := _terms(language)[word])}):
@@ -110,9 +120,20 @@ def query_terms(question: str, languages: Sequence[str]) -> dict[str, tuple[int,
 
 
 def language_of(text: str, *, sample: int = 2000) -> str:
-    """The language of a text, ISO 639-1 where there is a code, or "" when there is too little to tell."""
+    """The language of a text, ISO 639-1 where there is a code, or "" when there is too little to tell.
+
+    Longer texts by the trigrams of whatlang; a sentence or two, too short for those, by their function words.
+    """
+    text = text[:sample]
     try:
-        found: Any = whatlang.detect(text[:sample])
+        found: Any = whatlang.detect(text)
     except ValueError:  # no letters
         return ""
-    return ISO_639_1.get(found.lang, str(found.lang)) if found.is_reliable else ""
+    guess = ISO_639_1.get(found.lang, str(found.lang))
+    if found.is_reliable:
+        return guess
+    words = cut(text)
+    votes: dict[str, float] = {language: sum(word in stop for word in words) for language, stop in STOPWORDS.items()}
+    votes[guess] = votes.get(guess, 0) + 0.5  # of equals the trigrams' choice
+    best = max(votes, key=lambda language: votes[language])
+    return best if votes[best] >= max(1.5, 0.2 * len(words)) else ""
