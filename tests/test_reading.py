@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.documents.draft import Limits, Raw
-from penstock.documents.reading import READERS, Skipped, read
 from penstock.documents.read_text import decode
+from penstock.documents.reading import READERS, Skipped, read
 from penstock.errors import PenstockError, TooLarge, Unreadable
 from penstock.types import BlockKind, Document
 

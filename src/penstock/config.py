@@ -7,6 +7,7 @@ An unknown key is refused by name, with the nearest known one. With no file at a
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 FILE_NAME = "penstock.toml"
+LONGEST_S = 36_500 * 86_400.0  # a century: what lies beyond overflows a date
 Seconds = NewType("Seconds", float)
 Secret = NewType("Secret", str)
 T = TypeVar("T")
@@ -161,31 +163,58 @@ def load(file: str | Path | None = None, *, environment: Mapping[str, str] | Non
     """
     environment = os.environ if environment is None else environment
     path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
-    tree: dict[str, Any] = {}
-    if path:
-        try:
-            tree = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadSetting(f"{path} is not valid TOML: {error}") from error
+    tree = _read(path) if path else {}
     where = path.name if path else "settings"
     settings = _build(Settings, tree, where, "", environment)
-    settings = replace(settings, folder=path.parent if path else Path.cwd(), file=path)
+    settings = replace(settings, folder=path.parent if path else _here(), file=path)
     return _check(_with_environment(settings, environment))
 
 
 def _find(file: str | Path | None) -> Path | None:
     if file:
-        path = Path(file).expanduser().resolve()
+        path = _path(str(file), "the settings file").resolve()
         if not path.is_file():
             raise BadSetting(f"there is no settings file {path}")
         return path
-    here = Path.cwd()
+    here = _here()
     return next((folder / FILE_NAME for folder in (here, *here.parents) if (folder / FILE_NAME).is_file()), None)
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise BadSetting("the current folder is gone", hint="cd into one that exists") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"{path} is not in UTF-8: byte {error.start}", hint="save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:  # tomllib lets int's own ValueError through
+        raise BadSetting(f"{path} is not valid TOML: {error}") from error
+
+
+def _path(text: str, name: str) -> Path:
+    """A path as a person writes it. Raises BadSetting for what can be none."""
+    if not text or "\0" in text:
+        raise BadSetting(f"{name} is {text!r}, which is no path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BadSetting(f"{name} is {text!r}, and there is no such user") from error
+
+
 def _check(settings: Settings) -> Settings:
+    _path(settings.home, "home")  # an empty one would be the folder of the settings file itself
+    if settings.server.port > 65_535:
+        raise BadSetting(f"server.port is {settings.server.port}, the highest port is 65535")
+    for name, collection in settings.documents.items():
+        for path in collection.paths:
+            _path(path, f"documents.{name}.paths")
     for name, app in settings.apps.items():
         if app.documents and app.documents not in settings.documents:
             raise BadSetting(
@@ -230,7 +259,7 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
         return Seconds(_duration(value, wrong))
     if kind is Secret:
         if not isinstance(value, str):
-            raise wrong("a string")
+            raise BadSetting(f"{where}: '{key}' must be a string")  # whatever it is, it is not repeated
         return Secret(_secret(value, where, key, environment))
     if origin is Literal:
         if value not in get_args(kind):
@@ -247,8 +276,11 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
         return {name: _value(item, entry, where, f"{key}.{name}", environment) for name, entry in value.items()}
     if origin is types.UnionType:
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value < 1e15:
+            raise wrong("a number, zero or more")  # neither nan nor inf
+        if kind is float or isinstance(value, int):
+            return kind(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise wrong(
             {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}[kind.__name__]
@@ -260,12 +292,14 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _duration(value: Any, wrong: Any) -> float:
+    seconds = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
-    if not match:
-        raise wrong('a duration such as "90s", "15m", "1h" or "7d"')
-    return float(match[1]) * _UNITS_S[match[2]]
+        seconds = float(min(value, 2 * LONGEST_S))
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip(), re.ASCII)):
+        seconds = float(match[1]) * _UNITS_S[match[2]]
+    if not 0 <= seconds <= LONGEST_S:
+        raise wrong('a duration such as "90s", "15m", "1h" or "7d", of a century at most')
+    return seconds
 
 
 def _secret(value: str, where: str, key: str, environment: Mapping[str, str]) -> str:
@@ -317,7 +351,8 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
 def _spelled(kind: Any, text: str) -> Any:
     """A variable is always text; read it as its field's type would be written in TOML."""
     if kind in (int, float):
-        return tomllib.loads(f"v = {text}")["v"] if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
+        number = re.fullmatch(r"-?\d{1,300}(\.\d+)?", text.strip(), re.ASCII)
+        return text if number is None else float(text) if number[1] else int(text)
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if get_origin(kind) is tuple:

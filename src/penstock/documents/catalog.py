@@ -1,7 +1,8 @@
 """The catalog: collections, documents, passages and versions, in SQLite. All the SQL of this part is here.
 
 A version is a number within its collection. A document belongs to the versions from `first` up to, not including,
-`past`; rows never change once written, so a version reads the same for as long as it is kept.
+`past`; rows never change once written and no number is given twice, so a version reads the same for as long as it is
+kept, and who holds one that was dropped misses rows but never reads others.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ __all__ = ["Catalog", "DocumentRow", "PassageRow", "SkippedRow", "TwinRow", "Ver
 MIGRATIONS = [
     """
     create table collections (
-        id integer primary key, name text not null unique, live integer, created text not null) strict;
+        id integer primary key autoincrement, name text not null unique, live integer, created text not null) strict;
     create table places (
         collection integer not null references collections on delete cascade, path text not null,
         primary key (collection, path)) strict;
     create table texts (hash blob primary key, body blob not null) strict;
     create table documents (
-        id integer primary key, collection integer not null references collections on delete cascade,
+        id integer primary key autoincrement, collection integer not null references collections on delete cascade,
         source text not null, file text not null, fingerprint text not null, content blob not null,
         text_hash blob not null, title text not null, media_type text not null, language text not null,
         date text not null, tags text not null, metadata text not null, access text not null,
@@ -38,7 +39,7 @@ MIGRATIONS = [
     create index documents_by_source on documents (collection, source);
     create index documents_by_text on documents (text_hash);
     create table passages (
-        id integer primary key, document integer not null references documents on delete cascade,
+        id integer primary key autoincrement, document integer not null references documents on delete cascade,
         start integer not null, stop integer not null, page integer not null, section text not null,
         text text not null, key blob not null, twin integer) strict;
     create index passages_by_document on passages (document);
@@ -267,7 +268,14 @@ class Catalog:
             _drop_unused(w, collection)
 
     def refuse_version(self, collection: int, number: int, note: str) -> None:
+        """Keep a version for looking at, unpublished. Only the last one that was refused is kept."""
         with self.database.write() as w:
+            w.execute(
+                "delete from versions where collection = ? and state = 'refused' and number != "
+                "(select live from collections where id = versions.collection)",
+                (collection,),
+            )
+            _drop_unused(w, collection)
             w.execute(
                 "update versions set state = 'refused', note = ? where collection = ? and number = ?",
                 (note, collection, number),
@@ -320,9 +328,14 @@ class Catalog:
         )
         return [file for (file,) in rows]
 
-    def segment_files(self) -> set[str]:
-        """Every file that some kept version reads."""
-        return {file for (file,) in self.database.read("select distinct file from version_segments")}
+    def segment_files(self, collection: int | None = None) -> set[str]:
+        """Every file that some kept version reads, of one collection or of all."""
+        rows = self.database.read(
+            "select distinct file from version_segments s join versions v on v.id = s.version "
+            "where collection = ?1 or ?1 is null",
+            (collection,),
+        )
+        return {file for (file,) in rows}
 
     # ------------------------------------------------------------ documents and passages
 

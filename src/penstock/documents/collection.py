@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["Collection", "Difference"]
 
 ANYBODY = Caller()
+ATTEMPTS = 3  # to open a version while others are published and dropped
+
+
+class _Dropped(Exception):
+    """The version was dropped while it was being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,13 @@ class Collection:
 
     def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Metadata | None = None) -> Found:
         """Find the passages that may answer a question. Raises NotFound while nothing has been published."""
-        snapshot = self.snapshot()
-        if not self._may_enter(caller):
-            return Found((), f"v{snapshot.number}")
-        return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
+        for _ in range(ATTEMPTS):
+            snapshot = self.snapshot()
+            if not self._may_enter(caller):
+                return Found((), f"v{snapshot.number}")
+            with suppress(_Dropped):
+                return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
+        raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
     def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
         """Search one version through one view."""
@@ -72,31 +81,28 @@ class Collection:
     def snapshot(self, number: int | None = None) -> Snapshot:
         """A version, opened; the live one by default. A version that was published meanwhile is taken at once."""
         catalog = self.library.catalog
-        for attempt in (1, 2, 3):
-            wanted = number or catalog.live(self.number)
-            if wanted is None:
-                raise NotFound(
-                    f"nothing is indexed in '{self.name}' yet", hint=f"penstock docs add PATH --to {self.name}"
-                )
-            held = self._snapshot
-            if held and held.number == wanted:
-                return held
+        for _ in range(ATTEMPTS):
+            with catalog.database.snapshot():  # one state for all reads
+                wanted = number or catalog.live(self.number)
+                if wanted is None:
+                    hint = f"penstock docs add PATH --to {self.name}"
+                    raise NotFound(f"nothing is indexed in '{self.name}' yet", hint=hint)
+                held = self._snapshot
+                if held and held.number == wanted:
+                    return held
+                rows = {row.id: row for row in catalog.documents(self.number, wanted)}
+                files, twins = catalog.segments(self.number, wanted), catalog.twins(self.number, wanted)
             try:
-                opened = self._open(wanted)
+                segments = [self.library.segment(file) for file in files]
             except StorageError:
-                if attempt == 3 or catalog.live(self.number) == wanted:
+                if wanted in {version.number for version in self.versions()}:
                     raise
-                continue  # it was replaced and cleared away between two reads
+                continue  # it was replaced and cleared away meanwhile
+            opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
                 self._snapshot = opened
             return opened
-        raise AssertionError("unreachable")
-
-    def _open(self, number: int) -> Snapshot:
-        catalog = self.library.catalog
-        rows = {row.id: row for row in catalog.documents(self.number, number)}
-        segments = [self.library.segment(file) for file in catalog.segments(self.number, number)]
-        return Snapshot(number, segments, rows, catalog.twins(self.number, number))
+        raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
     def _may_enter(self, caller: Caller) -> bool:
         return not self.settings.access or not caller.rights.isdisjoint(self.settings.access)
@@ -105,10 +111,9 @@ class Collection:
         places = [snapshot.places(match.passage, match.document, view) for match in found]
         rows = self.library.catalog.passages([passage for some in places for passage in some])
         for match, some in zip(found, places, strict=True):
-            shown = [rows[passage] for passage in some if passage in rows]
-            if not shown:
-                continue  # the version was dropped while this search ran
-            row, *others = shown
+            if not rows.keys() >= set(some):
+                raise _Dropped
+            row, *others = (rows[passage] for passage in some)
             document = snapshot.documents[row.document]
             spans = match.sentences
             if row.id != match.passage:  # shown at a place that says it in nearly the same words
@@ -308,13 +313,11 @@ class Collection:
 
     def _sync(self, progress: Progress | None, *, publish: bool, note: str) -> Report:
         catalog = self.library.catalog
-        live = catalog.live(self.number)
-        known = {row.file: row.fingerprint for row in catalog.documents(self.number, live)} if live else {}
-        known |= {row.file: row.fingerprint for row in catalog.skipped(self.number) if row.file not in known}
-        anew = live is not None and catalog.version(self.number, live).splitter != split.VERSION
+        known = {row.file: row.fingerprint for row in catalog.skipped(self.number)}
+        known |= {row.file: row.fingerprint for row in catalog.documents(self.number, catalog.live(self.number))}
         failed: list[Skipped] = []
         found = {item.file: item for item in self._found(known, failed)}
-        incoming = [item for item in found.values() if anew or known.get(item.file) != item.fingerprint]
+        incoming = [item for item in found.values() if known.get(item.file) != item.fingerprint]
         gone = [file for file in known if file not in found and not (failed and is_web(file))]
         report = self._build(incoming, gone, progress, publish, note)
         report.skipped += failed
@@ -322,15 +325,15 @@ class Collection:
 
     def _found(self, known: Mapping[str, str], failed: list[Skipped]) -> Iterator[Incoming]:
         """Every file and page at every place. A sitemap that cannot be had is noted in `failed`, and its pages stay."""
-        limits, names, seen = self._limits(), set[str](), set[Path]()
+        limits, way, names, seen = self._limits(), self._way(), set[str](), set[Path]()
         for place in self.places():
             if is_web(place):
-                from penstock.documents import (
-                    web,
-                )  # the HTTP client costs a tenth of a second: only who fetches pays for it
+                from penstock.documents import web  # the HTTP client takes a tenth of a second: only who fetches pays
 
                 try:
-                    yield from web.pages(place, self.library.web, limits, self.settings.rules, known)
+                    sent = {file: fp.removeprefix(f"{way} ") for file, fp in known.items() if fp.startswith(way)}
+                    for page in web.pages(place, self.library.web, limits, self.settings.rules, sent):
+                        yield _read_in(page, way)
                 except PenstockError as error:
                     failed.append(Skipped(place, error.message, error.hint))
                 continue
@@ -352,7 +355,12 @@ class Collection:
             documents = (rules.apply(d, self.settings.rules) if isinstance(d, Document) else d for d in read(raw))
             return Opened(digest(raw.data), fingerprint, documents)
 
-        return Incoming(str(file.path), file.fingerprint, opened)
+        return _read_in(Incoming(str(file.path), file.fingerprint, opened, file.source), self._way())
+
+    def _way(self) -> str:
+        """Stands for how files are read and split: when it changes, every file counts as changed."""
+        ways = (split.VERSION, repr(self.settings.rules), repr(self._limits()), str(find_spec("rapidocr") is not None))
+        return digest(*ways).hex()[:8]
 
     def _build(
         self, incoming: Sequence[Incoming], gone: Sequence[str], progress: Progress | None, publish: bool, note: str
@@ -390,6 +398,16 @@ class Collection:
         view = snapshot.everything()
         ranked = [self.found(q.question, snapshot, view, k=golden.DEPTH).hits for q in questions]
         return golden.score(questions, [[hit.passage for hit in hits] for hits in ranked])
+
+
+def _read_in(item: Incoming, way: str) -> Incoming:
+    """A file whose fingerprint and hash tell the way it is read as well as what is in it."""
+
+    def opened() -> Opened | None:
+        found = item.open()
+        return found and replace(found, fingerprint=f"{way} {found.fingerprint}", content=digest(found.content, way))
+
+    return replace(item, fingerprint=f"{way} {item.fingerprint}", open=opened)
 
 
 def _upload_name(name: str) -> str:

@@ -49,6 +49,11 @@ class Incoming:
     file: str
     fingerprint: str
     open: Callable[[], Opened | None]
+    source: str = ""  # its name in citations, where that is another
+
+    @property
+    def name(self) -> str:
+        return self.source or self.file
 
 
 @dataclass(slots=True)
@@ -127,7 +132,7 @@ def build(
     """Build the next version from the live one: `incoming` files replace what they gave before, `gone` files leave.
 
     Returns a report whose version is finished and not yet published; its `version` is None where nothing differs.
-    The caller holds the collection's lock. A version that was split by other rules than today's is read anew whole.
+    The caller holds the collection's lock.
     """
     progress = progress or Silent()
     catalog, collection = work.catalog, work.collection
@@ -139,7 +144,7 @@ def build(
         indexer = _Indexer(work, parent, before, report, progress)
         progress.start(len(incoming))
         for item in incoming:
-            progress.file(item.file)
+            progress.file(item.name)
             indexer.read(item)
         indexer.flush()
         leaving = {item.file for item in incoming} - indexer.untouched | set(gone)
@@ -171,7 +176,7 @@ class _Indexer:
         self.documents: dict[int, tuple[str, bytes]] = {}  # new document -> its source, and the hash of its file
         self._parent = parent
         self._old = [work.segment(file) for file in work.catalog.segments(work.collection, parent)] if parent else []
-        self._cached = [segment for segment in self._old if segment.embedder == work.embedder.id] + self._orphans()
+        self._cached = [segment for segment in self._old if segment.embedder == work.embedder.id] + self._others()
         self._writer, self._new = SegmentWriter(work.embedder.id, work.embedder.dim), list[str]()
         self._waiting: list[_Waiting] = []
         self._bands: dict[int, int] = {}  # near-duplicate band -> passage that stands for it
@@ -180,19 +185,19 @@ class _Indexer:
         self._seen: list[str] = []
         self.untouched: set[str] = set()  # files whose documents stay as they are
         self._files_before = {row.file for row in before}
-        same_rules = parent and work.catalog.version(work.collection, parent).splitter == split.VERSION
-        self._contents = {row.file: row.content for row in before} if same_rules else {}
+        self._contents = {row.file: row.content for row in before}
         for segment in self._old:
             for bands, passage in zip(segment.signature.tolist(), segment.passage.tolist(), strict=True):
                 for band in bands:
                     self._bands.setdefault(band, passage)
 
-    def _orphans(self) -> list[Segment]:
-        """Segments that an interrupted build left: their vectors are as good as any."""
-        named = self.work.catalog.segment_files()
+    def _others(self) -> list[Segment]:
+        """Segments of the collection's other versions, and those that an interrupted build left: their vectors are as good."""
+        of_any, of_ours = self.work.catalog.segment_files(), self.work.catalog.segment_files(self.work.collection)
+        held = {segment.path.name for segment in self._old}
         found = []
         for path in sorted(self.work.folder.glob("*.arrays")):
-            if path.name not in named:
+            if path.name not in held and (path.name in of_ours or path.name not in of_any):
                 try:
                     segment = self.work.segment(path.name)
                 except StorageError:
@@ -223,11 +228,10 @@ class _Indexer:
         except PenstockError as error:
             if error.retryable and item.file in self._files_before:
                 self.untouched.add(item.file)  # a server that is down for once takes nothing away
-            self._skip(item, Skipped(item.file, error.message, error.hint))
+            self._skip(item, Skipped(item.name, error.message, error.hint))
         except (RecursionError, MemoryError) as error:
-            self._skip(
-                item, Skipped(item.file, f"'{item.file}' is too deep or too large to be read: {type(error).__name__}")
-            )
+            reason = f"'{item.name}' is too deep or too large to be read: {type(error).__name__}"
+            self._skip(item, Skipped(item.name, reason))
 
     def _skip(self, item: Incoming, skipped: Skipped) -> None:
         self.report.skipped.append(skipped)

@@ -42,17 +42,18 @@ class Library:
 
     def __getitem__(self, name: str) -> Collection:
         """A collection that is configured or has been made. Raises NotFound."""
-        if name not in self._collections:
-            number = self.catalog.collection(name)
-            if number is None:
-                if name not in self.settings:
-                    known = ", ".join(self.names()) or "none yet"
-                    raise NotFound(
-                        f"there is no collection '{name}'", hint=f"known: {known}; penstock docs add PATH --to {name}"
-                    )
-                number = self.catalog.create(name)
-            self._collections[name] = Collection(self, name, number)
-        return self._collections[name]
+        number = self.catalog.collection(name)
+        if number is None:
+            if name not in self.settings:
+                known = ", ".join(self.names()) or "none yet"
+                raise NotFound(
+                    f"there is no collection '{name}'", hint=f"known: {known}; penstock docs add PATH --to {name}"
+                )
+            number = self.catalog.create(name)
+        held = self._collections.get(name)
+        if held is None or held.number != number:  # another process may have removed it and made it anew
+            held = self._collections[name] = Collection(self, name, number)
+        return held
 
     def create(self, name: str) -> Collection:
         """The collection of that name, made if it is new."""
