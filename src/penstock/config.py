@@ -11,7 +11,6 @@ import math
 import os
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -274,8 +273,6 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
             raise wrong("a table")
         item = get_args(kind)[1]
         return {name: _value(item, entry, where, f"{key}.{name}", environment) for name, entry in value.items()}
-    if origin is types.UnionType:
-        return value
     if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         if not 0 <= value < 1e15:
             raise wrong("a number, zero or more")  # neither nan nor inf
@@ -335,7 +332,8 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
     sections = {section.upper() for section, _ in known.values() if section}
     for name in sorted(n for n in environment if n.startswith("PENSTOCK_") and environment[n]):
         if name not in known:
-            if name.removeprefix("PENSTOCK_").split("_")[0] in sections:
+            mistyped = name != "PENSTOCK_CONFIG" and difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            if name.removeprefix("PENSTOCK_").split("_")[0] in sections or mistyped:
                 raise BadSetting(f"unknown variable {name}", hint=_nearest(name, list(known)))
             continue
         section, inner = known[name]
