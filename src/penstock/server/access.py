@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from penstock.config import Settings
 from penstock.errors import BadSetting, NeedsKey, NotAllowed
@@ -44,12 +44,11 @@ def identify(request: Request, settings: Settings) -> tuple[Caller, bool]:
     _check_site(request)
     if not settings.keys:
         return OWNER, True
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip() or request.headers.get(
-        "x-api-key", ""
-    )
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     found = None
     for name, key in settings.keys.items():  # every key is compared, so the time taken tells nothing
-        if hmac.compare_digest(given.encode(), key.key.encode()):
+        if hmac.compare_digest(given.encode("latin-1"), key.key.encode()):
             found = (Caller(name, key.roles), key.admin)
     if found is None:
         raise NeedsKey(
@@ -60,10 +59,11 @@ def identify(request: Request, settings: Settings) -> tuple[Caller, bool]:
 
 
 def _check_host(request: Request, settings: Settings) -> None:
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    name = request.headers.get("host", "")
+    host = _parts(f"//{name}").hostname or ""
     if is_loopback(settings.server.host) and not is_loopback(host) and host not in settings.server.public_hosts:
         raise NotAllowed(
-            f"this server does not go by the name '{host}'", hint="server.public_hosts lists further names"
+            f"this server does not go by the name '{name}'", hint="server.public_hosts lists further names"
         )
 
 
@@ -71,5 +71,12 @@ def _check_site(request: Request) -> None:
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise NotAllowed("requests from other sites are not answered")
     origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin and _parts(origin).netloc != request.headers.get("host"):
         raise NotAllowed(f"requests from {origin} are not answered")
+
+
+def _parts(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # "[::1" and the like are nobody's name
+        return urlsplit("")

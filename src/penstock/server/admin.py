@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
 from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
+from penstock.documents.collection import Collection
 from penstock.documents.ingest import Report
-from penstock.errors import BadRequest, NotAllowed, PenstockError
-from penstock.server.http import Request, Response, Stream, json_response
+from penstock.errors import BadRequest, NotAllowed, PenstockError, Unreadable
+from penstock.server.http import Request, Response, Stream, conditions, json_response
 
 __all__ = [
     "collections", "create_collection", "delete_document", "difference", "document", "documents", "search", "sync", "upload",
@@ -32,13 +34,14 @@ async def collections(request: Request, house: House) -> Response:
         rows = []
         for name in house.library.names():
             collection = house.library[name]
+            readable = collection.documents(request.caller)
             live = next((v for v in collection.versions() if v.live), None)
             rows.append(
                 {
                     "name": name,
                     "version": live.name if live else None,
-                    "documents": len(collection.documents(request.caller)),
-                    "passages": live.passages if live else 0,
+                    "documents": len(readable),
+                    "passages": sum(row.passages for row in readable),
                     "published": live.published if live else None,
                     "skipped": len(collection.skipped()) if request.admin else None,
                 }
@@ -53,8 +56,15 @@ async def create_collection(request: Request, house: House) -> Response:
     name = (await request.json()).get("name")
     if not isinstance(name, str):
         raise BadRequest("'name' must be a text")
-    await asyncio.to_thread(house.library.create, name)
+    await _made(name, house)
     return json_response({"name": name}, 201)
+
+
+async def _made(name: str, house: House) -> Collection:
+    """The collection of that name, made if it is new. Folders are named after it, so not every name will do."""
+    if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
+        raise BadRequest(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
+    return await asyncio.to_thread(house.library.create, name)
 
 
 async def documents(request: Request, house: House) -> Response:
@@ -92,16 +102,23 @@ async def upload(request: Request, house: House) -> Response | Stream:
     data = await request.body()
     if not data:
         raise BadRequest(f"'{name}' is empty")
-    collection = await asyncio.to_thread(house.library.create, request.path_values["name"])
+    collection = await _made(request.path_values["name"], house)
     if request.headers.get("accept") == "application/x-ndjson":
         return Stream(
             _progress(collection, name, data), "application/x-ndjson", error=lambda error: _line(error.body())
         )
-    report = await asyncio.to_thread(collection.put, name, data)
+    report = _read(await asyncio.to_thread(collection.put, name, data))
     return json_response(plain_report(report), 201 if report.published else 200)
 
 
-async def _progress(collection: Any, name: str, data: bytes) -> AsyncIterator[bytes]:
+def _read(report: Report) -> Report:
+    """The report of an upload that gave at least one document. Raises Unreadable for any other."""
+    if report.skipped and not report.differs:
+        raise Unreadable(report.skipped[0].reason, hint=report.skipped[0].hint)
+    return report
+
+
+async def _progress(collection: Collection, name: str, data: bytes) -> AsyncIterator[bytes]:
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
     class Told:
@@ -127,7 +144,7 @@ async def _progress(collection: Any, name: str, data: bytes) -> AsyncIterator[by
     task = asyncio.create_task(work())
     while (step := await steps.get()) is not None:
         yield _line(step)
-    yield _line({"step": "done", **plain_report(await task)})
+    yield _line({"step": "done", **plain_report(_read(await task))})
 
 
 def _line(value: Any) -> bytes:
@@ -155,13 +172,11 @@ async def sync(request: Request, house: House) -> Response:
 
 async def search(request: Request, house: House) -> Response:
     body = await request.json()
-    question, k, where = body.get("query"), body.get("k", 8), body.get("where") or {}
+    question, k, where = body.get("query"), body.get("k", 8), conditions(body.get("where") or {}, "where")
     if not isinstance(question, str) or not question.strip():
         raise BadRequest("'query' must be a text")
-    if not isinstance(k, int) or not 1 <= k <= 100:
+    if type(k) is not int or not 1 <= k <= 100:
         raise BadRequest("'k' must be a whole number from 1 to 100")
-    if not isinstance(where, dict):
-        raise BadRequest("'where' must be an object of names and values")
     collection = house.library[request.path_values["name"]]
     found = await asyncio.to_thread(collection.search, question, caller=request.caller, k=k, where=where)
     return json_response(asdict(found))
@@ -169,7 +184,10 @@ async def search(request: Request, house: House) -> Response:
 
 async def versions(request: Request, house: House) -> Response:
     rows = await asyncio.to_thread(house.library[request.path_values["name"]].versions)
-    return json_response({"versions": [asdict(row) | {"name": row.name} for row in rows]})
+    notes = [row.note if request.admin else "" for row in rows]  # they name files, whatever their access list
+    return json_response(
+        {"versions": [asdict(row) | {"name": row.name, "note": note} for row, note in zip(rows, notes, strict=True)]}
+    )
 
 
 async def use_version(request: Request, house: House) -> Response:

@@ -7,12 +7,12 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from penstock.errors import BadRequest, PenstockError, TooLarge
 from penstock.types import Caller
 
-__all__ = ["Request", "Response", "Stream", "event", "json_response"]
+__all__ = ["Request", "Response", "Stream", "conditions", "event", "json_response", "matched"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -80,6 +80,8 @@ class Request:
         body = await self.body()
         try:
             value = json.loads(body)
+            if b"\\u" in body:  # half of a surrogate pair is no character: it can be neither stored nor sent back
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not valid JSON: {error}") from error
         if not isinstance(value, dict):
@@ -123,6 +125,18 @@ class Stream:
         await send({"type": "http.response.body", "body": b""})
 
 
+def conditions(value: Any, name: str) -> dict[str, Any]:
+    """A filter that travelled as JSON: names and values, or lists of values that any of them may fit."""
+    plain = isinstance(value, dict) and all(
+        isinstance(one, str | int | float)
+        for wanted in value.values()
+        for one in (wanted if isinstance(wanted, list) else [wanted])
+    )
+    if not plain:
+        raise BadRequest(f"'{name}' must be an object of names and values")
+    return dict(value)
+
+
 def json_response(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status)
 
@@ -142,7 +156,7 @@ def matched(pattern: str, path: str) -> dict[str, str] | None:
         if want.startswith("{"):
             if not have:
                 return None
-            values[want[1:-1]] = unquote(have)
+            values[want[1:-1]] = have
         elif want != have:
             return None
     return values

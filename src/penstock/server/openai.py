@@ -16,7 +16,7 @@ import numpy as np
 from penstock.answer import whole
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotFound
-from penstock.server.http import Request, Response, Stream, event, json_response
+from penstock.server.http import Request, Response, Stream, conditions, event, json_response
 from penstock.types import Answer, Citation, Finished, Message, TextDelta, Turn
 
 __all__ = ["chat", "embeddings", "models"]
@@ -38,18 +38,20 @@ async def chat(request: Request, house: House) -> Response | Stream:
     model = body.get("model")
     if not isinstance(model, str):
         raise BadRequest("'model' must name an app or a collection", hint=", ".join(sorted(house.models())))
-    if body.get("n", 1) != 1:
+    if body.get("n") not in (None, 1):
         raise BadRequest("'n' must be 1: a quoted answer is the same every time")
     *history, question = _messages(body.get("messages"))
     if question.role != "user":
         raise BadRequest("the last message must be the user's")
     turn = Turn(question.content, request.caller, tuple(history), _where(body))
+    streamed, options = body.get("stream") or False, body.get("stream_options") or {}
+    if not isinstance(streamed, bool) or not isinstance(options, dict):
+        raise BadRequest("'stream' must be true or false, and 'stream_options' an object")
     events = house.answerer(model).stream(turn)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
     link = _Link(request, house.models()[model])
-    if body.get("stream"):
-        usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return Stream(_chunks(events, head, link, include_usage=usage))
+    if streamed:
+        return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
     answer = await whole(events)
     text, annotations = _marked(answer, link)
     message = {"role": "assistant", "content": text, "refusal": None, "annotations": annotations}
@@ -122,10 +124,9 @@ def _message(row: Any, n: int) -> Message:
 def _where(body: dict[str, Any]) -> dict[str, Any]:
     """A filter travels in `penstock.where`, as OpenAI's clients send with `extra_body`."""
     own = body.get("penstock") or {}
-    where = own.get("where", {}) if isinstance(own, dict) else None
-    if not isinstance(where, dict):
-        raise BadRequest("'penstock.where' must be an object of names and values")
-    return where
+    if not isinstance(own, dict):
+        raise BadRequest("'penstock' must be an object")
+    return conditions(own.get("where") or {}, "penstock.where")
 
 
 # ---------------------------------------------------------------- out

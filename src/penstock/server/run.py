@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -12,8 +15,9 @@ from penstock.assemble import House
 from penstock.errors import BadSetting
 from penstock.server.access import check_binding
 from penstock.server.app import App
+from penstock.trace import set_log_level
 
-__all__ = ["free_socket", "serve"]
+__all__ = ["Server", "free_socket", "serve"]
 
 PORTS_TRIED = 20
 
@@ -24,7 +28,8 @@ def free_socket(host: str, port: int) -> socket.socket:
     last: OSError | None = None
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
         listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, candidate))
             listener.listen(1024)
@@ -40,32 +45,35 @@ def free_socket(host: str, port: int) -> socket.socket:
 def serve(house: House, listener: socket.socket, *, started: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; then running requests are finished, for as long as `drain_s` allows."""
     check_binding(house.settings)
-    app = App(house)
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(house.settings.server.drain_s),
-        timeout_keep_alive=30,
-        h11_max_incomplete_event_size=65_536,
-    )
-    _Server(config, app, started).run(sockets=[listener])
+    set_log_level(house.settings.log.level)
+    Server(house, started=started).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, with a word when it is up, and not ready any more from the signal on."""
+class Server(uvicorn.Server):
+    """uvicorn around one house. It says when it is up, and is not ready any more from the signal on."""
 
-    def __init__(self, config: uvicorn.Config, app: App, started: Callable[[], None]) -> None:
+    def __init__(self, house: House, *, started: Callable[[], None]) -> None:
+        self._app, self._up = App(house), started
+        config = uvicorn.Config(
+            self._app,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(house.settings.server.drain_s),
+            timeout_keep_alive=30,
+        )
         super().__init__(config)
-        self._app, self._started = app, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._started()
+            self._up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain; at once with a second Ctrl-C. uvicorn would raise the signal again, but to be stopped is no failure."""
         self._app.ready = False
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True

@@ -1,0 +1,139 @@
+"""Real servers on loopback: in a thread of the tests, or as the program that people start."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from penstock import encoder
+from penstock.assemble import House
+from penstock.config import load
+from penstock.documents.library import Library
+from penstock.server.run import Server, free_socket
+from penstock.types import Embedder
+
+shipped = functools.cache(encoder.shipped)  # loaded once for all servers of a test run
+
+HANDBOOK = {
+    "returns.md": "# Returns\n\nBooks can be returned within thirty days. Sale items are final.\n\n"
+    "Gift cards cannot be returned 🎁. Refunds arrive after five working days.\n",
+    "shipping.md": "# Shipping\n\n## Norway\n\nParcels to Norway take five days. Express parcels take two days.\n\n"
+    "## Japan\n\nParcels to Japan take twelve days.\n",
+    "hours.txt": "The shop in Bergen opens at nine and closes at six. On Sundays the shop is closed.\n",
+}
+PAY = {"salaries.md": "# Salaries\n\nThe director earns 90,000 a year.\n"}
+KEYS = {"boss": "boss-key-0123456789", "clerk": "clerk-key-0123456789"}
+WITH_KEYS = f"""
+[[documents.handbook.rules]]
+match = "salaries*"
+access = ["hr"]
+[keys.boss]
+key = "{KEYS["boss"]}"
+roles = ["hr"]
+admin = true
+[keys.clerk]
+key = "{KEYS["clerk"]}"
+roles = ["sales"]
+"""
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    house: House
+    server: Server
+    url: str
+    clients: list[httpx2.Client] = field(default_factory=list)
+
+    def client(self, key: str = "", **headers: str) -> httpx2.Client:
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        self.clients.append(httpx2.Client(base_url=self.url, headers=headers, timeout=60))
+        return self.clients[-1]
+
+
+@contextmanager
+def serving(folder: Path, toml: str = "", *, embedder: Embedder | None = None) -> Iterator[Served]:
+    """Index what the settings name, and serve it from a home in that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "penstock.toml").write_text(toml, "utf-8")
+    settings = load(folder / "penstock.toml", environment={})
+    library = Library(
+        settings.home_path,
+        lambda: embedder or shipped(),
+        folder=settings.folder,
+        collections=settings.documents,
+        web=settings.web,
+    )
+    house = House(settings, library)
+    for name in library.names():
+        library[name].sync()
+    ready = threading.Event()
+    server = Server(house, started=ready.set)
+    listener = free_socket("127.0.0.1", 0)
+    served = Served(house, server, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    assert ready.wait(60)
+    try:
+        yield served
+    finally:
+        for client in served.clients:
+            client.close()
+        server.should_exit = True
+        thread.join(60)
+
+
+@contextmanager
+def up(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`penstock up` as a process of its own, and its address. What it prints afterwards is in its pipes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "up", "--port", "0", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout
+            lines = iter(process.stdout.readline, "")
+            address = next((found[0] for line in lines if (found := re.search(r"http://[\w.:\[\]]+", line))), "")
+            assert address, process.stderr.read() if process.stderr else ""
+            yield process, address
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def asked(model: str, *said: str, **more: Any) -> dict[str, Any]:
+    """The body of a chat request; what was said before goes user, assistant, user."""
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+    return {"model": model, "messages": messages, **more}
+
+
+def chunks(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """The chunks of a stream, which must end as OpenAI's do."""
+    *found, last = [line.removeprefix("data: ") for line in lines if line]
+    assert last == "[DONE]"
+    return [json.loads(chunk) for chunk in found]
