@@ -259,7 +259,7 @@ def test_only_so_many_versions_are_kept_and_the_live_one_always(make_library: Ma
     names = [version.name for version in collection.versions()]
 
     assert names == ["v3", "v4"]
-    assert {path.name for path in (home / "segments").glob("*")} == collection.library.catalog.segment_files()
+    assert {path.name for path in collection.segments.path.iterdir()} == collection.library.catalog.segment_files(1)
     with pytest.raises(NotFound, match="v1"):
         collection.use("v1")
 

@@ -31,7 +31,7 @@ def back_up(settings: Settings, target: Path) -> int:
         raise NotFound(f"there is nothing to back up in {home}")
 
     def files(copy: Path) -> Iterable[str]:
-        segments = sorted(f"segments/{name}" for name in Catalog(Database(copy)).segment_files())
+        segments = [f"segments/{number}/{name}" for number, name in Catalog(Database(copy)).all_segment_files()]
         uploads = sorted(path.relative_to(home).as_posix() for path in (home / "uploads").rglob("*") if path.is_file())
         return [*segments, *uploads]
 
@@ -96,7 +96,8 @@ def _examine_home(settings: Settings) -> Iterator[Check]:
         "" if os.access(home, os.W_OK) else "it cannot be written",
     )
     house = assemble(settings)
-    damaged = [name for name in sorted(house.library.catalog.segment_files()) if not _whole(home / "segments" / name)]
+    files = [f"{number}/{name}" for number, name in house.library.catalog.all_segment_files()]
+    damaged = [name for name in files if not _whole(home / "segments" / name)]
     problem = house.library.catalog.database.read("pragma quick_check")[0][0]
     yield Check("catalog", problem == "ok", problem, "" if problem == "ok" else "penstock restore FILE")
     yield Check(

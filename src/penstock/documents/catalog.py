@@ -328,14 +328,19 @@ class Catalog:
         )
         return [file for (file,) in rows]
 
-    def segment_files(self, collection: int | None = None) -> set[str]:
-        """Every file that some kept version reads, of one collection or of all."""
+    def segment_files(self, collection: int) -> set[str]:
+        """Every file that some kept version of a collection reads."""
         rows = self.database.read(
-            "select distinct file from version_segments s join versions v on v.id = s.version "
-            "where collection = ?1 or ?1 is null",
+            "select distinct file from version_segments s join versions v on v.id = s.version where collection = ?",
             (collection,),
         )
         return {file for (file,) in rows}
+
+    def all_segment_files(self) -> list[tuple[int, str]]:
+        """(collection, file) of every file that some kept version reads."""
+        return self.database.read(
+            "select distinct collection, file from version_segments s join versions v on v.id = s.version order by 1, 2"
+        )
 
     # ------------------------------------------------------------ documents and passages
 

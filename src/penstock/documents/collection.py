@@ -17,7 +17,8 @@ from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, Vers
 from penstock.documents.ingest import Build, Incoming, Opened, Progress, Report, build
 from penstock.documents.reading import Limits, Skipped, read
 from penstock.documents.search import Match, Snapshot, View, may_read
-from penstock.documents.sources import File, is_web, read_file, scan
+from penstock.documents.segment import SegmentFolder
+from penstock.documents.sources import File, as_text, is_web, read_file, scan
 from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, StorageError, WorseVersion
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Caller, Document, Found, Hit, Metadata, Passage, Sentence
@@ -50,8 +51,8 @@ class Collection:
     def __init__(self, library: Library, name: str, number: int) -> None:
         self.library, self.name, self.number = library, name, number
         self.settings = library.settings.get(name, DocumentsSettings())
+        self.segments = SegmentFolder(library.home / "segments" / str(number))
         self._snapshot: Snapshot | None = None
-        self._rows: dict[int, DocumentRow] = {}
 
     # ------------------------------------------------------------ asking
 
@@ -93,7 +94,7 @@ class Collection:
                 rows = {row.id: row for row in catalog.documents(self.number, wanted)}
                 files, twins = catalog.segments(self.number, wanted), catalog.twins(self.number, wanted)
             try:
-                segments = [self.library.segment(file) for file in files]
+                segments = [self.segments[file] for file in files]
             except StorageError:
                 if wanted in {version.number for version in self.versions()}:
                     raise
@@ -231,6 +232,8 @@ class Collection:
         for place in resolved:
             if not is_web(place) and not Path(place).exists():
                 raise NotFound(f"there is no file or folder {place}")
+            if place != as_text(place):
+                raise BadRequest(f"the name {as_text(place)} is no text", hint="rename it, or add the folder above it")
         with self.writing():
             for place in resolved:
                 self.library.catalog.add_place(self.number, place)
@@ -355,7 +358,7 @@ class Collection:
             documents = (rules.apply(d, self.settings.rules) if isinstance(d, Document) else d for d in read(raw))
             return Opened(digest(raw.data), fingerprint, documents)
 
-        return _read_in(Incoming(str(file.path), file.fingerprint, opened, file.source), self._way())
+        return _read_in(Incoming(as_text(str(file.path)), file.fingerprint, opened, file.source), self._way())
 
     def _way(self) -> str:
         """Stands for how files are read and split: when it changes, every file counts as changed."""
@@ -366,15 +369,17 @@ class Collection:
         self, incoming: Sequence[Incoming], gone: Sequence[str], progress: Progress | None, publish: bool, note: str
     ) -> Report:
         library, catalog = self.library, self.library.catalog
-        work = Build(catalog, self.number, library.segments_folder, library.embedder, library.segment)
+        work = Build(catalog, self.number, self.segments, library.embedder)
         report = build(work, incoming, gone=gone, progress=progress, note=note)
+        if report.version is None:
+            self.segments.keep_only(catalog.segment_files(self.number))
         if report.version is None or not publish:
             return report
         self._check_golden(report)
         catalog.publish(self.number, report.version)
         report.published = True
         catalog.keep_versions(self.number, self.settings.keep_versions)
-        library.collect_garbage()
+        self.segments.keep_only(catalog.segment_files(self.number))
         return report
 
     def _check_golden(self, report: Report) -> None:

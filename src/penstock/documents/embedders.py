@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,16 @@ from penstock.encoder import Encoder, shipped
 from penstock.errors import BadSetting, UpstreamError
 
 if TYPE_CHECKING:
+    import httpx2
+
     from penstock.types import Embedder, Vectors
 
 __all__ = ["Remote", "build"]
 
 BATCH = 64
+PAUSES_S = (0.5, 2.0, 8.0)  # before a server that was busy is asked again
+LONGEST_PAUSE_S = 30.0  # whatever it asks for
+LARGEST = 1e15  # number in a vector: beyond it there is no length to divide by
 
 
 def build(settings: EmbedderSettings, folder: Path, *, threads: int = 1) -> Embedder:
@@ -60,13 +65,19 @@ def _longest(folder: Path) -> int:
 
 def _from_hub(repository: str) -> Path:
     """Download, or find in the hub's own cache. This is a network call that the user asked for by naming a repository."""
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+    try:
+        import httpx2
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise BadSetting(
+            f"embedder.model is 'hub:{repository}', and huggingface_hub is not installed",
+            hint="pip install huggingface_hub, or download the model and name its folder",
+        ) from error
     try:
         patterns = ["*.json", "onnx/model.onnx*", "model.onnx*"]
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise UpstreamError(
             f"the hub did not give '{repository}': {error}", hint="download it elsewhere and name its folder"
         ) from error
@@ -74,55 +85,93 @@ def _from_hub(repository: str) -> Path:
         raise BadSetting(f"'{repository}' is no repository on the hub: {error}") from error
 
 
+class _Busy(UpstreamError):
+    """A refusal that will pass. pause_s: how long the server asks to be left alone, where it says so."""
+
+    def __init__(self, message: str, pause_s: float | None = None) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
 class Remote:
     """An OpenAI-compatible `/embeddings` endpoint. It gives one vector per text and no more."""
 
-    def __init__(self, url: str, name: str, api_key: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, name: str, api_key: str, *, timeout_s: float, pauses_s: Sequence[float] = PAUSES_S
+    ) -> None:
         import httpx2
 
         if not name:
             raise BadSetting("embedder.name is empty", hint='the model\'s name at that server, as in name = "bge-m3"')
+        if not api_key.isascii() or not api_key.isprintable():
+            raise BadSetting("embedder.api_key holds characters that no key can have")
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=timeout_s)
-        self._name, self._url = name, url
+        try:
+            self._client = httpx2.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=timeout_s)
+        except httpx2.InvalidURL as error:
+            raise BadSetting(f"embedder.model is '{url}', which is no address: {error}") from error
+        self._name, self._url, self._pauses_s = name, url, pauses_s
+        self._dim = 0  # until the first vector says
         self.id = f"{name}@{url}"
 
-    @cached_property
+    @property
     def dim(self) -> int:
-        return int(self.embed(["dimension"]).shape[1])
+        return self._dim or int(self.embed(["dimension"]).shape[1])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), unit rows. Raises UpstreamError when the server fails or answers something else."""
         if not texts:
             return np.zeros((0, self.dim), np.float32)
-        rows: list[Any] = []
-        for start in range(0, len(texts), BATCH):
-            rows += self._request([text or " " for text in texts[start : start + BATCH]])
-        vectors = np.array(rows, np.float32).reshape(len(texts), -1)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors
+        batches = [
+            self._batch([text or " " for text in texts[start : start + BATCH]]) for start in range(0, len(texts), BATCH)
+        ]
+        return np.concatenate(batches)
 
-    def _request(self, texts: list[str]) -> list[Any]:
+    def _batch(self, texts: list[str]) -> Vectors:
+        """The vectors of a few texts. A server that is busy or down for a moment is asked again."""
+        for pause_s in self._pauses_s:
+            try:
+                return self._vectors(self._post(texts), len(texts))
+            except _Busy as busy:
+                time.sleep(min(pause_s if busy.pause_s is None else busy.pause_s, LONGEST_PAUSE_S))
+        return self._vectors(self._post(texts), len(texts))
+
+    def _post(self, texts: list[str]) -> httpx2.Response:
         import httpx2
 
         try:
             response = self._client.post(
                 "embeddings", json={"model": self._name, "input": texts, "encoding_format": "float"}
             )
-            response.raise_for_status()
-            items = sorted(response.json()["data"], key=lambda item: item["index"])
-            rows = [item["embedding"] for item in items]
-        except httpx2.HTTPStatusError as error:
-            raise UpstreamError(
-                f"{self._url} answered {error.response.status_code}: {error.response.text[:200]}"
-            ) from error
+        except httpx2.TimeoutException as error:
+            raise UpstreamError(f"{self._url} did not answer in time: {error}") from error
         except httpx2.HTTPError as error:
-            raise UpstreamError(f"{self._url} did not answer: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UpstreamError(f"{self._url} gave no embeddings") from error
-        if len(rows) != len(texts):
-            raise UpstreamError(f"{self._url} gave {len(rows)} vectors for {len(texts)} texts")
-        return rows
+            raise _Busy(f"{self._url} did not answer: {error or type(error).__name__}") from error
+        if response.is_success:
+            return response
+        refusal = f"{self._url} answered {response.status_code}: {response.text[:200]}"
+        if response.status_code == 429 or response.status_code >= 500:
+            asked = response.headers.get("retry-after", "")
+            raise _Busy(refusal, float(asked) if re.fullmatch(r"\d{1,6}(\.\d+)?", asked, re.ASCII) else None)
+        hint = "set embedder.api_key" if response.status_code in (401, 403) else ""
+        raise UpstreamError(refusal, hint=hint)
+
+    def _vectors(self, response: httpx2.Response, count: int) -> Vectors:
+        try:
+            rows = {item["index"]: item["embedding"] for item in response.json()["data"]}
+            vectors = np.array([rows[n] for n in range(count)], np.float64)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise UpstreamError(f"{self._url} gave no embeddings for {count} texts") from error
+        if vectors.ndim != 2 or not vectors.shape[1] or not (np.abs(vectors) < LARGEST).all() or len(rows) != count:
+            raise UpstreamError(f"{self._url} gave no embeddings for {count} texts")
+        if self._dim and self._dim != vectors.shape[1]:
+            raise UpstreamError(f"{self._url} gave {vectors.shape[1]} dimensions where it gave {self._dim} before")
+        self._dim = int(vectors.shape[1])
+        lengths = np.linalg.norm(vectors, axis=1)
+        vectors[lengths == 0, 0] = 1  # a text with no direction gets some
+        lengths[lengths == 0] = 1
+        unit: Vectors = (vectors / lengths[:, None]).astype(np.float32)
+        return unit
 
     def embed_parts(self, items: Sequence[tuple[str, Sequence[tuple[int, int]]]]) -> list[Vectors]:
         """Each text's vector, for itself and for its spans: there are no token states to pool."""

@@ -7,16 +7,16 @@ and files that no version names; the next build clears them, and finds the vecto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from penstock.documents import duplicates, split
 from penstock.documents.catalog import Catalog, DocumentRow, SkippedRow, digest, now
 from penstock.documents.reading import Skipped
-from penstock.documents.segment import Entry, Mask, Segment, SegmentWriter, merge
+from penstock.documents.segment import Entry, Mask, Segment, SegmentFolder, SegmentWriter, merge
 from penstock.documents.words import language_of, term_ids
 from penstock.errors import PenstockError, StorageError
 from penstock.types import Document, Embedder
@@ -116,9 +116,8 @@ class Build:
 
     catalog: Catalog
     collection: int
-    folder: Path  # of the segment files
+    segments: SegmentFolder
     embedder: Embedder
-    segment: Callable[[str], Segment]  # opens a segment file, or hands out the one that is open
 
 
 def build(
@@ -175,7 +174,7 @@ class _Indexer:
         self.work, self.report, self.progress = work, report, progress
         self.documents: dict[int, tuple[str, bytes]] = {}  # new document -> its source, and the hash of its file
         self._parent = parent
-        self._old = [work.segment(file) for file in work.catalog.segments(work.collection, parent)] if parent else []
+        self._old = [work.segments[file] for file in work.catalog.segments(work.collection, parent)] if parent else []
         self._cached = [segment for segment in self._old if segment.embedder == work.embedder.id] + self._others()
         self._writer, self._new = SegmentWriter(work.embedder.id, work.embedder.dim), list[str]()
         self._waiting: list[_Waiting] = []
@@ -193,16 +192,11 @@ class _Indexer:
 
     def _others(self) -> list[Segment]:
         """Segments of the collection's other versions, and those that an interrupted build left: their vectors are as good."""
-        of_any, of_ours = self.work.catalog.segment_files(), self.work.catalog.segment_files(self.work.collection)
         held = {segment.path.name for segment in self._old}
         found = []
-        for path in sorted(self.work.folder.glob("*.arrays")):
-            if path.name not in held and (path.name in of_ours or path.name not in of_any):
-                try:
-                    segment = self.work.segment(path.name)
-                except StorageError:
-                    continue
-                if segment.embedder == self.work.embedder.id:
+        for name in self.work.segments.names():
+            with suppress(StorageError):  # damaged: its vectors are made anew
+                if name not in held and (segment := self.work.segments[name]).embedder == self.work.embedder.id:
                     found.append(segment)
         return found
 
@@ -328,7 +322,7 @@ class _Indexer:
 
     def _write_segment(self) -> None:
         if len(self._writer):
-            self._new.append(self._writer.write(self.work.folder))
+            self._new.append(self._writer.write(self.work.segments.path))
             self._writer = SegmentWriter(self.work.embedder.id, self.work.embedder.dim)
 
     # ------------------------------------------------------------ segments of the finished version
@@ -342,7 +336,7 @@ class _Indexer:
         parts = []
         for segment in [
             *(s for s in self._old if s.embedder == self.work.embedder.id),
-            *map(self.work.segment, self._new),
+            *(self.work.segments[file] for file in self._new),
         ]:
             live = np.isin(segment.document, members) | np.isin(segment.passage, standing)
             if live.any():
@@ -350,7 +344,7 @@ class _Indexer:
         files = []
         for group in _groups(parts):
             whole = len(group) == 1 and group[0][1].mean() > 0.5
-            files.append(group[0][0].path.name if whole else merge(group, self.work.folder))
+            files.append(group[0][0].path.name if whole else merge(group, self.work.segments.path))
         return files, sum(int(live.sum()) for _, live in parts)
 
     def _embed_again(self, members: set[int]) -> None:
@@ -426,20 +420,32 @@ def _groups(parts: list[Part]) -> list[list[Part]]:
 def _describe(report: Report, left: list[DocumentRow], new: Iterable[tuple[str, bytes]]) -> None:
     """Fill in what was added, changed, moved and removed, by source: a file that left and came back elsewhere was moved."""
     old, arrived = {row.source: row.content for row in left}, dict(new)
-    gone = {content: source for source, content in old.items() if source not in arrived}
+    gone: dict[bytes, list[str]] = {}
+    for source, content in sorted(old.items()):
+        if source not in arrived:
+            gone.setdefault(content, []).append(source)
     for source, content in sorted(arrived.items()):
         if source in old:
             report.changed.append(source)
-        elif content in gone:
-            report.moved.append(f"{gone.pop(content)} -> {source}")
+        elif gone.get(content):
+            report.moved.append(f"{gone[content].pop(0)} -> {source}")
         else:
             report.added.append(source)
-    report.removed = sorted(gone.values())
+    report.removed = sorted(source for sources in gone.values() for source in sources)
 
 
 def _whole_characters(document: Document) -> Document:
     """Half of a surrogate pair, as some JSON holds, cannot be stored: it becomes a question mark, and offsets stay."""
-    text, title, source = (
-        value.encode("utf-8", "replace").decode() for value in (document.text, document.title, document.source)
+
+    def clean(value: Any) -> Any:
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+    return replace(
+        document,
+        text=clean(document.text),
+        title=clean(document.title),
+        source=clean(document.source),
+        date=clean(document.date),
+        tags=tuple(map(clean, document.tags)),
+        metadata={clean(name): clean(value) for name, value in document.metadata.items()},
     )
-    return document if text == document.text else replace(document, text=text, title=title, source=source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from penstock.config import DocumentsSettings, WebSettings
 from penstock.documents.catalog import Catalog
 from penstock.documents.collection import Collection
-from penstock.documents.segment import Segment
 from penstock.errors import NotFound
 from penstock.storage.database import Database
 from penstock.types import Embedder
@@ -28,9 +26,7 @@ class Library:
         self.settings = collections
         self.catalog = Catalog(Database(home / "penstock.db"))
         self._embedder = embedder
-        self._segments: dict[str, Segment] = {}
         self._collections: dict[str, Collection] = {}
-        self._lock = threading.Lock()
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -65,33 +61,9 @@ class Library:
         collection = self[name]
         with collection.writing():
             self.catalog.remove_collection(collection.number)
-            shutil.rmtree(collection.uploads, ignore_errors=True)
-            self.collect_garbage()
+            for folder in (collection.uploads, collection.segments.path):
+                shutil.rmtree(folder, ignore_errors=True)
         self._collections.pop(name, None)
-
-    def segment(self, file: str) -> Segment:
-        """An open segment file; opened once."""
-        with self._lock:
-            if file not in self._segments:
-                self._segments[file] = Segment.open(self.segments_folder / file)
-            return self._segments[file]
-
-    @property
-    def segments_folder(self) -> Path:
-        return self.home / "segments"
-
-    def collect_garbage(self) -> None:
-        """Delete segment files that no kept version reads. Whoever has one mapped keeps reading it."""
-        named = self.catalog.segment_files()
-        for path in self.segments_folder.glob("*.arrays"):
-            if path.name not in named:
-                self._segments.pop(path.name, None)
-                try:
-                    path.unlink()
-                except OSError:
-                    continue  # Windows refuses while it is mapped: the next time will do
-        for path in self.segments_folder.glob(".*.part"):
-            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self.catalog.database.close()

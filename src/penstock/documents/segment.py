@@ -7,8 +7,10 @@ nothing else: not on how they are spread over segments, and not on passages that
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,7 @@ from penstock.storage.arrays import open_arrays, write_arrays
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["Entry", "Segment", "SegmentWriter", "merge"]
+__all__ = ["Entry", "Segment", "SegmentFolder", "SegmentWriter", "merge"]
 
 Mask = NDArray[np.bool_]
 
@@ -148,6 +150,35 @@ class Segment:
         inside = slice(int(self.sentence_at[row]), int(self.sentence_at[row + 1]))
         sentences = self.sentence_vectors[inside].astype(np.float32) * self.sentence_scale[inside, None]
         return np.concatenate([self.vectors[row][None], sentences])
+
+
+class SegmentFolder:
+    """The segment files of one collection, each opened once. Whoever writes or clears holds the collection's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: dict[str, Segment] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Segment:
+        """Raises StorageError for a file that is not there or not whole."""
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = Segment.open(self.path / name)
+            return self._open[name]
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.path.glob("*.arrays"))
+
+    def keep_only(self, named: Set[str]) -> None:
+        """Delete every other file, and what was never finished. Whoever has one mapped keeps reading it."""
+        with self._lock:
+            for path in [path for path in self.path.glob("*.arrays") if path.name not in named]:
+                self._open.pop(path.name, None)
+                with suppress(OSError):  # Windows refuses while it is mapped: the next time will do
+                    path.unlink()
+            for path in self.path.glob(".*.part"):
+                path.unlink(missing_ok=True)
 
 
 def merge(parts: Sequence[tuple[Segment, Mask]], folder: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from penstock.documents.reading import Limits, Raw, reads
 from penstock.errors import Conflict, NotFound, StorageError, TooLarge, Unreadable
 
-__all__ = ["File", "is_web", "read_file", "scan"]
+__all__ = ["File", "as_text", "is_web", "read_file", "scan"]
 
 NEVER = frozenset(
     {
@@ -98,11 +98,15 @@ def _any(patterns: Sequence[str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern) for pattern in patterns)
 
 
+def as_text(name: str) -> str:
+    """A file's name, which may be any bytes, as text that can be stored and shown."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _file(path: Path, source: str) -> File:
     status = path.stat()
     modified = datetime.fromtimestamp(status.st_mtime, UTC).date().isoformat()
-    readable = source.encode("utf-8", "replace").decode()
-    return File(path, readable, f"{status.st_size}:{status.st_mtime_ns}", modified, status.st_size)
+    return File(path, as_text(source), f"{status.st_size}:{status.st_mtime_ns}", modified, status.st_size)
 
 
 def read_file(file: File, limits: Limits) -> tuple[Raw, str]:

@@ -87,7 +87,7 @@ def _unpack(source: Path, folder: Path) -> None:
         raise BadRequest(f"{source} is no backup of Penstock")
     if json.loads((folder / FACTS).read_text("utf-8"))["format"] > FORMAT:
         raise BadRequest(f"{source} was made by a newer Penstock", hint="pip install --upgrade penstock")
-    for file in folder.glob("segments/*.arrays"):
+    for file in folder.glob("segments/*/*.arrays"):
         if not verify_arrays(file):
             raise StorageError(f"{file.name} in {source} is damaged")
     (folder / FACTS).unlink()
