@@ -298,12 +298,12 @@ def held(e: Example, ranking: Trained) -> list[bool]:
     return [bool(e.right[order[:n]].any()) if len(e.x) else False for n in (1, 2, 3)]
 
 
-def auroc(positive: Any, negative: Any) -> float:
+def auroc(positive: Any, negative: Any) -> float | None:
     """Area under the ROC curve: how often a positive scores above a negative, ties counting half."""
     _, inverse, counts = np.unique(np.concatenate([positive, negative]), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     n, m = len(positive), len(negative)
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+    return round(float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)), 4) if n and m else None
 
 
 def isotonic(
@@ -324,7 +324,7 @@ def isotonic(
     }
 
 
-def measure(rows: list[Example], ranking: Trained, confidence: Trained) -> dict[str, float]:
+def measure(rows: list[Example], ranking: Trained, confidence: Trained) -> dict[str, float | None]:
     present = [held(e, ranking) for e in rows if e.kind == "present"]
     scores = {kind: np.array([score(e, ranking, confidence) for e in rows if e.kind == kind]) for kind in KINDS}
     shares = np.mean(present, 0)
@@ -332,8 +332,8 @@ def measure(rows: list[Example], ranking: Trained, confidence: Trained) -> dict[
         "one": round(float(shares[0]), 4),
         "two": round(float(shares[1]), 4),
         "three": round(float(shares[2]), 4),
-        "auroc_absent": round(auroc(scores["present"], scores["absent"]), 4),
-        "auroc_near": round(auroc(scores["present"], scores["near"]), 4),
+        "auroc_absent": auroc(scores["present"], scores["absent"]),
+        "auroc_near": auroc(scores["present"], scores["near"]),
     }
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.documents.draft import Limits, Raw
+from penstock.documents.read_image import IMAGE_SUFFIXES
 from penstock.documents.read_text import decode
 from penstock.documents.reading import READERS, Skipped, read
 from penstock.errors import PenstockError, TooLarge, Unreadable
@@ -26,6 +27,15 @@ def documents(name: str, data: bytes, **limits: int) -> list[Document]:
 def one(name: str, data: bytes) -> Document:
     (found,) = documents(name, data)
     return found
+
+
+def refusal(work: Callable[[], object]) -> str | None:
+    """What was said where the work was refused; anything but our own errors is a failure."""
+    try:
+        work()
+    except PenstockError as error:
+        return error.message
+    return None
 
 
 def texts(document: Document, kind: BlockKind | None = None) -> list[str]:
@@ -149,7 +159,8 @@ def test_html_is_what_a_reader_of_the_page_sees():
     document = one("page.html", page)
 
     assert document.text == (
-        "Returns\n\nBooks can be returned within thirty days.\nNo receipt needed.\n\none\n\ntwo\n\nPlan | Price\nHome | 5 EUR\n\nkeep   this"
+        "Returns\n\nBooks can be returned within thirty days.\nNo receipt needed.\n\none\n\ntwo\n\n"
+        "Plan | Price\nHome | 5 EUR\n\nkeep   this"
     )
     assert (document.title, document.language, document.date) == ("Help page", "en", "2026-02-03")
 
@@ -172,10 +183,9 @@ def test_a_page_nested_ten_thousand_deep_is_read():
 @given(st.binary(max_size=3000))
 @settings(max_examples=150, deadline=None)
 def test_no_html_breaks_the_reader(data: bytes):
-    try:
-        documents("x.html", b"<html>" + data)
-    except PenstockError as error:
-        assert "x.html" in error.message
+    refused = refusal(lambda: documents("x.html", b"<html>" + data))
+
+    assert refused is None or "x.html" in refused
 
 
 # ---------------------------------------------------------------- PDF
@@ -231,10 +241,9 @@ def test_an_encrypted_pdf_says_so():
 def test_a_truncated_pdf_is_refused_or_read_but_never_breaks(keep: float):
     data = pdf(["Returns\nBooks can be returned."] * 5)
 
-    try:
-        documents("cut.pdf", data[: int(len(data) * keep)])
-    except Unreadable as error:
-        assert "cut.pdf" in error.message
+    refused = refusal(lambda: documents("cut.pdf", data[: int(len(data) * keep)]))
+
+    assert refused is None or "cut.pdf" in refused
 
 
 def test_a_pdf_without_text_says_what_would_help():
@@ -390,7 +399,15 @@ def tarred(mode: str, **files: bytes) -> bytes:
 FILES = {"a__one.md": b"# One\n\nfirst", "two.txt": b"second", "skip.exe": b"MZ"}
 
 
-@pytest.mark.parametrize(("name", "make"), [("x.zip", lambda: zipped(**FILES)), ("x.tar", lambda: tarred("w", **FILES)), ("x.tgz", lambda: tarred("w:gz", **FILES)), ("x.tar.xz", lambda: tarred("w:xz", **FILES))])  # fmt: skip
+ARCHIVED = [
+    ("x.zip", lambda: zipped(**FILES)),
+    ("x.tar", lambda: tarred("w", **FILES)),
+    ("x.tgz", lambda: tarred("w:gz", **FILES)),
+    ("x.tar.xz", lambda: tarred("w:xz", **FILES)),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), ARCHIVED)
 def test_archives_give_the_documents_inside_them(name: str, make: Callable[[], bytes]):
     assert [(d.source, d.title) for d in documents(name, make())] == [
         (f"{name}!/a/one.md", "One"),
@@ -459,19 +476,22 @@ def test_a_broken_archive_says_so(name: str):
 # ---------------------------------------------------------------- whatever comes
 
 
-@given(name=st.sampled_from(sorted(set(READERS) - {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}) + [".eml", ".zip", ".tgz", ".gz", ".odd", ""]), data=st.binary(max_size=600))  # fmt: skip
+ENDINGS = sorted({*READERS, ".eml", ".zip", ".tgz", ".gz", ".odd", ""} - set(IMAGE_SUFFIXES))
+
+
+@given(name=st.sampled_from(ENDINGS), data=st.binary(max_size=600))
 @settings(max_examples=400, deadline=None)
 def test_no_bytes_break_any_reader(name: str, data: bytes):
-    try:
-        for found in read(Raw(f"file{name}", data)):
-            if isinstance(found, Document):
-                assert all(0 <= b.start < b.end <= len(found.text) for b in found.blocks)
-    except PenstockError as error:
-        assert f"file{name}" in error.message
+    found: list[Document] = []
+
+    refused = refusal(lambda: found.extend(d for d in read(Raw(f"file{name}", data)) if isinstance(d, Document)))
+
+    assert refused is None or f"file{name}" in refused
+    assert all(0 <= b.start < b.end <= len(d.text) for d in found for b in d.blocks)
 
 
 def test_an_empty_file_says_so():
-    with pytest.raises(Unreadable, match="'empty.md' is empty"):
+    with pytest.raises(Unreadable, match=r"'empty.md' is empty"):
         documents("empty.md", b"")
 
 

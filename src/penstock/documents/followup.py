@@ -27,125 +27,23 @@ _CONTINUES = re.compile(
     re.I,
 )
 _PRONOUNS = frozenset(
-    [
-        "it",
-        "its",
-        "they",
-        "them",
-        "their",
-        "theirs",
-        "that",
-        "this",
-        "these",
-        "those",
-        "he",
-        "him",
-        "his",
-        "she",
-        "her",
-        "one",
-        "ones",
-        "there",
-        "same",
-        "such",
-        "es",
-        "sie",
-        "ihn",
-        "ihm",
-        "ihr",
-        "das",
-        "dies",
-        "diese",
-        "dieser",
-        "dieses",
-        "dort",
-        "dafür",
-        "damit",
-        "davon",
-        "dazu",
-        "darin",
-        "il",
-        "elle",
-        "ils",
-        "elles",
-        "lui",
-        "leur",
-        "ça",
-        "cela",
-        "ceci",
-        "celui",
-        "celle",
-        "ceux",
-        "celles",
-        "él",
-        "ella",
-        "ellos",
-        "ellas",
-        "lo",
-        "eso",
-        "esto",
-        "esos",
-        "estas",
-        "estos",
-        "aquello",
-        "allí",
-        "esso",
-        "essa",
-        "essi",
-        "esse",
-        "questo",
-        "questa",
-        "quello",
-        "quella",
-        "lì",
-        "ele",
-        "ela",
-        "eles",
-        "elas",
-        "isso",
-        "isto",
-        "aquilo",
-        "het",
-        "zij",
-        "hem",
-        "haar",
-        "hen",
-        "hun",
-        "dat",
-        "dit",
-        "deze",
-        "daar",
-    ]
+    (
+        "it its they them their theirs that this these those he him his she her one ones there same such "
+        "es sie ihn ihm ihr das dies diese dieser dieses dort dafür damit davon dazu darin "
+        "il elle ils elles lui leur ça cela ceci celui celle ceux celles "
+        "él ella ellos ellas lo eso esto esos estas estos aquello allí "
+        "esso essa essi esse questo questa quello quella lì "
+        "ele ela eles elas isso isto aquilo "
+        "het zij hem haar hen hun dat dit deze daar"
+    ).split()
 )
-_PERSONAL = frozenset(
-    [
-        "he",
-        "him",
-        "his",
-        "she",
-        "her",
-        "er",
-        "ihn",
-        "ihm",
-        "sie",
-        "ihr",
-        "il",
-        "elle",
-        "lui",
-        "él",
-        "ella",
-        "lei",
-        "ele",
-        "ela",
-        "hij",
-        "zij",
-    ]
-)
+_PERSONAL = frozenset("he him his she her er ihn ihm sie ihr il elle lui él ella lei ele ela hij zij".split())
 _PREPOSITIONS = (
     "for|in|on|at|with|without|to|from|by|about|after|before|during|outside|inside|under|over|"
     "für|bei|mit|ohne|nach|vor|aus|von|zu|pour|dans|avec|sans|chez|de|para|con|sin|en|por|per|senza|da|em|com|sem|voor|met|zonder|naar|van"
 )
 _PHRASE = re.compile(rf"({_PREPOSITIONS})\s+(.+)", re.I)
+_NAME = r"[A-ZÀ-Þ][\w'-]*(?:\s+[A-ZÀ-Þ][\w'-]*)*"  # one or more words with capitals: what follows is not part of it
 _WORD = re.compile(r"[^\W_]+")
 _FUNCTION = frozenset().union(*STOPWORDS.values())
 
@@ -187,7 +85,8 @@ def _joined(before: str, answer: str, question: str) -> str:
 
 def _replaced(before: str, preposition: str, phrase: str) -> str:
     """The earlier question with its own phrase of that preposition exchanged, or "" where it has none."""
-    pattern = re.compile(rf"\b{preposition}\s+.+?(?=\s+(?:{_PREPOSITIONS})\s|[?？؟.!,;(]|$)", re.I)
+    rest = rf"{_NAME}|.+?(?=\s+(?i:{_PREPOSITIONS})\s|[?？؟.!,;(]|$)"
+    pattern = re.compile(rf"\b(?i:{preposition})\s+(?:{rest})")
     found = list(pattern.finditer(before))
     if not found:
         return ""

@@ -1,0 +1,205 @@
+"""One question from start to finish: quoted answers, refusals, follow-ups, streams."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock import Caller, Message, Penstock
+from penstock.answer import LONGEST_QUESTION
+from penstock.config import Settings
+from penstock.documents.followup import standalone
+from penstock.errors import BadRequest, NotFound
+from penstock.types import Event, Finished, Status, TextDelta, Turn
+
+SHOP = {
+    "returns.md": "# Returns\n\n## Books\n\nBooks can be returned within thirty days of delivery. They must be in the condition "
+    "in which they were sent.\n\n## Sale items\n\nSale items are final and cannot be returned. Faulty ones are repaired.\n",
+    "shipping.md": "# Shipping\n\nA parcel to Norway takes five working days. A parcel to Iceland takes nine working days. "
+    "Express delivery costs 12 euros.\n",
+    "people.md": "# People\n\nThe shop was founded by Astrid Lund in 1987. She sold it to her daughter in 2011.\n",
+    "faq.md": "# Questions\n\n## Do gift cards expire?\n\nNo, they never do.\n\n## Can I pay by invoice?\n\nOnly companies can.\n",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Penstock:
+    root = tmp_path_factory.mktemp("shop")
+    for name, text in SHOP.items():
+        (root / "docs").mkdir(exist_ok=True)
+        (root / "docs" / name).write_text(text)
+    return Penstock.open(root / "docs", settings=Settings(home=str(root / "home")))
+
+
+@pytest.mark.parametrize(
+    ("question", "quote", "source"),
+    [
+        ("How long do I have to return a book?", "Books can be returned within thirty days of delivery.", "returns.md"),
+        ("How many days does a parcel to Norway take?", "A parcel to Norway takes five working days.", "shipping.md"),
+        ("Who founded the shop?", "The shop was founded by Astrid Lund in 1987.", "people.md"),
+        ("Do gift cards expire?", "No, they never do.", "faq.md"),
+    ],
+)
+def test_an_answer_is_the_sentence_that_says_it_with_its_place(shop: Penstock, question: str, quote: str, source: str):
+    answer = shop.ask(question)
+
+    assert answer.status is Status.ANSWER
+    assert quote in answer.text
+    citation = next(c for c in answer.citations if c.quote == quote)
+    assert citation.source == source
+    assert shop.documents.document(citation.document_id)[1][citation.start : citation.end] == quote
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["What is the capital of France?", "Who won the football match yesterday?", "How do I bake sourdough bread?"],
+)
+def test_what_is_not_there_is_not_answered(shop: Penstock, question: str):
+    answer = shop.ask(question)
+
+    assert answer.status is Status.NOT_FOUND
+    assert answer.text == "Not in your documents."
+    assert answer.citations == ()
+    assert answer.confidence < 0.2
+
+
+def test_a_citation_knows_its_headings_its_version_and_its_chance(shop: Penstock):
+    answer = shop.ask("Can sale items be returned?")
+
+    assert answer.citations[0].section == ("Returns", "Sale items")
+    assert answer.version == "v1"
+    assert 0.5 < answer.confidence <= 1
+    assert answer.citations[0].confidence == answer.confidence
+
+
+def test_a_second_quote_comes_in_the_order_of_the_document(shop: Penstock):
+    for question in ("Who founded and who sold the shop?", "How can books be returned, and in which condition?"):
+        answer = shop.ask(question)
+        starts = [(answer.citations[n].document_id, answer.citations[n].start) for n in answer.quoted]
+
+        assert starts == sorted(starts)
+
+
+def test_a_stream_says_what_the_whole_answer_says(shop: Penstock):
+    async def told(question: str) -> tuple[str, Event]:
+        text, event = "", None
+        async for event in shop.house.answerer(shop.name).stream(Turn(question, Caller())):
+            text += event.text if isinstance(event, TextDelta) else ""
+        assert event is not None
+        return text, event
+
+    for question in (
+        "Who founded the shop?",
+        "How are books returned, in which condition?",
+        "Why is the sky blue?",
+        "gift",
+    ):
+        text, last = asyncio.run(told(question))
+        whole = shop.ask(question)
+
+        assert text == whole.text
+        assert last == Finished(whole)
+
+
+@pytest.mark.parametrize("question", ["", "   \n\t ", "x" * (LONGEST_QUESTION + 1)])
+def test_a_question_that_is_none_is_refused(shop: Penstock, question: str):
+    with pytest.raises(BadRequest):
+        shop.ask(question)
+
+
+@pytest.mark.parametrize(
+    "question", ["?", "!!!", "🙂🙂", "\x00", "the of and", "'; drop table documents; --", "%s {0}", "\u202e"]
+)
+def test_odd_questions_are_answered_or_not_but_never_break(shop: Penstock, question: str):
+    assert shop.ask(question).status in Status
+
+
+# ---------------------------------------------------------------- follow-ups
+
+
+def conversation(*asked: str) -> list[Message]:
+    return [m for question in asked for m in (Message("user", question), Message("assistant", "…"))]
+
+
+def test_a_follow_up_is_answered_from_the_conversation(shop: Penstock):
+    answer = shop.ask("And to Iceland?", history=conversation("How long does a parcel to Norway take?"))
+
+    assert "nine working days" in answer.text
+    assert answer.question == "How long does a parcel to Iceland take?"
+
+
+@pytest.mark.parametrize(
+    ("asked", "follow_up", "understood"),
+    [
+        (["How long does a parcel to Norway take?"], "and to Iceland?", "How long does a parcel to Iceland take?"),
+        (["Can I return books?"], "And for sale items?", "sale items? (return books)"),
+        (["How do I return a book?"], "What does it cost?", "What does it cost? (return book)"),
+        (["Wie lange dauert ein Paket nach Norwegen?"], "Und nach Island?", "Wie lange dauert ein Paket nach Island?"),
+        (["How do I return a book?"], "What is the capital of France?", "What is the capital of France?"),
+        ([], "and for sale items?", "and for sale items?"),
+    ],
+)  # fmt: skip
+def test_a_question_gets_back_what_it_leaves_out(asked: list[str], follow_up: str, understood: str):
+    found = standalone(follow_up, conversation(*asked))
+
+    for word in understood.replace("(", " ").replace(")", " ").replace("?", " ").split():
+        assert word.lower() in found.lower()
+    if not asked or "France" in follow_up:
+        assert found == follow_up
+
+
+@given(st.lists(st.text(max_size=60), max_size=8), st.text(max_size=80))
+def test_no_conversation_breaks_the_understanding(asked: list[str], question: str):
+    found = standalone(question, [Message("user" if n % 2 else "assistant", text) for n, text in enumerate(asked)])
+
+    assert isinstance(found, str)
+    assert found or not question.strip()
+
+
+# ---------------------------------------------------------------- the Python door
+
+
+def test_opening_a_folder_twice_indexes_only_what_changed(tmp_path: Path, folder: Path):
+    settings = Settings(home=str(tmp_path / "home"))
+    with Penstock.open(folder, settings=settings) as p:
+        first = p.ask("How long can books be returned?")
+    (folder / "returns.md").write_text("# Returns\n\nBooks can be returned within sixty days.\n")
+    with Penstock.open(folder, settings=settings) as p:
+        second = p.ask("How long can books be returned?")
+
+    assert (first.version, second.version) == ("v1", "v2")
+    assert "thirty" in first.text
+    assert "sixty" in second.text
+
+
+def test_the_only_collection_needs_no_name_and_several_do(tmp_path: Path, folder: Path):
+    settings = Settings(home=str(tmp_path / "home"))
+    with pytest.raises(NotFound, match="nothing is indexed"):
+        Penstock.open(settings=settings)
+    Penstock.open(folder, name="one", settings=settings).close()
+    with Penstock.open(settings=settings) as p:
+        assert p.name == "one"
+    Penstock.open(folder, name="two", settings=settings).close()
+    with pytest.raises(NotFound, match="several collections"):
+        Penstock.open(settings=settings)
+
+
+def test_a_place_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(NotFound, match="no file or folder"):
+        Penstock.open(tmp_path / "nowhere", settings=Settings(home=str(tmp_path / "home")))
+
+
+def test_asking_works_inside_a_running_event_loop(shop: Penstock):
+    async def notebook() -> str:
+        return shop.ask("Who founded the shop?").text
+
+    assert "Astrid Lund" in asyncio.run(notebook())
+
+
+def test_search_shows_passages_with_their_scores(shop: Penstock):
+    found = shop.search("express delivery", k=2)
+
+    assert found.hits[0].passage.source == "shipping.md"
+    assert len(found.hits) == 2
