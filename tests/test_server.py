@@ -721,7 +721,14 @@ def test_a_document_can_be_deleted(client: httpx2.Client, collection: str):
 
 @pytest.mark.parametrize(
     ("source", "status", "code"),
-    [("nowhere.txt", 404, "not_found"), ("", 400, "bad_request"), ("hours.txt", 400, "bad_request")],
+    [
+        ("nowhere.txt", 404, "not_found"),
+        ("~nobody-of-that-name/x", 404, "not_found"),
+        ("nul\0", 404, "not_found"),
+        ("", 400, "bad_request"),
+        ("hours.txt", 400, "bad_request"),
+    ],
+    ids=ascii,
 )
 def test_what_cannot_be_deleted_says_why(client: httpx2.Client, source: str, status: int, code: str):
     refused(client.delete("/api/collections/handbook/documents", params={"source": source}), status, code)
@@ -874,6 +881,45 @@ def test_a_folder_is_looked_at_again_as_often_as_the_settings_say(tmp_path: Path
         eventually(lambda: "hours.txt" not in sources(client, "handbook"))
 
 
+def test_questions_are_answered_however_many_folders_are_being_looked_at(tmp_path: Path):
+    names = [f"c{n}" for n in range(12)]
+    toml = "".join(f'[documents.{name}]\npaths = ["{name}"]\nrefresh = "0.1s"\n' for name in names)
+    for name in names:
+        write(tmp_path / name, {"hours.txt": HANDBOOK["hours.txt"]})
+    embedder = Held()
+    with serving(tmp_path, toml, embedder=embedder) as served:
+        for name in names:
+            write(tmp_path / name, {"peru.txt": f"Parcels to Peru take {len(name)} days."})
+        assert embedder.reached.wait(30)
+        found = [served.client().post(f"/api/collections/{name}/search", json={"query": "hours"}) for name in names]
+        embedder.go.set()
+
+    assert [response.json()["version"] for response in found] == ["v1"] * 12
+
+
+class Broken(WordEmbedder):
+    """A stand-in that fails as no part should, with the question in its message."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        if any("chess" in text for text in texts):
+            raise ValueError(f"cannot embed {texts}")
+        return super().embed(texts)
+
+
+def test_what_nobody_expected_is_recorded_without_anybodys_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(tmp_path, '[documents.handbook]\npaths = ["handbook"]', embedder=Broken()) as served:
+        response = served.client().post("/v1/chat/completions", json=asked("handbook", ABSENT))
+        still = served.client().post("/api/collections/handbook/search", json={"query": "parcels"})
+    logged = json.loads(capsys.readouterr().err)
+
+    assert "chess" not in json.dumps(refused(response, 500, "internal_error"))
+    assert still.status_code == 200
+    assert logged["error"] == "ValueError"
+    assert logged["at"].startswith("test_server.py:")
+    assert "chess" not in json.dumps(logged)
+
+
 # ---------------------------------------------------------------- pages
 
 
@@ -956,6 +1002,23 @@ def test_a_server_that_is_stopping_finishes_what_runs_and_takes_nothing_new(held
     assert last["step"] == "done"
 
 
+def test_a_server_that_may_not_wait_gives_up_what_is_being_indexed(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    embedder, toml = Held(), '[server]\ndrain_s = 0\n[documents.handbook]\npaths = ["handbook"]'
+    with ThreadPoolExecutor(1) as pool, serving(tmp_path, toml, embedder=embedder) as served:
+        uploading = pool.submit(put, served.client(), "handbook", "peru.txt", "Parcels to Peru take twenty days.")
+        assert embedder.reached.wait(30)
+        served.server.handle_exit(signal.SIGTERM, None)
+        error = refused(uploading.result(30), 503, "not_ready")
+        embedder.go.set()
+    library = Library(tmp_path / ".penstock", WordEmbedder, folder=tmp_path, collections={}, web=WebSettings())
+    documents = {row.source for row in library["handbook"].documents()}
+    library.close()
+
+    assert "stopping" in error["message"]
+    assert documents == HANDBOOK.keys()
+
+
 def _ready(served: Served) -> bool:
     """Whether a new client is answered, and with a yes."""
     try:
@@ -1027,8 +1090,8 @@ def test_a_server_that_cannot_load_its_encoder_does_not_start(tmp_path: Path):
         timeout=60,
     )
 
-    assert ended.returncode not in (0, -signal.SIGTERM)
-    assert "nowhere" in ended.stderr
+    assert ended.returncode == 1
+    assert "error: embedder.model is 'nowhere', which is no folder" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
@@ -13,12 +14,12 @@ from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
 from penstock.documents.collection import Collection
 from penstock.documents.ingest import Report
-from penstock.errors import BadRequest, NotAllowed, PenstockError, Unreadable
+from penstock.errors import BadRequest, NotAllowed, NotReady, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 
 __all__ = [
-    "collections", "create_collection", "delete_document", "difference", "document", "documents", "search", "sync", "upload",
-    "use_version", "versions",
+    "Stoppable", "collections", "create_collection", "delete_document", "difference", "document", "documents", "search",
+    "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
@@ -105,9 +106,11 @@ async def upload(request: Request, house: House) -> Response | Stream:
     collection = await _made(request.path_values["name"], house)
     if request.headers.get("accept") == "application/x-ndjson":
         return Stream(
-            _progress(collection, name, data), "application/x-ndjson", error=lambda error: _line(error.body())
+            _progress(collection, name, data, request.stop),
+            "application/x-ndjson",
+            error=lambda error: _line(error.body()),
         )
-    report = _read(await asyncio.to_thread(collection.put, name, data))
+    report = _read(await asyncio.to_thread(collection.put, name, data, progress=Stoppable(request.stop)))
     return json_response(plain_report(report), 201 if report.published else 200)
 
 
@@ -118,26 +121,38 @@ def _read(report: Report) -> Report:
     return report
 
 
-async def _progress(collection: Collection, name: str, data: bytes) -> AsyncIterator[bytes]:
+class Stoppable:
+    """Progress that nobody follows. It gives up the build once the server is stopping and has waited long enough."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def start(self, files: int) -> None: ...
+
+    def file(self, name: str) -> None:
+        self.told(step="reading")
+
+    def passages(self, done: int) -> None:
+        self.told(step="indexing", passages=done)
+
+    def told(self, **values: Any) -> None:
+        if self._stop.is_set():
+            raise NotReady("the server is stopping: nothing was changed")
+
+
+async def _progress(collection: Collection, name: str, data: bytes, stop: threading.Event) -> AsyncIterator[bytes]:
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
-    class Told:
+    class Told(Stoppable):
         """Passes progress from the indexing thread to this response."""
 
-        def tell(self, **values: Any) -> None:
+        def told(self, **values: Any) -> None:
+            super().told()
             loop.call_soon_threadsafe(steps.put_nowait, values)
-
-        def start(self, files: int) -> None: ...
-
-        def file(self, name: str) -> None:
-            self.tell(step="reading")
-
-        def passages(self, done: int) -> None:
-            self.tell(step="indexing", passages=done)
 
     async def work() -> Report:
         try:
-            return await asyncio.to_thread(collection.put, name, data, progress=Told())
+            return await asyncio.to_thread(collection.put, name, data, progress=Told(stop))
         finally:
             steps.put_nowait(None)
 
@@ -167,7 +182,8 @@ async def delete_document(request: Request, house: House) -> Response:
 
 async def sync(request: Request, house: House) -> Response:
     _may_change(request)
-    return json_response(plain_report(await asyncio.to_thread(house.library[request.path_values["name"]].sync)))
+    collection = house.library[request.path_values["name"]]
+    return json_response(plain_report(await asyncio.to_thread(collection.sync, progress=Stoppable(request.stop))))
 
 
 async def search(request: Request, house: House) -> Response:
@@ -210,8 +226,3 @@ async def difference(request: Request, house: House) -> Response:
             "removed": [{"source": source, "text": text} for source, text in found.removed],
         }
     )
-
-
-def refusal(error: PenstockError) -> Response:
-    """An error as a response, in the one shape there is."""
-    return json_response(error.body(), error.status)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
@@ -35,22 +38,24 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/collections/{name}/diff", admin.difference),
 ]
 
+CLOSING_S = 5.0  # longest wait for one refresh to notice that it should stop
 SAFE_HEADERS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
 
 
 class App:
-    """Serves one house. `ready` from the moment the encoder is loaded until draining begins."""
+    """Serves one house. `ready` from the start until draining begins."""
 
     def __init__(self, house: House) -> None:
         self.house = house
         self.ready = False
-        self._refreshing: list[asyncio.Task[None]] = []
+        self.stop = threading.Event()  # what is being indexed now is given up
+        self._refreshing: list[threading.Thread] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20), send)
+            await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.stop), send)
 
     async def _answer(self, request: Request, send: Send) -> None:
         started, status = time.perf_counter(), 200
@@ -60,16 +65,14 @@ class App:
             await response.send(send, SAFE_HEADERS)
         except PenstockError as error:
             status = error.status
-            await admin.refusal(error).send(send, SAFE_HEADERS)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+            await _refuse(send, error)
+        except asyncio.CancelledError:
+            status = NotReady.status
+            await _refuse(send, NotReady("the server is stopping and could not wait for this"))
         except Exception as error:  # here a request ends: what nobody expected is recorded, and its words stay inside
-            status = 500
-            log("request failed", level="error", path=request.path, error=f"{type(error).__name__}: {error}")
-            with suppress(RuntimeError):  # the response had begun
-                await admin.refusal(
-                    PenstockError("something went wrong inside", hint="the server's log says what")
-                ).send(send, SAFE_HEADERS)
+            status = PenstockError.status
+            log("request failed", level="error", path=request.path, error=type(error).__name__, at=_place(error))
+            await _refuse(send, PenstockError("something went wrong inside", hint="the server's log says what"))
         finally:
             took = round((time.perf_counter() - started) * 1000, 1)
             log(
@@ -106,24 +109,19 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        try:
-            await asyncio.to_thread(self._warm)
-        except PenstockError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
         self.ready = True
         for name, settings in self.house.settings.documents.items():
             if settings.refresh:
-                self._refreshing.append(asyncio.create_task(self._refresh(name, settings.refresh)))
+                keeping = threading.Thread(target=self._refresh, args=(name, settings.refresh), daemon=True)
+                self._refreshing.append(keeping)
+                keeping.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.ready = False
-        for task in self._refreshing:
-            task.cancel()
-        self.house.close()
+        self.stop.set()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _warm(self) -> None:
+    def warm(self) -> None:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
         embedder = self.house.library.embedder
         if "://" not in embedder.id:  # a remote one is not called before it is needed
@@ -132,14 +130,34 @@ class App:
             with suppress(NotFound):
                 self.house.library[name].snapshot()
 
-    async def _refresh(self, name: str, every_s: float) -> None:
-        """Look for changes from time to time. An error is recorded, and the next time comes all the same."""
-        while True:
+    def _refresh(self, name: str, every_s: float) -> None:
+        """Look for changes from time to time, in a thread of its own. An error is recorded, and the next time comes all the
+        same."""
+        while not self.stop.is_set():
             try:
-                report = await asyncio.to_thread(self.house.library[name].sync)
+                report = self.house.library[name].sync(progress=admin.Stoppable(self.stop))
                 log("refreshed", collection=name, version=report.version, skipped=len(report.skipped))
             except PenstockError as error:
                 log("refresh failed", level="warning", collection=name, error=error.code)
             except Exception as error:  # a background task ends here
-                log("refresh failed", level="error", collection=name, error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(every_s)
+                log("refresh failed", level="error", collection=name, error=type(error).__name__, at=_place(error))
+            self.stop.wait(every_s)
+
+    def close(self) -> None:
+        """Close the house. A thread that is still waiting for a slow server holds it open until the process ends."""
+        self.stop.set()
+        for keeping in self._refreshing:
+            keeping.join(CLOSING_S)
+        if not any(keeping.is_alive() for keeping in self._refreshing):
+            self.house.close()
+
+
+async def _refuse(send: Send, error: PenstockError) -> None:
+    with suppress(RuntimeError):  # the response has begun; it breaks off
+        await json_response(error.body(), error.status).send(send, SAFE_HEADERS)
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised and from where it was called; its message may hold somebody's words."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ class Request:
     scope: Scope
     receive: Receive
     max_body_bytes: int
+    stop: threading.Event  # set when the server cannot wait any longer
     caller: Caller = Caller()
     admin: bool = False
     path_values: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -67,7 +68,15 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and close the house when no thread uses it any more."""
+        try:
+            super().run(sockets)
+        finally:
+            self._app.close()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.to_thread(self._app.warm)
         await super().startup(sockets)
         if self.started:
             self._up()
@@ -77,3 +86,5 @@ class Server(uvicorn.Server):
         self._app.ready = False
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+        if self.force_exit:
+            self._app.stop.set()
