@@ -6,6 +6,7 @@ redirect nor a name server can lead into a private network.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import ipaddress
@@ -16,8 +17,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 from xml.etree import ElementTree
 
@@ -37,6 +39,11 @@ __all__ = ["Fetcher", "pages"]
 REDIRECTS = 5
 LONGEST_DELAY_S = 30.0  # whatever robots.txt asks for
 LARGEST_SITEMAP = 50 << 20  # the protocol allows no more
+_TEXTS = frozenset({"text/html", "application/xhtml+xml", "text/plain", "text/markdown", "text/csv"})
+_WRAPPING = [
+    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+]
+_HTML = re.compile(rb"\s*<(!doctype html|html)", re.I)  # whatever a page's name ends in
 _KINDS = {
     "text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/plain": ".txt", "text/markdown": ".md",
     "text/csv": ".csv", "application/json": ".json", "application/zip": ".zip",
@@ -70,7 +77,7 @@ class Fetcher:
 
         Raises UpstreamError, NotFound for 404 and 410, TooLarge, and BadRequest for what may not be fetched.
         """
-        parts = urlsplit(url)
+        parts = _parts(url)
         if not self._allowed(url):
             raise BadRequest(f"robots.txt of {parts.netloc} does not allow {url}")
         robots = self._robots[f"{parts.scheme}://{parts.netloc}"]
@@ -84,15 +91,15 @@ class Fetcher:
         return self._request(url, headers)
 
     def _allowed(self, url: str) -> bool:
-        parts = urlsplit(url)
+        parts = _parts(url)
         site = f"{parts.scheme}://{parts.netloc}"
         if site not in self._robots:
             robots = RobotFileParser()
             try:
                 page = self._request(f"{site}/robots.txt", {})
-                robots.parse(page.data.decode("utf-8", "replace").splitlines() if page else [])
-            except NotFound:
-                robots.parse([])  # no rules
+                robots.parse(page.data.decode("utf-8-sig", "replace").splitlines() if page else [])
+            except (NotFound, _Refused):
+                robots.parse([])  # no rules, as RFC 9309 has it for every 4xx
             except TooLarge:
                 robots.parse(["User-agent: *", "Disallow: /"])
             self._robots[site] = robots
@@ -107,18 +114,19 @@ class Fetcher:
     def _request(self, url: str, headers: Mapping[str, str]) -> Page | None:
         import httpx2
 
+        deadline = time.monotonic() + self.settings.timeout_s
         with httpx2.Client(timeout=self.settings.timeout_s, trust_env=True) as client:
             for _ in range(REDIRECTS + 1):
                 try:
                     with client.stream("GET", **self._target(url, headers)) as response:
                         if response.has_redirect_location:
-                            url = urljoin(url, response.headers["location"])
+                            url = urldefrag(urljoin(url, response.headers["location"])).url
                             continue
-                        return self._page(url, response)
+                        return self._page(url, response, deadline)
                 except httpx2.HTTPError as error:
                     raise UpstreamError(f"{url} did not answer: {error or type(error).__name__}") from error
-                except httpx2.InvalidURL as error:
-                    raise BadRequest(f"'{url}' is no address: {error}") from error
+                except (httpx2.InvalidURL, ValueError) as error:
+                    raise BadRequest(f"'{url}' is no address, or leads to none: {error}") from error
         raise UpstreamError(f"{url} redirects more than {REDIRECTS} times")
 
     def _target(self, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -126,57 +134,108 @@ class Fetcher:
         import httpx2
 
         target = httpx2.URL(url)
-        if target.scheme not in ("http", "https") or not target.host:
+        if target.scheme not in ("http", "https") or not target.host or (target.port or 0) > 65_535:
             raise BadRequest(f"'{url}' is no web address")
         agent = f"{self.settings.user_agent} (document indexing)"
-        common = {"host": target.netloc.decode(), "user-agent": agent, "accept-encoding": "gzip, deflate", **headers}
+        common = {"host": target.netloc.decode(), "user-agent": agent, "accept-encoding": "gzip", **headers}
         if self.settings.allow_private:
             return {"url": target, "headers": common}
         address = _public_address(target.host, target.port or (443 if target.scheme == "https" else 80))
         return {"url": target.copy_with(host=address), "headers": common, "extensions": {"sni_hostname": target.host}}
 
-    def _page(self, url: str, response: httpx2.Response) -> Page | None:
+    def _page(self, url: str, response: httpx2.Response, deadline: float) -> Page | None:
         if response.status_code == 304:
             return None
         if response.status_code in (404, 410):
             raise NotFound(f"{url} is gone ({response.status_code})")
         if response.status_code >= 400:
-            raise UpstreamError(f"{url} answered {response.status_code}")
-        pieces, size, limit = [], 0, self.settings.max_page_mb << 20
-        for piece in response.iter_bytes():
-            size += len(piece)
-            if size > limit:
-                raise TooLarge(f"{url} is over {self.settings.max_page_mb} MB", hint="raise web.max_page_mb")
-            pieces.append(piece)
+            busy = response.status_code == 429 or response.status_code >= 500
+            raise (UpstreamError if busy else _Refused)(f"{url} answered {response.status_code}")
+        data = self._body(url, response, deadline)
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        etag, date = response.headers.get("etag", ""), response.headers.get("last-modified", "")
+        etag, date = (response.headers.get(name, "") for name in ("etag", "last-modified"))
+        etag = etag if etag.isascii() else ""  # it could not be sent back
         return Page(
             url,
-            b"".join(pieces),
-            _KINDS.get(media_type, ""),
+            _in_utf8(data, response) if media_type in _TEXTS else data,
+            _KINDS.get(media_type) or (".html" if _HTML.match(data) else ""),
             f"etag:{etag}" if etag else f"date:{date}" if date else "",
             _day(date),
         )
+
+    def _body(self, url: str, response: httpx2.Response, deadline: float) -> bytes:
+        """The body, unpacked piece by piece, so that neither a bomb nor a drip costs more than the limits."""
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip"):
+            raise UpstreamError(f"{url} is sent in the encoding '{encoding}', which was not asked for")
+        unpack = None if encoding == "identity" else zlib.decompressobj(31)
+        data, limit = bytearray(), self.settings.max_page_mb << 20
+        for piece in response.iter_raw():
+            try:
+                data += unpack.decompress(piece, limit + 1 - len(data)) if unpack else piece
+            except zlib.error as error:
+                raise UpstreamError(f"{url} sent a damaged page: {error}") from error
+            if len(data) > limit:
+                raise TooLarge(f"{url} is over {self.settings.max_page_mb} MB", hint="raise web.max_page_mb")
+            if time.monotonic() > deadline:
+                raise UpstreamError(f"{url} was not complete after {self.settings.timeout_s:g} s")
+        if unpack and data and not unpack.eof:
+            raise UpstreamError(f"{url} sent a page that ends early")
+        return bytes(data)
+
+
+class _Refused(UpstreamError):
+    """A server's plain no, as in 401 or 403."""
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise BadRequest(f"'{url}' is no address: {error}") from error
+
+
+def _in_utf8(data: bytes, response: httpx2.Response) -> bytes:
+    """Text whose header names its encoding, as UTF-8 with the mark that outweighs what a page says of itself."""
+    named = (response.charset_encoding or "").lower()
+    if not named or data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        return data
+    try:
+        encoding = codecs.lookup(named).name
+        return data.decode("cp1252" if encoding in ("iso8859-1", "ascii") else encoding).encode("utf-8-sig")
+    except (LookupError, ValueError):
+        return data  # the header is wrong: the readers find out
 
 
 def _public_address(host: str, port: int) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise UpstreamError(f"the name {host} cannot be resolved: {error}") from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
-        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+        if not _public(address):
             raise BadRequest(
                 f"{host} is at {address}, a private address", hint="web.allow_private = true, if that is meant"
             )
     return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
 
+def _public(address: str) -> bool:
+    """Whether an address is on the internet, and so is one that is wrapped in it for another network to unwrap."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    every: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [found]
+    if isinstance(found, ipaddress.IPv6Address):
+        every += [wrapped for wrapped in (found.sixtofour, *(found.teredo or ())) if wrapped]
+        every += [ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF) for network in _WRAPPING if found in network]
+    local = isinstance(found, ipaddress.IPv6Address) and found.is_site_local
+    return not local and all(one.is_global and not one.is_multicast for one in every)
+
+
 def _day(date: str) -> str:
     try:
         return parsedate_to_datetime(date).date().isoformat() if date else ""
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
 
 
@@ -188,14 +247,29 @@ def pages(
     known: URL -> fingerprint of what is indexed. A sitemap's date decides without a request whether a page changed.
     """
     fetcher = Fetcher(settings)
-    listed = {place: ""}
-    if urlsplit(place).path.endswith((".xml", ".xml.gz")):
-        listed = dict(_sitemap(fetcher, place, settings.max_pages))
-    for url, changed in listed.items():
-        fingerprint = (
-            f"sitemap:{changed}" if changed else f"ask:{time.time_ns()}"
-        )  # without a date, the server is asked
-        yield _incoming(fetcher, url, fingerprint, known.get(url, ""), limits, ruled)
+    place = _parts(place)._replace(fragment="").geturl()
+    listed: Iterable[_Listed] = [_Listed(place)]
+    if _parts(place).path.endswith((".xml", ".xml.gz")):
+        listed = _sitemap(fetcher, place, settings.max_pages)
+    for page in list(listed):
+        if page.foreign:
+            yield Incoming(page.url, "foreign", partial(_refuse, page.url, place))
+            continue
+        # without a date, the server is asked
+        fingerprint = f"sitemap:{page.changed}" if page.changed else f"ask:{time.time_ns()}"
+        yield _incoming(fetcher, page.url, fingerprint, known.get(page.url, ""), limits, ruled)
+
+
+class _Listed(NamedTuple):
+    """A page that is to be read."""
+
+    url: str
+    changed: str = ""  # date of the last change, as its sitemap has it
+    foreign: bool = False  # on another site than the sitemap, which may speak for its own alone
+
+
+def _refuse(url: str, sitemap: str) -> NoReturn:
+    raise BadRequest(f"{url} is on another site than its sitemap {sitemap}", hint="add its own sitemap, or the page")
 
 
 def _incoming(
@@ -217,33 +291,54 @@ def _ruled(found: Iterable[Document | Skipped], ruled: Sequence[RuleSettings]) -
         yield rules.apply(item, ruled) if isinstance(item, Document) else item
 
 
-def _sitemap(fetcher: Fetcher, url: str, limit: int) -> Iterator[tuple[str, str]]:
-    """(address, date of last change or "") of each page, through sitemap indexes; sitemaps.org protocol 0.9."""
-    waiting, seen, count = [url], set[str](), 0
-    while waiting and count < limit:
+def _sitemap(fetcher: Fetcher, url: str, limit: int) -> Iterator[_Listed]:
+    """The pages of a sitemap, through sitemap indexes; sitemaps.org protocol 0.9. At most `limit` of either."""
+    waiting, seen, count, sites = [url], set[str](), 0, {_site(url)}
+    for _ in range(limit):
+        if not waiting or count >= limit:
+            return
         current = waiting.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
         page = fetcher.get(current)
-        root = _xml(current, page.data if page else b"")
-        for entry in root:
+        if current == url and page:
+            sites.add(_site(page.url))
+        for entry in _xml(current, page.data if page else b""):
             children = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in entry}
-            address = children.get("loc", "")
-            if entry.tag.endswith("sitemap") and address:
+            address = _joined(current, children.get("loc", ""))
+            if not address or address in seen or count >= limit:
+                continue
+            seen.add(address)
+            foreign = _site(address) not in sites
+            if entry.tag.endswith("sitemap") and not foreign:
                 waiting.append(address)
-            elif address and address not in seen and count < limit:
-                seen.add(address)
+            else:
                 count += 1
-                yield address, children.get("lastmod", "")
+                yield _Listed(address, children.get("lastmod", ""), foreign)
+
+
+def _site(url: str) -> str:
+    return _parts(url).netloc.lower().removeprefix("www.")
+
+
+def _joined(sitemap: str, address: str) -> str:
+    """An entry's address without its fragment; "" for what is none."""
+    try:
+        return urldefrag(urljoin(sitemap, address)).url if address else ""
+    except ValueError:
+        return ""
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Refuses the one place where XML can declare entities, before any is read."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
+        raise Unreadable("a sitemap with a document type declaration, which none needs")
 
 
 def _xml(url: str, data: bytes) -> ElementTree.Element:
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_SITEMAP)
-        if re.search(rb"<!(DOCTYPE|ENTITY)", data[:2000]):
-            raise Unreadable(f"the sitemap {url} declares XML entities, which none needs")
-        return ElementTree.fromstring(data)  # noqa: S314  entities are refused above
-    except (ElementTree.ParseError, OSError, EOFError, zlib.error) as error:
+        parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314  entities are refused
+        return ElementTree.fromstring(data, parser)  # noqa: S314
+    except (ElementTree.ParseError, OSError, EOFError, zlib.error, Unreadable) as error:
         raise Unreadable(f"{url} is no sitemap: {error}") from error
