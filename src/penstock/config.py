@@ -30,6 +30,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "WebSettings",
+    "check_name",
     "load",
 ]
 
@@ -224,9 +225,15 @@ def _check(settings: Settings) -> Settings:
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
     for name in settings.documents:
-        if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
-            raise BadSetting(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
+        check_name(name)
     return settings
+
+
+def check_name(name: str) -> str:
+    """The name, where it can be a collection's: it becomes part of paths. Raises BadSetting."""
+    if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
+        raise BadSetting(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
+    return name
 
 
 # ---------------------------------------------------------------- from plain values to the tree

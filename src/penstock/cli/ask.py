@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 
 from penstock.api import Penstock
 from penstock.cli import show
-from penstock.config import load
-from penstock.errors import BadRequest, PenstockError
+from penstock.config import check_name, load
+from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.types import Answer, Caller, Message
 
 __all__ = ["ask"]
+
+
+def existing(context: click.Context, parameter: click.Parameter, places: tuple[str, ...]) -> tuple[str, ...]:
+    """Files and folders that are there, and web addresses. Asked before anything is made for them."""
+    for place in places:
+        if not place.startswith(("http://", "https://")) and not os.path.exists(os.path.expanduser(place)):
+            raise NotFound(f"there is no file or folder '{place}'")
+    return places
 
 
 JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads standard input."
@@ -29,11 +38,12 @@ JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads sta
     "--in",
     "places",
     multiple=True,
+    callback=existing,
     metavar="PLACE",
     help="Folder, file or web page to ask; indexed when it is new or changed.",
 )
 @click.option("--collection", metavar="NAME", help="Collection to ask; not needed where there is one.")
-@click.option("--jsonl", type=click.File("r", encoding="utf-8"), metavar="FILE", help=JSONL_HELP)
+@click.option("--jsonl", type=click.File("rb"), metavar="FILE", help=JSONL_HELP)
 @click.option(
     "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
 )
@@ -41,13 +51,22 @@ JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads sta
 @show.json_option
 @click.pass_obj
 def ask(
-    file: str | None, question: str | None, places: tuple[str, ...], collection: str | None, jsonl: TextIO | None,
+    file: str | None, question: str | None, places: tuple[str, ...], collection: str | None, jsonl: BinaryIO | None,
     where: tuple[str, ...], roles: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Ask your documents.
 
     Without QUESTION a conversation begins, in which follow-up questions are understood.
+
+    \b
+    Examples:
+      penstock ask "How long can I return books?" --in handbook/
+      penstock ask --jsonl questions.jsonl > answers.jsonl
     """
+    if question and jsonl:
+        raise click.UsageError("ask a QUESTION or the rows of --jsonl, not both.")
+    if places and collection:
+        check_name(collection)
     conditions = parse_where(where)
     caller = Caller("anonymous", roles)
     with (
@@ -79,10 +98,10 @@ def plain(answer: Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def _answer_rows(penstock: Penstock, rows: TextIO, caller: Caller, where: dict[str, Any]) -> None:
+def _answer_rows(penstock: Penstock, rows: BinaryIO, caller: Caller, where: dict[str, Any]) -> None:
     """One row out for each row in, in order. A row that cannot be answered gets an `error` and does not stop the others."""
     bar: Any = nullcontext(rows)
-    if sys.stderr.isatty() and rows is not sys.stdin:
+    if sys.stderr.isatty() and rows is not sys.stdin.buffer:
         from tqdm import tqdm
 
         bar = tqdm(rows, unit="question", leave=False)
@@ -91,12 +110,12 @@ def _answer_rows(penstock: Penstock, rows: TextIO, caller: Caller, where: dict[s
             click.echo(json.dumps(_answered(penstock, row, caller, where), ensure_ascii=False))
 
 
-def _rows(lines: Iterator[str]) -> Iterator[Any]:
+def _rows(lines: Iterable[bytes]) -> Iterator[Any]:
     for line in lines:
         if line.strip():
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):  # of which wrong bytes are one kind
                 yield None
 
 
@@ -127,9 +146,7 @@ def _converse(penstock: Penstock, caller: Caller, where: dict[str, Any]) -> None
         raise click.UsageError('ask something: penstock ask "…"')
     click.echo(f"Asking {click.style(penstock.name, bold=True)}. An empty line ends the conversation.", err=True)
     history: list[Message] = []
-    while question := click.prompt(
-        click.style("?", fg="cyan"), default="", show_default=False, prompt_suffix=" "
-    ).strip():
+    while question := _typed():
         try:
             answer = penstock.ask(question, history=history, caller=caller, where=where)
         except PenstockError as error:
@@ -138,3 +155,12 @@ def _converse(penstock: Penstock, caller: Caller, where: dict[str, Any]) -> None
         show.answer(answer, question)
         click.echo()
         history += [Message("user", question), Message("assistant", answer.text)]
+
+
+def _typed() -> str:
+    """The next question; "" when Ctrl-C or the end of the input comes instead."""
+    try:
+        prompt = click.prompt(click.style("?", fg="cyan"), default="", show_default=False, prompt_suffix=" ")
+    except click.Abort:
+        return ""
+    return str(prompt).strip()

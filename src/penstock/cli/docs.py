@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import show
-from penstock.cli.ask import parse_where
-from penstock.config import load
-from penstock.errors import BadRequest, Conflict, NotFound
+from penstock.cli.ask import existing, parse_where
+from penstock.config import check_name, load
+from penstock.errors import BadRequest, Conflict, NotFound, WorseVersion
+from penstock.storage.files import new_file
 from penstock.types import Caller
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def docs() -> None:
 def _house(file: str | None) -> House:
     from penstock.assemble import assemble
 
-    return assemble(load(file))
+    house = assemble(load(file))
+    click.get_current_context().call_on_close(house.close)
+    return house
 
 
 def _collection(house: House, name: str | None) -> Collection:
@@ -52,7 +55,7 @@ def _collection(house: House, name: str | None) -> Collection:
 
 
 @docs.command()
-@click.argument("places", nargs=-1, required=True)
+@click.argument("places", nargs=-1, required=True, callback=existing)
 @click.option(
     "--to", "name", default=DEFAULT, show_default=True, metavar="NAME", help="Collection to add to; made if it is new."
 )
@@ -62,7 +65,14 @@ def _collection(house: House, name: str | None) -> Collection:
 @show.json_option
 @click.pass_obj
 def add(file: str | None, places: tuple[str, ...], name: str, publish: bool, as_json: bool) -> None:
-    """Add files, folders, web pages or sitemaps, and index them."""
+    """Add files, folders, web pages or sitemaps, and index them.
+
+    \b
+    Examples:
+      penstock docs add handbook/ prices.xlsx
+      penstock docs add https://example.com/sitemap.xml --to website
+    """
+    check_name(name)
     house = _house(file)
     with show.Bar(quiet=as_json) as bar:
         report = house.library.create(name).add(places, progress=bar, publish=publish)
@@ -98,6 +108,11 @@ def _sync(house: House, name: str, *, publish: bool, as_json: bool, quiet: bool)
     try:
         with show.Bar(quiet=as_json or quiet) as bar:
             report = house.library[name].sync(progress=bar, publish=publish)
+    except WorseVersion as error:
+        if not quiet:
+            raise
+        click.echo(str(error), err=True)
+        return
     except Conflict:
         if not quiet:  # while watching, another writer is waited for
             raise
@@ -305,15 +320,16 @@ def bench(file: str | None, folder: Path, run_file: Path | None, as_json: bool) 
 
 
 def _write_run(path: Path, runs: dict[str, Any]) -> None:
-    if path.suffix != ".trec":
-        path.write_text(json.dumps(runs, ensure_ascii=False), "utf-8")
-        return
-    lines = [
-        f"{query} Q0 {document} {rank} {1 / rank:.6f} penstock"
-        for query, documents in runs["hybrid"].items()
-        for rank, document in enumerate(documents, 1)
-    ]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    text = json.dumps(runs, ensure_ascii=False)
+    if path.suffix == ".trec":
+        lines = [
+            f"{query} Q0 {document} {rank} {1 / rank:.6f} penstock"
+            for query, documents in runs["hybrid"].items()
+            for rank, document in enumerate(documents, 1)
+        ]
+        text = "".join(f"{line}\n" for line in lines)
+    with new_file(path) as out:
+        out.write(text.encode())
 
 
 @docs.command()
@@ -328,8 +344,10 @@ def remove(file: str | None, what: str | None, name: str | None, whole: bool, ye
 
     Files on your disk are never touched, uploads excepted.
     """
+    if whole and what and name not in (None, what):
+        raise click.UsageError(f"'{what}' is to be removed from '{name}', and --collection removes a whole one.")
     house = _house(file)
-    collection = _collection(house, name)
+    collection = _collection(house, what if whole and what else name)  # `remove --collection NAME` means that one
     if whole:
         if not yes:
             click.confirm(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -41,6 +42,13 @@ class Verbs(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError as error:  # the reader of a pipe had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from error
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -69,9 +77,11 @@ def cli(context: click.Context, file: str | None) -> None:
 def main() -> NoReturn:
     """Run, and turn errors into a message, a hint and an exit status: 1 refused, 2 wrongly called, 130 interrupted."""
     one_thread_for_blas()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter stops nothing
     try:
-        cli.main(standalone_mode=False)
-        sys.exit(0)
+        sys.exit(cli.main(standalone_mode=False) or 0)  # click hands over the status of what exits early
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -81,9 +91,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half done is kept", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _show(error: PenstockError) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli import show
+from penstock.cli.ask import existing
 from penstock.config import Settings, load
 from penstock.errors import PenstockError
 
@@ -22,7 +23,7 @@ SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "Wha
 
 
 @click.command()
-@click.argument("places", nargs=-1)
+@click.argument("places", nargs=-1, callback=existing)
 @click.option("--host", help="Address to bind, instead of the one in the settings.")
 @click.option(
     "--port",

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +35,7 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
 
     Times are CPU seconds of this process. Raises BadRequest where the folder is not in the layout.
     """
-    queries = {str(row["_id"]): row for row in _rows(folder, "queries.jsonl")}
+    queries = {row["_id"]: row for row in _rows(folder, "queries.jsonl")}
     qrels = _qrels(folder)
     collection = library.create("bench")
     started = time.process_time()
@@ -44,8 +45,8 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
     snapshot = collection.snapshot()
     runs: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     for query, row in queries.items():
-        view = snapshot.view(Caller(), (row.get("metadata") or {}).get("filter") or {})
-        matches = snapshot.search(str(row["text"]), library.embedder, view, None).found
+        view = snapshot.view(Caller(), row["metadata"].get("filter") or {})
+        matches = snapshot.search(row["text"], library.embedder, view, None).found
         for part, score in (("bm25", "bm25"), ("dense", "dense"), ("hybrid", "score")):
             ranked = sorted((m for m in matches if part != "bm25" or m.bm25 > 0), key=lambda m: -getattr(m, score))
             found: dict[str, None] = {}
@@ -73,8 +74,8 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
 
 
 def _incoming(row: dict[str, Any]) -> Incoming:
-    source, text, title = str(row["_id"]), str(row.get("text") or ""), str(row.get("title") or "")
-    metadata = {k: v for k, v in (row.get("metadata") or {}).items() if isinstance(v, str | int | float | bool)}
+    source, text, title = row["_id"], row["text"], row["title"]
+    metadata = {k: v for k, v in row["metadata"].items() if isinstance(v, str | int | float | bool)}
 
     def opened() -> Opened:
         return Opened(digest(title, text), "", _documents(source, text, title, metadata))
@@ -96,15 +97,28 @@ def _rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:
         raise BadRequest(
             f"{folder} holds no {name}", hint="the layout is corpus.jsonl, queries.jsonl, qrels.tsv; .gz is allowed"
         )
-    with _opened(path) as lines:
-        for n, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                    row["_id"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise BadRequest(f"{path} line {n} is no row with an _id") from error
-                yield row
+    for n, line in _lines(path):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                texts = {name: _stored(row.get(name)) for name in ("text", "title")}
+                yield texts | {"_id": _stored(row["_id"]), "metadata": dict(row.get("metadata") or {})}
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise BadRequest(f"{path} line {n} is no row with an _id") from error
+
+
+def _stored(value: Any) -> str:
+    """A value as text that can be stored: half of a surrogate pair becomes a question mark."""
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file, counted from 1."""
+    try:
+        with _opened(path) as lines:
+            yield from enumerate(lines, 1)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise BadRequest(f"{path} cannot be read: {error}") from error
 
 
 def _qrels(folder: Path) -> dict[str, dict[str, float]]:
@@ -114,17 +128,16 @@ def _qrels(folder: Path) -> dict[str, dict[str, float]]:
     if path is None:
         raise BadRequest(f"{folder} holds no qrels.tsv")
     qrels: dict[str, dict[str, float]] = {}
-    with _opened(path) as lines:
-        for n, line in enumerate(lines):
-            fields = line.split()
-            if len(fields) == 4:  # TREC's layout has an iteration in between
-                fields.pop(1)
-            try:
-                query, document, gain = fields
-                qrels.setdefault(query, {})[document] = float(gain)
-            except ValueError as error:
-                if n and fields:
-                    raise BadRequest(f"{path} line {n + 1} is not: query, document, gain") from error
+    for n, line in _lines(path):
+        fields = line.strip().split("\t") if "\t" in line else line.split()
+        if len(fields) == 4:  # TREC's layout has an iteration in between
+            fields.pop(1)
+        try:
+            query, document, gain = fields
+            qrels.setdefault(query, {})[document] = float(gain)
+        except ValueError as error:
+            if n > 1 and line.strip():
+                raise BadRequest(f"{path} line {n} is not: query, document, gain") from error
     return qrels
 
 
