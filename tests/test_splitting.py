@@ -109,7 +109,8 @@ def test_words_of_spaced_and_unspaced_scripts():
 @pytest.mark.parametrize(
     ("language", "one", "other"),
     [("en", "returned items", "return item"), ("de", "Bücher zurückgeben", "Buch zurückgebend"),
-     ("es", "devoluciones rápidas", "devolucion rapida"), ("ru", "возвраты товаров", "возврат товара"), ("fr", "les retours", "retour")],
+     ("es", "devoluciones rápidas", "devolucion rapida"), ("ru", "возвраты товаров", "возврат товара"),
+     ("fr", "les retours", "retour")],
 )  # fmt: skip
 def test_inflected_words_are_one_term(language: str, one: str, other: str):
     assert term_ids(one, language) == term_ids(other, language)

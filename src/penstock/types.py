@@ -196,6 +196,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One message of a conversation."""
+
     role: Literal["system", "user", "assistant"]
     content: str
 

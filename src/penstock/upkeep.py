@@ -16,6 +16,7 @@ from penstock import encoder
 from penstock.assemble import assemble
 from penstock.config import Settings
 from penstock.documents.catalog import Catalog
+from penstock.documents.graph import ENDING
 from penstock.errors import NotFound, StorageError
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
@@ -32,6 +33,9 @@ def back_up(settings: Settings, target: Path) -> int:
 
     def files(copy: Path) -> Iterable[str]:
         segments = [f"segments/{number}/{name}" for number, name in Catalog(Database(copy)).all_segment_files()]
+        segments += [
+            graph for name in segments if (home / (graph := f"{name.removesuffix('.arrays')}{ENDING}")).is_file()
+        ]
         uploads = sorted(path.relative_to(home).as_posix() for path in (home / "uploads").rglob("*") if path.is_file())
         return [*segments, *uploads]
 

@@ -16,6 +16,7 @@ import numpy as np
 from penstock.documents import duplicates, split
 from penstock.documents.catalog import Catalog, DocumentRow, SkippedRow, digest, now
 from penstock.documents.reading import Skipped
+from penstock.documents.search import EXACT_UP_TO
 from penstock.documents.segment import Entry, Mask, Segment, SegmentFolder, SegmentWriter, merge
 from penstock.documents.words import language_of, term_ids
 from penstock.errors import PenstockError, StorageError
@@ -345,7 +346,10 @@ class _Indexer:
         for group in _groups(parts):
             whole = len(group) == 1 and group[0][1].mean() > 0.5
             files.append(group[0][0].path.name if whole else merge(group, self.work.segments.path))
-        return files, sum(int(live.sum()) for _, live in parts)
+        passages = sum(int(live.sum()) for _, live in parts)
+        if passages > EXACT_UP_TO:
+            self.work.segments.add_graphs(files)
+        return files, passages
 
     def _embed_again(self, members: set[int]) -> None:
         """Another embedder than the parent's: what stays gets new vectors, and its sentences stay as they were."""

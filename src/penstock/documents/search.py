@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -40,6 +40,8 @@ CANDIDATES = 100  # of each kind
 DENSE_WEIGHT, STRANGE_WEIGHT = 0.5, 0.15  # for text that the embedder reads well, and not at all
 WELL, NOT_AT_ALL = 0.6, 0.2  # familiarity
 MOST_VIEWS = 256
+EXACT_UP_TO = 50_000  # passages in view; beyond, graphs are walked where there are any
+SAMPLE = 4_096  # passages that stand for all when a graph is walked
 SENTENCE_HANDICAP = 0.03  # a sentence must beat its passage by this much: short texts score higher by chance
 
 Scores = NDArray[np.float32]
@@ -78,6 +80,15 @@ class View:
     documents: frozenset[int] | None  # None: all of the version's
     count: int
     mean_length: float
+    sample: Rows  # evenly spread rows that stand for all
+
+
+class Meant(NamedTuple):
+    """How near passages are to a question in meaning."""
+
+    best: Rows  # the nearest
+    spread: float  # how far the nearest stands out, in standard deviations of all
+    scores: Callable[[Rows], Scores]  # cosine of any rows
 
 
 class Snapshot:
@@ -137,7 +148,9 @@ class Snapshot:
     def _masked(self, mask: Mask, allowed: frozenset[int] | None) -> View:
         count = int(mask.sum())
         mean_length = float(self.length[mask].mean()) if count else 1.0
-        return View(None if count == len(mask) else mask, allowed, count, mean_length)
+        rows = np.flatnonzero(mask)
+        sample = rows[:: max(1, len(rows) // SAMPLE)]
+        return View(None if count == len(mask) else mask, allowed, count, mean_length, sample)
 
     def places(self, passage: int, document: int, view: View) -> list[int]:
         """The passages, by number, that say what this one says and that the view lets through; itself first."""
@@ -153,17 +166,49 @@ class Snapshot:
             return Matches((), {}, self.languages, 0.0, 0, 0.0)
         vector = embedder.embed([question])[0]
         bm25, terms = self._bm25(query_terms(question, self.languages), view)
-        dense = _joined([segment.vectors @ vector for segment in self.segments], np.float32)
-        seen = dense if view.mask is None else dense[view.mask]
-        spread = float((seen.max() - seen.mean()) / (seen.std() + 1e-6))
+        meant = self._dense(vector, view)
         familiar = (embedder.familiarity(question) - NOT_AT_ALL) / (WELL - NOT_AT_ALL)
         weight = STRANGE_WEIGHT + (DENSE_WEIGHT - STRANGE_WEIGHT) * min(max(familiar, 0.0), 1.0)
         if not bm25.any():
             weight = 1.0  # no word of the question occurs: meaning is all there is
+        found = tuple(self._fuse(bm25, meant, vector, weight, k))
+        return Matches(found, terms, self.languages, weight, view.count, meant.spread)
+
+    def _dense(self, vector: Vectors, view: View) -> Meant:
+        """The nearest passages of the view by meaning: among all of them, or along the graphs where there are very many."""
+        if view.count > EXACT_UP_TO and any(segment.graph for segment in self.segments):
+            return self._walked(vector, view)
+        scores = _joined([segment.vectors @ vector for segment in self.segments], np.float32)
+        seen = scores if view.mask is None else scores[view.mask]
+        spread = _spread(float(seen.max()), seen)
         if view.mask is not None:
-            dense[~view.mask] = OUT_OF_VIEW
-        found = tuple(self._fuse(bm25, dense, vector, weight, k))
-        return Matches(found, terms, self.languages, weight, view.count, spread)
+            scores[~view.mask] = OUT_OF_VIEW
+        return Meant(_best(scores, OUT_OF_VIEW), spread, lambda rows: scores[rows])
+
+    def _walked(self, vector: Vectors, view: View) -> Meant:
+        nearest = []
+        for a, b, segment in zip(self._starts, self._starts[1:], self.segments, strict=False):
+            mask = None if view.mask is None else view.mask[a:b]
+            if segment.graph:
+                nearest.append(segment.graph.nearest(vector, CANDIDATES, mask) + a)
+            else:
+                scores = segment.vectors @ vector
+                if mask is not None:
+                    scores[~mask] = OUT_OF_VIEW
+                nearest.append(_best(scores, OUT_OF_VIEW) + a)
+        rows = np.concatenate(nearest)
+        scores = self._cosines(rows, vector)
+        best = rows[np.argsort(-scores, kind="stable")[:CANDIDATES]]
+        spread = _spread(float(scores.max(initial=OUT_OF_VIEW)), self._cosines(view.sample, vector))
+        return Meant(best, spread, lambda rows: self._cosines(rows, vector))
+
+    def _cosines(self, rows: Rows, vector: Vectors) -> Scores:
+        """The cosine of some passages to the question."""
+        scores = np.empty(len(rows), np.float32)
+        for a, b, segment in zip(self._starts, self._starts[1:], self.segments, strict=False):
+            inside = (rows >= a) & (rows < b)
+            scores[inside] = segment.vectors[rows[inside] - a] @ vector
+        return scores
 
     def _bm25(self, words: Mapping[str, tuple[int, ...]], view: View) -> tuple[Scores, dict[str, float]]:
         """The score of every row, and the inverse document frequency of every word."""
@@ -185,12 +230,12 @@ class Snapshot:
                 rows = rows + start
                 yield (rows, counts) if mask is None else (rows[mask[rows]], counts[mask[rows]])
 
-    def _fuse(self, bm25: Scores, dense: Scores, vector: Vectors, weight: float, k: int | None) -> Iterator[Match]:
+    def _fuse(self, bm25: Scores, meant: Meant, vector: Vectors, weight: float, k: int | None) -> Iterator[Match]:
         """The best k of the candidates of both kinds; of equals the passage that came first."""
-        rows = np.union1d(_best(bm25, 0.0), _best(dense, OUT_OF_VIEW))
+        rows = np.union1d(_best(bm25, 0.0), meant.best)
         by_segment = [rows[(rows >= a) & (rows < b)] - a for a, b in pairwise(self._starts)]
         nearest = [s.nearest_sentences(some, vector) for s, some in zip(self.segments, by_segment, strict=True)]
-        meaning = np.maximum(dense[rows], _joined(nearest, np.float32) - SENTENCE_HANDICAP)
+        meaning = np.maximum(meant.scores(rows), _joined(nearest, np.float32) - SENTENCE_HANDICAP)
         bm25_share, dense_share = _unit_range(bm25[rows]), _unit_range(meaning)
         fused = weight * dense_share + (1 - weight) * bm25_share
         for n in np.lexsort((self.passage[rows], -fused))[:k]:
@@ -210,6 +255,10 @@ class Snapshot:
 
 def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def _spread(best: float, scores: Scores) -> float:
+    return float((best - scores.mean()) / (scores.std() + 1e-6))
 
 
 def _best(scores: Scores, least: float) -> Rows:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.documents.graph import ENDING, Graph, installed, write_graph
 from penstock.storage.arrays import open_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Segment", "SegmentFolder", "SegmentWriter", "merge"]
 
 Mask = NDArray[np.bool_]
+
+LEAST_FOR_GRAPH = 5_000  # passages: below it a look at every vector is as fast
 
 
 class Entry(NamedTuple):
@@ -113,6 +116,12 @@ class Segment:
         return len(self.passage)
 
     @cached_property
+    def graph(self) -> Graph | None:
+        """For finding neighbours among many; None where there is none, and every vector is looked at."""
+        path = self.path.with_suffix(ENDING)
+        return Graph(path) if installed() and path.is_file() else None
+
+    @cached_property
     def rows_by_key(self) -> dict[bytes, int]:
         """Content hash -> a row that holds its vectors: the embedding cache."""
         joined = self.key.tobytes()
@@ -170,13 +179,22 @@ class SegmentFolder:
     def names(self) -> list[str]:
         return sorted(path.name for path in self.path.glob("*.arrays"))
 
+    def add_graphs(self, names: Iterable[str]) -> None:
+        """Give every large segment a graph, where the extra is installed."""
+        for segment in map(self.__getitem__, names):
+            path = segment.path.with_suffix(ENDING)
+            if installed() and len(segment) >= LEAST_FOR_GRAPH and not path.is_file():
+                write_graph(segment.vectors, path)
+
     def keep_only(self, named: Set[str]) -> None:
         """Delete every other file, and what was never finished. Whoever has one mapped keeps reading it."""
         with self._lock:
-            for path in [path for path in self.path.glob("*.arrays") if path.name not in named]:
-                self._open.pop(path.name, None)
-                with suppress(OSError):  # Windows refuses while it is mapped: the next time will do
-                    path.unlink()
+            for path in self.path.glob("*.arrays"):
+                if path.name not in named:
+                    self._open.pop(path.name, None)
+                    for file in (path, path.with_suffix(ENDING)):
+                        with suppress(OSError):  # Windows refuses while it is mapped: the next time will do
+                            file.unlink(missing_ok=True)
             for path in self.path.glob(".*.part"):
                 path.unlink(missing_ok=True)
 
