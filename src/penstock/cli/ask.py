@@ -123,18 +123,37 @@ def _answered(penstock: Penstock, row: Any, caller: Caller, where: dict[str, Any
     try:
         if not isinstance(row, dict) or not isinstance(row.get("question"), str):
             raise BadRequest("a row must be a JSON object with a text `question`")
-        history = [Message(m["role"], m["content"]) for m in row.get("history") or ()]
-        answer = penstock.ask(row["question"], history=history, caller=caller, where=where | (row.get("where") or {}))
-    except (TypeError, KeyError, AttributeError):
-        error = BadRequest("`history` must be a list of {role, content}, and `where` an object")
-        return _identity(row) | {"question": row["question"], **error.body()}
+        question = row["question"].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+        answer = penstock.ask(question, history=_history(row), caller=caller, where=where | _where(row))
     except PenstockError as error:
-        return _identity(row) | error.body()
+        asked = {"question": row["question"]} if isinstance(row, dict) and "question" in row else {}
+        return _identity(row) | asked | error.body()
     return (
         _identity(row)
         | plain(answer)
         | {"question": row["question"], "answer": answer.text, "understood": answer.question}
     )
+
+
+def _history(row: dict[str, Any]) -> list[Message]:
+    said = row.get("history") or []
+    if not isinstance(said, list) or not all(
+        isinstance(m, dict) and m.get("role") in ("system", "user", "assistant") and isinstance(m.get("content"), str)
+        for m in said
+    ):
+        raise BadRequest("`history` must be a list of {role, content}")
+    return [Message(m["role"], m["content"]) for m in said]
+
+
+def _where(row: dict[str, Any]) -> dict[str, Any]:
+    where = row.get("where") or {}
+    if not isinstance(where, dict) or any(
+        isinstance(value, list | dict)
+        for wanted in where.values()
+        for value in ([wanted] if not isinstance(wanted, list) else wanted)
+    ):
+        raise BadRequest("`where` must be an object of values, or of lists of values")
+    return where
 
 
 def _identity(row: Any) -> dict[str, Any]:
