@@ -72,6 +72,14 @@ function inline(text) {
 
 const headings = (c) => (c.section || []).filter((heading, n) => n || heading !== c.title).join(" › ");
 const placeOf = (c) => [headings(c), c.page ? `page ${c.page}` : "", c.date].filter(Boolean).join(" · ");
+const named = (d) => d.title && d.title !== d.source;
+const whole = (text) => (text ? make("span", { className: "whole", textContent: text }) : "");
+const many = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+
+// Facts beside each other, as text or elements, with a dot between.
+function dotted(...facts) {
+  return facts.filter(Boolean).flatMap((fact, n) => (n ? [" · ", fact] : [fact]));
+}
 
 // The server counts characters, JavaScript counts UTF-16 units: an emoji is one of the first and two of the second.
 function unitsAt(text, characters) {
@@ -134,7 +142,6 @@ async function ask(question) {
     if (!found) throw new Error("The answer ended early.");
     show(turn, answer, question, found);
     state.history.push({ role: "user", content: question }, { role: "assistant", content: found.text });
-    remember();
   } catch (error) {
     const stopped = error.name === "AbortError";
     said.replaceChildren(make("span", { className: stopped ? "hint" : "problem", textContent: stopped ? "Stopped." : error.message }));
@@ -168,22 +175,32 @@ function show(turn, answer, question, found) {
     turn.insertBefore(make("p", { className: "understood", textContent: `understood as: ${found.question}` }), answer);
   }
   const parts = [];
-  if (found.status !== "answer") parts.push(make("span", { className: "label", textContent: found.status === "related" ? "Possibly related" : "Not found" }));
+  answer.classList.toggle("refused", found.status === "not_found");
+  if (found.status === "related") parts.push(make("span", { className: "label", textContent: "Possibly related" }));
   const said = make("div", { className: "said" });
   const quoted = found.quoted.map((n) => found.citations[n].quote).join(" ");
   const opening = found.quoted.length ? found.text.slice(0, found.text.length - quoted.length) : found.text;
   if (found.status !== "related") said.append(opening);
-  for (const n of found.quoted) said.append(...inline(found.citations[n].quote), citeButton(found.citations[n], n + 1), " ");
+  for (const n of found.quoted) said.append(...numbered(found.citations[n], n + 1));
   parts.push(said);
   if (found.quoted.length) parts.push(list(found.quoted.map((n) => [found.citations[n], n + 1]), { words: false }));
   const rest = found.citations.map((c, n) => [c, n + 1]).filter(([, n]) => !found.quoted.includes(n - 1));
   if (rest.length) parts.push(fold("More from your documents", rest));
   if (found.nearest.length) parts.push(fold("Nearest passages", found.nearest.map((c, n) => [c, n + 1])));
-  parts.push(foot(found));
+  if (found.status !== "not_found") parts.push(foot(found));
   answer.replaceChildren(...parts);
   const last = turn.getBoundingClientRect();
   turn.scrollIntoView({ block: last.height > $("scroll").clientHeight ? "start" : "end" });
-  say(`${found.status === "answer" ? "" : found.status === "related" ? "Possibly related: " : ""}${found.text}. ${found.citations.length} sources.`);
+  say(`${found.text} ${many(found.citations.length, "source")}.`);
+}
+
+// A quote and its number, with no end of line between the two.
+function numbered(citation, n) {
+  const nodes = inline(citation.quote);
+  const last = nodes.pop();
+  const ending = typeof last === "string" ? last.match(/\S{1,12}\s*$/u)?.[0] ?? "" : last;
+  if (typeof last === "string") nodes.push(last.slice(0, last.length - ending.length));
+  return [...nodes, make("span", { className: "whole" }, ending, citeButton(citation, n)), " "];
 }
 
 function citeButton(citation, n) {
@@ -195,13 +212,13 @@ function citeButton(citation, n) {
 
 function list(citations, { words = true } = {}) {
   return make("ul", { className: "citations" }, ...citations.map(([c, n]) => {
-    const place = make("span", { className: "place", textContent: [c.title ? c.source : "", placeOf(c)].filter(Boolean).join(" · ") });
-    if (c.stale) place.append(" ", make("span", { className: "stale", textContent: "out of date" }));
-    if (c.also_in.length) place.append(` · also in ${c.also_in.join(", ")}`);
+    const place = make("span", { className: "place" }, ...dotted(
+      named(c) ? c.source : "", headings(c), c.page ? whole(`page ${c.page}`) : "", whole(c.date),
+      c.stale ? make("span", { className: "stale", textContent: "out of date" }) : "",
+      c.also_in.length ? `also in ${c.also_in.join(", ")}` : ""));
     const button = make("button", { type: "button" },
       make("span", { className: "n", textContent: String(n) }),
-      make("span", { className: "name", textContent: c.title || c.source }),
-      place,
+      make("span", {}, make("span", { className: "name", textContent: c.title || c.source }), " ", place),
       words ? make("span", { className: "words" }, ...inline(c.quote)) : "");
     button.addEventListener("click", () => openSource(c, button));
     return make("li", {}, button);
@@ -223,7 +240,7 @@ function foot(found) {
     copy.textContent = "Copied";
     setTimeout(() => { copy.textContent = "Copy"; }, 1500);
   });
-  return make("p", { className: "foot" }, meter, `${percent} % sure`, found.status === "not_found" ? "" : copy);
+  return make("p", { className: "foot" }, meter, `${percent}% sure`, navigator.clipboard ? copy : ""); // none without https
 }
 
 // ---------------------------------------------------------------- the source panel
@@ -239,7 +256,8 @@ async function openSource(citation, button) {
   try {
     const found = await get(`/api/collections/${encodeURIComponent(collection)}/documents/${encodeURIComponent(citation.document_id)}`);
     $("source-title").textContent = found.title || found.source;
-    $("source-where").textContent = [found.source, placeOf({ ...citation, date: found.date })].filter(Boolean).join(" · ");
+    const page = citation.page ? whole(`page ${citation.page}`) : "";
+    $("source-where").replaceChildren(...dotted(named(found) ? found.source : "", headings(citation), page, whole(found.date)));
     const start = unitsAt(found.text, citation.start);
     const end = unitsAt(found.text.slice(start), citation.end - citation.start) + start;
     render(found.text, start, end, Math.max(0, start - WINDOW), Math.min(found.text.length, end + WINDOW));
@@ -303,8 +321,8 @@ async function listDocuments() {
     const rows = documents.map((d) => {
       const title = make("button", { type: "button", className: "title", textContent: d.title || d.source });
       title.addEventListener("click", () => { $("documents").close(); openSource({ document_id: d.id, start: 0, end: 0 }, null); });
-      const facts = [d.source, `${d.passages} passages`, d.language, d.date].filter(Boolean).join(" · ");
-      return make("li", {}, title, make("span", { className: "facts", textContent: facts }));
+      const facts = dotted(named(d) ? d.source : "", whole(many(d.passages, "passage")), d.language, whole(d.date));
+      return make("li", {}, title, make("span", { className: "facts" }, ...facts));
     });
     const failed = skipped.map((s) => make("li", { className: "failed" },
       make("span", { className: "title", textContent: s.source }),
@@ -315,7 +333,13 @@ async function listDocuments() {
   }
 }
 
-async function upload(files) {
+let uploads = Promise.resolve(); // one file after another, as a collection has one writer at a time
+
+function upload(files) {
+  uploads = uploads.then(() => uploadAll(files));
+}
+
+async function uploadAll(files) {
   const name = state.collection || "documents";
   for (const file of files) await uploadOne(name, file);
   await load(name);
@@ -347,7 +371,7 @@ function uploadOne(collection, file) {
       for (; seen < lines.length - 1; seen++) {
         const step = JSON.parse(lines[seen]);
         if (step.step === "reading") { facts.textContent = "reading"; bar.removeAttribute("value"); }
-        if (step.step === "indexing") { passages += step.passages; facts.textContent = `indexing, ${passages} passages`; }
+        if (step.step === "indexing") { passages += step.passages; facts.textContent = `indexing, ${many(passages, "passage")}`; }
       }
     };
     request.onload = () => {
@@ -355,7 +379,7 @@ function uploadOne(collection, file) {
       const last = JSON.parse(lines[lines.length - 1] || "{}");
       if (last.error) finish([last.error.message, last.error.hint].filter(Boolean).join(" — "), true);
       else if (last.skipped?.length && !last.added.length && !last.changed.length) finish(last.skipped[0].reason, true);
-      else finish(last.version ? `ready to be asked (${passages} passages)` : "already indexed", false);
+      else finish(last.version ? `ready to be asked (${many(passages, "passage")})` : "already indexed", false);
       resolve();
     };
     request.onerror = () => { finish("the connection broke; nothing was changed", true); resolve(); };
@@ -385,16 +409,11 @@ addEventListener("drop", async (event) => {
 $("collection").addEventListener("change", () => choose($("collection").value));
 $("new").addEventListener("click", () => {
   state.history = [];
-  remember();
   $("turns").replaceChildren();
   $("welcome").hidden = false;
   $("source").hidden = true;
   $("question").focus();
 });
-
-function remember() {
-  sessionStorage.setItem("penstock-history", JSON.stringify({ collection: state.collection, history: state.history.slice(-12) }));
-}
 
 function choose(name) {
   if (name !== state.collection) {
@@ -410,12 +429,17 @@ function choose(name) {
   $("question").placeholder = ready ? `Ask ${name}…` : "Add documents first…";
   $("welcome-text").textContent = ready
     ? "Answers are quoted word for word, each with its source. What is not there is not answered."
-    : "There is nothing to ask yet. Drop files anywhere on this page, or press Documents.";
-  $("suggestions").replaceChildren(...(SUGGESTIONS[name] || []).map((question) => {
-    const button = make("button", { type: "button", textContent: question });
-    button.addEventListener("click", () => ask(question));
-    return make("li", {}, button);
-  }));
+    : `There is nothing to ask yet. ${state.admin ? "Drop files anywhere on this page to begin." : "Whoever runs this server can add documents."}`;
+  const tries = ready ? (SUGGESTIONS[name] || []).map((question) => press(question, () => ask(question))) : [];
+  if (!ready && state.admin) tries.push(press("Add documents", openDocuments, "primary"));
+  $("suggestions").replaceChildren(...tries.map((button) => make("li", {}, button)));
+  $("suggestions").hidden = !tries.length;
+}
+
+function press(text, action, className = "") {
+  const button = make("button", { type: "button", className, textContent: text });
+  button.addEventListener("click", action);
+  return button;
 }
 
 async function load(wanted) {

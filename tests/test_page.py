@@ -1,0 +1,458 @@
+"""The chat page does what it promises, in a real browser."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, serving, write
+
+from penstock.testing import WordEmbedder
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="the page is tested in chromium, which is not installed")
+
+RETURNS = "How long can books be returned?"
+REFUNDS = "When do refunds arrive?"
+ABSENT = "Who won the chess championship of 1972?"
+DOORS = "# Warehouse\n\n" + "".join(
+    f"## Room {n}\n\nDoor {n} opens at {n % 12} o'clock and leads to the shelf with {n * 3} boxes.\n\n"
+    for n in range(90)
+)
+HOSTILE = "# Markup\n\nThe **secret** word is <img src=x onerror=alert(1)> `<script>alert(2)</script>`.\n"
+GUIDE = "# Guide\n\nAn earlier version of the index is used again with penstock docs use. PDF files can be read.\n"
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Opens a page. Afterwards no page may have reached another server or written an error to its console."""
+    contexts, wrong = [], []
+
+    def opened(address: str, *, width: int = 1280, height: int = 800, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        origin = re.match(r"http://[^/]+", address)
+        assert origin
+        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((origin[0], "data:")) else None)
+        page.on(
+            "console",
+            lambda m: wrong.append(m.text) if m.type in ("error", "warning") and "401" not in m.text else None,
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        page.locator("#question:focus, #source:focus, dialog[open]").first.wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder / "handbook", HANDBOOK | {"doors.md": DOORS, "markup.md": HOSTILE})
+    write(folder / "guide", {"guide.md": GUIDE})
+    (folder / "handbook/broken.pdf").write_bytes(b"%PDF-1.7 broken")
+    with serving(
+        folder, '[documents.handbook]\npaths = ["handbook"]\n[documents.penstock-docs]\npaths = ["guide"]'
+    ) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("office")
+    write(folder / "handbook", HANDBOOK | PAY)
+    with serving(folder, f'[documents.handbook]\npaths = ["handbook"]\n{WITH_KEYS}') as served:
+        yield served
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path / "empty", embedder=WordEmbedder()) as served:
+        yield served
+
+
+def ask(page: Any, question: str) -> Any:
+    """Ask by keyboard, and wait for the answer."""
+    before = page.locator(".answer").count()
+    page.keyboard.type(question)
+    page.keyboard.press("Enter")
+    answer = page.locator(".answer").nth(before)
+    answer.wait_for()
+    playwright.expect(page.locator("#send")).to_have_text("Ask")
+    return answer
+
+
+def active(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.id"))
+
+
+# ---------------------------------------------------------------- asking
+
+
+def test_a_question_is_asked_and_answered_without_a_mouse(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, RETURNS)
+
+    assert answer.locator(".said").inner_text().startswith("Books can be returned within thirty days.")
+    assert answer.locator(".cite").first.inner_text() == "1"
+    assert answer.locator(".citations").first.inner_text().startswith("1\nReturns")
+    assert page.locator("#welcome").is_hidden()
+    assert active(page) == "question"
+
+
+def test_a_citation_opens_its_source_at_the_words_that_were_quoted(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, "When does door 77 open?")
+    answer.locator(".cite").first.click()
+    marked = page.locator("#source-text mark")
+    marked.wait_for()
+    box, around = marked.bounding_box(), page.locator("#source-text").bounding_box()
+
+    assert marked.inner_text().startswith("Door 77 opens at 5 o'clock")
+    assert page.locator("#source-title").inner_text() == "Warehouse"
+    assert "doors.md · Room 77" in page.locator("#source-where").inner_text()
+    assert around["y"] <= box["y"]
+    assert box["y"] + box["height"] <= around["y"] + around["height"]
+    assert page.evaluate("document.querySelector('#source-text').scrollTop") > 0
+
+
+def test_the_marked_words_are_the_quoted_ones_behind_an_emoji(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    ask(page, REFUNDS).locator(".citations button").first.click()
+
+    assert page.locator("#source-text mark").inner_text() == "Refunds arrive after five working days."
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_escape_closes_the_source_and_goes_back_to_the_citation(shop: Served, open_page: Open, width: int):
+    page = open_page(f"{shop.url}/?collection=handbook", width=width)
+    cite = ask(page, RETURNS).locator(".cite").first
+    cite.focus()
+    page.keyboard.press("Enter")
+    page.locator("#source-text mark").wait_for()
+    page.keyboard.press("Escape")
+
+    assert page.locator("#source").is_hidden()
+    assert active(page) == cite.get_attribute("aria-label") == "Source 1: Returns"
+
+
+def test_what_is_not_there_is_shown_as_refused(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, ABSENT)
+    answer.locator("summary").click()
+
+    assert "refused" in answer.get_attribute("class")
+    assert answer.locator(".said").inner_text() == "Not in your documents."
+    assert answer.locator(".cite").count() == 0
+    assert answer.locator("summary").inner_text() == "Nearest passages (3)"
+    assert answer.locator(".citations button").count() == 3
+
+
+def test_a_follow_up_question_shows_how_it_was_understood(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    ask(page, "How long do parcels to Norway take?")
+    answer = ask(page, "And to Japan?")
+
+    assert "Japan" in page.locator(".understood").inner_text()
+    assert "twelve days" in answer.inner_text()
+
+
+def test_a_suggestion_is_asked_with_one_press(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=penstock-docs")
+    page.get_by_role("button", name="earlier version").click()
+
+    playwright.expect(page.locator(".question")).to_contain_text("earlier version")
+    playwright.expect(page.locator(".answer .said")).to_contain_text("penstock docs use")
+
+
+def test_another_collection_starts_another_conversation(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    ask(page, RETURNS)
+    page.get_by_label("Collection to ask").select_option("penstock-docs")
+
+    assert page.locator(".answer").count() == 0
+    assert page.locator("#welcome").is_visible()
+
+
+def test_a_new_conversation_begins_with_the_question(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    ask(page, RETURNS)
+    page.get_by_role("button", name="New").click()
+
+    assert page.locator(".answer").count() == 0
+    assert active(page) == "question"
+
+
+def test_the_address_of_a_citation_opens_the_page_at_it(shop: Served, open_page: Open):
+    body = {"model": "handbook", "messages": [{"role": "user", "content": REFUNDS}]}
+    answer = shop.client().post("/v1/chat/completions", json=body).json()
+    page = open_page(answer["penstock"]["citations"][0]["url"])
+
+    assert page.locator("#source-text mark").inner_text() == "Refunds arrive after five working days."
+    assert page.locator("#collection").input_value() == "handbook"
+
+
+def test_markup_in_documents_and_questions_stays_text(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, "What is the secret word? <img src=x onerror=alert(3)>")
+    answer.locator(".citations button").first.click()
+    page.locator("#source-text mark").wait_for()
+
+    assert "<img src=x onerror=alert(1)>" in answer.inner_text()
+    assert answer.locator("strong").inner_text() == "secret"
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_waiting_can_be_stopped(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    page.route("**/v1/chat/completions", lambda route: None)
+    page.keyboard.type(RETURNS)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop").click()
+
+    page.get_by_text("Stopped.").first.wait_for()
+    assert page.get_by_role("button", name="Ask").is_visible()
+
+
+def test_a_refused_question_says_why(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    refusal = '{"error": {"message": "the question is too long", "hint": "ask a shorter one"}}'
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, body=f"data: {refusal}\n\n", content_type="text/event-stream"),
+    )
+
+    assert ask(page, RETURNS).inner_text() == "the question is too long — ask a shorter one"
+
+
+# ---------------------------------------------------------------- documents
+
+
+def test_an_empty_page_says_how_to_begin(empty: Served, open_page: Open):
+    page = open_page(empty.url)
+    assert page.locator("#welcome-text").inner_text().startswith("There is nothing to ask yet.")
+    assert page.locator("#collection").is_hidden()
+
+    page.get_by_role("button", name="Add documents").click()
+
+    assert page.locator("#drop").is_visible()
+    assert page.locator("#document-list").inner_text() == "Nothing is indexed yet."
+
+
+def test_a_chosen_file_is_added_with_its_progress_and_can_be_asked(empty: Served, open_page: Open):
+    page = open_page(empty.url)
+    page.get_by_role("button", name="Documents", exact=True).click()
+    page.evaluate(
+        """window.said = [];
+        new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => said.push(node.textContent))))
+          .observe(document.querySelector("#uploads"), { childList: true, subtree: true });"""
+    )
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="choose them").click()
+    chooser.value.set_files(
+        {"name": "peru.txt", "mimeType": "text/plain", "buffer": b"Parcels to Peru take twenty days."}
+    )
+    page.get_by_text("ready to be asked (1 passage)", exact=True).wait_for()
+    page.get_by_role("button", name="peru.txt").wait_for()
+    said = page.evaluate("window.said")
+    page.keyboard.press("Escape")
+    page.locator("#question").focus()
+
+    assert "sending" in said[0]
+    assert said[1:] == ["reading", "indexing, 1 passage", "ready to be asked (1 passage)", *said[4:]]
+    assert "Parcels to Peru take twenty days." in ask(page, "How long do parcels to Peru take?").inner_text()
+    assert page.locator("#count").inner_text() == "1"
+
+
+def test_files_are_dropped_anywhere_on_the_page(empty: Served, open_page: Open):
+    page = open_page(empty.url)
+    dropped = page.evaluate_handle(
+        """() => { const dropped = new DataTransfer();
+        for (const name of ["peru.txt", "chile.txt"]) dropped.items.add(new File([`Parcels in ${name} take days.`], name));
+        return dropped; }"""
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": dropped})
+    assert page.locator("#dropping").is_visible()
+    page.dispatch_event("main", "drop", {"dataTransfer": dropped})
+    page.dispatch_event("main", "drop", {"dataTransfer": dropped})  # impatient
+    playwright.expect(page.locator("#document-list button")).to_have_count(2)
+    page.get_by_text("already indexed").nth(1).wait_for()
+
+    assert page.locator("#dropping").is_hidden()
+    assert page.locator("#document-list .title").all_inner_texts() == ["chile.txt", "peru.txt"]
+
+
+def test_a_file_that_cannot_be_read_says_why(empty: Served, open_page: Open):
+    page = open_page(empty.url)
+    page.get_by_role("button", name="Documents", exact=True).click()
+    page.locator("#files").set_input_files(
+        {"name": "scan.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 no"}
+    )
+
+    page.locator("#uploads .problem").wait_for()
+    assert "scan.pdf" in page.locator("#uploads .problem").inner_text()
+
+
+def test_documents_are_listed_and_can_be_read(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    page.get_by_role("button", name="Documents", exact=False).click()
+    page.locator(".failed").wait_for()
+    assert "broken.pdf" in page.locator(".failed").inner_text()
+
+    page.get_by_role("button", name="Shipping").click()
+    page.locator("#source-text").get_by_text("Parcels to Norway").wait_for()
+
+    assert page.locator("#documents").is_hidden()
+    assert page.locator("#source-where").inner_text().startswith("shipping.md")
+
+
+# ---------------------------------------------------------------- keys
+
+
+def test_a_server_with_keys_asks_for_one(office: Served, open_page: Open):
+    page = open_page(office.url)
+    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == "This server needs a key"
+    page.keyboard.press("Escape")
+    page.keyboard.type("some-other-key-0123456789\n")
+    page.get_by_text("the API key is not known.").wait_for()
+    page.keyboard.type(f"{KEYS['boss']}\n")
+    page.locator("#question:focus").wait_for()
+
+    assert page.locator("#key").is_hidden()
+    assert "90,000" in ask(page, "What does the director earn?").inner_text()
+
+
+def test_who_may_not_change_documents_is_not_offered_to(office: Served, open_page: Open):
+    page = open_page(office.url)
+    page.keyboard.type(f"{KEYS['clerk']}\n")
+    page.locator("#question:focus").wait_for()
+    answer = ask(page, "What does the director earn?").inner_text()
+    page.get_by_role("button", name="Documents", exact=False).click()
+    page.get_by_role("button", name="Returns").wait_for()
+
+    assert "90,000" not in answer
+    assert page.locator("#drop").is_hidden()
+    assert "Salaries" not in page.locator("#document-list").inner_text()
+
+
+def test_a_key_is_kept_for_the_tab_and_no_longer(office: Served, open_page: Open):
+    page = open_page(office.url)
+    page.keyboard.type(f"{KEYS['clerk']}\n")
+    page.locator("#question:focus").wait_for()
+    page.reload()
+    page.locator("#question:focus").wait_for()
+
+    assert page.locator("#key").is_hidden()
+    assert page.evaluate("localStorage.length") == 0
+    assert open_page(office.url).locator("#key").is_visible()
+
+
+# ---------------------------------------------------------------- for every eye and hand
+
+
+def shown_in_full(page: Any) -> Iterator[str]:
+    """Walk the page through its states, with a name for each."""
+    yield "welcome"
+    ask(page, RETURNS)
+    answer = ask(page, ABSENT)
+    answer.locator("summary").click()
+    yield "answers"
+    page.locator(".cite").first.click()
+    page.locator("#source-text mark").wait_for()
+    yield "source"
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Documents", exact=False).click()
+    page.locator(".failed").wait_for()
+    yield "documents"
+
+
+WIDER = """() => [...document.body.querySelectorAll("*")].filter((node) => {
+  const box = node.getBoundingClientRect();
+  return node.checkVisibility() && !node.closest(".unseen, .skip") && (box.right > innerWidth + 1 || box.left < -1);
+}).map((node) => node.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 860, 1920])
+def test_nothing_is_wider_than_the_screen(shop: Served, open_page: Open, width: int):
+    page = open_page(f"{shop.url}/?collection=handbook", width=width)
+    for state in shown_in_full(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, state
+        assert page.evaluate(WIDER) == [], state
+
+
+CONTROLS = {
+    "button",
+    "textbox",
+    "combobox",
+    "link",
+    "meter",
+    "progressbar",
+    "searchbox",
+    "checkbox",
+    "dialog",
+    "DisclosureTriangle",
+}
+
+
+def test_every_control_has_a_name_to_be_read_out(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    tree = page.context.new_cdp_session(page)
+    for state in shown_in_full(page):
+        nodes = [node for node in tree.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+        controls = [node for node in nodes if node["role"]["value"] in CONTROLS]
+        assert controls, state
+        assert [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")] == [], state
+
+
+CONTRAST = """() => {
+  const light = (colour) => colour.slice(0, 3).map((c) => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    .reduce((sum, c, n) => sum + c * [.2126, .7152, .0722][n], 0);
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const behind = (node) => { for (; node; node = node.parentElement) {
+    const colour = numbers(getComputedStyle(node).backgroundColor); if (colour[3] !== 0) return colour; } return [255, 255, 255]; };
+  const low = [];
+  const texts = document.createTreeWalker(document.querySelector("dialog[open]") || document.body, NodeFilter.SHOW_TEXT);
+  for (let text; (text = texts.nextNode());) {
+    const node = text.parentElement;
+    if (!text.data.trim() || !node.checkVisibility() || node.closest(".unseen, .skip, option, script")) continue;
+    const [a, b] = [light(numbers(getComputedStyle(node).color)), light(behind(node))].sort((a, b) => b - a);
+    if ((a + .05) / (b + .05) < 4.5) low.push(`${text.data.trim().slice(0, 40)}: ${((a + .05) / (b + .05)).toFixed(2)}`);
+  }
+  return low;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_what_is_behind_it(shop: Served, open_page: Open, scheme: str):
+    page = open_page(f"{shop.url}/?collection=handbook", scheme=scheme)
+    for state in shown_in_full(page):
+        assert page.evaluate(CONTRAST) == [], state
+    red, *_ = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+
+    assert (red < 60) is (scheme == "dark")
+
+
+def test_answers_are_announced_to_those_who_listen(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    ask(page, RETURNS)
+
+    playwright.expect(page.get_by_role("status")).to_contain_text("thirty days")
