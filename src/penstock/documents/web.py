@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
@@ -32,6 +32,8 @@ from penstock.errors import BadRequest, NotFound, TooLarge, Unreadable, Upstream
 from penstock.types import Document
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 __all__ = ["Fetcher", "pages"]
@@ -115,7 +117,7 @@ class Fetcher:
         import httpx2
 
         deadline = time.monotonic() + self.settings.timeout_s
-        with httpx2.Client(timeout=self.settings.timeout_s, trust_env=True) as client:
+        with httpx2.Client(timeout=self.settings.timeout_s, trust_env=True, verify=_trusted()) as client:
             for _ in range(REDIRECTS + 1):
                 try:
                     with client.stream("GET", **self._target(url, headers)) as response:
@@ -186,6 +188,14 @@ class Fetcher:
 
 class _Refused(UpstreamError):
     """A server's plain no, as in 401 or 403."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities we trust, loaded once: that takes longer than most pages."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _parts(url: str) -> SplitResult:
