@@ -1,6 +1,5 @@
 """The HTTP server answers, refuses, changes and stops as promised; asked over a real socket."""
 
-import asyncio
 import base64
 import json
 import re
@@ -25,7 +24,7 @@ from penstock.config import WebSettings, load
 from penstock.documents.library import Library
 from penstock.errors import BadSetting
 from penstock.server.access import check_binding
-from penstock.server.app import ROUTES, App
+from penstock.server.app import ROUTES
 from penstock.testing import WordEmbedder
 
 RETURNS = "How long can books be returned?"
@@ -970,20 +969,29 @@ def test_a_server_is_ready_when_it_can_answer(client: httpx2.Client):
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_a_server_is_ready_from_its_first_answer_to_the_signal_to_stop(tmp_path: Path):
-    with serving(tmp_path, embedder=WordEmbedder()) as served:
-        running, starting = served.server.config.app, App(served.house)
-        served.server.handle_exit(signal.SIGTERM, None)
+class Slow(WordEmbedder):
+    """A stand-in that takes its time to begin."""
 
-        for app in (starting, running):
-            response = asyncio.run(_readiness(app))
-            assert refused(response, 503, "not_ready")["retryable"]
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        assert self.go.wait(60)
+        return super().embed(texts)
 
 
-async def _readiness(app: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
-        assert (await client.get("/healthz")).status_code == 200
-        return await client.get("/readyz")
+def test_a_server_that_is_starting_says_so(tmp_path: Path):
+    embedder = Slow()
+    with serving(tmp_path, embedder=embedder, wait=False) as served:
+        client = served.client()
+        early = [client.get("/readyz"), client.get("/v1/models")]
+        alive = client.get("/healthz")
+        embedder.go.set()
+        eventually(lambda: client.get("/readyz").status_code == 200)
+
+    assert [refused(response, 503, "not_ready")["retryable"] for response in early] == [True, True]
+    assert alive.status_code == 200
 
 
 def test_a_server_that_is_stopping_finishes_what_runs_and_takes_nothing_new(held: tuple[Served, Held]):
@@ -995,11 +1003,14 @@ def test_a_server_that_is_stopping_finishes_what_runs_and_takes_nothing_new(held
         lines = response.iter_lines()
         next(lines)
         served.server.handle_exit(signal.SIGTERM, None)
-        eventually(lambda: not _ready(served))
+        late = [served.client().get("/readyz"), served.client().get("/v1/models")]
+        alive = served.client().get("/healthz")
         embedder.go.set()
         last = json.loads(list(lines)[-1])
 
     assert last["step"] == "done"
+    assert [refused(response, 503, "not_ready")["retryable"] for response in late] == [True, True]
+    assert alive.status_code == 200
 
 
 def test_a_server_that_may_not_wait_gives_up_what_is_being_indexed(tmp_path: Path):
@@ -1017,14 +1028,6 @@ def test_a_server_that_may_not_wait_gives_up_what_is_being_indexed(tmp_path: Pat
 
     assert "stopping" in error["message"]
     assert documents == HANDBOOK.keys()
-
-
-def _ready(served: Served) -> bool:
-    """Whether a new client is answered, and with a yes."""
-    try:
-        return httpx2.get(f"{served.url}/readyz").status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 def test_a_stopped_process_finishes_its_stream_and_exits_with_success(tmp_path: Path):

@@ -38,12 +38,12 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/collections/{name}/diff", admin.difference),
 ]
 
-CLOSING_S = 5.0  # longest wait for one refresh to notice that it should stop
+CLOSING_S = 5.0  # longest wait for the refreshes to notice that they should stop
 SAFE_HEADERS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
 
 
 class App:
-    """Serves one house. `ready` from the start until draining begins."""
+    """Serves one house, between `open` and `close`. Until it is ready, and when it is not any more, it says so."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -52,10 +52,7 @@ class App:
         self._refreshing: list[threading.Thread] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.stop), send)
+        await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.stop), send)
 
     async def _answer(self, request: Request, send: Send) -> None:
         started, status = time.perf_counter(), 200
@@ -85,16 +82,15 @@ class App:
             )
 
     async def _respond(self, request: Request) -> Response | Stream:
-        match request.path:
-            case "/healthz":
-                return json_response({"status": "ok"})
-            case "/readyz":
-                if not self.ready:
-                    raise NotReady("starting or draining")
-                return json_response({"status": "ready"})
+        if request.path == "/healthz":
+            return json_response({"status": "ok"})
         page = pages.page(request)
         if page:
             return page
+        if not self.ready:
+            raise NotReady("the server is starting or stopping", hint="try again in a moment")
+        if request.path == "/readyz":
+            return json_response({"status": "ready"})
         request.caller, request.admin = identify(request, self.house.settings)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None
@@ -107,21 +103,7 @@ class App:
             hint=f"this path takes {', '.join(allowed)}" if allowed else "",
         )
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self.ready = True
-        for name, settings in self.house.settings.documents.items():
-            if settings.refresh:
-                keeping = threading.Thread(target=self._refresh, args=(name, settings.refresh), daemon=True)
-                self._refreshing.append(keeping)
-                keeping.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        self.ready = False
-        self.stop.set()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    def warm(self) -> None:
+    def open(self) -> None:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
         embedder = self.house.library.embedder
         if "://" not in embedder.id:  # a remote one is not called before it is needed
@@ -129,6 +111,11 @@ class App:
         for name in self.house.library.names():
             with suppress(NotFound):
                 self.house.library[name].snapshot()
+        for name, settings in self.house.settings.documents.items():
+            if settings.refresh:
+                keeping = threading.Thread(target=self._refresh, args=(name, settings.refresh), daemon=True)
+                self._refreshing.append(keeping)
+                keeping.start()
 
     def _refresh(self, name: str, every_s: float) -> None:
         """Look for changes from time to time, in a thread of its own. An error is recorded, and the next time comes all the
@@ -146,8 +133,9 @@ class App:
     def close(self) -> None:
         """Close the house. A thread that is still waiting for a slow server holds it open until the process ends."""
         self.stop.set()
+        until = time.monotonic() + CLOSING_S
         for keeping in self._refreshing:
-            keeping.join(CLOSING_S)
+            keeping.join(max(0.0, until - time.monotonic()))
         if not any(keeping.is_alive() for keeping in self._refreshing):
             self.house.close()
 

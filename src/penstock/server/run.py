@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -51,19 +51,19 @@ def serve(house: House, listener: socket.socket, *, started: Callable[[], None])
 
 
 class Server(uvicorn.Server):
-    """uvicorn around one house. It says when it is up, and is not ready any more from the signal on."""
+    """uvicorn around one house. It answers from the first moment, says when it is up, and finishes what runs."""
 
     def __init__(self, house: House, *, started: Callable[[], None]) -> None:
-        self._app, self._up = App(house), started
+        self._app, self._up, self._drain_s = App(house), started, house.settings.server.drain_s
         config = uvicorn.Config(
             self._app,
             http="httptools",
             ws="none",
-            lifespan="on",
+            lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=math.ceil(house.settings.server.drain_s),
+            timeout_graceful_shutdown=1,  # after we have waited ourselves
             timeout_keep_alive=30,
         )
         super().__init__(config)
@@ -76,15 +76,26 @@ class Server(uvicorn.Server):
             self._app.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.to_thread(self._app.warm)
         await super().startup(sockets)
-        if self.started:
+        try:
+            await asyncio.to_thread(self._app.open)
+        except Exception:
+            await self.shutdown(sockets)
+            raise
+        if not self.should_exit:
+            self._app.ready = True
             self._up()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for the requests that are running, and tell others that we are stopping; then close."""
+        running, until = set(self.server_state.tasks), time.monotonic() + self._drain_s
+        while running and not self.force_exit and time.monotonic() < until:
+            _, running = await asyncio.wait(running, timeout=0.1)
+        self._app.stop.set()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; at once with a second Ctrl-C. uvicorn would raise the signal again, but to be stopped is no failure."""
         self._app.ready = False
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
-        if self.force_exit:
-            self._app.stop.set()
