@@ -404,9 +404,6 @@ def test_an_embedder_that_fails_leaves_the_live_version_as_it_was(
     assert collection.sync().added == ["gifts.md"]
 
 
-@pytest.mark.xfail(
-    reason="search compares the vectors of different embedders", raises=(ValueError, pytest.fail.Exception)
-)
 @pytest.mark.parametrize("dim", [64, 32])
 def test_a_question_in_the_vectors_of_another_embedder_is_refused(make_library: MakeLibrary, folder: Path, dim: int):
     make_library(WordEmbedder("one")).create("shop").add([str(folder)])

@@ -388,6 +388,27 @@ def test_a_version_that_answers_as_well_is_published(gated: Collection, folder: 
     assert gated.sync().published
 
 
+def test_a_version_of_another_embedder_is_held_to_what_the_live_one_scored(
+    gated: Collection, make_library: MakeLibrary, folder: Path
+):
+    settings = gated.settings
+    (folder / "returns.md").write_text("# Careers\n\nWe are hiring.\n")
+    other = make_library(WordEmbedder("other"), handbook=settings)["handbook"]
+
+    with pytest.raises(WorseVersion, match="golden questions nDCG@10 fell from 1"):
+        other.sync()
+
+
+def test_a_version_of_another_embedder_is_not_made_live_by_mistake(handbook: Collection, make_library: MakeLibrary):
+    other = make_library(WordEmbedder("other"))["handbook"]
+    other.sync()
+
+    with pytest.raises(Conflict, match="was embedded by"):
+        other.use("v1")
+
+    assert "Books" in first(other, "return books")
+
+
 # ---------------------------------------------------------------- removing
 
 

@@ -52,12 +52,16 @@ class Penstock:
         """
         one_thread_for_blas()
         from penstock.assemble import assemble
+        from penstock.documents.sources import is_web
 
         settings = settings or load()
         if home:
             settings = replace(settings, home=str(Path(home).expanduser().resolve()))
         house = assemble(settings)
         if places:
+            for place in map(str, places):
+                if not is_web(place) and not Path(place).expanduser().exists():
+                    raise NotFound(f"there is no file or folder {place}")  # before anything is made
             name = name or collection_name(places)
             house.library.create(name).add([str(place) for place in places], progress=progress)
         return cls(house, name or _only(house))

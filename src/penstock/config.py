@@ -380,6 +380,8 @@ def describe(settings: Settings) -> dict[str, Any]:
             }
         if isinstance(value, Mapping):
             return {name: plain(item) for name, item in value.items()}
+        if isinstance(value, str):
+            return re.sub(r"(?<=://)[^/@\s]+@", "(set)@", value)  # an address may carry a password
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
     return typing.cast(dict[str, Any], plain(settings))

@@ -67,16 +67,17 @@ class Encoder:
             )
         self._states, self._pooled = states[0], next((n for n in pooled if "embed" in n), None)
         self._types = any(i.name == "token_type_ids" for i in self._session.get_inputs())
-        self._graph, self._threads = graph, max(1, threads)
+        self._graph, self._tokenizer_file, self._threads = graph, tokenizer, max(1, threads)
         self._name = name
         self.dim = int(outputs[self._states].shape[-1])
 
     @cached_property
     def id(self) -> str:
+        """Its name and the hash of all it is made of: the graph, the weights beside it, the tokenizer."""
         digest = hashlib.sha256()
-        for file in sorted(self._graph.parent.glob("*")):
-            if file == self._graph or file.suffix in (".bin", ".data") or file.name == "tokenizer.json":
-                digest.update(file.read_bytes())
+        weights = [f for f in self._graph.parent.glob("*") if f.suffix in (".bin", ".data", ".onnx_data")]
+        for file in sorted({self._graph, *weights, self._tokenizer_file}):
+            digest.update(file.read_bytes())
         return f"{self._name}@{digest.hexdigest()[:12]}"
 
     @cached_property

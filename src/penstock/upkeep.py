@@ -15,8 +15,11 @@ from typing import NamedTuple
 from penstock import encoder
 from penstock.assemble import assemble
 from penstock.config import Settings
+from penstock.documents import graph
 from penstock.documents.catalog import Catalog
 from penstock.documents.graph import ENDING
+from penstock.documents.library import Library
+from penstock.documents.search import EXACT_UP_TO
 from penstock.errors import NotFound, StorageError
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
@@ -77,11 +80,10 @@ def _examine_encoder(settings: Settings) -> Check:
     if settings.embedder.model != "minilm":
         return Check("encoder", True, settings.embedder.model)
     for name, expected in encoder.card()["sha256"].items():
-        found = hashlib.sha256((encoder.WEIGHTS / "minilm" / name).read_bytes()).hexdigest()
-        if found != expected:
-            return Check(
-                "encoder", False, f"{name} is not the file that was shipped", "pip install --force-reinstall penstock"
-            )
+        path = encoder.WEIGHTS / "minilm" / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            hint = "pip install --force-reinstall penstock"
+            return Check("encoder", False, f"{name} is not the file that was shipped", hint)
     arithmetic = "int8" if encoder.fast_int8() else "float32"
     return Check("encoder", True, f"all-MiniLM-L6-v2, {arithmetic} on this processor")
 
@@ -99,24 +101,34 @@ def _examine_home(settings: Settings) -> Iterator[Check]:
         f"{home}, {free / 1e9:.1f} GB free",
         "" if os.access(home, os.W_OK) else "it cannot be written",
     )
-    house = assemble(settings)
-    files = [f"{number}/{name}" for number, name in house.library.catalog.all_segment_files()]
+    try:
+        house = assemble(settings)
+    except StorageError as error:
+        yield Check("catalog", False, error.message, error.hint)
+        return
+    try:
+        yield from _examine_library(house.library, home)
+    finally:
+        house.close()
+
+
+def _examine_library(library: Library, home: Path) -> Iterator[Check]:
+    restore = "penstock restore FILE"
+    problem = library.catalog.database.read("pragma quick_check")[0][0]
+    yield Check("catalog", problem == "ok", problem, "" if problem == "ok" else restore)
+    files = [f"{number}/{name}" for number, name in library.catalog.all_segment_files()]
     damaged = [name for name in files if not _whole(home / "segments" / name)]
-    problem = house.library.catalog.database.read("pragma quick_check")[0][0]
-    yield Check("catalog", problem == "ok", problem, "" if problem == "ok" else "penstock restore FILE")
     yield Check(
-        "segments",
-        not damaged,
-        f"damaged: {', '.join(damaged)}" if damaged else "whole",
-        "penstock restore FILE" if damaged else "",
+        "segments", not damaged, f"damaged: {', '.join(damaged)}" if damaged else "whole", restore if damaged else ""
     )
-    for name in house.library.names():
-        live = next((v for v in house.library[name].versions() if v.live), None)
-        skipped = len(house.library[name].skipped())
+    for name in library.names():
+        live = next((v for v in library[name].versions() if v.live), None)
+        skipped = len(library[name].skipped())
         found = f"{live.name}, {live.documents} documents" if live else "nothing published"
         hint = f"{skipped} files could not be read: penstock docs list {name}" if skipped else ""
+        if live and live.passages > EXACT_UP_TO and not graph.installed():
+            hint = f"{live.passages} passages: pip install 'penstock[hnsw]' makes search faster"
         yield Check(f"collection '{name}'", True, found, hint)
-    house.close()
 
 
 def _whole(path: Path) -> bool:

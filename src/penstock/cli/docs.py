@@ -149,7 +149,9 @@ def list_(file: str | None, name: str | None, as_json: bool) -> None:
     cells = [(one, d.source, "indexed", d.passages, d.language, d.date) for one, d in rows]
     show.table(cells + [(one, s.source, "skipped", "", "", "") for one, s in failed], heads)
     for _, skipped in failed:
-        click.echo(click.style(f"  {skipped.reason}" + (f" ({skipped.hint})" if skipped.hint else ""), fg="yellow"))
+        click.echo(
+            click.style(show.clean(f"  {skipped.reason}" + (f" ({skipped.hint})" if skipped.hint else "")), fg="yellow")
+        )
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +245,7 @@ def diff(file: str | None, one: str, other: str, name: str | None, as_json: bool
         return
     for sign, colour, passages in (("-", "red", found.removed), ("+", "green", found.added)):
         for source, text in passages:
-            click.echo(click.style(f"{sign} {source}: {' '.join(text.split())[:200]}", fg=colour))
+            click.echo(click.style(show.clean(f"{sign} {source}: {' '.join(text.split())[:200]}"), fg=colour))
     click.echo(f"{len(found.added)} passages more, {len(found.removed)} less, {found.same} the same")
 
 
@@ -278,7 +280,7 @@ def eval_(file: str | None, name: str | None, golden: Path | None, version: str,
         f"v{number} on {scores.questions} questions: recall@5 {scores.recall_at_5:.3f}, nDCG@10 {scores.ndcg_at_10:.3f}"
     )
     for question in scores.missed[:20]:
-        click.echo(click.style(f"  missed: {question}", fg="yellow"))
+        click.echo(click.style(show.clean(f"  missed: {question}"), fg="yellow"))
 
 
 @docs.command()

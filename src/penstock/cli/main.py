@@ -94,9 +94,11 @@ def main() -> NoReturn:
 
 
 def _show(error: PenstockError) -> None:
+    from penstock.cli.show import clean
+
     if "--json" in sys.argv:
         click.echo(json.dumps(error.body(), ensure_ascii=False))
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(error.message)}", err=True)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')}  {error.hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')}  {clean(error.hint)}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,11 +17,17 @@ from penstock.types import Answer, Citation, Status
 if TYPE_CHECKING:
     from penstock.documents.ingest import Report
 
-__all__ = ["Bar", "answer", "as_json", "json_option", "report", "table"]
+__all__ = ["Bar", "answer", "as_json", "clean", "json_option", "report", "table"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 WIDTH = 96
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    """Text from a document without the characters that a terminal obeys instead of showing them."""
+    return _OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def as_json(value: Any) -> None:
@@ -29,7 +36,7 @@ def as_json(value: Any) -> None:
 
 def table(rows: Sequence[Sequence[Any]], heads: Sequence[str]) -> None:
     """Columns as wide as what is in them."""
-    cells = [[str(cell) if cell is not None else "" for cell in row] for row in rows]
+    cells = [[clean(str(cell)) if cell is not None else "" for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in [list(heads), *cells]) for n in range(len(heads))]
     click.echo(
         click.style("  ".join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip(), bold=True)
@@ -41,7 +48,7 @@ def table(rows: Sequence[Sequence[Any]], heads: Sequence[str]) -> None:
 def answer(found: Answer, question: str) -> None:
     """An answer with its numbered sources."""
     if found.question and found.question != question:
-        click.echo(click.style(f"understood as: {found.question}", dim=True), err=True)
+        click.echo(click.style(f"understood as: {clean(found.question)}", dim=True), err=True)
     colour = {Status.ANSWER: None, Status.RELATED: "yellow", Status.NOT_FOUND: "yellow"}[found.status]
     text = (
         found.text
@@ -50,7 +57,7 @@ def answer(found: Answer, question: str) -> None:
     )
     if found.quoted:
         text += " ".join(f"{' '.join(found.citations[n].quote.split())} [{n + 1}]" for n in found.quoted)
-    click.echo(click.style(textwrap.fill(text, WIDTH), fg=colour))
+    click.echo(click.style(textwrap.fill(clean(text), WIDTH), fg=colour))
     sources = found.citations or found.nearest
     if not sources:
         return
@@ -58,20 +65,17 @@ def answer(found: Answer, question: str) -> None:
     for n, citation in enumerate(sources, 1):
         click.echo(f"  [{n}] {place(citation)}")
         if n - 1 not in found.quoted:
-            click.echo(
-                click.style(
-                    textwrap.indent(textwrap.fill(" ".join(citation.quote.split()), WIDTH - 6), "      "), dim=True
-                )
-            )
+            quote = textwrap.fill(clean(" ".join(citation.quote.split())), WIDTH - 6)
+            click.echo(click.style(textwrap.indent(quote, "      "), dim=True))
     click.echo(click.style(f"\nconfidence {found.confidence:.2f}", dim=True))
 
 
 def place(citation: Citation) -> str:
     """Where a quote stands, in one line."""
-    parts = [click.style(citation.source, fg="cyan")]
+    parts = [click.style(clean(citation.source), fg="cyan")]
     headings = citation.section[citation.section[:1] == (citation.title,) :]
     if headings:
-        parts.append(" > ".join(headings))
+        parts.append(clean(" > ".join(headings)))
     if citation.page:
         parts.append(f"page {citation.page}")
     if citation.date:
@@ -89,14 +93,12 @@ def report(found: Report, *, name: str) -> None:
         ("removed", found.removed),
     ):
         for source in sources[:20]:
-            click.echo(f"  {title:8} {source}")
+            click.echo(f"  {title:8} {clean(source)}")
         if len(sources) > 20:
             click.echo(f"  {title:8} … and {len(sources) - 20} more")
     for skipped in found.skipped:
-        click.echo(
-            click.style(f"  skipped  {skipped.reason}" + (f" ({skipped.hint})" if skipped.hint else ""), fg="yellow"),
-            err=True,
-        )
+        hint = f" ({skipped.hint})" if skipped.hint else ""
+        click.echo(click.style(f"  skipped  {clean(skipped.reason)}{hint}", fg="yellow"), err=True)
     if found.version is None:
         click.echo(f"{name}: nothing has changed, {found.unchanged} documents are indexed")
         return

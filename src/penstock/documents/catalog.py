@@ -48,7 +48,7 @@ MIGRATIONS = [
         id integer primary key, collection integer not null references collections on delete cascade,
         number integer not null, parent integer, state text not null, embedder text not null, splitter text not null,
         created text not null, published text, documents integer not null default 0,
-        passages integer not null default 0, note text not null default '', unique (collection, number)) strict;
+        passages integer not null default 0, note text not null default '', golden text, unique (collection, number)) strict;
     create table memberships (
         document integer not null references documents on delete cascade, first integer not null, past integer,
         primary key (document, first)) strict;
@@ -280,6 +280,24 @@ class Catalog:
                 "update versions set state = 'refused', note = ? where collection = ? and number = ?",
                 (note, collection, number),
             )
+
+    def set_golden(self, collection: int, number: int, asked: str, recall_at_5: float, ndcg_at_10: float) -> None:
+        """Keep how a version answered some golden questions. asked: stands for the questions."""
+        with self.database.write() as w:
+            w.execute(
+                "update versions set golden = ? where collection = ? and number = ?",
+                (_json([asked, recall_at_5, ndcg_at_10]), collection, number),
+            )
+
+    def golden(self, collection: int, number: int, asked: str) -> tuple[float, float] | None:
+        """(recall@5, nDCG@10) that a version had on these questions, if it was asked them."""
+        rows = self.database.read(
+            "select golden from versions where collection = ? and number = ?", (collection, number)
+        )
+        if not rows or not rows[0][0]:
+            return None
+        known, recall, ndcg = json.loads(rows[0][0])
+        return (recall, ndcg) if known == asked else None
 
     def publish(self, collection: int, number: int) -> None:
         """Make a version the live one. This single row is the switch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -99,11 +100,21 @@ class Collection:
                 if wanted in {version.number for version in self.versions()}:
                     raise
                 continue  # it was replaced and cleared away meanwhile
+            self._check_embedder(wanted, {segment.embedder for segment in segments})
             opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
                 self._snapshot = opened
             return opened
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
+
+    def _check_embedder(self, number: int, embedders: set[str]) -> None:
+        """Vectors of two models have nothing to say to each other. Raises Conflict."""
+        ours = self.library.embedder.id
+        if other := embedders - {ours}:
+            raise Conflict(
+                f"v{number} of '{self.name}' was embedded by {', '.join(other)}, and the settings name {ours}",
+                hint=f"penstock docs sync {self.name} embeds it anew; or set [embedder] back",
+            )
 
     def _may_enter(self, caller: Caller) -> bool:
         return not self.settings.access or not caller.rights.isdisjoint(self.settings.access)
@@ -190,13 +201,8 @@ class Collection:
             "previous": catalog.previous(self.number),
             "newest": max((v.number for v in self.versions()), default=None),
         }
-        number = (
-            known[name]
-            if name in known
-            else int(name[1:] if name[:1] in "vV" else name)
-            if name.lstrip("vV").isdecimal()
-            else None
-        )
+        given = re.fullmatch(r"[vV]?(\d{1,9})", name, re.ASCII)
+        number = int(given[1]) if given else known.get(name)
         if number is None:
             raise NotFound(f"there is no version '{name}' of '{self.name}'", hint=f"penstock docs versions {self.name}")
         return catalog.version(self.number, number)
@@ -290,6 +296,8 @@ class Collection:
     def use(self, name: str) -> VersionRow:
         """Make a version live: forward, or back. One row changes; whoever is reading goes on with what they hold."""
         version = self.version(name)
+        if version.state != "building":
+            self._check_embedder(version.number, {version.embedder})
         self.library.catalog.publish(self.number, version.number)
         return self.library.catalog.version(self.number, version.number)
 
@@ -384,17 +392,32 @@ class Collection:
 
     def _check_golden(self, report: Report) -> None:
         """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""
-        live = self.library.catalog.live(self.number)
-        if not self.settings.golden or live is None or report.version is None:
+        catalog, candidate = self.library.catalog, report.version
+        if not self.settings.golden or candidate is None:
             return
         questions = golden.load((self.library.folder / Path(self.settings.golden).expanduser()).resolve())
-        scores = [self.evaluate(questions, number) for number in (live, report.version)]
-        report.note = golden.compare(*scores, tolerance=self.settings.golden_tolerance)
+        scores, asked = self.evaluate(questions, candidate), digest(repr(questions)).hex()
+        catalog.set_golden(self.number, candidate, asked, scores.recall_at_5, scores.ndcg_at_10)
+        live = catalog.live(self.number)
+        if live is None:
+            return
+        before = catalog.golden(self.number, live, asked)  # one of another embedder cannot be asked any more
+        if catalog.version(self.number, live).embedder == self.library.embedder.id:
+            now = self.evaluate(questions, live)
+            before = now.recall_at_5, now.ndcg_at_10
+        if before is None:
+            report.note = (
+                f"v{live} has another embedder and was never asked the golden questions: nothing to compare with"
+            )
+            return
+        report.note = golden.compare(
+            golden.Scores(len(questions), *before), scores, tolerance=self.settings.golden_tolerance
+        )
         if report.note:
-            self.library.catalog.refuse_version(self.number, report.version, report.note)
+            catalog.refuse_version(self.number, candidate, report.note)
             raise WorseVersion(
-                f"v{report.version} of '{self.name}' was not published: {report.note}",
-                hint=f"penstock docs diff v{live} v{report.version}; penstock docs use v{report.version} publishes it all the same",
+                f"v{candidate} of '{self.name}' was not published: {report.note}",
+                hint=f"penstock docs diff v{live} v{candidate}; penstock docs use v{candidate} publishes it all the same",
             )
 
     def evaluate(self, questions: Sequence[golden.Question], number: int | None = None) -> golden.Scores:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _from_hub(repository: str) -> Path:
     try:
         import httpx2
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise BadSetting(
             f"embedder.model is 'hub:{repository}', and huggingface_hub is not installed",
@@ -76,6 +77,8 @@ def _from_hub(repository: str) -> Path:
         ) from error
     try:
         patterns = ["*.json", "onnx/model.onnx*", "model.onnx*"]
+        with suppress(LocalEntryNotFoundError):  # what was fetched once is not asked for again
+            return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise UpstreamError(

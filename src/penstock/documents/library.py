@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from penstock.config import DocumentsSettings, WebSettings
+from penstock.config import DocumentsSettings, WebSettings, check_name
 from penstock.documents.catalog import Catalog
 from penstock.documents.collection import Collection
 from penstock.errors import NotFound
@@ -52,7 +52,8 @@ class Library:
         return held
 
     def create(self, name: str) -> Collection:
-        """The collection of that name, made if it is new."""
+        """The collection of that name, made if it is new. Raises BadSetting for a name that no collection can have."""
+        check_name(name)
         self.catalog.create(name)
         return self[name]
 

@@ -80,7 +80,7 @@ CODE_SUFFIXES = frozenset(
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
+_ITEM = re.compile(r"[ \t]*(?:([-*+][ \t]+)|\d{1,9}[.)][ \t]+)\S")
 _LINE = re.compile(r"[^\n]*\n?")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.S)
 
@@ -128,7 +128,10 @@ def read_code(raw: Raw) -> Iterator[Document]:
 
 
 def read_markdown(raw: Raw) -> Iterator[Document]:
-    """CommonMark's blocks as far as an index needs them: headings, fenced code, tables, list items, paragraphs."""
+    """CommonMark's blocks as far as an index needs them: headings, fenced code, tables, list items, paragraphs.
+
+    The marks around them (fences, bullets, the bars at both ends of a row) stay in the text and out of the blocks.
+    """
     text = decode(raw.data, raw.source)
     front, begin = _front_matter(text)
     blocks = list(_markdown_blocks(text, begin))
@@ -142,13 +145,13 @@ def _markdown_blocks(text: str, begin: int) -> Iterator[Block]:
     for n, (start, end, line) in enumerate(lines):
         if fence:
             if line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-                yield Block(open_at or 0, end, BlockKind.CODE)
+                yield Block(open_at or 0, start, BlockKind.CODE)
                 open_at, fence = None, ""
             continue
         if match := _FENCE.match(line):
             if open_at is not None:
                 yield Block(open_at, start)
-            open_at, fence = start, match[1]
+            open_at, fence = end, match[1]
         elif match := _ATX.match(line):
             if open_at is not None:
                 yield Block(open_at, start)
@@ -172,10 +175,13 @@ def _markdown_blocks(text: str, begin: int) -> Iterator[Block]:
                 yield Block(open_at, start)
             open_at = None
             if line.strip(" \t|:-"):  # not the line under a table's head
-                yield Block(start, end, BlockKind.ROW)
-        elif _ITEM.match(line) and open_at is not None:
-            yield Block(open_at, start)
-            open_at = start
+                yield Block(
+                    start + len(line) - len(line.lstrip(" \t|")), start + len(line.rstrip(" \t|")), BlockKind.ROW
+                )
+        elif match := _ITEM.match(line):
+            if open_at is not None:
+                yield Block(open_at, start)
+            open_at = start + (match.end(1) if match[1] else 0)  # a bullet is a mark, a number is text
         elif open_at is None:
             open_at = start
     if open_at is not None:
