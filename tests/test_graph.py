@@ -73,7 +73,7 @@ def test_the_answer_is_the_one_that_an_exact_search_gives(depot: Collection, mon
 
 def test_filters_and_rights_hold_inside_the_graph(depot: Collection):
     where = {"source": [f"{n}.txt" for n in range(0, 400, 3)]}
-    found = depot.search("Which shelf holds maps?", caller=Caller(), where=where, k=50)  # type: ignore[arg-type]
+    found = depot.search("Which shelf holds maps?", caller=Caller(), where=where, k=50)
 
     assert found.searched == 134
     assert {int(hit.passage.source.removesuffix(".txt")) % 3 for hit in found.hits} == {0}

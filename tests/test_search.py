@@ -180,7 +180,7 @@ def shelf(library: Library) -> Collection:
 def test_a_filter_lets_through_what_fits_all_its_conditions(
     shelf: Collection, where: dict[str, object], sources: set[str]
 ):
-    found = shelf.search("day", where=where, k=10)  # type: ignore[arg-type]
+    found = shelf.search("day", where=where, k=10)
 
     assert {hit.passage.source for hit in found.hits} == sources
     assert found.searched == len(sources)

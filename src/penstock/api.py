@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.answer import whole
 from penstock.config import Settings, load
 from penstock.errors import NotFound
-from penstock.types import Answer, Caller, Found, Message, Metadata, Turn
+from penstock.types import Answer, Caller, Filter, Found, Message, Turn
 
 if TYPE_CHECKING:
     from penstock.assemble import House
@@ -72,15 +72,13 @@ class Penstock:
         *,
         history: Sequence[Message] = (),
         caller: Caller | None = None,
-        where: Metadata | None = None,
+        where: Filter | None = None,
     ) -> Answer:
         """Ask, and get the answer whole. history: the conversation so far, for follow-up questions."""
         turn = Turn(question, caller or Caller(), tuple(history), where or {})
         return _run(whole(self.house.answerer(self.name).stream(turn)))
 
-    def search(
-        self, question: str, *, k: int = 8, caller: Caller | None = None, where: Metadata | None = None
-    ) -> Found:
+    def search(self, question: str, *, k: int = 8, caller: Caller | None = None, where: Filter | None = None) -> Found:
         """The passages nearest to a question, with the scores of each part."""
         return self.documents.search(question, caller=caller or Caller(), k=k, where=where)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Document",
     "Embedder",
     "Event",
+    "Filter",
     "Finished",
     "Found",
     "Hit",
@@ -38,7 +39,9 @@ __all__ = [
 ]
 
 
-Metadata = Mapping[str, str | int | float | bool]
+Value = str | int | float | bool
+Metadata = Mapping[str, Value]
+Filter = Mapping[str, Value | Sequence[Value]]  # what must hold of a document; a list means any of its values
 
 
 # ---------------------------------------------------------------- what was read
@@ -209,7 +212,7 @@ class Turn:
     question: str
     caller: Caller = Caller()
     history: tuple[Message, ...] = ()  # oldest first, without the question
-    where: Metadata = field(default_factory=dict)  # only passages whose metadata say so
+    where: Filter = field(default_factory=dict)  # only passages whose metadata say so
     standalone: str = ""  # the question with the subject it leaves out
     found: Found | None = None
 
@@ -265,7 +268,7 @@ class Embedder(Protocol):
 class Index(Protocol):
     """Finds passages. The caller's rights and the filter are part of the query, never applied after it."""
 
-    def search(self, question: str, *, caller: Caller, k: int = 8, where: Metadata | None = None) -> Found:
+    def search(self, question: str, *, caller: Caller, k: int = 8, where: Filter | None = None) -> Found:
         """Return at most k hits, best first, all from one published version."""
         ...
 

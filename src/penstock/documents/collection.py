@@ -22,7 +22,7 @@ from penstock.documents.segment import SegmentFolder
 from penstock.documents.sources import File, as_text, is_web, read_file, scan
 from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, StorageError, WorseVersion
 from penstock.storage.files import new_file, storage_errors
-from penstock.types import Caller, Document, Found, Hit, Metadata, Passage, Sentence
+from penstock.types import Caller, Document, Filter, Found, Hit, Passage, Sentence
 
 if TYPE_CHECKING:
     from penstock.documents.library import Library
@@ -57,7 +57,7 @@ class Collection:
 
     # ------------------------------------------------------------ asking
 
-    def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Metadata | None = None) -> Found:
+    def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Filter | None = None) -> Found:
         """Find the passages that may answer a question. Raises NotFound while nothing has been published."""
         for _ in range(ATTEMPTS):
             snapshot = self.snapshot()

@@ -28,7 +28,7 @@ from penstock.documents.catalog import DocumentRow, TwinRow
 from penstock.documents.segment import Mask, Segment
 from penstock.documents.words import query_terms
 from penstock.errors import BadRequest
-from penstock.types import Caller, Embedder, Metadata
+from penstock.types import Caller, Embedder, Filter
 
 if TYPE_CHECKING:
     from penstock.types import Vectors
@@ -118,7 +118,7 @@ class Snapshot:
     def _guarded(self) -> bool:
         return any(row.access for row in self.documents.values())
 
-    def view(self, caller: Caller, where: Metadata) -> View:
+    def view(self, caller: Caller, where: Filter) -> View:
         """The mask for a caller and a filter; kept, because the same few come again and again."""
         rights = caller.rights if self._guarded else None
         key = (rights, tuple(sorted((name, _frozen(value)) for name, value in where.items())))
@@ -285,7 +285,7 @@ def may_read(row: DocumentRow, rights: frozenset[str] | None) -> bool:
 FILTERS = ("source", "title", "language", "tag", "media_type", "since", "until")
 
 
-def matches_filter(row: DocumentRow, where: Metadata) -> bool:
+def matches_filter(row: DocumentRow, where: Filter) -> bool:
     """Whether a document fits every condition. A list means any of its values.
 
     `source` and `title` take patterns ("hr/*"); `tag`, `language` and `media_type` are compared; `since` and `until`
