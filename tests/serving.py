@@ -19,6 +19,7 @@ from penstock import encoder
 from penstock.assemble import House
 from penstock.config import load
 from penstock.documents.library import Library
+from penstock.server.app import App
 from penstock.server.run import Server, free_socket
 from penstock.types import Embedder
 
@@ -87,7 +88,7 @@ def serving(folder: Path, toml: str = "", *, embedder: Embedder | None = None, w
     for name in library.names():
         library[name].sync()
     ready = threading.Event()
-    server = Server(house, started=ready.set)
+    server = Server(App(house), started=ready.set)
     listener = free_socket("127.0.0.1", 0)
     served = Served(house, server, f"http://127.0.0.1:{listener.getsockname()[1]}")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1050,6 +1050,30 @@ def test_a_stopped_process_finishes_its_stream_and_exits_with_success(tmp_path: 
         assert last["version"] == "v2"
 
 
+def test_a_process_that_may_not_wait_ends_in_the_middle_of_a_build_and_harms_nothing(tmp_path: Path):
+    text = "".join(f"Parcels to town {n} take {n % 40} days by the route of {n * 7}.\n\n" for n in range(30_000))
+    write(tmp_path / "handbook", HANDBOOK)
+    with up(tmp_path, "handbook", PENSTOCK_SERVER_DRAIN_S="0") as (process, address):
+        (model,) = httpx2.get(f"{address}/v1/models").json()["data"]
+        path, headers = (
+            f"{address}/api/collections/{model['id']}/documents?name=t.txt",
+            {"accept": "application/x-ndjson"},
+        )
+        with httpx2.stream("POST", path, content=text, headers=headers, timeout=60) as response:
+            next(response.iter_lines())
+            process.terminate()
+            assert process.wait(60) == 0
+    library = Library(tmp_path / ".penstock", WordEmbedder, folder=tmp_path, collections={}, web=WebSettings())
+    documents = {row.source for row in library[model["id"]].documents()}
+    library.close()
+    checked = subprocess.run(
+        [sys.executable, "-m", "penstock", "doctor"], cwd=tmp_path, capture_output=True, timeout=60
+    )
+
+    assert documents == HANDBOOK.keys()
+    assert checked.returncode == 0
+
+
 def test_a_port_that_is_taken_is_left_alone_and_the_next_one_named(tmp_path: Path):
     write(tmp_path / "handbook", HANDBOOK)
     with socket.create_server(("127.0.0.1", 0)) as taken:

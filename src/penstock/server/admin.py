@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
@@ -14,11 +13,12 @@ from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
 from penstock.documents.collection import Collection
 from penstock.documents.ingest import Report
-from penstock.errors import BadRequest, NotAllowed, NotReady, Unreadable
+from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
+from penstock.server.work import Stoppable, Work
 
 __all__ = [
-    "Stoppable", "collections", "create_collection", "delete_document", "difference", "document", "documents", "search",
+    "collections", "create_collection", "delete_document", "difference", "document", "documents", "search",
     "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
@@ -106,11 +106,11 @@ async def upload(request: Request, house: House) -> Response | Stream:
     collection = await _made(request.path_values["name"], house)
     if request.headers.get("accept") == "application/x-ndjson":
         return Stream(
-            _progress(collection, name, data, request.stop),
+            _progress(collection, name, data, request.work),
             "application/x-ndjson",
             error=lambda error: _line(error.body()),
         )
-    report = _read(await asyncio.to_thread(collection.put, name, data, progress=Stoppable(request.stop)))
+    report = _read(await request.work.run(lambda: collection.put(name, data, progress=Stoppable(request.work))))
     return json_response(plain_report(report), 201 if report.published else 200)
 
 
@@ -121,26 +121,7 @@ def _read(report: Report) -> Report:
     return report
 
 
-class Stoppable:
-    """Progress that nobody follows. It gives up the build once the server is stopping and has waited long enough."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-
-    def start(self, files: int) -> None: ...
-
-    def file(self, name: str) -> None:
-        self.told(step="reading")
-
-    def passages(self, done: int) -> None:
-        self.told(step="indexing", passages=done)
-
-    def told(self, **values: Any) -> None:
-        if self._stop.is_set():
-            raise NotReady("the server is stopping: nothing was changed")
-
-
-async def _progress(collection: Collection, name: str, data: bytes, stop: threading.Event) -> AsyncIterator[bytes]:
+async def _progress(collection: Collection, name: str, data: bytes, work: Work) -> AsyncIterator[bytes]:
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
     class Told(Stoppable):
@@ -150,13 +131,13 @@ async def _progress(collection: Collection, name: str, data: bytes, stop: thread
             super().told()
             loop.call_soon_threadsafe(steps.put_nowait, values)
 
-    async def work() -> Report:
+    async def putting() -> Report:
         try:
-            return await asyncio.to_thread(collection.put, name, data, progress=Told(stop))
+            return await work.run(lambda: collection.put(name, data, progress=Told(work)))
         finally:
             steps.put_nowait(None)
 
-    task = asyncio.create_task(work())
+    task = asyncio.create_task(putting())
     while (step := await steps.get()) is not None:
         yield _line(step)
     yield _line({"step": "done", **plain_report(_read(await task))})
@@ -176,14 +157,17 @@ async def delete_document(request: Request, house: House) -> Response:
     source = request.query("source")
     if not source:
         raise BadRequest("the address must say ?source=NAME")
-    report = await asyncio.to_thread(house.library[request.path_values["name"]].remove, source)
+    collection = house.library[request.path_values["name"]]
+    report = await request.work.run(lambda: collection.remove(source))
     return json_response(plain_report(report))
 
 
 async def sync(request: Request, house: House) -> Response:
     _may_change(request)
     collection = house.library[request.path_values["name"]]
-    return json_response(plain_report(await asyncio.to_thread(collection.sync, progress=Stoppable(request.stop))))
+    return json_response(
+        plain_report(await request.work.run(lambda: collection.sync(progress=Stoppable(request.work))))
+    )
 
 
 async def search(request: Request, house: House) -> Response:

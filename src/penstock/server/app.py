@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from penstock.assemble import House
@@ -15,6 +15,7 @@ from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.server import admin, openai, pages
 from penstock.server.access import identify
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
+from penstock.server.work import Stoppable, Work
 from penstock.trace import log
 
 __all__ = ["App"]
@@ -38,7 +39,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/collections/{name}/diff", admin.difference),
 ]
 
-CLOSING_S = 5.0  # longest wait for the refreshes to notice that they should stop
+CLOSING_S = 2.0  # longest wait for those who are indexing to notice that they should stop
 SAFE_HEADERS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
 
 
@@ -48,11 +49,10 @@ class App:
     def __init__(self, house: House) -> None:
         self.house = house
         self.ready = False
-        self.stop = threading.Event()  # what is being indexed now is given up
-        self._refreshing: list[threading.Thread] = []
+        self.work = Work()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.stop), send)
+        await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.work), send)
 
     async def _answer(self, request: Request, send: Send) -> None:
         started, status = time.perf_counter(), 200
@@ -113,30 +113,23 @@ class App:
                 self.house.library[name].snapshot()
         for name, settings in self.house.settings.documents.items():
             if settings.refresh:
-                keeping = threading.Thread(target=self._refresh, args=(name, settings.refresh), daemon=True)
-                self._refreshing.append(keeping)
-                keeping.start()
+                self.work.start(partial(self._refresh, name, settings.refresh))
 
     def _refresh(self, name: str, every_s: float) -> None:
-        """Look for changes from time to time, in a thread of its own. An error is recorded, and the next time comes all the
-        same."""
-        while not self.stop.is_set():
+        """Look for changes from time to time, and go on after an error, which is recorded."""
+        while not self.work.stop.is_set():
             try:
-                report = self.house.library[name].sync(progress=admin.Stoppable(self.stop))
+                report = self.house.library[name].sync(progress=Stoppable(self.work))
                 log("refreshed", collection=name, version=report.version, skipped=len(report.skipped))
             except PenstockError as error:
                 log("refresh failed", level="warning", collection=name, error=error.code)
             except Exception as error:  # a background task ends here
                 log("refresh failed", level="error", collection=name, error=type(error).__name__, at=_place(error))
-            self.stop.wait(every_s)
+            self.work.stop.wait(every_s)
 
     def close(self) -> None:
-        """Close the house. A thread that is still waiting for a slow server holds it open until the process ends."""
-        self.stop.set()
-        until = time.monotonic() + CLOSING_S
-        for keeping in self._refreshing:
-            keeping.join(max(0.0, until - time.monotonic()))
-        if not any(keeping.is_alive() for keeping in self._refreshing):
+        """Close the house, unless somebody is still in it: then it stays open until the process ends."""
+        if self.work.end(within_s=CLOSING_S):
             self.house.close()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 from penstock.errors import BadRequest, PenstockError, TooLarge
+from penstock.server.work import Work
 from penstock.types import Caller
 
 __all__ = ["Request", "Response", "Stream", "conditions", "event", "json_response", "matched"]
@@ -29,7 +29,7 @@ class Request:
     scope: Scope
     receive: Receive
     max_body_bytes: int
-    stop: threading.Event  # set when the server cannot wait any longer
+    work: Work
     caller: Caller = Caller()
     admin: bool = False
     path_values: dict[str, str] = field(default_factory=dict)

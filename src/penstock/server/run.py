@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -47,14 +48,18 @@ def serve(house: House, listener: socket.socket, *, started: Callable[[], None])
     """Serve until SIGTERM or Ctrl-C; then running requests are finished, for as long as `drain_s` allows."""
     check_binding(house.settings)
     set_log_level(house.settings.log.level)
-    Server(house, started=started).run(sockets=[listener])
+    app = App(house)
+    Server(app, started=started).run(sockets=[listener])
+    if app.work.busy:  # a build that is cut off here leaves nothing behind, and may take long to end by itself
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class Server(uvicorn.Server):
-    """uvicorn around one house. It answers from the first moment, says when it is up, and finishes what runs."""
+    """uvicorn around one app. It answers from the first moment, says when it is up, and finishes what runs."""
 
-    def __init__(self, house: House, *, started: Callable[[], None]) -> None:
-        self._app, self._up, self._drain_s = App(house), started, house.settings.server.drain_s
+    def __init__(self, app: App, *, started: Callable[[], None]) -> None:
+        self._app, self._up, self._drain_s = app, started, app.house.settings.server.drain_s
         config = uvicorn.Config(
             self._app,
             http="httptools",
@@ -91,7 +96,7 @@ class Server(uvicorn.Server):
         running, until = set(self.server_state.tasks), time.monotonic() + self._drain_s
         while running and not self.force_exit and time.monotonic() < until:
             _, running = await asyncio.wait(running, timeout=0.1)
-        self._app.stop.set()
+        self._app.work.stop.set()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -226,7 +226,9 @@ function list(citations, { words = true } = {}) {
 }
 
 function fold(title, citations) {
-  return make("details", { className: "more" }, make("summary", { textContent: `${title} (${citations.length})` }), list(citations));
+  const more = make("details", { className: "more" }, make("summary", { textContent: `${title} (${citations.length})` }), list(citations));
+  more.addEventListener("toggle", () => { if (more.open) more.scrollIntoView({ block: "nearest" }); });
+  return more;
 }
 
 function foot(found) {
