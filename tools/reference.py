@@ -50,8 +50,8 @@ def settings() -> str:
     for section in fields(config.Settings):
         kind = hints[section.name]
         named = typing.get_args(kind)
-        if is_dataclass(kind):
-            lines += [f"## `[{section.name}]`\n", *_table(typing.cast(type, kind))]
+        if isinstance(kind, type) and is_dataclass(kind):
+            lines += [f"## `[{section.name}]`\n", *_table(kind)]
         elif named and is_dataclass(named[1]):
             lines += [f"## `[{section.name}.NAME]`\n", f"{inspect.getdoc(named[1])}\n", *_table(named[1])]
     lines += [
@@ -65,8 +65,8 @@ def settings() -> str:
         "| variable | setting |",
         "|---|---|",
     ]
-    for name, (section, field) in sorted(config.variables().items()):
-        lines.append(f"| `{name}` | `{f'{section}.' if section else ''}{field}` |")
+    for name, (owner, key) in sorted(config.variables().items()):
+        lines.append(f"| `{name}` | `{f'{owner}.' if owner else ''}{key}` |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import IO
+from functools import lru_cache
 from xml.etree import ElementTree
 
 from penstock.documents.draft import Draft, Raw
@@ -42,19 +42,27 @@ class _Package:
         if sum(info.file_size for info in self._zip.infolist()) > raw.limits.max_bytes * 4:
             raise TooLarge(f"'{raw.source}' unpacks to more than {raw.limits.max_file_mb * 4} MB")
 
-    def part(self, name: str) -> ElementTree.Element | None:
+    def data(self, name: str) -> bytes:
+        """A part's bytes, empty where the file has no such part."""
         try:
             data = self._zip.read(name)
         except KeyError:
-            return None
+            return b""
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise Unreadable(f"'{self._raw.source}' is damaged: {error}") from error
+            raise self.damaged(error) from error
         if b"<!DOCTYPE" in data[:2000] or b"<!ENTITY" in data[:2000]:
             raise Unreadable(f"'{self._raw.source}' declares XML entities, which no Office file needs")
+        return data
+
+    def part(self, name: str) -> ElementTree.Element | None:
+        data = self.data(name)
         try:
-            return ElementTree.parse(_stream(data)).getroot()  # noqa: S314  entities are refused above
+            return ElementTree.fromstring(data) if data else None  # noqa: S314  entities are refused above
         except ElementTree.ParseError as error:
-            raise Unreadable(f"'{self._raw.source}' is damaged: {error}") from error
+            raise self.damaged(error) from error
+
+    def damaged(self, error: Exception) -> Unreadable:
+        return Unreadable(f"'{self._raw.source}' is damaged: {error}")
 
     def related(self, name: str) -> dict[str, str]:
         """relation id -> the part it names."""
@@ -76,10 +84,6 @@ class _Package:
         return (root.findtext(_DC + "title") or "").strip(), date[0] if date else ""
 
 
-def _stream(data: bytes) -> IO[bytes]:
-    return io.BytesIO(data)
-
-
 def read_docx(raw: Raw) -> Iterator[Document]:
     """Paragraphs with their heading levels, lists, tables by row, and notes at the end."""
     package = _Package(raw)
@@ -87,7 +91,11 @@ def read_docx(raw: Raw) -> Iterator[Document]:
     body = root.find(_W + "body") if root is not None else None
     if body is None:
         raise Unreadable(f"'{raw.source}' is no Word document")
-    levels, draft = _heading_styles(package.part("word/styles.xml")), Draft(raw)
+    try:
+        levels = _heading_styles(package.data("word/styles.xml"))
+    except ElementTree.ParseError as error:
+        raise package.damaged(error) from error
+    draft = Draft(raw)
     _add_body(draft, body, levels)
     for notes in ("word/footnotes.xml", "word/endnotes.xml"):
         root = package.part(notes)
@@ -98,9 +106,11 @@ def read_docx(raw: Raw) -> Iterator[Document]:
     yield draft.finish(media_type, title=title, date=date)
 
 
-def _heading_styles(styles: ElementTree.Element | None) -> dict[str, int]:
+@lru_cache(maxsize=16)  # documents made from one template have the same styles, and they are most of the XML
+def _heading_styles(data: bytes) -> dict[str, int]:
+    """style id -> level of the headings."""
     levels: dict[str, int] = {}
-    for style in styles.iter(_W + "style") if styles is not None else ():
+    for style in ElementTree.fromstring(data).iter(_W + "style") if data else ():  # noqa: S314  entities are refused
         name = style.find(_W + "name")
         label = (name.get(_W + "val", "") if name is not None else "").lower()
         if match := re.fullmatch(r"heading (\d)", label):
