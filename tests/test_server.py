@@ -438,12 +438,19 @@ def test_a_search_of_the_wrong_kind_is_refused(client: httpx2.Client, wrong: dic
     refused(client.post("/api/collections/handbook/search", content=json.dumps(wrong)), 400, "bad_request")
 
 
+def sent(served: Served, data: bytes) -> bytes:
+    """What comes back for bytes that no client would send."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", httpx2.URL(served.url).port), timeout=30) as connection:
+        connection.sendall(data)
+        while not answer.endswith(b"}}") and (piece := connection.recv(65_536)):
+            answer += piece
+    return answer
+
+
 def test_a_body_that_says_it_is_too_large_is_not_read(shop: Served):
-    with socket.create_connection(("127.0.0.1", httpx2.URL(shop.url).port), timeout=30) as connection:
-        connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n{"
-        )
-        answer = connection.recv(65_536)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n"
+    answer = sent(shop, head + b"{")
 
     assert answer.startswith(b"HTTP/1.1 413")
     assert b'"code":"too_large"' in answer
@@ -451,9 +458,7 @@ def test_a_body_that_says_it_is_too_large_is_not_read(shop: Served):
 
 def test_a_body_in_pieces_is_refused_when_it_grows_too_large(shop: Served):
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", httpx2.URL(shop.url).port), timeout=30) as connection:
-        connection.sendall(head + b"100001\r\n" + b" " * 0x100001 + b"\r\n")
-        answer = connection.recv(65_536)
+    answer = sent(shop, head + b"100001\r\n" + b" " * 0x100001 + b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 413")
     assert b'"code":"too_large"' in answer
@@ -468,9 +473,7 @@ def test_an_upload_of_just_the_limit_is_taken(client: httpx2.Client, collection:
 
 @pytest.mark.parametrize("line", ["GET /\xe9 HTTP/1.1", "GET / HTTP/9", "nonsense", "GET  HTTP/1.1"])
 def test_what_is_no_request_does_no_harm(shop: Served, client: httpx2.Client, line: str):
-    with socket.create_connection(("127.0.0.1", httpx2.URL(shop.url).port), timeout=30) as connection:
-        connection.sendall(f"{line}\r\nhost: localhost\r\n\r\n".encode("latin-1"))
-        answer = connection.recv(65_536)
+    answer = sent(shop, f"{line}\r\nhost: localhost\r\n\r\n".encode("latin-1"))
 
     assert re.match(rb"HTTP/1.1 4\d\d", answer)
     assert client.get("/healthz").status_code == 200
@@ -1097,10 +1100,13 @@ def test_the_log_tells_what_happened_and_nobodys_words(tmp_path: Path):
             client.post(f"/api/collections/{model['id']}/search?q=chess", json={"query": RETURNS})
             client.post("/v1/chat/completions", content=b'{"books": "returned')
             put(client, model["id"], "secret-plan.txt", "Parcels to Peru take twenty days.")
+            with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+                connection.sendall(b"books returned\r\n\r\n")
+                connection.recv(100)
         process.terminate()
         _, said = process.communicate(timeout=60)
 
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in said.splitlines()]
     assert {"time", "level", "event", "method", "path", "status", "duration_ms", "caller"} == lines[0].keys()
     assert [line["status"] for line in lines] == [200, 200, 200, 200, 400, 201]
     assert not re.search("books|returned|thirty|chess|parcels|peru|twenty|secret", said, re.I)

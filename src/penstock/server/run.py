@@ -66,6 +66,7 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="critical",  # what goes wrong is logged by the app, as JSON and without words
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,  # after we have waited ourselves
