@@ -48,10 +48,10 @@ def settings() -> str:
     hints = typing.get_type_hints(config.Settings)
     lines += ["## At the top\n", *_table(config.Settings)]
     for section in fields(config.Settings):
-        kind = hints[section.name]
+        kind: Any = hints[section.name]
         named = typing.get_args(kind)
-        if isinstance(kind, type) and is_dataclass(kind):
-            lines += [f"## `[{section.name}]`\n", *_table(kind)]
+        if is_dataclass(kind):
+            lines += [f"## `[{section.name}]`\n", *_table(typing.cast(type, kind))]
         elif named and is_dataclass(named[1]):
             lines += [f"## `[{section.name}.NAME]`\n", f"{inspect.getdoc(named[1])}\n", *_table(named[1])]
     lines += [
