@@ -52,7 +52,7 @@ def settings() -> str:
         named = typing.get_args(kind)
         if is_dataclass(kind):
             lines += [f"## `[{section.name}]`\n", *_table(typing.cast(type, kind))]
-        elif named and is_dataclass(named[1]):
+        elif named and isinstance(named[1], type) and is_dataclass(named[1]):
             lines += [f"## `[{section.name}.NAME]`\n", f"{inspect.getdoc(named[1])}\n", *_table(named[1])]
     lines += [
         "## `[[documents.NAME.rules]]`\n",
