@@ -689,7 +689,7 @@ def test_what_cannot_name_a_collection_is_refused(shop: Served, client: httpx2.C
     encoded = "".join(f"%{byte:02x}" for byte in name.encode())
     twice = encoded.replace("%", "%25")
 
-    refused(client.post("/api/collections", json={"name": name}), 400, "bad_request")
+    refused(client.post("/api/collections", json={"name": name}), 400, "bad_setting")
     for path in (encoded, twice):
         response = client.post(f"/api/collections/{path}/documents?name=x.txt", content=b"text")
         assert response.status_code in (400, 404)
