@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from conftest import MakeLibrary, take
 from penstock.config import DocumentsSettings, RuleSettings, Seconds
 from penstock.documents.collection import Collection
 from penstock.documents.library import Library
-from penstock.errors import BadRequest, Conflict, NotFound, WorseVersion
+from penstock.errors import BadRequest, Conflict, NotFound, Unreadable, WorseVersion
 from penstock.testing import WordEmbedder
 from penstock.types import Caller, Document
 
@@ -424,13 +425,48 @@ def test_an_upload_is_kept_and_can_be_removed(library: Library):
     assert [path.name for path in collection.uploads.iterdir()] == ["more.md"]
 
 
-def test_an_upload_that_gives_nothing_is_not_kept(library: Library):
+def test_an_upload_that_gives_nothing_changes_nothing(library: Library):
     collection = library.create("inbox")
+    collection.put("notes.md", b"Gift cards never expire.")
 
-    report = collection.put("broken.pdf", b"%PDF-1.7 nothing more")
+    broken = {
+        "broken.pdf": b"%PDF-1.7 nothing more",
+        "notes.md": b"\x00\x01binary",
+        "empty.zip": b"PK\x05\x06" + bytes(18),
+    }
+    for name, data in broken.items():
+        with pytest.raises(Unreadable, match=name):
+            collection.put(name, data)
 
-    assert "broken.pdf" in report.skipped[0].reason
+    assert [(path.name, path.read_bytes()) for path in collection.uploads.iterdir()] == [
+        ("notes.md", b"Gift cards never expire.")
+    ]
+    assert (sources(collection), collection.skipped(), len(collection.versions())) == (["notes.md"], [], 1)
+
+
+def test_an_upload_whose_build_is_given_up_is_not_kept(library: Library):
+    class Stopping:
+        def start(self, files: int) -> None: ...
+        def file(self, name: str) -> None: ...
+        def passages(self, done: int) -> None:
+            raise KeyboardInterrupt
+
+    collection = library.create("inbox")
+    with pytest.raises(KeyboardInterrupt):
+        collection.put("notes.md", b"Gift cards never expire.", progress=Stopping())
+
     assert list(collection.uploads.iterdir()) == []
+    assert collection.versions() == []
+
+
+def test_an_upload_waits_for_a_refresh_to_end(library: Library):
+    collection = library.create("inbox")
+    with ThreadPoolExecutor(1) as pool:
+        with collection.writing():
+            waiting = pool.submit(collection.put, "notes.md", b"Gift cards never expire.")
+            assert not waiting.done()
+
+        assert waiting.result().added == ["notes.md"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd.md", "/etc/passwd.md", "..\\..\\passwd.md", "a\0b/passwd.md"])

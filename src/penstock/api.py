@@ -76,7 +76,7 @@ class Penstock:
     ) -> Answer:
         """Ask, and get the answer whole. history: the conversation so far, for follow-up questions."""
         turn = Turn(question, caller or Caller(), tuple(history), where or {})
-        return _run(whole(self.house.answerer(self.name).stream(turn)))
+        return _run(whole(self.house.answerer(self.name, turn.caller).stream(turn)))
 
     def search(self, question: str, *, k: int = 8, caller: Caller | None = None, where: Filter | None = None) -> Found:
         """The passages nearest to a question, with the scores of each part."""
@@ -121,7 +121,7 @@ def collection_name(places: Sequence[str | Path]) -> str:
 
 
 def _only(house: House) -> str:
-    names = list(house.models())
+    names = house.library.names()
     if len(names) == 1:
         return names[0]
     if not names:

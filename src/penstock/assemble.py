@@ -9,10 +9,11 @@ from pathlib import Path
 from penstock.answer import Quoted
 from penstock.config import EmbedderSettings, Settings
 from penstock.documents import embedders
+from penstock.documents.collection import Collection
 from penstock.documents.library import Library
 from penstock.documents.quote import Quotes
 from penstock.errors import NotFound
-from penstock.types import Answerer, Embedder
+from penstock.types import Answerer, Caller, Embedder
 
 __all__ = ["House", "assemble", "samples"]
 
@@ -25,14 +26,26 @@ class House:
     library: Library
     quotes: Quotes = field(default_factory=Quotes)
 
-    def models(self) -> dict[str, str]:
-        """What a caller may say as `model`: each app, and each collection by its own name -> the collection it answers from."""
-        apps = {name: app.documents or name for name, app in self.settings.apps.items()}
-        return {name: name for name in self.library.names()} | apps
+    def collections(self, caller: Caller) -> list[str]:
+        """The collections that let a caller in."""
+        return [name for name in self.library.names() if self.library.open_to(name, caller)]
 
-    def answerer(self, model: str) -> Answerer:
-        """Who answers for a model name. Raises NotFound with the names there are."""
-        models = self.models()
+    def collection(self, name: str, caller: Caller) -> Collection:
+        """A collection that lets the caller in. Raises NotFound for any other, with the names there are for them."""
+        known = self.collections(caller)
+        if name not in known:
+            raise NotFound(f"there is no collection '{name}'", hint=f"known: {', '.join(known) or 'none'}")
+        return self.library[name]
+
+    def models(self, caller: Caller) -> dict[str, str]:
+        """What a caller may say as `model`: each app, and each collection by its own name -> the collection it answers from."""
+        names = self.collections(caller)
+        apps = {name: app.documents or name for name, app in self.settings.apps.items()}
+        return {name: name for name in names} | {app: name for app, name in apps.items() if name in names}
+
+    def answerer(self, model: str, caller: Caller) -> Answerer:
+        """Who answers for a model name. Raises NotFound with the names there are for the caller."""
+        models = self.models(caller)
         if model not in models:
             known = ", ".join(sorted(models)) or "none yet: penstock docs add PATH"
             raise NotFound(f"there is no model '{model}'", hint=f"known: {known}")

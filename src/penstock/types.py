@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # a plain gateway never loads numpy
     Vectors = NDArray[np.float32]
 
 __all__ = [
+    "ANYBODY",
     "Answer",
     "Answerer",
     "Block",
@@ -195,6 +196,9 @@ class Caller:
     def rights(self) -> frozenset[str]:
         """The names an access list may hold for this caller to be let in."""
         return frozenset((self.name, *self.roles))
+
+
+ANYBODY = Caller()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,21 @@ from filelock import FileLock, Timeout
 from penstock.config import DocumentsSettings
 from penstock.documents import golden, rules, split
 from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow, digest
-from penstock.documents.ingest import Build, Incoming, Opened, Progress, Report, build
+from penstock.documents.ingest import Build, Incoming, OnlyPassages, Opened, Progress, Report, Silent, build
 from penstock.documents.reading import Limits, Skipped, read
 from penstock.documents.search import Match, Snapshot, View, may_read
 from penstock.documents.segment import SegmentFolder
-from penstock.documents.sources import File, as_text, is_web, read_file, scan
-from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, StorageError, WorseVersion
+from penstock.documents.sources import File, as_text, is_web, read_file, resolved, scan
+from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, StorageError, Unreadable, WorseVersion
 from penstock.storage.files import new_file, storage_errors
-from penstock.types import Caller, Document, Filter, Found, Hit, Passage, Sentence
+from penstock.types import ANYBODY, Caller, Document, Filter, Found, Hit, Passage, Sentence
 
 if TYPE_CHECKING:
     from penstock.documents.library import Library
 
 __all__ = ["Collection", "Difference"]
 
-ANYBODY = Caller()
+PATIENCE_S = 60.0  # an upload waits for a refresh to end
 ATTEMPTS = 3  # to open a version while others are published and dropped
 
 
@@ -61,7 +61,7 @@ class Collection:
         """Find the passages that may answer a question. Raises NotFound while nothing has been published."""
         for _ in range(ATTEMPTS):
             snapshot = self.snapshot()
-            if not self._may_enter(caller):
+            if not self.library.open_to(self.name, caller):
                 return Found((), f"v{snapshot.number}")
             with suppress(_Dropped):
                 return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
@@ -116,9 +116,6 @@ class Collection:
                 hint=f"penstock docs sync {self.name} embeds it anew; or set [embedder] back",
             )
 
-    def _may_enter(self, caller: Caller) -> bool:
-        return not self.settings.access or not caller.rights.isdisjoint(self.settings.access)
-
     def _hits(self, snapshot: Snapshot, view: View, found: Sequence[Match]) -> Iterator[Hit]:
         places = [snapshot.places(match.passage, match.document, view) for match in found]
         rows = self.library.catalog.passages([passage for some in places for passage in some])
@@ -170,7 +167,7 @@ class Collection:
     def document(self, document_id: str, caller: Caller = ANYBODY) -> tuple[DocumentRow, str]:
         """A document that the caller may read, and its text. Raises NotFound for one that does not exist or is not theirs."""
         missing = NotFound(f"there is no document '{document_id}' in '{self.name}'")
-        if not document_id.isdecimal() or not self._may_enter(caller):
+        if not re.fullmatch(r"\d{1,18}", document_id, re.ASCII) or not self.library.open_to(self.name, caller):
             raise missing
         row = self.library.catalog.document(self.number, int(document_id))
         if not may_read(row, caller.rights):
@@ -184,7 +181,7 @@ class Collection:
         rows = self.library.catalog.documents(self.number, self.library.catalog.live(self.number))
         if caller is None:
             return rows
-        return [row for row in rows if self._may_enter(caller) and may_read(row, caller.rights)]
+        return [row for row in rows if self.library.open_to(self.name, caller) and may_read(row, caller.rights)]
 
     def skipped(self) -> list[SkippedRow]:
         """The files that could not be read, each with its reason."""
@@ -234,16 +231,16 @@ class Collection:
 
     def add(self, places: Iterable[str], *, progress: Progress | None = None, publish: bool = True) -> Report:
         """Take in files, folders and web pages, now and at every sync."""
-        resolved = [place if is_web(place) else str(Path(place).expanduser().resolve()) for place in places]
-        for place in resolved:
+        wanted = [place if is_web(place) else resolved(place) for place in places]
+        for place in wanted:
             if not is_web(place) and not Path(place).exists():
                 raise NotFound(f"there is no file or folder {place}")
             if place != as_text(place):
                 raise BadRequest(f"the name {as_text(place)} is no text", hint="rename it, or add the folder above it")
         with self.writing():
-            for place in resolved:
+            for place in wanted:
                 self.library.catalog.add_place(self.number, place)
-            return self._sync(progress, publish=publish, note=f"added {', '.join(Path(p).name or p for p in resolved)}")
+            return self._sync(progress, publish=publish, note=f"added {', '.join(Path(p).name or p for p in wanted)}")
 
     def sync(self, *, progress: Progress | None = None, publish: bool = True) -> Report:
         """Look at every place again: what was added, changed, moved or deleted makes the next version."""
@@ -258,28 +255,38 @@ class Collection:
     def put(self, name: str, data: bytes, *, progress: Progress | None = None) -> Report:
         """Take in one uploaded file. It is kept, and can be asked about when this returns.
 
-        Raises Unreadable when it gives no document; then it is not kept.
+        Raises Unreadable or TooLarge when it gives no document, and whatever else stops the build; then everything is as
+        it was. Waits a while for another writer.
         """
-        path = self.uploads / _upload_name(name)
-        with self.writing():
-            replaced = path.exists()
-            with new_file(path) as written:
-                written.write(data)
-            incoming = self._incoming(next(scan(path)), self._limits())
-            report = self._build([incoming], (), progress, True, f"uploaded {path.name}")
-            if not report.differs and report.skipped and not replaced:
-                path.unlink(missing_ok=True)
-            return report
+        path, told = self.uploads / _upload_name(name), progress or Silent()
+        with self.writing(patience_s=PATIENCE_S):
+            with storage_errors(path):
+                before = path.read_bytes() if path.is_file() else None
+            try:
+                with new_file(path) as written:
+                    written.write(data)
+                item = self._incoming(next(scan(path)), self._limits())
+                told.file(item.name)
+                opened = item.open()
+                found = list(opened.documents) if opened else []
+                if opened is None or not any(isinstance(one, Document) for one in found):
+                    raise Unreadable(f"'{item.name}' holds nothing that can be read")
+                taken = replace(opened, documents=found)
+                read_already = replace(item, open=lambda: taken)
+                return self._build([read_already], (), OnlyPassages(told), True, f"uploaded {path.name}")
+            except BaseException:
+                _put_back(path, before)
+                raise
 
     def remove(self, what: str) -> Report:
         """Remove a place, or a document by its source: what a place still holds would come back at the next sync, so only
         uploads can be removed one by one. Raises NotFound, and BadRequest for a file that its folder still holds."""
-        resolved = what if is_web(what) else str(Path(what).expanduser().resolve())
+        names = {what, what if is_web(what) else resolved(what)}
         with self.writing():
-            for place in (what, resolved):
+            for place in names:
                 if self.library.catalog.remove_place(self.number, place):
                     return self._sync(None, publish=True, note=f"removed {what}")
-            rows = [row for row in self.documents() if row.source == what or row.file in (what, resolved)]
+            rows = [row for row in self.documents() if row.source == what or row.file in names]
             if not rows:
                 raise NotFound(
                     f"'{what}' is neither a place nor a document of '{self.name}'", hint="penstock docs list"
@@ -302,14 +309,14 @@ class Collection:
         return self.library.catalog.version(self.number, version.number)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One writer at a time, across threads and processes. Raises Conflict at once when there is another."""
+    def writing(self, *, patience_s: float = 0.0) -> Iterator[None]:
+        """One writer at a time, across threads and processes. Raises Conflict when there is another for longer than that."""
         lock = self.library.home / "locks" / f"{self.name}.lock"
         with storage_errors(lock):
             lock.parent.mkdir(parents=True, exist_ok=True)
             holder = FileLock(lock, thread_local=False)
             try:
-                holder.acquire(timeout=0)
+                holder.acquire(timeout=patience_s)
             except Timeout as error:
                 raise Conflict(
                     f"another process is indexing '{self.name}'", hint="wait for it to finish, then try again"
@@ -436,6 +443,15 @@ def _read_in(item: Incoming, way: str) -> Incoming:
         return found and replace(found, fingerprint=f"{way} {found.fingerprint}", content=digest(found.content, way))
 
     return replace(item, fingerprint=f"{way} {item.fingerprint}", open=opened)
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    """Undo an upload that came to nothing."""
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        with new_file(path) as written:
+            written.write(before)
 
 
 def _upload_name(name: str) -> str:

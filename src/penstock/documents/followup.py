@@ -23,7 +23,7 @@ _CONTINUES = re.compile(
     r"und(?: was ist mit| wie ist es)?|aber|oder|auch|was ist mit|wie ist es mit|"
     r"et|mais|ou|aussi|qu'en est-il|y|pero|o|también|qué pasa con|y qué|e|ma|anche|e se|mas|também|e quanto|"
     r"en|maar|hoe zit het met)"
-    r"\b[\s,:]*",
+    r"\b[\s,:]*(?:what about\b\s*)?",
     re.I,
 )
 _PRONOUNS = frozenset(

@@ -25,7 +25,7 @@ from penstock.types import Document, Embedder
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["Build", "Incoming", "Progress", "Report", "Silent", "build"]
+__all__ = ["Build", "Incoming", "OnlyPassages", "Progress", "Report", "Silent", "build"]
 
 Part = tuple[Segment, Mask]
 
@@ -95,6 +95,16 @@ class Silent:
     def start(self, files: int) -> None: ...
     def file(self, name: str) -> None: ...
     def passages(self, done: int) -> None: ...
+
+
+class OnlyPassages(Silent):
+    """For files that have been read already."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+
+    def passages(self, done: int) -> None:
+        self._inner.passages(done)
 
 
 class _Waiting(NamedTuple):
@@ -297,9 +307,16 @@ class _Indexer:
     # ------------------------------------------------------------ vectors
 
     def flush(self) -> None:
-        """Give the waiting passages their vectors and put them into the segment."""
+        """Give the waiting passages their vectors and put them into the segment, so many at a time."""
+        while self._waiting:
+            self._embed(self._waiting[:BATCH])
+            del self._waiting[:BATCH]
+        if len(self._writer) >= SEGMENT:
+            self._write_segment()
+
+    def _embed(self, passages: Sequence[_Waiting]) -> None:
         known: dict[int, Vectors] = {}
-        for waiting in self._waiting:
+        for waiting in passages:
             for segment in self._cached:
                 row = segment.rows_by_key.get(waiting.key)
                 if row is not None and int(segment.sentence_at[row + 1] - segment.sentence_at[row]) == len(
@@ -307,19 +324,16 @@ class _Indexer:
                 ):
                     known[waiting.passage] = segment.parts(row)
                     break
-        fresh = [waiting for waiting in self._waiting if waiting.passage not in known]
+        fresh = [waiting for waiting in passages if waiting.passage not in known]
         vectors = self.work.embedder.embed_parts([_embedded(waiting) for waiting in fresh])
         known |= {waiting.passage: rows for waiting, rows in zip(fresh, vectors, strict=True)}
-        for w in self._waiting:
+        for w in passages:
             self._writer.add(
                 Entry(w.passage, w.document, w.key, w.language, w.terms, known[w.passage], w.spans, w.signature)
             )
         self.report.embedded += len(fresh)
-        self.report.reused += len(self._waiting) - len(fresh)
-        self.progress.passages(len(self._waiting))
-        self._waiting.clear()
-        if len(self._writer) >= SEGMENT:
-            self._write_segment()
+        self.report.reused += len(passages) - len(fresh)
+        self.progress.passages(len(passages))
 
     def _write_segment(self) -> None:
         if len(self._writer):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from penstock.config import DocumentsSettings, WebSettings, check_name
 from penstock.documents.catalog import Catalog
 from penstock.documents.collection import Collection
 from penstock.errors import NotFound
 from penstock.storage.database import Database
-from penstock.types import Embedder
+from penstock.types import Caller, Embedder
 
 __all__ = ["Library"]
 
@@ -25,16 +26,25 @@ class Library:
         self.home, self.folder, self.web = home, folder, web
         self.settings = collections
         self.catalog = Catalog(Database(home / "penstock.db"))
-        self._embedder = embedder
+        self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()
         self._collections: dict[str, Collection] = {}
 
-    @cached_property
+    @property
     def embedder(self) -> Embedder:
-        return self._embedder()
+        """Loaded when it is first asked for, and once."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._embedder()
+            return self._loaded
 
     def names(self) -> list[str]:
         """Configured collections, and those made by hand."""
         return sorted({*self.settings, *self.catalog.names()})
+
+    def open_to(self, name: str, caller: Caller) -> bool:
+        """Whether a collection lets this caller in at all."""
+        access = self.settings[name].access if name in self.settings else ()
+        return not access or not caller.rights.isdisjoint(access)
 
     def __getitem__(self, name: str) -> Collection:
         """A collection that is configured or has been made. Raises NotFound."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from penstock.documents.reading import Limits, Raw, reads
 from penstock.errors import Conflict, NotFound, StorageError, TooLarge, Unreadable
 
-__all__ = ["File", "as_text", "is_web", "read_file", "scan"]
+__all__ = ["File", "as_text", "is_web", "read_file", "resolved", "scan"]
 
 NEVER = frozenset(
     {
@@ -96,6 +96,14 @@ def scan(place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (
 
 def _any(patterns: Sequence[str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern) for pattern in patterns)
+
+
+def resolved(place: str) -> str:
+    """The full path of a file or folder; what can be no path stays as it is, and is found nowhere."""
+    try:
+        return str(Path(place).expanduser().resolve())
+    except (ValueError, RuntimeError, OSError):  # a null character, a user that is none, links in a circle
+        return place
 
 
 def as_text(name: str) -> str:

@@ -12,7 +12,7 @@ from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
 from penstock.documents.collection import Collection
 from penstock.documents.ingest import Report
-from penstock.errors import BadRequest, NotAllowed, Unreadable
+from penstock.errors import BadRequest, NotAllowed
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
 
@@ -30,9 +30,11 @@ def _may_change(request: Request) -> None:
 
 
 async def collections(request: Request, house: House) -> Response:
+    """The collections that let the caller in, with what they may read of each."""
+
     def listed() -> list[dict[str, Any]]:
         rows = []
-        for name in house.library.names():
+        for name in house.collections(request.caller):
             collection = house.library[name]
             readable = collection.documents(request.caller)
             live = next((v for v in collection.versions() if v.live), None)
@@ -52,6 +54,7 @@ async def collections(request: Request, house: House) -> Response:
 
 
 async def create_collection(request: Request, house: House) -> Response:
+    """Make a collection: `{"name": …}`. One that is there already stays as it is. For admins."""
     _may_change(request)
     name = (await request.json()).get("name")
     if not isinstance(name, str):
@@ -61,7 +64,8 @@ async def create_collection(request: Request, house: House) -> Response:
 
 
 async def documents(request: Request, house: House) -> Response:
-    collection = house.library[request.path_values["name"]]
+    """The documents that the caller may read, and for admins the files that could not be read, with their reasons."""
+    collection = house.collection(request.path_values["name"], request.caller)
 
     def listed() -> dict[str, Any]:
         rows = [_row(row) | {"state": "indexed"} for row in collection.documents(request.caller)]
@@ -81,13 +85,17 @@ def _row(row: DocumentRow) -> dict[str, Any]:
 
 
 async def document(request: Request, house: House) -> Response:
-    collection = house.library[request.path_values["name"]]
+    """One document with its text."""
+    collection = house.collection(request.path_values["name"], request.caller)
     row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
     return json_response(_row(row) | {"text": text})
 
 
 async def upload(request: Request, house: House) -> Response | Stream:
-    """The body is the file; `?name=` says what it is called. With `accept: application/x-ndjson` progress is streamed."""
+    """Add a file: the body is the file, `?name=` says what it is called. For admins.
+
+    With `accept: application/x-ndjson` progress is streamed, one JSON object a line.
+    """
     _may_change(request)
     name = request.query("name")
     if not name:
@@ -102,15 +110,8 @@ async def upload(request: Request, house: House) -> Response | Stream:
             "application/x-ndjson",
             error=lambda error: _line(error.body()),
         )
-    report = _read(await request.work.run(lambda: collection.put(name, data, progress=Stoppable(request.work))))
+    report = await request.work.run(lambda: collection.put(name, data, progress=Stoppable(request.work)))
     return json_response(plain_report(report), 201 if report.published else 200)
-
-
-def _read(report: Report) -> Report:
-    """The report of an upload that gave at least one document. Raises Unreadable for any other."""
-    if report.skipped and not report.differs:
-        raise Unreadable(report.skipped[0].reason, hint=report.skipped[0].hint)
-    return report
 
 
 async def _progress(collection: Collection, name: str, data: bytes, work: Work) -> AsyncIterator[bytes]:
@@ -132,7 +133,7 @@ async def _progress(collection: Collection, name: str, data: bytes, work: Work) 
     task = asyncio.create_task(putting())
     while (step := await steps.get()) is not None:
         yield _line(step)
-    yield _line({"step": "done", **plain_report(_read(await task))})
+    yield _line({"step": "done", **plain_report(await task)})
 
 
 def _line(value: Any) -> bytes:
@@ -145,37 +146,41 @@ def plain_report(report: Report) -> dict[str, Any]:
 
 
 async def delete_document(request: Request, house: House) -> Response:
+    """Remove an upload or a place: `?source=NAME`. For admins."""
     _may_change(request)
     source = request.query("source")
     if not source:
         raise BadRequest("the address must say ?source=NAME")
-    collection = house.library[request.path_values["name"]]
+    collection = house.collection(request.path_values["name"], request.caller)
     report = await request.work.run(lambda: collection.remove(source))
     return json_response(plain_report(report))
 
 
 async def sync(request: Request, house: House) -> Response:
+    """Look at every place again and publish what changed. For admins."""
     _may_change(request)
-    collection = house.library[request.path_values["name"]]
+    collection = house.collection(request.path_values["name"], request.caller)
     return json_response(
         plain_report(await request.work.run(lambda: collection.sync(progress=Stoppable(request.work))))
     )
 
 
 async def search(request: Request, house: House) -> Response:
+    """The nearest passages with their scores: `{"query": …, "k": 8, "where": {…}}`."""
     body = await request.json()
     question, k, where = body.get("query"), body.get("k", 8), conditions(body.get("where") or {}, "where")
     if not isinstance(question, str) or not question.strip():
         raise BadRequest("'query' must be a text")
     if type(k) is not int or not 1 <= k <= 100:
         raise BadRequest("'k' must be a whole number from 1 to 100")
-    collection = house.library[request.path_values["name"]]
+    collection = house.collection(request.path_values["name"], request.caller)
     found = await asyncio.to_thread(collection.search, question, caller=request.caller, k=k, where=where)
     return json_response(asdict(found))
 
 
 async def versions(request: Request, house: House) -> Response:
-    rows = await asyncio.to_thread(house.library[request.path_values["name"]].versions)
+    """The versions that are kept."""
+    rows = await asyncio.to_thread(house.collection(request.path_values["name"], request.caller).versions)
     notes = [row.note if request.admin else "" for row in rows]  # they name files, whatever their access list
     return json_response(
         {"versions": [asdict(row) | {"name": row.name, "note": note} for row, note in zip(rows, notes, strict=True)]}
@@ -183,15 +188,17 @@ async def versions(request: Request, house: House) -> Response:
 
 
 async def use_version(request: Request, house: House) -> Response:
+    """Make a version live, by name; `previous` rolls back. For admins."""
     _may_change(request)
-    collection = house.library[request.path_values["name"]]
+    collection = house.collection(request.path_values["name"], request.caller)
     row = await asyncio.to_thread(collection.use, request.path_values["version"])
     return json_response(asdict(row) | {"name": row.name})
 
 
 async def difference(request: Request, house: House) -> Response:
+    """What version `?to=live` says beyond version `?from=previous`, and the other way round. For admins."""
     _may_change(request)  # it shows passages whatever their access list
-    collection = house.library[request.path_values["name"]]
+    collection = house.collection(request.path_values["name"], request.caller)
     found = await asyncio.to_thread(
         collection.difference, request.query("from", "previous"), request.query("to", "live")
     )

@@ -26,18 +26,26 @@ MOST_TEXTS = 2048
 
 
 async def models(request: Request, house: House) -> Response:
+    """The apps and collections that the caller may ask, as OpenAI lists models."""
     started = int(time.time())
     rows = [
-        {"id": name, "object": "model", "created": started, "owned_by": "penstock"} for name in sorted(house.models())
+        {"id": name, "object": "model", "created": started, "owned_by": "penstock"}
+        for name in sorted(house.models(request.caller))
     ]
     return json_response({"object": "list", "data": rows})
 
 
 async def chat(request: Request, house: House) -> Response | Stream:
+    """An answer to the last message, whole or with `"stream": true` as server-sent events, as OpenAI's chat completions.
+
+    Citations come as `annotations` and whole in the field `penstock`. `where` limits the documents.
+    """
     body = await request.json()
     model = body.get("model")
     if not isinstance(model, str):
-        raise BadRequest("'model' must name an app or a collection", hint=", ".join(sorted(house.models())))
+        raise BadRequest(
+            "'model' must name an app or a collection", hint=", ".join(sorted(house.models(request.caller)))
+        )
     if body.get("n") not in (None, 1):
         raise BadRequest("'n' must be 1: a quoted answer is the same every time")
     *history, question = _messages(body.get("messages"))
@@ -47,9 +55,9 @@ async def chat(request: Request, house: House) -> Response | Stream:
     streamed, options = body.get("stream") or False, body.get("stream_options") or {}
     if not isinstance(streamed, bool) or not isinstance(options, dict):
         raise BadRequest("'stream' must be true or false, and 'stream_options' an object")
-    events = house.answerer(model).stream(turn)
+    events = house.answerer(model, request.caller).stream(turn)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
-    link = _Link(request, house.models()[model])
+    link = _Link(request, house.models(request.caller)[model])
     if streamed:
         return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
     answer = await whole(events)
@@ -62,6 +70,7 @@ async def chat(request: Request, house: House) -> Response | Stream:
 
 
 async def embeddings(request: Request, house: House) -> Response:
+    """Vectors of the embedder in use, as OpenAI's embeddings."""
     body = await request.json()
     embedder = house.library.embedder
     known = (embedder.id, embedder.id.partition("@")[0])
