@@ -56,7 +56,9 @@ def first_answer(clone: Path) -> dict[str, Any]:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", str(clone)], check=True)
     cloned = time.monotonic()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "VIRTUAL_ENV"))}
-    process = subprocess.Popen(["make", "up"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        ["make", "up"], cwd=clone, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout
     answered = 0.0
     for line in process.stdout:
@@ -65,7 +67,7 @@ def first_answer(clone: Path) -> dict[str, Any]:
         if "Penstock is up" in line:
             break
     up = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to make and to what it started
     process.stdout.read()
     process.wait(30)
     return {

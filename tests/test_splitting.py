@@ -32,7 +32,7 @@ def test_passages_follow_the_headings():
         (("Shop", "Returns", "Sale"), "Final."),
         (("Shop", "Shipping"), "Five days."),
     ]
-    assert context_of(found, pieces[2].section) == "Shop > Returns > Sale"
+    assert context_of(found.title, found.source, pieces[2].section) == "Shop > Returns > Sale"
 
 
 def test_small_paragraphs_are_taken_together_and_large_ones_stay_apart():
@@ -162,10 +162,15 @@ def test_near_duplicates_differ_in_nothing_that_matters(other: str, alike: bool)
     assert duplicates.same(other, LONG) is alike
 
 
+def test_bands_do_not_depend_on_what_is_beside_them():
+    passages = [term_ids(text, "en") for text in (LONG, "", "two words", "one two three")]
+
+    assert duplicates.signatures(passages) == [duplicates.signatures([terms])[0] for terms in passages]
+
+
 def test_near_duplicates_share_a_band_and_strangers_do_not():
-    bands = {*duplicates.signature(term_ids(LONG * 3, "en"))}
-    near = {*duplicates.signature(term_ids(LONG * 3 + " thank you", "en"))}
-    far = {*duplicates.signature(term_ids("Parcels to Norway take five days and need a customs form " * 3, "en"))}
+    texts = (LONG * 3, LONG * 3 + " thank you", "Parcels to Norway take five days and need a customs form " * 3)
+    bands, near, far = map(set, duplicates.signatures([term_ids(text, "en") for text in texts]))
 
     assert bands & near
     assert not bands & far

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -379,13 +380,16 @@ class Catalog:
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
 
-    def add_passage(self, w: sqlite3.Connection, document: int, *, start: int, end: int, page: int, section: Sequence[str],
-                    text: str, key: bytes, twin: int | None) -> int:  # fmt: skip
-        cursor = w.execute(
-            "insert into passages (document, start, stop, page, section, text, key, twin) values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (document, start, end, page, _json(section), text, key, twin),
+    def next_passage(self, w: sqlite3.Connection) -> int:
+        """The number that the next passage gets; nobody else can take it before this transaction ends."""
+        row = w.execute("select seq from sqlite_sequence where name = 'passages'").fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    def add_passages(self, w: sqlite3.Connection, passages: Iterable[PassageRow]) -> None:
+        w.executemany(
+            "insert into passages (id, document, start, stop, page, section, text, key, twin) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((p.id, p.document, p.start, p.end, p.page, _section(p.section), p.text, p.key, p.twin) for p in passages),
         )
-        return int(cursor.lastrowid or 0)
 
     def touch(self, collection: int, file: str, fingerprint: str) -> None:
         """A file was written again with the same content."""
@@ -493,6 +497,11 @@ def _document_row(row: Sequence[Any]) -> DocumentRow:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+@lru_cache(maxsize=256)  # neighbours stand under the same headings
+def _section(section: tuple[str, ...]) -> str:
+    return _json(section)
 
 
 def _batches(ids: Sequence[int], size: int = 900) -> Iterable[list[int]]:

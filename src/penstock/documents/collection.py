@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -343,7 +344,7 @@ class Collection:
 
     def _found(self, known: Mapping[str, str], failed: list[Skipped]) -> Iterator[Incoming]:
         """Every file and page at every place. A sitemap that cannot be had is noted in `failed`, and its pages stay."""
-        limits, way, names, seen = self._limits(), self._way(), set[str](), set[Path]()
+        limits, way, names, seen = self._limits(), self._way, set[str](), set[Path]()
         for place in self.places():
             if is_web(place):
                 from penstock.documents import web  # the HTTP client takes a tenth of a second: only who fetches pays
@@ -373,8 +374,9 @@ class Collection:
             documents = (rules.apply(d, self.settings.rules) if isinstance(d, Document) else d for d in read(raw))
             return Opened(digest(raw.data), fingerprint, documents)
 
-        return _read_in(Incoming(as_text(str(file.path)), file.fingerprint, opened, file.source), self._way())
+        return _read_in(Incoming(as_text(str(file.path)), file.fingerprint, opened, file.source), self._way)
 
+    @cached_property
     def _way(self) -> str:
         """Stands for how files are read and split: when it changes, every file counts as changed."""
         ways = (split.VERSION, repr(self.settings.rules), repr(self._limits()), str(find_spec("rapidocr") is not None))

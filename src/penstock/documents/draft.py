@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from penstock.errors import TooLarge, Unreadable
 from penstock.types import Block, BlockKind, Document, Metadata
@@ -39,11 +38,12 @@ class Raw:
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.source).suffix.lower()
+        stem, dot, ending = self.name.rpartition(".")
+        return f".{ending.lower()}" if dot and stem else ""
 
     @property
     def name(self) -> str:
-        return PurePosixPath(self.source.rpartition("!/")[2] or self.source).name
+        return self.source.rstrip("/").rpartition("/")[2]
 
 
 class Draft:

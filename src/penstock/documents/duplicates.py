@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["BANDS", "same", "signature"]
+__all__ = ["BANDS", "same", "signatures"]
 
 BANDS, ROWS = 4, 4  # pairs with 90 % of their runs in common meet in a band with probability .99
 _RUN = 3
@@ -23,22 +24,30 @@ _MATTERS = re.compile(
 )
 
 
-def signature(terms: Sequence[int]) -> list[int]:
-    """BANDS numbers for a passage, given as term ids in order; passages that share one may be near-duplicates."""
-    ids = np.array(terms or [0], np.uint64)
-    if len(ids) >= _RUN:
-        with np.errstate(over="ignore"):
-            ids = ids[:-2] * np.uint64(0x9E3779B97F4A7C15) ^ ids[1:-1] * np.uint64(0xC2B2AE3D27D4EB4F) ^ ids[2:]
+def signatures(passages: Sequence[Sequence[int]]) -> list[list[int]]:
+    """BANDS numbers for each passage, given as term ids in order; passages that share one may be near-duplicates."""
+    if not passages:
+        return []
     with np.errstate(over="ignore"):
-        hashed = ids[None, :] * _MIX[:, None]
+        runs = [_runs(np.array(terms or [0], np.uint64)) for terms in passages]
+        starts = np.cumsum([0, *map(len, runs[:-1])])
+        hashed = np.concatenate(runs)[None, :] * _MIX[:, None]
         hashed ^= hashed >> np.uint64(29)
         hashed *= np.uint64(0xBF58476D1CE4E5B9)
-        least = (hashed ^ (hashed >> np.uint64(32))).min(1).reshape(BANDS, ROWS)
+        hashed ^= hashed >> np.uint64(32)
+        least = np.minimum.reduceat(hashed, starts, axis=1).reshape(BANDS, ROWS, -1)
         folded = least[:, 0]
         for row in range(1, ROWS):
             folded = folded * np.uint64(0x100000001B3) ^ least[:, row]
-        folded = folded * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64)  # a band meets only itself
-    return [int(band) for band in folded]
+        folded = folded * np.uint64(BANDS) + np.arange(BANDS, dtype=np.uint64)[:, None]  # a band meets only itself
+    bands: list[list[int]] = folded.T.tolist()
+    return bands
+
+
+def _runs(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    if len(ids) < _RUN:
+        return ids
+    return ids[:-2] * np.uint64(0x9E3779B97F4A7C15) ^ ids[1:-1] * np.uint64(0xC2B2AE3D27D4EB4F) ^ ids[2:]
 
 
 def same(one: str, other: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from penstock.documents import duplicates, split
-from penstock.documents.catalog import Catalog, DocumentRow, SkippedRow, digest, now
+from penstock.documents.catalog import Catalog, DocumentRow, PassageRow, SkippedRow, digest, now
 from penstock.documents.reading import Skipped
 from penstock.documents.search import EXACT_UP_TO
 from penstock.documents.segment import Entry, Mask, Segment, SegmentFolder, SegmentWriter, merge
@@ -107,6 +107,34 @@ class OnlyPassages(Silent):
         self._inner.passages(done)
 
 
+class _Read(NamedTuple):
+    """A document that was read and has no rows yet."""
+
+    file: str
+    fingerprint: str
+    content: bytes
+    document: Document
+    pieces: list[split.Piece]
+
+
+class _Said(NamedTuple):
+    """What a passage says: its text under its headings, since "Yes." under another heading says something else."""
+
+    context: str
+    text: str
+    terms: list[int]
+
+    @property
+    def whole(self) -> str:
+        return f"{self.context}\n{self.text}"
+
+
+def _said(document: Document, piece: split.Piece) -> _Said:
+    context = split.context_of(document.title, document.source, piece.section)
+    text = document.text[piece.start : piece.end]
+    return _Said(context, text, term_ids(f"{context}\n{text}", document.language))
+
+
 class _Waiting(NamedTuple):
     """A passage that has its row and waits for its vectors."""
 
@@ -188,6 +216,7 @@ class _Indexer:
         self._old = [work.segments[file] for file in work.catalog.segments(work.collection, parent)] if parent else []
         self._cached = [segment for segment in self._old if segment.embedder == work.embedder.id] + self._others()
         self._writer, self._new = SegmentWriter(work.embedder.id, work.embedder.dim), list[str]()
+        self._read: list[_Read] = []
         self._waiting: list[_Waiting] = []
         self._bands: dict[int, int] = {}  # near-duplicate band -> passage that stands for it
         self._texts: dict[int, str] = {}  # of passages that are new in this build
@@ -246,68 +275,66 @@ class _Indexer:
 
     def _add(self, file: str, opened: Opened, document: Document) -> None:
         document = _whole_characters(document)
-        language = document.language or language_of(document.text)
-        document = replace(document, language=language)
-        pieces = split.split(document)
-        if not pieces:
-            return
-        with self.work.catalog.database.write() as w:
-            row = self.work.catalog.add_document(
-                w, self.work.collection, document,
-                file=file, fingerprint=opened.fingerprint, content=opened.content, passages=len(pieces),
-            )  # fmt: skip
-            for piece in pieces:
-                text = document.text[piece.start : piece.end]
-                context = split.context_of(document, piece.section)
-                key = digest(context, text)
-                said = f"{context}\n{text}"  # "Yes." under another heading says something else
-                terms = term_ids(said, language)
-                bands = duplicates.signature(terms)
-                twin = self._twin(said, bands)
-                passage = self.work.catalog.add_passage(
-                    w,
-                    row,
-                    start=piece.start,
-                    end=piece.end,
-                    page=piece.page,
-                    section=piece.section,
-                    text=text,
-                    key=key,
-                    twin=twin,
-                )
-                if twin is not None:
-                    self.report.twins += 1
-                    continue
-                self._texts[passage] = said
-                for band in bands:
-                    self._bands.setdefault(band, passage)
-                self._waiting.append(
-                    _Waiting(passage, row, key, language, context, text, piece.sentences, terms, bands)
-                )
-        self.documents[row] = document.source, opened.content
-        if len(self._waiting) >= BATCH:
+        document = replace(document, language=document.language or language_of(document.text))
+        if pieces := split.split(document):
+            self._read.append(_Read(file, opened.fingerprint, opened.content, document, pieces))
+        if sum(len(read.pieces) for read in self._read) >= BATCH:
             self.flush()
+
+    def _store(self) -> None:
+        """Give what was read its rows, in one transaction. Passages that say something new then wait for their vectors."""
+        passages = [_said(read.document, piece) for read in self._read for piece in read.pieces]
+        signatures = iter(duplicates.signatures([said.terms for said in passages]))
+        saying, catalog = iter(passages), self.work.catalog
+        with catalog.database.write() as w:
+            passage, rows = catalog.next_passage(w), list[PassageRow]()
+            for file, fingerprint, content, document, pieces in self._read:
+                row = catalog.add_document(
+                    w, self.work.collection, document,
+                    file=file, fingerprint=fingerprint, content=content, passages=len(pieces),
+                )  # fmt: skip
+                self.documents[row] = document.source, content
+                for piece, said, bands in zip(pieces, saying, signatures, strict=False):
+                    key = digest(said.context, said.text)
+                    twin = self._twin(said.whole, bands)
+                    rows.append(
+                        PassageRow(
+                            passage, row, piece.start, piece.end, piece.page, piece.section, said.text, key, twin
+                        )
+                    )
+                    if twin is None:
+                        self._texts[passage] = said.whole
+                        for band in bands:
+                            self._bands.setdefault(band, passage)
+                        self._waiting.append(_Waiting(passage, row, key, document.language, said.context, said.text,
+                                                      piece.sentences, said.terms, bands))  # fmt: skip
+                    else:
+                        self.report.twins += 1
+                    passage += 1
+            catalog.add_passages(w, rows)
+        self._read.clear()
 
     def _twin(self, said: str, bands: Sequence[int]) -> int | None:
         """The passage that already says this under such headings, if there is one."""
         for candidate in dict.fromkeys(self._bands[band] for band in bands if band in self._bands):
             if candidate not in self._texts:
-                self._texts[candidate] = self._said(candidate)
+                self._texts[candidate] = self._said_before(candidate)
             if duplicates.same(said, self._texts[candidate]):
                 return candidate
         return None
 
-    def _said(self, passage: int) -> str:
+    def _said_before(self, passage: int) -> str:
         row = self.work.catalog.passages([passage]).get(passage)
         if row is None:
             return ""
         document = self.work.catalog.documents_by_id([row.document])[row.document]
-        return f"{split.context_of(Document(document.source, '', title=document.title), row.section)}\n{row.text}"
+        return f"{split.context_of(document.title, document.source, row.section)}\n{row.text}"
 
     # ------------------------------------------------------------ vectors
 
     def flush(self) -> None:
-        """Give the waiting passages their vectors and put them into the segment, so many at a time."""
+        """Store what was read, give its passages their vectors, and put them into the segment, so many at a time."""
+        self._store()
         while self._waiting:
             self._embed(self._waiting[:BATCH])
             del self._waiting[:BATCH]
@@ -383,7 +410,7 @@ class _Indexer:
                     documents[row.document],
                     segment.sentence_span[segment.sentence_at[place] : segment.sentence_at[place + 1]],
                 )
-                context = split.context_of(Document(document.source, "", title=document.title), row.section)
+                context = split.context_of(document.title, document.source, row.section)
                 terms = term_ids(f"{context}\n{row.text}", document.language)
                 signature = segment.signature[place].tolist()
                 self._waiting.append(

@@ -265,6 +265,7 @@ def _index(
 
 
 def _quantise(vectors: Vectors) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Rows as int8 with one scale each."""
-    scale = np.maximum(np.abs(vectors).max(1, initial=0), 1e-9).astype(np.float32) / 127
-    return np.round(vectors / scale[:, None]).astype(np.int8), scale
+    """Rows as int8 with one scale each. The vectors are used up."""
+    scale = np.maximum(np.maximum(vectors.max(1, initial=0), -vectors.min(1, initial=0)), 1e-9).astype(np.float32) / 127
+    vectors /= scale[:, None]
+    return np.rint(vectors, out=vectors).astype(np.int8), scale

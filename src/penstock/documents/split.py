@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import sentencex
@@ -26,7 +27,7 @@ _WIDE = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )  # one character, one token or more
 
-_LETTER = re.compile(r"[^\W\d_]")
+_THREE_LETTERS = re.compile(r"(?:[\W\d_]*[^\W\d_]){3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _sentences(text: str, block: Block, language: str) -> Iterator[tuple[int, in
         start = 0
         for found in sentencex.get_sentence_boundaries(language or "en", piece):
             end = found["end_index"]
-            if end < len(piece) and len(_LETTER.findall(piece, start, end)) < 3:
+            if end < len(piece) and not _THREE_LETTERS.match(piece, start, end):
                 continue  # "1." or "(a)" goes with what it counts
             yield from _bounded(text, block.start + start, block.start + end)
             start = end
@@ -145,14 +146,17 @@ def _bounded(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def context_of(document: Document, section: tuple[str, ...]) -> str:
+def context_of(title: str, source: str, section: tuple[str, ...]) -> str:
     """What stands over a passage: title and headings. Indexed with it, so that "it costs 5 euros" is found by what costs it."""
-    title = document.title
-    if title == PurePosixPath(document.source.rpartition("!/")[2] or document.source).name:
+    return " > ".join(dict.fromkeys(part for part in (_title(title, source), *section) if part))[:200]
+
+
+@lru_cache(maxsize=64)
+def _title(title: str, source: str) -> str:
+    if title == PurePosixPath(source.rpartition("!/")[2] or source).name:
         title = re.sub(r"[-_.]+", " ", PurePosixPath(title).stem)  # a file name says something where it has words
-        title = title if re.search(r"[^\W\d_]{3}", title) else ""
-    parts = dict.fromkeys(part for part in (_line(title), *section) if part)
-    return " > ".join(parts)[:200]
+        return title if re.search(r"[^\W\d_]{3}", title) else ""
+    return _line(title)
 
 
 def _line(text: str) -> str:
