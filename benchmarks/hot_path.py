@@ -87,7 +87,7 @@ def write_folder(folder: Path, passages: int) -> list[str]:
 
 def in_process(p: Penstock, questions: list[str]) -> dict[str, float]:
     collection, caller = p.documents, Caller("ann", ("clerk",))
-    embedder = collection.library.embedder
+    embedder = collection.home.embedder
     remembered = Remembered(embedder)
     remembered.vectors = {question: embedder.embed([question]) for question in questions}
     snapshot = collection.snapshot()

@@ -223,7 +223,7 @@ def test_a_full_disk_under_the_segments_is_said_and_changes_nothing(
 
 
 def test_a_full_disk_under_the_catalog_is_said_and_changes_nothing(notes: Collection, tmp_path: Path):
-    database = notes.library.catalog.database
+    database = notes.home.catalog.database
     (tmp_path / "docs" / "long.md").write_text("\n\n".join(f"Paragraph {n} tells of {n * n}." * 9 for n in range(900)))
     pages = database.read("pragma page_count")[0][0]
     database.read(f"pragma max_page_count = {pages + 4}")

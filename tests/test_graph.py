@@ -41,7 +41,7 @@ def depot(make_library: MakeLibrary, tmp_path: Path) -> Collection:
 
 
 def opened(collection: Collection) -> Segment:
-    (name,) = collection.library.catalog.segment_files(collection.number)
+    (name,) = collection.home.catalog.segment_files(collection.number)
     return collection.segments[name]
 
 
@@ -88,7 +88,7 @@ def test_a_graph_leaves_with_its_segment(depot: Collection, tmp_path: Path):
         (tmp_path / "depot" / "0.txt").write_text(f"Round {n}.")
         depot.sync()
 
-    kept = depot.library.catalog.segment_files(depot.number)
+    kept = depot.home.catalog.segment_files(depot.number)
     graphs = {path.with_suffix(".arrays").name for path in depot.segments.path.glob("*.hnsw")}
 
     assert graphs

@@ -643,7 +643,7 @@ def test_an_upload_that_cannot_be_read_says_why_and_is_not_kept(
 
     assert name in error["message"]
     assert json.loads(lines[-1])["error"] == error
-    assert not (shop.house.library.home / "uploads" / collection / name).exists()
+    assert not (shop.house.library.path / "uploads" / collection / name).exists()
     assert sources(client, collection) == []
 
 
@@ -675,7 +675,7 @@ def test_an_upload_stays_in_its_folder_whatever_it_is_called(
     response = put(client, collection, name, "Parcels to Peru take twenty days.")
 
     assert response.json()["added"] == [kept]
-    assert [path.name for path in (shop.house.library.home / "uploads" / collection).iterdir()] == [kept]
+    assert [path.name for path in (shop.house.library.path / "uploads" / collection).iterdir()] == [kept]
 
 
 @pytest.mark.parametrize("name", ["..", "/", "...", " ", "x/"])
@@ -854,7 +854,7 @@ def test_a_version_that_another_process_publishes_is_served_at_once(tmp_path: Pa
         client, question = served.client(), {"query": "How long do parcels to Peru take?"}
         before = client.post("/api/collections/handbook/search", json=question).json()
         other = Library(
-            served.house.library.home,
+            served.house.library.path,
             WordEmbedder,
             folder=tmp_path,
             collections=served.house.library.settings,

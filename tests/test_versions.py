@@ -260,7 +260,7 @@ def test_only_so_many_versions_are_kept_and_the_live_one_always(make_library: Ma
     names = [version.name for version in collection.versions()]
 
     assert names == ["v3", "v4"]
-    assert {path.name for path in collection.segments.path.iterdir()} == collection.library.catalog.segment_files(1)
+    assert {path.name for path in collection.segments.path.iterdir()} == collection.home.catalog.segment_files(1)
     with pytest.raises(NotFound, match="v1"):
         collection.use("v1")
 
@@ -299,9 +299,9 @@ def test_a_version_dropped_in_the_middle_of_a_search_is_searched_anew(make_libra
     stale = reader.snapshot()
     revise(folder, "sixty")
     writer.sync()
-    live = reader.library.catalog.live
+    live = reader.home.catalog.live
     answers = iter([stale.number])  # the first look at what is live came before the publish
-    reader.library.catalog.live = lambda number: next(answers, None) or live(number)  # type: ignore[method-assign]
+    reader.home.catalog.live = lambda number: next(answers, None) or live(number)  # type: ignore[method-assign]
 
     found = reader.search("return books")
 
@@ -491,12 +491,12 @@ def test_removing_what_is_not_there_says_so(handbook: Collection):
 
 
 def test_a_removed_collection_leaves_nothing_behind(handbook: Collection, home: Path):
-    handbook.library.remove("handbook")
+    handbook.home.remove("handbook")
 
-    assert handbook.library.names() == []
+    assert handbook.home.names() == []
     assert list((home / "segments").iterdir()) == []
     for table in ("documents", "passages", "texts", "versions", "version_segments", "memberships"):
-        assert handbook.library.catalog.database.read(f"select count(*) from {table}")[0][0] == 0
+        assert handbook.home.catalog.database.read(f"select count(*) from {table}")[0][0] == 0
 
 
 def test_a_document_is_shown_only_to_those_who_may_read_it(library: Library):

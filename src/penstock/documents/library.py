@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 from penstock.config import DocumentsSettings, WebSettings, check_name
-from penstock.documents.catalog import Catalog
 from penstock.documents.collection import Collection
+from penstock.documents.home import Home
 from penstock.errors import NotFound
-from penstock.storage.database import Database
-from penstock.types import Caller, Embedder
+from penstock.types import Embedder
 
 __all__ = ["Library"]
 
 
-class Library:
-    """All collections under one home folder. Opening it reads nothing but the catalog's tables."""
+class Library(Home):
+    """All collections under one home folder."""
 
-    def __init__(self, home: Path, embedder: Callable[[], Embedder], *, folder: Path, collections: Mapping[str, DocumentsSettings],
-                 web: WebSettings) -> None:  # fmt: skip
-        self.home, self.folder, self.web = home, folder, web
-        self.settings = collections
-        self.catalog = Catalog(Database(home / "penstock.db"))
-        self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()
+    def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
+                 collections: Mapping[str, DocumentsSettings], web: WebSettings) -> None:  # fmt: skip
+        super().__init__(path, embedder, folder=folder, collections=collections, web=web)
         self._collections: dict[str, Collection] = {}
-
-    @property
-    def embedder(self) -> Embedder:
-        """Loaded when it is first asked for, and once."""
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._embedder()
-            return self._loaded
 
     def names(self) -> list[str]:
         """Configured collections, and those made by hand."""
         return sorted({*self.settings, *self.catalog.names()})
-
-    def open_to(self, name: str, caller: Caller) -> bool:
-        """Whether a collection lets this caller in at all."""
-        access = self.settings[name].access if name in self.settings else ()
-        return not access or not caller.rights.isdisjoint(access)
 
     def __getitem__(self, name: str) -> Collection:
         """A collection that is configured or has been made. Raises NotFound."""
@@ -75,6 +56,3 @@ class Library:
             for folder in (collection.uploads, collection.segments.path):
                 shutil.rmtree(folder, ignore_errors=True)
         self._collections.pop(name, None)
-
-    def close(self) -> None:
-        self.catalog.database.close()

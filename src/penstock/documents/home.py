@@ -1,0 +1,41 @@
+"""A home folder: the catalog, the embedder and the settings that all collections in it share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from penstock.config import DocumentsSettings, WebSettings
+from penstock.documents.catalog import Catalog
+from penstock.storage.database import Database
+from penstock.types import Caller, Embedder
+
+__all__ = ["Home"]
+
+
+class Home:
+    """Opening it reads nothing but the catalog's tables. folder: where relative paths in the settings start."""
+
+    def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
+                 collections: Mapping[str, DocumentsSettings], web: WebSettings) -> None:  # fmt: skip
+        self.path, self.folder, self.settings, self.web = path, folder, collections, web
+        self.catalog = Catalog(Database(path / "penstock.db"))
+        self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()
+
+    @property
+    def embedder(self) -> Embedder:
+        """Loaded when it is first asked for, and once."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._embedder()
+            return self._loaded
+
+    def open_to(self, name: str, caller: Caller) -> bool:
+        """Whether a collection lets this caller in at all."""
+        access = self.settings[name].access if name in self.settings else ()
+        return not access or not caller.rights.isdisjoint(access)
+
+    def close(self) -> None:
+        self.catalog.database.close()

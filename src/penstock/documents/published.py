@@ -1,0 +1,204 @@
+"""A collection as it is asked and listed: its live version, its documents, and what each version says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from penstock.config import DocumentsSettings
+from penstock.documents import rules, split
+from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow
+from penstock.documents.home import Home
+from penstock.documents.search import Match, Snapshot, View, may_read
+from penstock.documents.segment import SegmentFolder
+from penstock.errors import Conflict, NotFound, StorageError
+from penstock.types import ANYBODY, Caller, Filter, Found, Hit, Passage, Sentence
+
+__all__ = ["Difference", "Published"]
+
+ATTEMPTS = 3  # to open a version while others are published and dropped
+
+
+class _Dropped(Exception):
+    """The version was dropped while it was being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one version says and another does not, passage by passage: (source, text)."""
+
+    added: tuple[tuple[str, str], ...]
+    removed: tuple[tuple[str, str], ...]
+    same: int
+
+
+class Published:
+    """The side of a collection that only reads. Satisfies `Index`."""
+
+    def __init__(self, home: Home, name: str, number: int) -> None:
+        self.home, self.name, self.number = home, name, number
+        self.settings = home.settings.get(name, DocumentsSettings())
+        self.segments = SegmentFolder(home.path / "segments" / str(number))
+        self._snapshot: Snapshot | None = None
+
+    # ------------------------------------------------------------ asking
+
+    def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Filter | None = None) -> Found:
+        """Find the passages that may answer a question. Raises NotFound while nothing has been published."""
+        for _ in range(ATTEMPTS):
+            snapshot = self.snapshot()
+            if not self.home.open_to(self.name, caller):
+                return Found((), f"v{snapshot.number}")
+            with suppress(_Dropped):
+                return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
+        raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
+
+    def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
+        """Search one version through one view."""
+        matches = snapshot.search(question, self.home.embedder, view, k)
+        return Found(
+            hits=tuple(self._hits(snapshot, view, matches.found)),
+            version=f"v{snapshot.number}",
+            terms=matches.terms,
+            languages=matches.languages,
+            dense_weight=matches.dense_weight,
+            searched=matches.searched,
+            spread=matches.spread,
+        )
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """A version, opened; the live one by default. A version that was published meanwhile is taken at once."""
+        catalog = self.home.catalog
+        for _ in range(ATTEMPTS):
+            with catalog.database.snapshot():  # one state for all reads
+                wanted = number or catalog.live(self.number)
+                if wanted is None:
+                    hint = f"penstock docs add PATH --to {self.name}"
+                    raise NotFound(f"nothing is indexed in '{self.name}' yet", hint=hint)
+                held = self._snapshot
+                if held and held.number == wanted:
+                    return held
+                rows = {row.id: row for row in catalog.documents(self.number, wanted)}
+                files, twins = catalog.segments(self.number, wanted), catalog.twins(self.number, wanted)
+            try:
+                segments = [self.segments[file] for file in files]
+            except StorageError:
+                if wanted in {version.number for version in self.versions()}:
+                    raise
+                continue  # it was replaced and cleared away meanwhile
+            self._check_embedder(wanted, {segment.embedder for segment in segments})
+            opened = Snapshot(wanted, segments, rows, twins)
+            if number is None:
+                self._snapshot = opened
+            return opened
+        raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
+
+    def _check_embedder(self, number: int, embedders: set[str]) -> None:
+        """Vectors of two models have nothing to say to each other. Raises Conflict."""
+        ours = self.home.embedder.id
+        if other := embedders - {ours}:
+            raise Conflict(
+                f"v{number} of '{self.name}' was embedded by {', '.join(other)}, and the settings name {ours}",
+                hint=f"penstock docs sync {self.name} embeds it anew; or set [embedder] back",
+            )
+
+    def _hits(self, snapshot: Snapshot, view: View, found: Sequence[Match]) -> Iterator[Hit]:
+        places = [snapshot.places(match.passage, match.document, view) for match in found]
+        rows = self.home.catalog.passages([passage for some in places for passage in some])
+        for match, some in zip(found, places, strict=True):
+            if not rows.keys() >= set(some):
+                raise _Dropped
+            row, *others = (rows[passage] for passage in some)
+            document = snapshot.documents[row.document]
+            spans = match.sentences
+            if row.id != match.passage:  # shown at a place that says it in nearly the same words
+                own = split.sentences_of(row.text, document.language)
+                similar = [s for *_, s in match.sentences] or [match.dense]
+                spans = tuple((a, b, similar[min(n, len(similar) - 1)]) for n, (a, b) in enumerate(own))
+            parts = {
+                "bm25": match.bm25,
+                "dense": match.dense,
+                "bm25_share": match.bm25_share,
+                "dense_share": match.dense_share,
+            }
+            sources = dict.fromkeys(snapshot.documents[other.document].source for other in others)
+            sources.pop(document.source, None)
+            yield Hit(
+                self._passage(row, document, tuple(sources)),
+                match.score,
+                parts,
+                tuple(Sentence(*span) for span in spans),
+            )
+
+    def _passage(self, row: PassageRow, document: DocumentRow, also_in: tuple[str, ...] = ()) -> Passage:
+        return Passage(
+            id=str(row.id),
+            document_id=str(document.id),
+            source=document.source,
+            text=row.text,
+            start=row.start,
+            end=row.end,
+            title=document.title,
+            section=row.section,
+            page=row.page,
+            language=document.language,
+            date=document.date,
+            stale=rules.stale(document.source, document.date, self.settings.rules),
+            tags=document.tags,
+            metadata=document.metadata,
+            access=document.access,
+            also_in=also_in,
+        )
+
+    def document(self, document_id: str, caller: Caller = ANYBODY) -> tuple[DocumentRow, str]:
+        """A document that the caller may read, and its text. Raises NotFound for one that does not exist or is not theirs."""
+        missing = NotFound(f"there is no document '{document_id}' in '{self.name}'")
+        if not re.fullmatch(r"\d{1,18}", document_id, re.ASCII) or not self.home.open_to(self.name, caller):
+            raise missing
+        row = self.home.catalog.document(self.number, int(document_id))
+        if not may_read(row, caller.rights):
+            raise missing
+        return row, self.home.catalog.text(row.id)
+
+    # ------------------------------------------------------------ listing
+
+    def documents(self, caller: Caller | None = None) -> list[DocumentRow]:
+        """The live version's documents, by source; only those a caller may read where one is given."""
+        rows = self.home.catalog.documents(self.number, self.home.catalog.live(self.number))
+        if caller is None:
+            return rows
+        return [row for row in rows if self.home.open_to(self.name, caller) and may_read(row, caller.rights)]
+
+    def skipped(self) -> list[SkippedRow]:
+        """The files that could not be read, each with its reason."""
+        return self.home.catalog.skipped(self.number)
+
+    def versions(self) -> list[VersionRow]:
+        return self.home.catalog.versions(self.number)
+
+    def version(self, name: str) -> VersionRow:
+        """A version by name: "v3" or "3", "live", "previous", "newest"."""
+        catalog = self.home.catalog
+        known = {
+            "live": catalog.live(self.number),
+            "previous": catalog.previous(self.number),
+            "newest": max((v.number for v in self.versions()), default=None),
+        }
+        given = re.fullmatch(r"[vV]?(\d{1,9})", name, re.ASCII)
+        number = int(given[1]) if given else known.get(name)
+        if number is None:
+            raise NotFound(f"there is no version '{name}' of '{self.name}'", hint=f"penstock docs versions {self.name}")
+        return catalog.version(self.number, number)
+
+    def difference(self, one: str, other: str) -> Difference:
+        """What `other` says beyond `one`, and the other way round."""
+        texts = []
+        for name in (one, other):
+            rows = {row.id: row for row in self.home.catalog.documents(self.number, self.version(name).number)}
+            passages = self.home.catalog.passages_of(list(rows))
+            texts.append({(rows[p.document].source, p.text) for p in passages})
+        return Difference(
+            tuple(sorted(texts[1] - texts[0])), tuple(sorted(texts[0] - texts[1])), len(texts[0] & texts[1])
+        )
