@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 
-from penstock.documents.followup import standalone
+from penstock.documents.followup import speaks_of, understood
 from penstock.errors import BadRequest
 from penstock.trace import span
 from penstock.types import Answer, Event, Finished, Index, Quoter, Status, TextDelta, Turn
@@ -31,21 +31,22 @@ class Quoted:
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         with span("understand"):
             turn = _understood(turn)
-        with span("search") as searching:
-            turn = await asyncio.to_thread(self._searched, turn)
-            searching.values["hits"] = len(turn.found.hits) if turn.found else 0
-        with span("quote") as quoting:
-            answer = await asyncio.to_thread(self._quoted, turn)
-            quoting.values |= {"status": answer.status.value, "confidence": answer.confidence}
+        turn, answer = await self._answered(turn)
+        if turn.standalone != turn.question and not _settled(turn, answer):
+            answer = _better(
+                turn, answer, *await self._answered(replace(turn, standalone=turn.fragment or turn.question))
+            )
         for event in _spoken(answer):
             yield event
 
-    def _searched(self, turn: Turn) -> Turn:
-        return replace(turn, found=self.index.search(turn.standalone, caller=turn.caller, where=turn.where))
-
-    def _quoted(self, turn: Turn) -> Answer:
-        assert turn.found is not None, "a turn is searched before it is quoted"
-        return self.quoter.quote(turn.standalone, turn.found, limit=self.limit)
+    async def _answered(self, turn: Turn) -> tuple[Turn, Answer]:
+        with span("search") as searching:
+            found = await asyncio.to_thread(self.index.search, turn.standalone, caller=turn.caller, where=turn.where)
+            searching.values["hits"] = len(found.hits)
+        with span("quote") as quoting:
+            answer = await asyncio.to_thread(self.quoter.quote, turn.standalone, found, limit=self.limit)
+            quoting.values |= {"status": answer.status.value, "confidence": answer.confidence}
+        return replace(turn, found=found), answer
 
 
 async def whole(stream: AsyncIterator[Event]) -> Answer:
@@ -61,7 +62,22 @@ def _understood(turn: Turn) -> Turn:
         raise BadRequest("the question is empty")
     if len(turn.question) > LONGEST_QUESTION:
         raise BadRequest(f"the question has {len(turn.question)} characters, the limit is {LONGEST_QUESTION}")
-    return replace(turn, standalone=standalone(turn.question, turn.history)[:LONGEST_QUESTION])
+    found = understood(turn.question, turn.history)
+    return replace(turn, standalone=found.question[:LONGEST_QUESTION], fragment=found.fragment)
+
+
+def _settled(turn: Turn, answer: Answer) -> bool:
+    """Whether a follow-up was answered as it was understood, and not by the words of the question before it."""
+    assert turn.found is not None, "a turn is searched before it is judged"
+    return answer.status is Status.ANSWER and speaks_of(turn.fragment, answer, turn.found)
+
+
+def _better(turn: Turn, joined: Answer, _: Turn, alone: Answer) -> Answer:
+    """A follow-up was asked both ways: with the words of the question before it, and alone."""
+    assert turn.found is not None, "a turn is searched before it is judged"
+    if not speaks_of(turn.fragment, joined, turn.found):
+        return alone
+    return max(joined, alone, key=lambda answer: answer.confidence)
 
 
 def _spoken(answer: Answer) -> Iterator[Event]:

@@ -217,7 +217,8 @@ class Turn:
     caller: Caller = Caller()
     history: tuple[Message, ...] = ()  # oldest first, without the question
     where: Filter = field(default_factory=dict)  # only passages whose metadata say so
-    standalone: str = ""  # the question with the subject it leaves out
+    standalone: str = ""  # the question with what it leaves out
+    fragment: str = ""  # what it says itself, where that is no question
     found: Found | None = None
 
 

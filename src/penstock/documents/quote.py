@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from penstock.documents.followup import REFUSAL
 from penstock.documents.words import query_terms, term_ids
 from penstock.encoder import WEIGHTS
 from penstock.types import Answer, Citation, Found, Hit, Sentence, Status
@@ -30,7 +31,6 @@ __all__ = ["Candidate", "Quotes", "candidates", "confidence_features", "features
 LIMIT = 3
 PASSAGES = 8  # whose sentences are looked at
 K1, B, MEAN_LENGTH = 1.2, 0.75, 20.0  # BM25 of a sentence; 20 terms are an ordinary one
-NOT_FOUND = "Not in your documents."
 RELATED = "Your documents do not answer this outright. Possibly related:"
 
 
@@ -232,7 +232,7 @@ class Quotes:
         chosen = candidates(asked, found)
         if not chosen:
             return Answer(
-                NOT_FOUND, Status.NOT_FOUND, 0.0, question=question, version=found.version
+                REFUSAL, Status.NOT_FOUND, 0.0, question=question, version=found.version
             )  # nothing to look at
         score = self._ranking(features(asked, found, chosen))
         probability = np.exp(score - score.max())
@@ -246,7 +246,7 @@ class Quotes:
         limits = self._weights["thresholds"]
         answer = Answer("", Status.ANSWER, round(confidence, 4), tuple(cited), question=question, version=found.version)
         if confidence < limits["related"]:
-            return replace(answer, text=NOT_FOUND, status=Status.NOT_FOUND, citations=(), nearest=answer.citations)
+            return replace(answer, text=REFUSAL, status=Status.NOT_FOUND, citations=(), nearest=answer.citations)
         if confidence < limits["answer"]:
             return replace(answer, text=f"{RELATED} {cited[0].quote}", status=Status.RELATED, quoted=(0,))
         second = len(cited) > 1 and probability[order[1]] > limits["second"]
