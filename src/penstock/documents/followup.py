@@ -27,7 +27,7 @@ _CONTINUES = re.compile(
     r"[¿¡]?(?:(?:ok(?:ay)?|yes|no|so|well|ja|oui|sí|si)\W+)?"
     r"(?:and|but|or|also|plus|then|what about|how about|what if|what of|same for|"
     r"und(?: was ist mit| wie ist es)?|aber|oder|auch|was ist mit|wie ist es mit|"
-    r"et|mais|ou|aussi|qu'en est-il|y(?! a\b)|pero|o|también|qué pasa con|y qué|e|ma|anche|e se|mas|também|e quanto|"
+    r"et|mais|ou|aussi|qu'en est-il|y(?! a-)|pero|o|también|qué pasa con|y qué|e|ma|anche|e se|mas|também|e quanto|"
     r"en|maar|hoe zit het met)"
     r"\b[\s,:]*(?:what about\b\s*)?",
     re.I,
