@@ -418,7 +418,7 @@ def main() -> None:
             "calibrated_for": PRIOR,
             "encoder": embedder.id,
         },
-        "thresholds": {"related": 0.2, "answer": 0.5, "second": 0.1},
+        "thresholds": {"related": 0.2, "answer": 0.5, "second": 0.2},
         "calibration": knots,
         "ranking": ranking.values(),
         "confidence": confidence.values(),

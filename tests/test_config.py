@@ -404,7 +404,7 @@ TREES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), TREES, max_size=4))
-@examples(max_examples=300)
+@examples(max_examples=300, deadline=None)
 def test_any_tree_is_read_or_refused(tree: dict[str, Any]):
     text = "\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in tree.items())
     with suppress(BadSetting):

@@ -90,7 +90,7 @@ def test_a_conversation_goes_on(client: OpenAI):
 
 
 def test_a_filter_travels_in_the_extra_body(client: OpenAI):
-    where = {"penstock": {"where": {"source": "shipping.md"}}}
+    where = {"where": {"source": "shipping.md"}}
     completion = client.chat.completions.create(model="handbook", messages=said(RETURNS), extra_body=where)
 
     assert QUOTE not in (completion.choices[0].message.content or "")

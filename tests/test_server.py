@@ -215,7 +215,7 @@ def test_an_app_answers_from_its_documents(client: httpx2.Client):
 
 
 def test_a_filter_narrows_what_is_answered_from(client: httpx2.Client):
-    narrowed = ask(client, RETURNS, penstock={"where": {"source": "shipping.md"}})
+    narrowed = ask(client, RETURNS, where={"source": "shipping.md"})
 
     cited = narrowed["penstock"]["citations"] + narrowed["penstock"]["nearest"]
     assert {citation["source"] for citation in cited} == {"shipping.md"}
@@ -400,10 +400,11 @@ def test_a_body_that_is_no_json_object_is_refused(client: httpx2.Client, body: b
         {"n": "one"},
         {"stream": "yes"},
         {"stream": True, "stream_options": ["include_usage"]},
-        {"penstock": ["where"]},
-        {"penstock": {"where": "books"}},
-        {"penstock": {"where": {"source": {"deep": 1}}}},
-        {"penstock": {"where": {"since": "yesterday"}}},
+        {"where": ["where"]},
+        {"where": "books"},
+        {"where": {"source": {"deep": 1}}},
+        {"where": {"since": "yesterday"}},
+        {"where": {"colour": "red"}},
     ],
     ids=lambda wrong: ascii(wrong)[:60],
 )
@@ -651,7 +652,7 @@ def test_an_upload_without_a_name_or_without_content_is_refused(client: httpx2.C
     path = f"/api/collections/{collection}/documents"
 
     refused(client.post(path, content=b"text"), 400, "bad_request")
-    refused(put(client, collection, "peru.txt", b""), 400, "bad_request")
+    refused(put(client, collection, "peru.txt", b""), 422, "unreadable")
     refused(client.get(path), 404, "not_found")
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Penstock", "collection_name", "one_thread_for_blas"]
+__all__ = ["Penstock", "one_thread_for_blas"]
 
 
 class Penstock:
@@ -54,7 +52,7 @@ class Penstock:
         from penstock.assemble import assemble
         from penstock.documents.sources import is_web
 
-        settings = settings or load()
+        settings = settings or load(keys=False)
         if home:
             settings = replace(settings, home=str(Path(home).expanduser().resolve()))
         house = assemble(settings)
@@ -62,8 +60,11 @@ class Penstock:
             for place in map(str, places):
                 if not is_web(place) and not Path(place).expanduser().exists():
                     raise NotFound(f"there is no file or folder {place}")  # before anything is made
-            name = name or collection_name(places)
-            house.library.create(name).add([str(place) for place in places], progress=progress)
+            given = [str(place) for place in places]
+            name = name or house.library.named_for(given)
+            house.library.create(name, shared=False).add(given, progress=progress)
+        elif name:
+            house.library[name]  # raises NotFound, with the names there are
         return cls(house, name or _only(house))
 
     def ask(
@@ -111,13 +112,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
-
-
-def collection_name(places: Sequence[str | Path]) -> str:
-    """A name for places that were given none: the first one's own, and a few letters that tell apart what is called alike."""
-    full = [str(p) if str(p).startswith("http") else str(Path(p).expanduser().resolve()) for p in places]
-    base = re.sub(r"[^\w.-]+", "-", Path(full[0]).name).strip("-.")[:40] or "documents"
-    return f"{base}-{blake2b(chr(0).join(full).encode(), digest_size=3).hexdigest()}"
 
 
 def _only(house: House) -> str:

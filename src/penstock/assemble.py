@@ -27,8 +27,9 @@ class House:
     quotes: Quotes = field(default_factory=Quotes)
 
     def collections(self, caller: Caller) -> list[str]:
-        """The collections that let a caller in."""
-        return [name for name in self.library.names() if self.library.open_to(name, caller)]
+        """The collections that let a caller in. Where there are keys, only those that are shared."""
+        names = [name for name in self.library.names() if self.library.open_to(name, caller)]
+        return [name for name in names if name in self.library.shared()] if self.settings.keys else names
 
     def collection(self, name: str, caller: Caller) -> Collection:
         """A collection that lets the caller in. Raises NotFound for any other, with the names there are for them."""

@@ -53,7 +53,7 @@ class ServerSettings:
 
     host: str = setting("127.0.0.1", "Address to bind. Any address but loopback needs at least one key.")
     port: int = setting(8080, "Port; when it is taken, `penstock up` uses the next free one and says so.")
-    public_hosts: tuple[str, ...] = setting((), "Host names that requests may carry besides the bound address.")
+    public_hosts: tuple[str, ...] = setting((), "Further names that a server bound to this machine answers to.")
     max_body_mb: int = setting(100, "Largest request body, uploads included.")
     drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
 
@@ -95,7 +95,7 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSettings:
-    """What holds for the documents whose source matches a pattern; later rules win."""
+    """What holds for the documents whose source matches a pattern. Of several that match, the last one that says a thing wins."""
 
     match: str = setting("*", "Pattern for the source, as in `hr/**`.")
     access: tuple[str, ...] = setting((), "Roles and persons who may read them; empty: everybody.")
@@ -156,14 +156,19 @@ class Settings:
         return (self.folder / Path(self.home).expanduser()).resolve()
 
 
-def load(file: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+def load(
+    file: str | Path | None = None, *, environment: Mapping[str, str] | None = None, keys: bool = True
+) -> Settings:
     """Read the settings. Raises BadSetting, naming the key and the file or variable that holds it.
 
     Without `file`: PENSTOCK_CONFIG, else penstock.toml in this folder or the nearest one above it, else defaults.
+    keys: whether API keys are read too; who serves nothing needs none of their secrets.
     """
     environment = os.environ if environment is None else environment
     path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
     tree = _read(path) if path else {}
+    if not keys:
+        tree.pop("keys", None)
     where = path.name if path else "settings"
     settings = _build(Settings, tree, where, "", environment)
     settings = replace(settings, folder=path.parent if path else _here(), file=path)
@@ -224,8 +229,12 @@ def _check(settings: Settings) -> Settings:
     for name, key in settings.keys.items():
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
-    for name in settings.documents:
+    for name, collection in settings.documents.items():
         check_name(name)
+        if collection.keep_versions < 1:
+            raise BadSetting(
+                f"documents.{name}.keep_versions is 0, and the live version is always kept", hint="1 or more"
+            )
     return settings
 
 

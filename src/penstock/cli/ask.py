@@ -71,7 +71,7 @@ def ask(
     caller = Caller("anonymous", roles)
     with (
         show.Bar(quiet=as_json) as bar,
-        Penstock.open(*places, name=collection, settings=load(file), progress=bar) as penstock,
+        Penstock.open(*places, name=collection, settings=load(file, keys=False), progress=bar) as penstock,
     ):
         bar.close()
         if jsonl:
@@ -79,6 +79,8 @@ def ask(
         elif question:
             answer = penstock.ask(question, caller=caller, where=conditions)
             show.as_json(plain(answer)) if as_json else show.answer(answer, question)
+            if places and not as_json:
+                show.skipped(penstock.documents)
         else:
             _converse(penstock, caller, conditions)
 

@@ -20,7 +20,7 @@ def backup(file: str | None, target: Path, as_json: bool) -> None:
     """Write everything indexed into one .tar file. The server may go on running."""
     from penstock.upkeep import back_up
 
-    size = back_up(load(file), target)
+    size = back_up(load(file, keys=False), target)
     show.as_json({"file": str(target), "bytes": size}) if as_json else click.echo(f"{target}: {size / 1e6:.1f} MB")
 
 
@@ -33,6 +33,6 @@ def restore(file: str | None, source: Path, replace: bool, as_json: bool) -> Non
     """Restore a backup into the home folder. Stop the server first."""
     from penstock.storage.backup import restore as unpack
 
-    home = load(file).home_path
+    home = load(file, keys=False).home_path
     unpack(source, home, replace=replace)
     show.as_json({"home": str(home)}) if as_json else click.echo(f"{home} is restored from {source}")

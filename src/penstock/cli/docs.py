@@ -37,7 +37,7 @@ def docs() -> None:
 def _house(file: str | None) -> House:
     from penstock.assemble import assemble
 
-    house = assemble(load(file))
+    house = assemble(load(file, keys=False))
     click.get_current_context().call_on_close(house.close)
     return house
 
@@ -303,7 +303,7 @@ def bench(file: str | None, folder: Path, run_file: Path | None, as_json: bool) 
     from penstock.documents.bench import bench as run_bench
 
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as home:
-        house = assemble(replace(load(file), home=home, documents={}))
+        house = assemble(replace(load(file, keys=False), home=home, documents={}))
         try:
             with show.Bar(quiet=as_json) as bar:
                 scores, runs = run_bench(folder, house.library, progress=bar)
@@ -337,28 +337,26 @@ def _write_run(path: Path, runs: dict[str, Any]) -> None:
 @docs.command()
 @click.argument("what", required=False)
 @click.option("--from", "name", metavar="NAME", help="Collection; not needed where there is one.")
-@click.option("--collection", "whole", is_flag=True, help="Remove the collection itself, with all its versions.")
+@click.option("--everything", "whole", is_flag=True, help="Remove the collection itself, with all its versions.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @show.json_option
 @click.pass_obj
 def remove(file: str | None, what: str | None, name: str | None, whole: bool, yes: bool, as_json: bool) -> None:
-    """Remove a place (folder, file, address), an uploaded document, or with --collection everything.
+    """Remove a place (folder, file, address), an uploaded document, or with --everything the whole collection.
 
     Files on your disk are never touched, uploads excepted.
     """
     if whole and what and name not in (None, what):
-        raise click.UsageError(f"'{what}' is to be removed from '{name}', and --collection removes a whole one.")
+        raise click.UsageError(f"'{what}' is to be removed from '{name}', and --everything removes a whole one.")
     house = _house(file)
-    collection = _collection(house, what if whole and what else name)  # `remove --collection NAME` means that one
+    collection = _collection(house, what if whole and what else name)  # `remove --everything NAME` means that one
     if whole:
         if not yes:
-            click.confirm(
-                f"Forget '{collection.name}' with {len(collection.versions())} versions and its uploads?", abort=True
-            )
+            click.confirm(f"Forget '{collection.name}' with all its versions and uploads?", abort=True)
         house.library.remove(collection.name)
         show.as_json({"removed": collection.name}) if as_json else click.echo(f"{collection.name} is forgotten")
         return
     if not what:
-        raise click.UsageError("say what to remove, or --collection.")
+        raise click.UsageError("say what to remove, or --everything.")
     report = collection.remove(what)
     show.as_json(show.plain_report(report)) if as_json else show.report(report, name=collection.name)

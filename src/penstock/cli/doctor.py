@@ -17,7 +17,7 @@ def doctor(file: str | None, as_json: bool) -> None:
     """Check the installation, the settings, the encoder and every stored file. The exit status is 1 where something is wrong."""
     from penstock.upkeep import examine
 
-    checks = examine(load(file))
+    checks = examine(load(file, keys=False))
     if as_json:
         show.as_json([{"check": c.name, "ok": c.ok, "found": c.found, "hint": c.hint} for c in checks])
     else:

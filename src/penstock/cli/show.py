@@ -15,9 +15,10 @@ import click
 from penstock.types import Answer, Citation, Status
 
 if TYPE_CHECKING:
+    from penstock.documents.collection import Collection
     from penstock.documents.ingest import Report
 
-__all__ = ["Bar", "answer", "as_json", "clean", "json_option", "report", "table"]
+__all__ = ["Bar", "answer", "as_json", "clean", "json_option", "report", "skipped", "table"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -67,7 +68,7 @@ def answer(found: Answer, question: str) -> None:
         if n - 1 not in found.quoted:
             quote = textwrap.fill(clean(" ".join(citation.quote.split())), WIDTH - 6)
             click.echo(click.style(textwrap.indent(quote, "      "), dim=True))
-    click.echo(click.style(f"\nconfidence {found.confidence:.2f}", dim=True))
+    click.echo(click.style(f"\nconfidence {int(found.confidence * 100) / 100:.2f}", dim=True))  # .498 is not .5
 
 
 def place(citation: Citation) -> str:
@@ -81,6 +82,8 @@ def place(citation: Citation) -> str:
     if citation.date:
         parts.append(citation.date + (click.style(" (stale)", fg="yellow") if citation.stale else ""))
     parts.append(f"characters {citation.start}-{citation.end}")
+    if citation.also_in:
+        parts.append(clean(f"also in {', '.join(citation.also_in[:3])}" + (" …" if len(citation.also_in) > 3 else "")))
     return " · ".join(parts)
 
 
@@ -100,13 +103,25 @@ def report(found: Report, *, name: str) -> None:
         hint = f" ({skipped.hint})" if skipped.hint else ""
         click.echo(click.style(f"  skipped  {clean(skipped.reason)}{hint}", fg="yellow"), err=True)
     if found.version is None:
-        click.echo(f"{name}: nothing has changed, {found.unchanged} documents are indexed")
+        click.echo(f"{name}: nothing has changed, {_count(found.unchanged, 'document is', 'documents are')} indexed")
         return
     state = "live" if found.published else "built, not published"
     counts = (
-        f"{found.documents} documents, {found.passages} passages ({found.embedded} embedded, {found.reused} reused)"
+        f"{_count(found.documents, 'document', 'documents')}, {_count(found.passages, 'passage', 'passages')} "
+        f"({found.embedded} embedded, {found.reused} reused)"
     )
     click.echo(f"{click.style(f'{name} v{found.version}', bold=True)} is {state}: {counts}")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def skipped(collection: Collection) -> None:
+    """A word on files that could not be read, for whoever wonders why they are not found."""
+    if number := len(collection.skipped()):
+        some = _count(number, "file", "files")
+        click.echo(click.style(f"{some} could not be read: penstock docs list {collection.name}", dim=True), err=True)
 
 
 def plain_report(found: Report) -> dict[str, Any]:

@@ -62,17 +62,17 @@ def _with_address(settings: Settings, host: str | None, port: int | None) -> Set
 
 def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
     """Bring every collection up to date. Returns the names of those that can be asked."""
-    from penstock.api import collection_name
     from penstock.assemble import samples
 
     library = house.library
-    if places:
-        library.create(collection_name(places))
+    chosen = library.named_for(places) if places else ""
+    if chosen:
+        library.create(chosen)
     if demo or not library.names():
         library.create(SAMPLE)
     for name in library.names():
         collection = library[name]
-        added = places if places and name == collection_name(places) else [str(samples())] if name == SAMPLE else []
+        added = places if name == chosen else [str(samples())] if name == SAMPLE else []
         try:
             with show.Bar() as bar:
                 report = collection.add(added, progress=bar) if added else collection.sync(progress=bar)
@@ -102,15 +102,16 @@ def _serve(house: House, names: Sequence[str]) -> None:
     port = listener.getsockname()[1]
     if server.port not in (0, port):
         click.echo(click.style(f"\nport {server.port} is taken, using {port}", fg="yellow"), err=True)
-    shown = f"[{server.host}]" if ":" in server.host else server.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  what a browser can open
+    shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}"
     model = SAMPLE if SAMPLE in names else names[0] if names else "NAME"
     serve(house, listener, started=lambda: click.echo(_welcome(address, model, keys=bool(house.settings.keys))))
 
 
 def _welcome(address: str, model: str, *, keys: bool) -> str:
-    key = "$PENSTOCK_KEY" if keys else "none"
-    header = ' -H "authorization: Bearer $PENSTOCK_KEY"' if keys else ""
+    key = "YOUR-KEY" if keys else "none"
+    header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
     question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
     message = f'{{"role": "user", "content": "{question}"}}'
     body = f'{{"model": "{model}", "messages": [{message}]}}'

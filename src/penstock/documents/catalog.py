@@ -26,7 +26,8 @@ __all__ = ["Catalog", "DocumentRow", "PassageRow", "SkippedRow", "TwinRow", "Ver
 MIGRATIONS = [
     """
     create table collections (
-        id integer primary key autoincrement, name text not null unique, live integer, created text not null) strict;
+        id integer primary key autoincrement, name text not null unique, live integer, created text not null,
+        shared integer not null default 0) strict;
     create table places (
         collection integer not null references collections on delete cascade, path text not null,
         primary key (collection, path)) strict;
@@ -164,10 +165,16 @@ class Catalog:
         rows = self.database.read("select id from collections where name = ?", (name,))
         return int(rows[0][0]) if rows else None
 
-    def create(self, name: str) -> int:
+    def create(self, name: str, *, shared: bool) -> int:
+        """Make a collection, or share one that is there. One that is not shared is for the person at this machine."""
         with self.database.write() as w:
             w.execute("insert or ignore into collections (name, created) values (?, ?)", (name, now()))
+            if shared:
+                w.execute("update collections set shared = 1 where name = ?", (name,))
             return int(w.execute("select id from collections where name = ?", (name,)).fetchone()[0])
+
+    def shared(self) -> set[str]:
+        return {name for (name,) in self.database.read("select name from collections where shared")}
 
     def names(self) -> list[str]:
         return [name for (name,) in self.database.read("select name from collections order by name")]

@@ -37,11 +37,12 @@ class Collection(Published):
 
     def places(self) -> list[str]:
         """Where the documents come from: configured, added by hand, uploaded."""
-        configured = [
-            p if is_web(p) else str((self.home.folder / Path(p).expanduser()).resolve()) for p in self.settings.paths
-        ]
         uploads = [str(self.uploads)] if self.uploads.is_dir() else []
-        return list(dict.fromkeys([*configured, *self.home.catalog.places(self.number), *uploads]))
+        return list(dict.fromkeys([*self._configured(), *self.home.catalog.places(self.number), *uploads]))
+
+    def _configured(self) -> list[str]:
+        paths = self.settings.paths
+        return [p if is_web(p) else str((self.home.folder / Path(p).expanduser()).resolve()) for p in paths]
 
     def add(self, places: Iterable[str], *, progress: Progress | None = None, publish: bool = True) -> Report:
         """Take in files, folders and web pages, now and at every sync."""
@@ -52,8 +53,10 @@ class Collection(Published):
             if place != as_text(place):
                 raise BadRequest(f"the name {as_text(place)} is no text", hint="rename it, or add the folder above it")
         with self.writing():
+            known = self.places()
             for place in wanted:
-                self.home.catalog.add_place(self.number, place)
+                if place not in known:
+                    self.home.catalog.add_place(self.number, place)
             return self._sync(progress, publish=publish, note=f"added {', '.join(Path(p).name or p for p in wanted)}")
 
     def sync(self, *, progress: Progress | None = None, publish: bool = True) -> Report:
@@ -101,6 +104,10 @@ class Collection(Published):
                 if self.home.catalog.remove_place(self.number, place):
                     return self._sync(None, publish=True, note=f"removed {what}")
             rows = [row for row in self.documents() if row.source == what or row.file in names]
+            if not names.isdisjoint(self._configured()):
+                raise BadRequest(
+                    f"'{what}' is in penstock.toml", hint=f"take it out of [documents.{self.name}], then sync"
+                )
             if not rows:
                 raise NotFound(
                     f"'{what}' is neither a place nor a document of '{self.name}'", hint="penstock docs list"
@@ -157,7 +164,7 @@ class Collection(Published):
 
     def _found(self, known: Mapping[str, str], failed: list[Skipped]) -> Iterator[Incoming]:
         """Every file and page at every place. A sitemap that cannot be had is noted in `failed`, and its pages stay."""
-        limits, way, names, seen = self._limits(), self._way, set[str](), set[Path]()
+        limits, way, names, seen, golden_file = self._limits(), self._way, set[str](), set[Path](), self._golden_file()
         for place in self.places():
             if is_web(place):
                 from penstock.documents import web  # the HTTP client takes a tenth of a second: only who fetches pays
@@ -175,7 +182,7 @@ class Collection(Published):
                 continue  # the place is gone, and so is what it held
             clash = any(file.source in names for file in files)  # two folders with files of one name
             for file in files:
-                if file.path not in seen:
+                if file.path not in seen and file.path != golden_file:
                     source = f"{Path(place).name}/{file.source}" if clash else file.source
                     names.add(source)
                     seen.add(file.path)
@@ -203,6 +210,9 @@ class Collection(Published):
         report = build(work, incoming, gone=gone, progress=progress, note=note)
         if report.version is None:
             self.segments.keep_only(catalog.segment_files(self.number))
+            if live := catalog.live(self.number):
+                row = catalog.version(self.number, live)
+                report.documents, report.passages = row.documents, row.passages
         if report.version is None or not publish:
             return report
         self._check_golden(report)
@@ -212,12 +222,16 @@ class Collection(Published):
         self.segments.keep_only(catalog.segment_files(self.number))
         return report
 
+    def _golden_file(self) -> Path:
+        """It is no document, wherever it is: it would answer its own questions."""
+        return (self.home.folder / Path(self.settings.golden).expanduser()).resolve()
+
     def _check_golden(self, report: Report) -> None:
         """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""
         catalog, candidate = self.home.catalog, report.version
         if not self.settings.golden or candidate is None:
             return
-        questions = golden.load((self.home.folder / Path(self.settings.golden).expanduser()).resolve())
+        questions = golden.load(self._golden_file())
         scores, asked = self.evaluate(questions, candidate), digest(repr(questions)).hex()
         catalog.set_golden(self.number, candidate, asked, scores.recall_at_5, scores.ndcg_at_10)
         live = catalog.live(self.number)

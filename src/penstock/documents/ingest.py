@@ -6,7 +6,7 @@ and files that no version names; the next build clears them, and finds the vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -163,7 +163,7 @@ def build(
     work: Build,
     incoming: Sequence[Incoming],
     *,
-    gone: Iterable[str] = (),
+    gone: Collection[str] = (),
     progress: Progress | None = None,
     note: str = "",
 ) -> Report:
@@ -179,7 +179,8 @@ def build(
     report = Report()
     number = catalog.begin_version(collection, work.embedder.id, split.VERSION, note)
     try:
-        indexer = _Indexer(work, parent, before, report, progress)
+        changing = {item.file for item in incoming} | set(gone)
+        indexer = _Indexer(work, parent, before, changing, report, progress)
         progress.start(len(incoming))
         for item in incoming:
             progress.file(item.name)
@@ -207,9 +208,8 @@ def build(
 class _Indexer:
     """Turns incoming files into rows and segments."""
 
-    def __init__(
-        self, work: Build, parent: int | None, before: list[DocumentRow], report: Report, progress: Progress
-    ) -> None:
+    def __init__(self, work: Build, parent: int | None, before: list[DocumentRow], changing: Set[str], report: Report,
+                 progress: Progress) -> None:  # fmt: skip
         self.work, self.report, self.progress = work, report, progress
         self.documents: dict[int, tuple[str, bytes]] = {}  # new document -> its source, and the hash of its file
         self._parent = parent
@@ -225,10 +225,18 @@ class _Indexer:
         self.untouched: set[str] = set()  # files whose documents stay as they are
         self._files_before = {row.file for row in before}
         self._contents = {row.file: row.content for row in before}
+        self._remember_bands({row.id for row in before if row.file not in changing})
+
+    def _remember_bands(self, staying: Set[int]) -> None:
+        """Passages of documents that stay can stand for new ones. One that leaves cannot, or an edit would not be indexed."""
+        twins = self.work.catalog.twins(self.work.collection, self._parent) if self._parent else []
+        standing = {twin.twin for twin in twins if twin.document in staying}
         for segment in self._old:
-            for bands, passage in zip(segment.signature.tolist(), segment.passage.tolist(), strict=True):
-                for band in bands:
-                    self._bands.setdefault(band, passage)
+            rows = zip(segment.signature.tolist(), segment.passage.tolist(), segment.document.tolist(), strict=True)
+            for bands, passage, document in rows:
+                if document in staying or passage in standing:
+                    for band in bands:
+                        self._bands.setdefault(band, passage)
 
     def _others(self) -> list[Segment]:
         """Segments of the collection's other versions, and those that an interrupted build left: their vectors are as good."""

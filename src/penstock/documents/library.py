@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from penstock.config import DocumentsSettings, WebSettings, check_name
 from penstock.documents.collection import Collection
 from penstock.documents.home import Home
+from penstock.documents.sources import is_web, resolved
 from penstock.errors import NotFound
 from penstock.types import Embedder
 
@@ -36,17 +39,35 @@ class Library(Home):
                 raise NotFound(
                     f"there is no collection '{name}'", hint=f"known: {known}; penstock docs add PATH --to {name}"
                 )
-            number = self.catalog.create(name)
+            number = self.catalog.create(name, shared=True)
         held = self._collections.get(name)
         if held is None or held.number != number:  # another process may have removed it and made it anew
             held = self._collections[name] = Collection(self, name, number)
         return held
 
-    def create(self, name: str) -> Collection:
-        """The collection of that name, made if it is new. Raises BadSetting for a name that no collection can have."""
+    def create(self, name: str, *, shared: bool = True) -> Collection:
+        """The collection of that name, made if it is new. Raises BadSetting for a name that no collection can have.
+
+        One that is not shared is not served to holders of keys: it was made by asking a folder, whatever rules there are.
+        """
         check_name(name)
-        self.catalog.create(name)
+        self.catalog.create(name, shared=shared or name in self.settings)
         return self[name]
+
+    def shared(self) -> set[str]:
+        """The collections that may be served to others."""
+        return {*self.settings, *self.catalog.shared()}
+
+    def named_for(self, places: Sequence[str]) -> str:
+        """The collection of exactly these places; where there is none, a free name made from the first of them."""
+        wanted, names = {place if is_web(place) else resolved(place) for place in places}, self.names()
+        for name in names:
+            if wanted == {place for place in self[name].places() if place != str(self[name].uploads)}:
+                return name
+        first = sorted(wanted)[0] if len(wanted) > 1 else next(iter(wanted))
+        base = re.sub(r"[^a-zA-Z0-9_.-]+", "-", Path(first).name).strip("-._")[:40] or "documents"
+        apart = blake2b("\0".join(sorted(wanted)).encode("utf-8", "replace"), digest_size=3).hexdigest()
+        return f"{base}-{apart}" if base in names else base
 
     def remove(self, name: str) -> None:
         """Forget a collection: its versions, documents and uploads."""

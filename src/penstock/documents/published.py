@@ -106,14 +106,16 @@ class Published:
 
     def _hits(self, snapshot: Snapshot, view: View, found: Sequence[Match]) -> Iterator[Hit]:
         places = [snapshot.places(match.passage, match.document, view) for match in found]
-        rows = self.home.catalog.passages([passage for some in places for passage in some])
+        standing = [match.passage for match in found]
+        rows = self.home.catalog.passages([*standing, *(passage for some in places for passage in some)])
         for match, some in zip(found, places, strict=True):
             if not rows.keys() >= set(some):
                 raise _Dropped
             row, *others = (rows[passage] for passage in some)
+            stands = rows.get(match.passage)
             document = snapshot.documents[row.document]
             spans = match.sentences
-            if row.id != match.passage:  # shown at a place that says it in nearly the same words
+            if stands is None or row.text != stands.text:  # shown at a place that says it in nearly the same words
                 own = split.sentences_of(row.text, document.language)
                 similar = [s for *_, s in match.sentences] or [match.dense]
                 spans = tuple((a, b, similar[min(n, len(similar) - 1)]) for n, (a, b) in enumerate(own))

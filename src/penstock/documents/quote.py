@@ -240,18 +240,25 @@ class Quotes:
         order = np.argsort(-score, kind="stable").tolist()
         x = confidence_features(asked, found, chosen, order, probability)
         confidence = _calibrated(float(self._confidence(x[None])[0]), self._weights["calibration"])
-        cited = [
-            _citation(chosen[n], confidence * float(probability[n] / probability[order[0]])) for n in order[:limit]
-        ]
+        best = _different(order, chosen)[:limit]
+        cited = [_citation(chosen[n], confidence * float(probability[n] / probability[best[0]])) for n in best]
         limits = self._weights["thresholds"]
         answer = Answer("", Status.ANSWER, round(confidence, 4), tuple(cited), question=question, version=found.version)
         if confidence < limits["related"]:
             return replace(answer, text=REFUSAL, status=Status.NOT_FOUND, citations=(), nearest=answer.citations)
         if confidence < limits["answer"]:
             return replace(answer, text=f"{RELATED} {cited[0].quote}", status=Status.RELATED, quoted=(0,))
-        second = len(cited) > 1 and probability[order[1]] > limits["second"]
+        second = len(cited) > 1 and probability[best[1]] > limits["second"]
         quoted = _reading_order(cited[: 2 if second else 1])
         return replace(answer, text=" ".join(cited[n].quote for n in quoted), quoted=quoted)
+
+
+def _different(order: list[int], chosen: list[Candidate]) -> list[int]:
+    """Without sentences that say word for word what a better one said."""
+    said: dict[tuple[int, ...], int] = {}
+    for n in order:
+        said.setdefault(chosen[n].ids, n)
+    return list(said.values())
 
 
 def _reading_order(cited: list[Citation]) -> tuple[int, ...]:

@@ -66,7 +66,7 @@ def _read(raw: Raw, pdf: Any) -> Document:
         )
     except Unreadable as error:
         raise Unreadable(
-            f"'{raw.source}' has no text on its {len(pdf)} pages", hint="pip install 'penstock[ocr]' reads scans"
+            f"'{raw.source}' has no text on any of its pages", hint="pip install 'penstock[ocr]' reads scans"
         ) from error
 
 

@@ -56,6 +56,12 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(CODE_SUFFIXES, read_code),
     **dict.fromkeys(IMAGE_SUFFIXES, read_image),
 }
+UNREAD = {  # kinds that people expect to be read, and what helps
+    ".doc": "save it as DOCX", ".dot": "save it as DOCX", ".odt": "save it as DOCX", ".rtf": "save it as DOCX",
+    ".pages": "export it as PDF", ".ppt": "save it as PPTX", ".odp": "save it as PPTX", ".key": "export it as PDF",
+    ".epub": "convert it to HTML", ".mobi": "convert it to HTML", ".msg": "save it as EML", ".pst": "export it as EML",
+    ".7z": "unpack it", ".rar": "unpack it", ".parquet": "export it as CSV", ".sqlite": "export it as CSV",
+}  # fmt: skip
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".gz")
 
 _PIECE = 1 << 20
@@ -71,9 +77,8 @@ class Skipped:
 
 
 def reads(name: str) -> bool:
-    """Whether a file of this name is of a kind that can be read, by its ending alone."""
-    lowered = name.lower()
-    return lowered.endswith((*READERS, *ARCHIVES, ".eml"))
+    """Whether a file of this name is taken up: it is of a kind that can be read, or of one that people expect to be."""
+    return name.lower().endswith((*READERS, *ARCHIVES, *UNREAD, ".eml"))
 
 
 def read(raw: Raw) -> Iterator[Document | Skipped]:
@@ -81,6 +86,8 @@ def read(raw: Raw) -> Iterator[Document | Skipped]:
 
     Raises Unreadable or TooLarge for a file that gives nothing at all; the message names the file and the reason.
     """
+    if raw.suffix in UNREAD and not raw.data.startswith(b"%PDF-"):
+        raise Unreadable(f"'{raw.source}' is of a kind that is not read", hint=UNREAD[raw.suffix])
     if not raw.data:
         raise Unreadable(f"'{raw.source}' is empty")
     if len(raw.data) > raw.limits.max_bytes:

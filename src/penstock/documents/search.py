@@ -127,8 +127,9 @@ class Snapshot:
                 self._views.pop(next(iter(self._views)))
             allowed = None
             if rights is not None or where:
-                rows = self.documents.values()
-                allowed = frozenset(r.id for r in rows if may_read(r, rights) and matches_filter(r, where))
+                rows = [row for row in self.documents.values() if may_read(row, rights)]
+                _check_fields(where, rows)
+                allowed = frozenset(row.id for row in rows if matches_filter(row, where))
             self._views[key] = self._view(allowed)
         return self._views[key]
 
@@ -295,6 +296,14 @@ def matches_filter(row: DocumentRow, where: Filter) -> bool:
         any(_fits(row, name, value) for value in (wanted if isinstance(wanted, list | tuple) else [wanted]))
         for name, wanted in where.items()
     )
+
+
+def _check_fields(where: Filter, rows: Sequence[DocumentRow]) -> None:
+    """A name that no document has is more likely mistyped than meant. Raises BadRequest with those there are."""
+    known = {*FILTERS, *(name for row in rows for name in row.metadata)}
+    for name in where:
+        if rows and name not in known:
+            raise BadRequest(f"no document has a field '{name}'", hint=f"known: {', '.join(sorted(known))}")
 
 
 def _fits(row: DocumentRow, name: str, value: Any) -> bool:

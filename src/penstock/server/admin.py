@@ -12,7 +12,7 @@ from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
 from penstock.documents.collection import Collection
 from penstock.documents.ingest import Report
-from penstock.errors import BadRequest, NotAllowed
+from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
 
@@ -102,7 +102,7 @@ async def upload(request: Request, house: House) -> Response | Stream:
         raise BadRequest("the address must say ?name=FILE")
     data = await request.body()
     if not data:
-        raise BadRequest(f"'{name}' is empty")
+        raise Unreadable(f"'{name}' is empty")
     collection = await asyncio.to_thread(house.library.create, request.path_values["name"])
     if request.headers.get("accept") == "application/x-ndjson":
         return Stream(

@@ -51,7 +51,7 @@ async def chat(request: Request, house: House) -> Response | Stream:
     *history, question = _messages(body.get("messages"))
     if question.role != "user":
         raise BadRequest("the last message must be the user's")
-    turn = Turn(question.content, request.caller, tuple(history), _where(body))
+    turn = Turn(question.content, request.caller, tuple(history), conditions(body.get("where") or {}, "where"))
     streamed, options = body.get("stream") or False, body.get("stream_options") or {}
     if not isinstance(streamed, bool) or not isinstance(options, dict):
         raise BadRequest("'stream' must be true or false, and 'stream_options' an object")
@@ -128,14 +128,6 @@ def _message(row: Any, n: int) -> Message:
     if not isinstance(content, str | None):
         raise BadRequest(f"'messages[{n}].content' must be text")
     return Message(role if role in ("user", "assistant") else "system", content or "")
-
-
-def _where(body: dict[str, Any]) -> dict[str, Any]:
-    """A filter travels in `penstock.where`, as OpenAI's clients send with `extra_body`."""
-    own = body.get("penstock") or {}
-    if not isinstance(own, dict):
-        raise BadRequest("'penstock' must be an object")
-    return conditions(own.get("where") or {}, "penstock.where")
 
 
 # ---------------------------------------------------------------- out

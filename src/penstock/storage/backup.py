@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -66,9 +67,11 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
 def restore(source: Path, home: Path, *, replace: bool) -> None:
     """Unpack a backup into a home folder, after checking every file in it.
 
-    An existing home is kept beside as `<home>.before-restore`. Raises BadRequest for what is no backup, StorageError
-    for a damaged one, Conflict where there is a home already and `replace` was not asked for.
+    An existing home is kept beside as `<home>.before-restore`, with a number where that is taken. Raises BadRequest for
+    what is no backup, StorageError for a damaged one, Conflict where there is a home already and `replace` was not asked for.
     """
+    if not source.is_file():
+        raise BadRequest(f"there is no file {source}")
     if home.exists() and not home.is_dir():
         raise Conflict(f"{home} is a file, and no home folder")
     inhabited = home.exists() and any(home.iterdir())
@@ -81,15 +84,19 @@ def restore(source: Path, home: Path, *, replace: bool) -> None:
         _unpack(source, fresh)
         with storage_errors(home):
             if inhabited:
-                before = home.with_name(f"{home.name}.before-restore")
-                shutil.rmtree(before, ignore_errors=True)
-                os.replace(home, before)
+                os.replace(home, _free(home.with_name(f"{home.name}.before-restore")))
             elif home.exists():
                 home.rmdir()
             os.replace(fresh, home)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first one with a number that nothing has."""
+    numbered = (path.with_name(f"{path.name}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())
 
 
 def _unpack(source: Path, folder: Path) -> None:
