@@ -667,7 +667,7 @@ def test_an_upload_without_a_name_or_without_content_is_refused(client: httpx2.C
         ("line\nfeed.txt", "line_feed.txt"),
         ("Größe 数量 🎁.txt", "Größe 数量 🎁.txt"),
         (".hidden.txt", "hidden.txt"),
-        ("x" * 500 + ".txt", "x" * 56 + ".txt"),
+        ("x" * 500 + ".txt", "x" * 40 + "-7d7fd050.txt"),
     ],
 )
 def test_an_upload_stays_in_its_folder_whatever_it_is_called(

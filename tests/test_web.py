@@ -344,7 +344,7 @@ def test_no_more_pages_are_taken_than_was_set(site: Site):
     site["/sitemap.xml"] = site.sitemap(*(f"/{n}" for n in range(20)))
     settings = WebSettings(allow_private=True, delay_s=0, max_pages=3)
 
-    assert len(list(pages(f"{site.url}/sitemap.xml", settings, Limits(), (), {}))) == 3
+    assert len(list(pages(f"{site.url}/sitemap.xml", Fetcher(settings), Limits(), (), {}))) == 3
 
 
 def test_sitemaps_that_name_ever_new_sitemaps_come_to_an_end(site: Site):
@@ -352,7 +352,7 @@ def test_sitemaps_that_name_ever_new_sitemaps_come_to_an_end(site: Site):
         site[f"/{n}.xml"] = Reply(f"<sitemapindex><sitemap><loc>/{n + 1}.xml</loc></sitemap></sitemapindex>".encode())
     settings = WebSettings(allow_private=True, delay_s=0, max_pages=5)
 
-    assert list(pages(f"{site.url}/0.xml", settings, Limits(), (), {})) == []
+    assert list(pages(f"{site.url}/0.xml", Fetcher(settings), Limits(), (), {})) == []
     assert len(site.paths) == 5
 
 
@@ -397,7 +397,7 @@ def test_a_hostile_sitemap_is_refused(site: Site, hostile: bytes):
     site["/sitemap.xml"] = Reply(hostile)
 
     with pytest.raises(Unreadable, match=r"sitemap\.xml is no sitemap"):
-        list(pages(f"{site.url}/sitemap.xml", WebSettings(allow_private=True, delay_s=0), Limits(), (), {}))
+        list(pages(f"{site.url}/sitemap.xml", Fetcher(WebSettings(allow_private=True, delay_s=0)), Limits(), (), {}))
 
 
 # ---------------------------------------------------------------- politeness

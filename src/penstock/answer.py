@@ -30,12 +30,11 @@ class Quoted:
 
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         with span("understand"):
-            turn = _understood(turn)
+            turn = await asyncio.to_thread(_understood, turn)
         turn, answer = await self._answered(turn)
         if turn.standalone != turn.question and not _settled(turn, answer):
-            answer = _better(
-                turn, answer, *await self._answered(replace(turn, standalone=turn.fragment or turn.question))
-            )
+            _, alone = await self._answered(replace(turn, standalone=turn.fragment or turn.question))
+            answer = _better(turn, answer, alone)
         for event in _spoken(answer):
             yield event
 
@@ -72,7 +71,7 @@ def _settled(turn: Turn, answer: Answer) -> bool:
     return answer.status is Status.ANSWER and speaks_of(turn.fragment, answer, turn.found)
 
 
-def _better(turn: Turn, joined: Answer, _: Turn, alone: Answer) -> Answer:
+def _better(turn: Turn, joined: Answer, alone: Answer) -> Answer:
     """A follow-up was asked both ways: with the words of the question before it, and alone."""
     assert turn.found is not None, "a turn is searched before it is judged"
     if not speaks_of(turn.fragment, joined, turn.found):

@@ -62,7 +62,11 @@ class Penstock:
                     raise NotFound(f"there is no file or folder {place}")  # before anything is made
             given = [str(place) for place in places]
             name = name or house.library.named_for(given)
-            house.library.create(name, shared=False).add(given, progress=progress)
+            try:
+                house.library.create(name, shared=False).add(given, progress=progress)
+            except BaseException:
+                house.close()
+                raise
         elif name:
             house.library[name]  # raises NotFound, with the names there are
         return cls(house, name or _only(house))

@@ -75,4 +75,5 @@ def samples() -> Path:
 
 
 def _threads(settings: EmbedderSettings) -> int:
-    return settings.threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return settings.threads or here or 1

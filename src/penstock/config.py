@@ -221,6 +221,8 @@ def _check(settings: Settings) -> Settings:
         for path in collection.paths:
             _path(path, f"documents.{name}.paths")
     for name, app in settings.apps.items():
+        if name in settings.documents and app.documents not in ("", name):
+            raise BadSetting(f"apps.{name} has the name of a collection and answers from another", hint="rename it")
         if app.documents and app.documents not in settings.documents:
             raise BadSetting(
                 f"apps.{name}.documents names '{app.documents}', which is no collection",

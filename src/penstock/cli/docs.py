@@ -25,6 +25,7 @@ __all__ = ["docs"]
 
 DEFAULT = "documents"
 WATCH_S = 2.0
+WATCH_PAGES_S = 300.0  # servers are asked less often than the disk
 
 name_argument = click.argument("name", required=False)
 
@@ -95,19 +96,21 @@ def sync(file: str | None, name: str | None, watch: bool, publish: bool, as_json
         raise NotFound("nothing is indexed yet", hint="penstock docs add PATH")
     if watch:
         click.echo("watching; Ctrl-C ends", err=True)
-    first = True
+    first, asked = True, time.monotonic()
     while first or watch:
+        pages = first or time.monotonic() - asked > WATCH_PAGES_S
+        asked = time.monotonic() if pages else asked
         for one in names:
-            _sync(house, one, publish=publish, as_json=as_json, quiet=not first)
+            _sync(house, one, publish=publish, as_json=as_json, quiet=not first, pages=pages)
         first = False
         if watch:
             time.sleep(WATCH_S)
 
 
-def _sync(house: House, name: str, *, publish: bool, as_json: bool, quiet: bool) -> None:
+def _sync(house: House, name: str, *, publish: bool, as_json: bool, quiet: bool, pages: bool) -> None:
     try:
         with show.Bar(quiet=as_json or quiet) as bar:
-            report = house.library[name].sync(progress=bar, publish=publish)
+            report = house.library[name].sync(progress=bar, publish=publish, pages=pages)
     except WorseVersion as error:
         if not quiet:
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -225,7 +225,10 @@ class Catalog:
             _drop_unused(w, collection)
             last = w.execute("select max(number) from versions where collection = ?", (collection,)).fetchone()[0] or 0
             number = int(last) + 1  # the newest version is always kept, so no number comes twice
-            live = w.execute("select live from collections where id = ?", (collection,)).fetchone()[0]
+            row = w.execute("select live from collections where id = ?", (collection,)).fetchone()
+            if row is None:
+                raise NotFound("the collection was removed meanwhile")
+            live = row[0]
             w.execute(
                 "insert into versions (collection, number, parent, state, embedder, splitter, created, note) "
                 "values (?, ?, ?, 'building', ?, ?, ?, ?)",
@@ -415,14 +418,15 @@ class Catalog:
         )
         return [_document_row(row) for row in rows]
 
-    def document(self, collection: int, document: int) -> DocumentRow:
+    def document(self, collection: int, document: int) -> DocumentRow | None:
+        """A document of the live version."""
         rows = self.database.read(
-            f"select {_DOCUMENT} from documents d where collection = ? and id = ?",  # noqa: S608
+            f"select {_DOCUMENT} from documents d join collections c on c.id = d.collection "  # noqa: S608  constant columns
+            "join memberships m on m.document = d.id where c.id = ? and d.id = ? "
+            "and first <= live and (past is null or past > live)",
             (collection, document),
         )
-        if not rows:
-            raise NotFound(f"there is no document {document}")
-        return _document_row(rows[0])
+        return _document_row(rows[0]) if rows else None
 
     def documents_by_id(self, ids: Sequence[int]) -> dict[int, DocumentRow]:
         found: dict[int, DocumentRow] = {}
@@ -455,6 +459,17 @@ class Catalog:
             (collection, number, number),
         )
         return [TwinRow(*row) for row in rows]
+
+    def standing(self, documents: Collection[int]) -> list[TwinRow]:
+        """The passages of some documents that others stand for in the index."""
+        found: list[TwinRow] = []
+        for some in _batches(sorted(documents)):
+            marks = ",".join("?" * len(some))
+            sql = (
+                f"select id, twin, document from passages where twin is not null and document in ({marks}) order by id"  # noqa: S608
+            )
+            found += [TwinRow(*row) for row in self.database.read(sql, some)]
+        return found
 
     def _passages(self, column: str, ids: Sequence[int]) -> list[PassageRow]:
         found: list[PassageRow] = []

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from penstock.documents import golden, rules, split
+from penstock.documents import golden
 from penstock.documents.catalog import VersionRow, digest
-from penstock.documents.ingest import Build, Incoming, OnlyPassages, Opened, Progress, Report, Silent, build
+from penstock.documents.ingest import Build, Incoming, OnlyPassages, Progress, Report, Silent, build
+from penstock.documents.places import Places
 from penstock.documents.published import Published
-from penstock.documents.reading import Limits, Skipped, read
-from penstock.documents.sources import File, as_text, is_web, read_file, resolved, scan
-from penstock.errors import BadRequest, Conflict, NotFound, PenstockError, Unreadable, WorseVersion
+from penstock.documents.sources import as_text, is_web, resolved, scan
+from penstock.errors import BadRequest, Conflict, NotFound, Unreadable, WorseVersion
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Document
 
@@ -50,6 +48,10 @@ class Collection(Published):
         for place in wanted:
             if not is_web(place) and not Path(place).exists():
                 raise NotFound(f"there is no file or folder {place}")
+            if is_web(place) and "@" in place.split("/")[2]:
+                raise BadRequest(
+                    "an address with a password in it would be shown with every quote", hint="leave it out"
+                )
             if place != as_text(place):
                 raise BadRequest(f"the name {as_text(place)} is no text", hint="rename it, or add the folder above it")
         with self.writing():
@@ -59,10 +61,13 @@ class Collection(Published):
                     self.home.catalog.add_place(self.number, place)
             return self._sync(progress, publish=publish, note=f"added {', '.join(Path(p).name or p for p in wanted)}")
 
-    def sync(self, *, progress: Progress | None = None, publish: bool = True) -> Report:
-        """Look at every place again: what was added, changed, moved or deleted makes the next version."""
+    def sync(self, *, progress: Progress | None = None, publish: bool = True, pages: bool = True) -> Report:
+        """Look at every place again: what was added, changed, moved or deleted makes the next version.
+
+        What was at a place that cannot be looked at stays. pages: whether web pages are asked for too.
+        """
         with self.writing():
-            return self._sync(progress, publish=publish, note="sync")
+            return self._sync(progress, publish=publish, note="sync", pages=pages)
 
     def take(self, incoming: Sequence[Incoming], *, progress: Progress | None = None) -> Report:
         """Take in documents that come from a program and not from a place; a sync does not know them and drops them."""
@@ -82,7 +87,7 @@ class Collection(Published):
             try:
                 with new_file(path) as written:
                     written.write(data)
-                item = self._incoming(next(scan(path)), self._limits())
+                item = self._look().file(next(scan(path, everything=True)))
                 told.file(item.name)
                 opened = item.open()
                 found = list(opened.documents) if opened else []
@@ -98,7 +103,7 @@ class Collection(Published):
     def remove(self, what: str) -> Report:
         """Remove a place, or a document by its source: what a place still holds would come back at the next sync, so only
         uploads can be removed one by one. Raises NotFound, and BadRequest for a file that its folder still holds."""
-        names = {what, what if is_web(what) else resolved(what)}
+        names = {what} if is_web(what) else {what, resolved(what), str(self.uploads / what)}
         with self.writing():
             for place in names:
                 if self.home.catalog.remove_place(self.number, place):
@@ -113,6 +118,8 @@ class Collection(Published):
                     f"'{what}' is neither a place nor a document of '{self.name}'", hint="penstock docs list"
                 )
             path = Path(rows[0].file)
+            if "!/" in what and what not in names - {rows[0].source}:
+                raise BadRequest(f"'{what}' is inside {path.name}", hint=f"remove {path.name} as a whole")
             if path.parent != self.uploads:
                 raise BadRequest(
                     f"'{what}' belongs to a folder and would come back",
@@ -147,60 +154,19 @@ class Collection(Published):
         finally:
             holder.release()
 
-    def _limits(self) -> Limits:
-        return Limits(max_file_mb=self.settings.max_file_mb, ocr=self.settings.ocr)
+    def _look(self) -> Places:
+        return Places(self.home, self.settings, self.uploads)
 
-    def _sync(self, progress: Progress | None, *, publish: bool, note: str) -> Report:
-        catalog = self.home.catalog
+    def _sync(self, progress: Progress | None, *, publish: bool, note: str, pages: bool = True) -> Report:
+        catalog, look = self.home.catalog, self._look()
         known = {row.file: row.fingerprint for row in catalog.skipped(self.number)}
         known |= {row.file: row.fingerprint for row in catalog.documents(self.number, catalog.live(self.number))}
-        failed: list[Skipped] = []
-        found = {item.file: item for item in self._found(known, failed)}
+        found = {item.file: item for item in look.found(self.places(), known, pages=pages)}
         incoming = [item for item in found.values() if known.get(item.file) != item.fingerprint]
-        gone = [file for file in known if file not in found and not (failed and is_web(file))]
+        gone = [file for file in known if file not in found and not look.kept(file)]
         report = self._build(incoming, gone, progress, publish, note)
-        report.skipped += failed
+        report.skipped += look.missed.values() if pages else ()
         return report
-
-    def _found(self, known: Mapping[str, str], failed: list[Skipped]) -> Iterator[Incoming]:
-        """Every file and page at every place. A sitemap that cannot be had is noted in `failed`, and its pages stay."""
-        limits, way, names, seen, golden_file = self._limits(), self._way, set[str](), set[Path](), self._golden_file()
-        for place in self.places():
-            if is_web(place):
-                from penstock.documents import web  # the HTTP client takes a tenth of a second: only who fetches pays
-
-                try:
-                    sent = {file: fp.removeprefix(f"{way} ") for file, fp in known.items() if fp.startswith(way)}
-                    for page in web.pages(place, self.home.web, limits, self.settings.rules, sent):
-                        yield _read_in(page, way)
-                except PenstockError as error:
-                    failed.append(Skipped(place, error.message, error.hint))
-                continue
-            try:
-                files = list(scan(Path(place), include=self.settings.include, exclude=self.settings.exclude))
-            except NotFound:
-                continue  # the place is gone, and so is what it held
-            clash = any(file.source in names for file in files)  # two folders with files of one name
-            for file in files:
-                if file.path not in seen and file.path != golden_file:
-                    source = f"{Path(place).name}/{file.source}" if clash else file.source
-                    names.add(source)
-                    seen.add(file.path)
-                    yield self._incoming(replace(file, source=source), limits)
-
-    def _incoming(self, file: File, limits: Limits) -> Incoming:
-        def opened() -> Opened:
-            raw, fingerprint = read_file(file, limits)
-            documents = (rules.apply(d, self.settings.rules) if isinstance(d, Document) else d for d in read(raw))
-            return Opened(digest(raw.data), fingerprint, documents)
-
-        return _read_in(Incoming(as_text(str(file.path)), file.fingerprint, opened, file.source), self._way)
-
-    @cached_property
-    def _way(self) -> str:
-        """Stands for how files are read and split: when it changes, every file counts as changed."""
-        ways = (split.VERSION, repr(self.settings.rules), repr(self._limits()), str(find_spec("rapidocr") is not None))
-        return digest(*ways).hex()[:8]
 
     def _build(
         self, incoming: Sequence[Incoming], gone: Sequence[str], progress: Progress | None, publish: bool, note: str
@@ -222,16 +188,12 @@ class Collection(Published):
         self.segments.keep_only(catalog.segment_files(self.number))
         return report
 
-    def _golden_file(self) -> Path:
-        """It is no document, wherever it is: it would answer its own questions."""
-        return (self.home.folder / Path(self.settings.golden).expanduser()).resolve()
-
     def _check_golden(self, report: Report) -> None:
         """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""
         catalog, candidate = self.home.catalog, report.version
         if not self.settings.golden or candidate is None:
             return
-        questions = golden.load(self._golden_file())
+        questions = golden.load(self._look().golden_file)
         scores, asked = self.evaluate(questions, candidate), digest(repr(questions)).hex()
         catalog.set_golden(self.number, candidate, asked, scores.recall_at_5, scores.ndcg_at_10)
         live = catalog.live(self.number)
@@ -264,16 +226,6 @@ class Collection(Published):
         return golden.score(questions, [[hit.passage for hit in hits] for hits in ranked])
 
 
-def _read_in(item: Incoming, way: str) -> Incoming:
-    """A file whose fingerprint and hash tell the way it is read as well as what is in it."""
-
-    def opened() -> Opened | None:
-        found = item.open()
-        return found and replace(found, fingerprint=f"{way} {found.fingerprint}", content=digest(found.content, way))
-
-    return replace(item, fingerprint=f"{way} {item.fingerprint}", open=opened)
-
-
 def _put_back(path: Path, before: bytes | None) -> None:
     """Undo an upload that came to nothing."""
     if before is None:
@@ -289,4 +241,7 @@ def _upload_name(name: str) -> str:
     clean = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in base).strip(". ")
     if not clean:
         raise BadRequest(f"'{name}' is no file name")
-    return clean if len(clean.encode()) <= 200 else clean[-60:]
+    if len(clean.encode()) <= 200:
+        return clean
+    ending = Path(clean).suffix[:12]
+    return f"{clean[:40]}-{digest(clean).hex()[:8]}{ending}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from penstock.errors import TooLarge, Unreadable
 from penstock.types import Block, BlockKind, Document, Metadata
 
-__all__ = ["Draft", "Limits", "Raw", "first_line"]
+__all__ = ["Draft", "Limits", "Raw", "Skipped", "first_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,15 @@ class Raw:
     @property
     def name(self) -> str:
         return self.source.rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that gave no document, and why."""
+
+    source: str
+    reason: str
+    hint: str = ""
 
 
 class Draft:

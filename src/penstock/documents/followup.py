@@ -22,6 +22,7 @@ __all__ = ["REFUSAL", "Understood", "speaks_of", "understood"]
 REFUSAL = "Not in your documents."
 TURNS = 6  # questions looked back at
 LONGEST_FRAGMENT = 6  # words
+LONGEST = 500  # characters of a question that is understood from others, or that others are understood from
 
 _CONTINUES = re.compile(
     r"[¿¡]?(?:(?:ok(?:ay)?|yes|no|so|well|ja|oui|sí|si)\W+)?"
@@ -78,10 +79,12 @@ _FUNCTION = frozenset().union(*STOPWORDS.values())
 
 
 class Understood(NamedTuple):
-    """A question as it is searched. fragment: what it says itself, where it could not stand alone."""
+    """A question as it is searched. fragment: what it says itself, where it could not stand alone. joined: whether the
+    words of an earlier question were put beside it."""
 
     question: str
     fragment: str = ""
+    joined: bool = False
 
 
 def understood(question: str, history: Sequence[Message]) -> Understood:
@@ -91,14 +94,21 @@ def understood(question: str, history: Sequence[Message]) -> Understood:
     for n, message in enumerate(messages):
         refused = n + 1 < len(messages) and messages[n + 1].content.startswith(REFUSAL)
         if message.role == "assistant":
-            answer = message.content
+            answer = message.content[:LONGEST]
         elif not refused:  # what was refused explains nothing
-            found = _understood(base, answer, message.content.strip())
-            base = base if found.fragment and "(" in found.question else found.question
-    return _understood(base, answer, question.strip())
+            found = _understood(base, answer, _plain(message.content))
+            base = base if found.joined else found.question
+    return _understood(base, answer, _plain(question))
+
+
+def _plain(text: str) -> str:
+    """On one line, and of a length that any rule here is done with at once; a longer one leaves nothing out anyway."""
+    return " ".join(text[:LONGEST].split()) if len(text) <= LONGEST else text
 
 
 def _understood(base: str, answer: str, question: str) -> Understood:
+    if len(question) > LONGEST or len(base) > LONGEST:
+        return Understood(question)
     opening = _CONTINUES.match(question)
     rest = question[opening.end() :] if opening else question
     words = _WORD.findall(rest)
@@ -116,7 +126,7 @@ def _understood(base: str, answer: str, question: str) -> Understood:
         added += [name for name in _names(answer) if name.lower() not in known]
     ending = "" if rest[-1] in "?？؟.!" else "?"
     joined = f"{rest}{ending} ({' '.join(dict.fromkeys(added))})" if added else question
-    return Understood(joined, "" if refers else rest)
+    return Understood(joined, "" if refers else rest, joined=True)
 
 
 def _is_fragment(words: list[str]) -> bool:

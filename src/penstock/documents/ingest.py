@@ -6,7 +6,7 @@ and files that no version names; the next build clears them, and finds the vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from penstock.documents.reading import Skipped
 from penstock.documents.search import EXACT_UP_TO
 from penstock.documents.segment import Entry, Mask, Segment, SegmentFolder, SegmentWriter, merge
 from penstock.documents.words import language_of, term_ids
-from penstock.errors import PenstockError, StorageError
+from penstock.errors import NotReady, PenstockError, StorageError
 from penstock.types import Document, Embedder
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class _Indexer:
         self._read: list[_Read] = []
         self._waiting: list[_Waiting] = []
         self._bands: dict[int, int] = {}  # near-duplicate band -> passage that stands for it
-        self._texts: dict[int, str] = {}  # of passages that are new in this build
+        self._texts: dict[int, tuple[str, tuple[str, ...]]] = {}  # of passages: what they say, and who may read it
         self._failed: list[SkippedRow] = []
         self._seen: list[str] = []
         self.untouched: set[str] = set()  # files whose documents stay as they are
@@ -253,6 +253,16 @@ class _Indexer:
     def read(self, item: Incoming) -> None:
         """Read one file; what cannot be read is noted and does not stop the others."""
         self._seen.append(item.file)
+        for found in self._documents(item):
+            if isinstance(found, Skipped):
+                self._skip(item, found)
+            else:
+                self._read.append(found)
+                if sum(len(read.pieces) for read in self._read) >= BATCH:
+                    self.flush()
+
+    def _documents(self, item: Incoming) -> Iterator[_Read | Skipped]:
+        """What is in a file, cut into passages. Here a file's troubles end: libraries fail in ways of their own."""
         try:
             opened = item.open()
             if opened is None or self._contents.get(item.file) == opened.content:
@@ -262,32 +272,26 @@ class _Indexer:
                 return
             for found in opened.documents:
                 if isinstance(found, Skipped):
-                    self._skip(item, found)
-                else:
-                    self._add(item.file, opened, found)
-        except StorageError:
+                    yield found
+                    continue
+                document = _whole_characters(found)
+                document = replace(document, language=document.language or language_of(document.text))
+                if pieces := split.split(document):
+                    yield _Read(item.file, opened.fingerprint, opened.content, document, pieces)
+        except (StorageError, NotReady):
             raise  # ours, not the file's
         except PenstockError as error:
             if error.retryable and item.file in self._files_before:
                 self.untouched.add(item.file)  # a server that is down for once takes nothing away
-            self._skip(item, Skipped(item.name, error.message, error.hint))
-        except (RecursionError, MemoryError) as error:
-            reason = f"'{item.name}' is too deep or too large to be read: {type(error).__name__}"
-            self._skip(item, Skipped(item.name, reason))
+            yield Skipped(item.name, error.message, error.hint)
+        except Exception as error:
+            yield Skipped(item.name, f"'{item.name}' cannot be read: {type(error).__name__}: {error}"[:500])
 
     def _skip(self, item: Incoming, skipped: Skipped) -> None:
         self.report.skipped.append(skipped)
         self._failed.append(
             SkippedRow(skipped.source, item.file, item.fingerprint, skipped.reason, skipped.hint, now())
         )
-
-    def _add(self, file: str, opened: Opened, document: Document) -> None:
-        document = _whole_characters(document)
-        document = replace(document, language=document.language or language_of(document.text))
-        if pieces := split.split(document):
-            self._read.append(_Read(file, opened.fingerprint, opened.content, document, pieces))
-        if sum(len(read.pieces) for read in self._read) >= BATCH:
-            self.flush()
 
     def _store(self) -> None:
         """Give what was read its rows, in one transaction. Passages that say something new then wait for their vectors."""
@@ -304,14 +308,14 @@ class _Indexer:
                 self.documents[row] = document.source, content
                 for piece, said, bands in zip(pieces, saying, signatures, strict=False):
                     key = digest(said.context, said.text)
-                    twin = self._twin(said.whole, bands)
+                    twin = self._twin(said.whole, bands, document.access)
                     rows.append(
                         PassageRow(
                             passage, row, piece.start, piece.end, piece.page, piece.section, said.text, key, twin
                         )
                     )
                     if twin is None:
-                        self._texts[passage] = said.whole
+                        self._texts[passage] = said.whole, document.access
                         for band in bands:
                             self._bands.setdefault(band, passage)
                         self._waiting.append(_Waiting(passage, row, key, document.language, said.context, said.text,
@@ -322,21 +326,25 @@ class _Indexer:
             catalog.add_passages(w, rows)
         self._read.clear()
 
-    def _twin(self, said: str, bands: Sequence[int]) -> int | None:
-        """The passage that already says this under such headings, if there is one."""
+    def _twin(self, said: str, bands: Sequence[int], access: tuple[str, ...]) -> int | None:
+        """The passage that already says this under such headings, to the same readers, if there is one.
+
+        To other readers it stands for itself: the few words by which they differ must not score for those who may not read them.
+        """
         for candidate in dict.fromkeys(self._bands[band] for band in bands if band in self._bands):
             if candidate not in self._texts:
                 self._texts[candidate] = self._said_before(candidate)
-            if duplicates.same(said, self._texts[candidate]):
+            words, readers = self._texts[candidate]
+            if readers == access and duplicates.same(said, words):
                 return candidate
         return None
 
-    def _said_before(self, passage: int) -> str:
+    def _said_before(self, passage: int) -> tuple[str, tuple[str, ...]]:
         row = self.work.catalog.passages([passage]).get(passage)
         if row is None:
-            return ""
+            return "", ()
         document = self.work.catalog.documents_by_id([row.document])[row.document]
-        return f"{split.context_of(document.title, document.source, row.section)}\n{row.text}"
+        return f"{split.context_of(document.title, document.source, row.section)}\n{row.text}", document.access
 
     # ------------------------------------------------------------ vectors
 
@@ -382,7 +390,7 @@ class _Indexer:
         if self._parent and any(segment.embedder != self.work.embedder.id for segment in self._old):
             self._embed_again(set(members))
         self._write_segment()
-        standing = [row.twin for row in self.work.catalog.passages_of(members) if row.twin is not None]
+        standing = [twin.twin for twin in self.work.catalog.standing(members)]
         parts = []
         for segment in [
             *(s for s in self._old if s.embedder == self.work.embedder.id),
@@ -400,40 +408,35 @@ class _Indexer:
             self.work.segments.add_graphs(files)
         return files, passages
 
-    def _embed_again(self, members: set[int]) -> None:
-        """Another embedder than the parent's: what stays gets new vectors, and its sentences stay as they were."""
+    def _embed_again(self, members: Set[int]) -> None:
+        """Another embedder than the parent's: what stays gets new vectors, in its own place in the index."""
         catalog = self.work.catalog
-        standing = {row.twin: row.passage for row in catalog.twins(self.work.collection, self._parent or 0)}
+        twins: dict[int, list[int]] = {}  # passage that stands for others -> those of them that stay
+        for twin in catalog.standing(members):
+            twins.setdefault(twin.twin, []).append(twin.passage)
         for segment in self._old:
             if segment.embedder == self.work.embedder.id:
                 continue
-            places = {int(passage): place for place, passage in enumerate(segment.passage.tolist())}
-            rows = catalog.passages([standing.get(passage, passage) for passage in places])
+            slots = list(zip(segment.passage.tolist(), segment.document.tolist(), strict=True))
+            speaking = {  # whose words are embedded: its own, or those of one that says the same
+                passage: passage if document in members else twins[passage][0]
+                for passage, document in slots
+                if document in members or passage in twins
+            }
+            rows = catalog.passages(list(speaking.values()))
             documents = catalog.documents_by_id(sorted({row.document for row in rows.values()}))
-            for passage, place in places.items():
-                row = rows.get(standing.get(passage, passage))
-                if row is None or row.document not in members:
+            for place, (passage, document) in enumerate(slots):
+                if passage not in speaking:
                     continue
-                document, spans = (
-                    documents[row.document],
-                    segment.sentence_span[segment.sentence_at[place] : segment.sentence_at[place + 1]],
-                )
-                context = split.context_of(document.title, document.source, row.section)
-                terms = term_ids(f"{context}\n{row.text}", document.language)
-                signature = segment.signature[place].tolist()
-                self._waiting.append(
-                    _Waiting(
-                        passage,
-                        row.document,
-                        row.key,
-                        document.language,
-                        context,
-                        row.text,
-                        spans.tolist(),
-                        terms,
-                        signature,
-                    )
-                )
+                row = rows[speaking[passage]]
+                owner = documents[row.document]
+                context = split.context_of(owner.title, owner.source, row.section)
+                terms = term_ids(f"{context}\n{row.text}", owner.language)
+                spans = segment.sentence_span[segment.sentence_at[place] : segment.sentence_at[place + 1]].tolist()
+                if row.id != passage:
+                    spans = split.sentences_of(row.text, owner.language)
+                self._waiting.append(_Waiting(passage, document, row.key, owner.language, context, row.text, spans, terms,
+                                              segment.signature[place].tolist()))  # fmt: skip
                 if len(self._waiting) >= BATCH:
                     self.flush()
         self.flush()

@@ -92,6 +92,7 @@ class Published:
             opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
                 self._snapshot = opened
+                self.segments.hold(files)
             return opened
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
@@ -112,6 +113,7 @@ class Published:
             if not rows.keys() >= set(some):
                 raise _Dropped
             row, *others = (rows[passage] for passage in some)
+            assert view.documents is None or row.document in view.documents, "only what the caller may read is shown"
             stands = rows.get(match.passage)
             document = snapshot.documents[row.document]
             spans = match.sentences
@@ -155,12 +157,14 @@ class Published:
         )
 
     def document(self, document_id: str, caller: Caller = ANYBODY) -> tuple[DocumentRow, str]:
-        """A document that the caller may read, and its text. Raises NotFound for one that does not exist or is not theirs."""
-        missing = NotFound(f"there is no document '{document_id}' in '{self.name}'")
+        """A document of the live version that the caller may read, and its text. Raises NotFound for any other."""
+        missing = NotFound(
+            f"there is no document '{document_id}' in '{self.name}'", hint="it may have changed: ask again"
+        )
         if not re.fullmatch(r"\d{1,18}", document_id, re.ASCII) or not self.home.open_to(self.name, caller):
             raise missing
         row = self.home.catalog.document(self.number, int(document_id))
-        if not may_read(row, caller.rights):
+        if row is None or not may_read(row, caller.rights):
             raise missing
         return row, self.home.catalog.text(row.id)
 

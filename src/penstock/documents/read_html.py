@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.documents.draft import Draft, Raw
 from penstock.documents.read_text import decode
+from penstock.errors import Unreadable
 from penstock.types import BlockKind, Document
 
 __all__ = ["html_text", "read_html"]
@@ -73,14 +74,18 @@ _HIDDEN = re.compile(
 )
 _CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.I)
 _DATES = ("meta[property='article:modified_time']", "meta[property='article:published_time']", "meta[name=date]")
+_CONTAINER = re.compile(
+    r"<(/?)(?:div|span|section|article|main|ul|ol|dl|table|blockquote|b|i|em|strong|font|a|p|form|fieldset|center)\b",
+    re.I,
+)
+MANY_TAGS, DEEPEST = 5_000, 12_000
+MOST_MARKED = 200  # parts of a page that say they are the main one
 _BREAK = "\x1e"  # a <br>, while all other white space is still one space
 
 
 def read_html(raw: Raw) -> Iterator[Document]:
     """One document. The main part of the page is taken where it is marked as such."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    tree = LexborHTMLParser(_decode(raw))
+    tree = _parsed(raw, _decode(raw))
     draft = _draft(raw, tree)
     title = tree.css_first("title")
     language = ((tree.root.attributes.get("lang") if tree.root else "") or "").split("-")[0].lower()
@@ -92,16 +97,27 @@ def read_html(raw: Raw) -> Iterator[Document]:
     yield draft.finish(
         "text/html",
         title=title.text() if title else "",
-        language=language if len(language) in (2, 3) else "",
+        language=language if re.fullmatch("[a-z]{2,3}", language) else "",
         date=next((date[0] for date in dates if date), ""),
     )
 
 
 def html_text(raw: Raw, html: str) -> str:
     """The visible text alone, for a mail that has no plain part."""
+    return _draft(raw, _parsed(raw, html)).finish("text/html").text
+
+
+def _parsed(raw: Raw, html: str) -> Any:
+    """The tree. Raises Unreadable for one that is thousands of elements deep: no page is, and parsing takes its square."""
     from selectolax.lexbor import LexborHTMLParser
 
-    return _draft(raw, LexborHTMLParser(html)).finish("text/html").text
+    if html.count("<") > MANY_TAGS:
+        depth = 0
+        for tag in _CONTAINER.finditer(html):
+            depth += -1 if tag[1] else 1
+            if depth > DEEPEST:
+                raise Unreadable(f"'{raw.source}' has elements nested more than {DEEPEST} deep")
+    return LexborHTMLParser(html)
 
 
 def _decode(raw: Raw) -> str:
@@ -116,7 +132,8 @@ def _decode(raw: Raw) -> str:
 
 def _draft(raw: Raw, tree: Any) -> Draft:
     draft = Draft(raw)
-    marked = max(tree.css("main, article, [role=main]"), key=lambda node: len(node.text()), default=None)
+    candidates = tree.css("main, article, [role=main]")[:MOST_MARKED]
+    marked = max(candidates, key=lambda node: len(node.text()), default=None)
     start = marked if marked is not None and len(marked.text().strip()) >= 200 else tree.body
     line: list[str] = []  # inline text gathers here until a block begins or ends
 

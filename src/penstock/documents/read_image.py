@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IMAGE_SUFFIXES", "read_image", "recognise"]
+__all__ = ["IMAGE_SUFFIXES", "installed", "read_image", "recognise"]
 
 IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"])
 
@@ -28,6 +28,10 @@ def _engine() -> Any:
     return RapidOCR(params={"Global.log_level": "error", "EngineConfig.onnxruntime.intra_op_num_threads": 1})
 
 
+def installed() -> bool:
+    return _engine() is not None
+
+
 def recognise(picture: NDArray[np.uint8]) -> str:
     """The lines of text in a picture (height, width, 3), top to bottom; "" without the `ocr` extra or without text."""
     engine = _engine()
@@ -36,7 +40,7 @@ def recognise(picture: NDArray[np.uint8]) -> str:
 
 
 def read_image(raw: Raw) -> Iterator[Document]:
-    if _engine() is None:
+    if not installed():
         raise MissingExtra(f"reading text in pictures, such as '{raw.source}',", extra="ocr")
     import numpy as np
     from PIL import Image, UnidentifiedImageError  # RapidOCR brings it

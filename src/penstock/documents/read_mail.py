@@ -10,7 +10,7 @@ from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from typing import cast
 
-from penstock.documents.draft import Draft, Raw
+from penstock.documents.draft import Draft, Raw, Skipped
 from penstock.documents.read_html import html_text
 from penstock.errors import PenstockError, Unreadable
 from penstock.types import Document
@@ -18,8 +18,8 @@ from penstock.types import Document
 __all__ = ["read_mail"]
 
 
-def read_mail(raw: Raw, read_any: Callable[[Raw], Iterator[Document]]) -> Iterator[Document]:
-    """read_any reads an attachment, whatever its kind; one that cannot be read is left out."""
+def read_mail(raw: Raw, read_any: Callable[[Raw], Iterator[Document | Skipped]]) -> Iterator[Document | Skipped]:
+    """read_any reads an attachment, whatever its kind; one that cannot be read is told with its reason."""
     message = email.message_from_bytes(raw.data, policy=email.policy.default)
     if not message.keys():
         raise Unreadable(f"'{raw.source}' is not a mail")
@@ -38,8 +38,8 @@ def read_mail(raw: Raw, read_any: Callable[[Raw], Iterator[Document]]) -> Iterat
         if isinstance(content, bytes) and content:
             try:
                 yield from read_any(replace(raw, source=f"{raw.source}!/{name}", data=content, depth=raw.depth + 1))
-            except PenstockError:
-                continue
+            except PenstockError as error:
+                yield Skipped(f"{raw.source}!/{name}", error.message, error.hint)
 
 
 def _body(raw: Raw, message: EmailMessage) -> str:

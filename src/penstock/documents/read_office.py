@@ -11,10 +11,11 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterator
-from functools import lru_cache
+from hashlib import blake2b
 from xml.etree import ElementTree
 
 from penstock.documents.draft import Draft, Raw
+from penstock.documents.markup import parse
 from penstock.errors import TooLarge, Unreadable
 from penstock.types import BlockKind, Document
 
@@ -26,6 +27,9 @@ _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _REL = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 _DC, _DCT = "{http://purl.org/dc/elements/1.1/}", "{http://purl.org/dc/terms/}"
+
+
+LARGEST_PART = 32 << 20  # bytes of XML: a thousand pages have about ten million
 
 
 class _Package:
@@ -45,20 +49,20 @@ class _Package:
     def data(self, name: str) -> bytes:
         """A part's bytes, empty where the file has no such part."""
         try:
+            if self._zip.getinfo(name).file_size > LARGEST_PART:
+                raise TooLarge(f"'{self._raw.source}' holds {name} of more than {LARGEST_PART >> 20} MB")
             data = self._zip.read(name)
         except KeyError:
             return b""
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
             raise self.damaged(error) from error
-        if b"<!DOCTYPE" in data[:2000] or b"<!ENTITY" in data[:2000]:
-            raise Unreadable(f"'{self._raw.source}' declares XML entities, which no Office file needs")
         return data
 
     def part(self, name: str) -> ElementTree.Element | None:
         data = self.data(name)
         try:
-            return ElementTree.fromstring(data) if data else None  # noqa: S314  entities are refused above
-        except ElementTree.ParseError as error:
+            return parse(data) if data else None
+        except ValueError as error:
             raise self.damaged(error) from error
 
     def damaged(self, error: Exception) -> Unreadable:
@@ -91,9 +95,10 @@ def read_docx(raw: Raw) -> Iterator[Document]:
     body = root.find(_W + "body") if root is not None else None
     if body is None:
         raise Unreadable(f"'{raw.source}' is no Word document")
+    styles = package.data("word/styles.xml")
     try:
-        levels = _heading_styles(package.data("word/styles.xml"))
-    except ElementTree.ParseError as error:
+        levels = _styles(styles)
+    except ValueError as error:
         raise package.damaged(error) from error
     draft = Draft(raw)
     _add_body(draft, body, levels)
@@ -106,11 +111,23 @@ def read_docx(raw: Raw) -> Iterator[Document]:
     yield draft.finish(media_type, title=title, date=date)
 
 
-@lru_cache(maxsize=16)  # documents made from one template have the same styles, and they are most of the XML
-def _heading_styles(data: bytes) -> dict[str, int]:
+_known_styles: dict[bytes, dict[str, int]] = {}  # documents of one template have the same, and they are most of the XML
+MOST_STYLES = 64
+
+
+def _styles(data: bytes) -> dict[str, int]:
     """style id -> level of the headings."""
+    key = blake2b(data, digest_size=16).digest()
+    if key not in _known_styles:
+        if len(_known_styles) >= MOST_STYLES:
+            _known_styles.clear()
+        _known_styles[key] = _heading_styles(data)
+    return _known_styles[key]
+
+
+def _heading_styles(data: bytes) -> dict[str, int]:
     levels: dict[str, int] = {}
-    for style in ElementTree.fromstring(data).iter(_W + "style") if data else ():  # noqa: S314  entities are refused
+    for style in parse(data).iter(_W + "style") if data else ():
         name = style.find(_W + "name")
         label = (name.get(_W + "val", "") if name is not None else "").lower()
         if match := re.fullmatch(r"heading (\d)", label):
@@ -127,7 +144,7 @@ def _add_body(draft: Draft, body: ElementTree.Element, levels: dict[str, int]) -
             level = levels.get(style.get(_W + "val", ""), 0) if style is not None else 0
             draft.add(_paragraph_text(element), BlockKind.HEADING if level else BlockKind.PARAGRAPH, level=level)
         elif element.tag == _W + "tbl":
-            for row in element.iter(_W + "tr"):
+            for row in element.findall(_W + "tr"):  # a table in a cell is part of that cell
                 cells = (
                     " ".join(filter(None, map(_paragraph_text, cell.iter(_W + "p")))) for cell in row.findall(_W + "tc")
                 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
+from penstock.documents import read_image
 from penstock.documents.draft import Draft, Raw
 from penstock.errors import Unreadable
 from penstock.types import BlockKind, Document
 
 __all__ = ["read_pdf"]
+
+MOST_PIXELS = 12_000_000  # of a page that is looked at: A4 at twice its size has 2 million
 
 _pdfium = Lock()  # the library keeps its state in the process
 
@@ -34,15 +38,17 @@ def read_pdf(raw: Raw) -> Iterator[Document]:
                 raise Unreadable(f"'{raw.source}' is encrypted", hint="save it without a password") from error
             raise Unreadable(f"'{raw.source}' is not a complete PDF: {error}") from error
         try:
-            yield _read(raw, pdf)
+            document = _read(raw, pdf)
         finally:
             pdf.close()
+    yield document  # outside the lock: whoever takes it may take long
 
 
 def _read(raw: Raw, pdf: Any) -> Document:
     from pypdfium2 import PdfiumError
 
     draft, headings, scanned = Draft(raw), _outline(pdf), list[int]()
+    ocr = raw.limits.ocr and read_image.installed()
     for n in range(len(pdf)):
         try:
             page = pdf[n]
@@ -50,7 +56,7 @@ def _read(raw: Raw, pdf: Any) -> Document:
         except PdfiumError:
             continue  # a broken page does not take the others with it
         if not text.strip():
-            text = _recognise(page) if raw.limits.ocr else ""
+            text = _recognise(page) if ocr else ""
             if not text:
                 scanned.append(n + 1)
         _add_page(draft, text, n + 1, headings.get(n, []))
@@ -115,6 +121,6 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _recognise(page: Any) -> str:
-    from penstock.documents.read_image import recognise
-
-    return recognise(page.render(scale=2).to_numpy())
+    width, height = page.get_size()
+    scale = min(2.0, math.sqrt(MOST_PIXELS / max(width * height, 1.0)))
+    return read_image.recognise(page.render(scale=scale).to_numpy())

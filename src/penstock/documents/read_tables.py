@@ -5,17 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from penstock.documents.draft import Draft, Raw
 from penstock.documents.read_text import decode
-from penstock.errors import Unreadable
+from penstock.errors import TooLarge, Unreadable
 from penstock.types import BlockKind, Document
 
 __all__ = ["read_csv", "read_json", "read_jsonl", "read_sheets"]
 
 LONGEST_CELL = 131_072 * 64
+LONGEST_PATH = 200  # characters of the names above a value
+MOST_CELLS = 20_000_000  # of a sheet, empty ones too: the library lays out all that lie between the first and the last
+MOST_SHEET_MB = 400  # of XML
+
+_CELL = re.compile(rb"<c[^>]{0,200}?\sr=[\"']([A-Z]{1,3})(\d{1,7})[\"']")
 
 
 def read_csv(raw: Raw) -> Iterator[Document]:
@@ -42,6 +50,7 @@ def read_sheets(raw: Raw) -> Iterator[Document]:
     """A workbook: each sheet a section and a page, cells as they are shown, formulas by their last value."""
     from python_calamine import CalamineError, CalamineWorkbook
 
+    _check_extent(raw)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(raw.data))
         draft = Draft(raw)
@@ -53,6 +62,33 @@ def read_sheets(raw: Raw) -> Iterator[Document]:
             f"'{raw.source}' is not a workbook that can be read: {error}", hint="save it without a password"
         ) from error
     yield draft.finish("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", title=raw.name)
+
+
+def _check_extent(raw: Raw) -> None:
+    """Two cells far apart make a sheet of billions. Raises TooLarge before anything is laid out."""
+    if not raw.data.startswith(b"PK"):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw.data)) as archive:
+            sheets = [info for info in archive.infolist() if info.filename.startswith("xl/worksheets/sheet")]
+            if sum(info.file_size for info in archive.infolist()) > MOST_SHEET_MB << 20:
+                raise TooLarge(f"'{raw.source}' unpacks to more than {MOST_SHEET_MB} MB")
+            for info in sheets:
+                rows = columns = 0
+                for column, row in _CELL.findall(archive.read(info)):
+                    rows, columns = max(rows, int(row)), max(columns, _number(column))
+                if rows * columns > MOST_CELLS:
+                    raise TooLarge(f"'{raw.source}' has a sheet of {rows} rows and {columns} columns")
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError):
+        return  # what else is wrong with it, the library says
+
+
+def _number(column: bytes) -> int:
+    """A -> 1, Z -> 26, AA -> 27."""
+    number = 0
+    for letter in column:
+        number = number * 26 + letter - 64
+    return number
 
 
 def read_json(raw: Raw) -> Iterator[Document]:
@@ -102,7 +138,7 @@ def _add_record(draft: Draft, record: Any) -> None:
 def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from _flat(inner, f"{path}.{key}"[-LONGEST_PATH:] if path else str(key)[:LONGEST_PATH])
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         for item in value:
             yield from _flat(item, path)

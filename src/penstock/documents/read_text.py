@@ -78,10 +78,12 @@ CODE_SUFFIXES = frozenset(
 )
 
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _ITEM = re.compile(r"[ \t]*(?:([-*+][ \t]+)|\d{1,9}[.)][ \t]+)\S")
 _LINE = re.compile(r"[^\n]*\n?")
+LONGEST_VALUE = 1_000  # characters of a value in front matter
+
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)", re.S)
 
 
@@ -156,8 +158,7 @@ def _markdown_blocks(text: str, begin: int) -> Iterator[Block]:
             if open_at is not None:
                 yield Block(open_at, start)
             open_at = None
-            at = start + (match.start(2) if match[2] else 0)
-            yield Block(at, at + len(match[2] or ""), BlockKind.HEADING, len(match[1]))
+            yield Block(start + match.end(), start + len(_unclosed(line)), BlockKind.HEADING, len(match[1]))
         elif not line.strip():
             if open_at is not None:
                 yield Block(open_at, start)
@@ -188,6 +189,13 @@ def _markdown_blocks(text: str, begin: int) -> Iterator[Block]:
         yield Block(open_at, len(text), BlockKind.CODE if fence else BlockKind.PARAGRAPH)
 
 
+def _unclosed(heading: str) -> str:
+    """A heading without the marks that may close it."""
+    line = heading.rstrip()
+    bare = line.rstrip("#")
+    return bare.rstrip() if bare != line and bare[-1:] in (" ", "\t") else line
+
+
 def _paragraphs(text: str, begin: int, end: int) -> Iterator[Block]:
     start = begin
     for gap in re.finditer(r"\n[ \t\r]*\n\s*", text[begin:end]):
@@ -197,16 +205,25 @@ def _paragraphs(text: str, begin: int, end: int) -> Iterator[Block]:
 
 
 def _front_matter(text: str) -> tuple[dict[str, str], int]:
-    """The flat `key: value` lines between two `---` at the top, and where the text proper begins."""
+    """The lines `key: value`, and lists beneath a key, between two `---` at the top; and where the text proper begins."""
     match = _FRONT.match(text)
     if not match:
         return {}, 0
-    pairs = (line.partition(":") for line in match[1].splitlines() if not line[:1].isspace())
-    return {key.strip().lower(): value.strip().strip("\"'") for key, colon, value in pairs if colon}, match.end()
+    found: dict[str, str] = {}
+    key = ""
+    for line in match[1].splitlines():
+        bare = re.sub(r"(?:^|\s)#.*$", "", line).strip()  # without a comment
+        if key and bare.startswith("- "):
+            found[key] = ", ".join(filter(None, (found[key], bare[2:].strip())))
+        elif not line[:1].isspace() and ":" in bare:
+            key, _, value = (part.strip() for part in bare.partition(":"))
+            key = key.lower()
+            found[key] = value.strip("\"'")[:LONGEST_VALUE]
+    return found, match.end()
 
 
 def _listed(value: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in value.strip("[]").split(",") if part.strip())
+    return tuple(part.strip().strip("\"'") for part in value.strip("[]").split(",") if part.strip(" \"'"))
 
 
 def _document(
@@ -217,7 +234,11 @@ def _document(
     if not blocks:
         raise Unreadable(f"'{raw.source}' holds no text")
     heading = next((text[b.start : b.end] for b in blocks if b.kind is BlockKind.HEADING), "")
-    title = front.pop("title", "") or first_line(heading) or raw.name
+    title = first_line(front.pop("title", "") or heading) or raw.name
+    if "access" in front and not _listed(front["access"]):
+        raise Unreadable(
+            f"'{raw.source}' has an access list that names nobody", hint="access: [role, …], or no such line"
+        )
     date, tags, access = front.pop("date", "")[:10], _listed(front.pop("tags", "")), _listed(front.pop("access", ""))
     metadata: Metadata = {key: value for key, value in front.items() if value}
     return Document(

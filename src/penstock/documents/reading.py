@@ -11,10 +11,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from lzma import LZMAError
 
-from penstock.documents.draft import Limits, Raw
+from penstock.documents.draft import Limits, Raw, Skipped
 from penstock.documents.read_html import read_html
 from penstock.documents.read_image import IMAGE_SUFFIXES, read_image
 from penstock.documents.read_mail import read_mail
@@ -67,15 +67,6 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".gz")
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that gave no document, and why."""
-
-    source: str
-    reason: str
-    hint: str = ""
-
-
 def reads(name: str) -> bool:
     """Whether a file of this name is taken up: it is of a kind that can be read, or of one that people expect to be."""
     return name.lower().endswith((*READERS, *ARCHIVES, *UNREAD, ".eml"))
@@ -99,13 +90,13 @@ def read(raw: Raw) -> Iterator[Document | Skipped]:
         yield from _read_one(raw)
 
 
-def _read_one(raw: Raw) -> Iterator[Document]:
+def _read_one(raw: Raw) -> Iterator[Document | Skipped]:
     kind = _kind(raw)
-    if kind == ".eml":
-        yield from read_mail(raw, _read_one)
-        return
     try:
-        yield from READERS.get(kind, read_plain)(raw)
+        if kind == ".eml":
+            yield from read_mail(raw, read)
+        else:
+            yield from READERS.get(kind, read_plain)(raw)
     except PenstockError:
         raise
     except Exception as error:  # a damaged file can break a library in ways of its own
@@ -184,6 +175,7 @@ def _entries(raw: Raw) -> Iterator[tuple[str, bytes]]:
         zlib.error,
         LZMAError,
         NotImplementedError,
+        ValueError,  # zipfile's own for a directory that lies
     ) as error:
         raise Unreadable(f"'{raw.source}' is not a complete archive: {error}") from error
 

@@ -13,11 +13,15 @@ from penstock.types import Document
 __all__ = ["apply", "stale"]
 
 
-def apply(document: Document, rules: Sequence[RuleSettings]) -> Document:
-    """The document with the tags and the access list its rules give. A rule's access list replaces the document's own."""
+def apply(document: Document, rules: Sequence[RuleSettings], prefix: str = "") -> Document:
+    """The document with the tags and the access list its rules give. A rule's access list replaces the document's own.
+
+    prefix: what the document's source has before its path in its place; rules are written for the path.
+    """
+    names = {document.source, document.source.removeprefix(prefix)}
     tags, access = dict.fromkeys(document.tags), document.access
     for rule in rules:
-        if fnmatchcase(document.source, rule.match):
+        if any(fnmatchcase(name, rule.match) for name in names):
             tags |= dict.fromkeys(rule.tags)
             access = rule.access or access
     return replace(document, tags=tuple(tags), access=access)
@@ -25,7 +29,8 @@ def apply(document: Document, rules: Sequence[RuleSettings]) -> Document:
 
 def stale(source: str, written: str, rules: Sequence[RuleSettings]) -> bool:
     """Whether a document of that date is older than the last rule with an age allows. Without a date nothing is stale."""
-    ages = [rule.stale_after for rule in rules if rule.stale_after and fnmatchcase(source, rule.match)]
+    names = {source, source.partition("/")[2]}  # the first folder may have been put before it
+    ages = [r.stale_after for r in rules if r.stale_after and any(fnmatchcase(name, r.match) for name in names)]
     try:
         day = date.fromisoformat(written[:10])
     except ValueError:

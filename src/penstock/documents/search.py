@@ -12,6 +12,7 @@ through: frequencies, lengths, minima and maxima too. A caller's result is the o
 from __future__ import annotations
 
 import math
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class View:
     count: int
     mean_length: float
     sample: Rows  # evenly spread rows that stand for all
+    languages: tuple[str, ...]  # of its documents
 
 
 class Meant(NamedTuple):
@@ -102,7 +104,6 @@ class Snapshot:
         self, number: int, segments: Sequence[Segment], documents: Mapping[int, DocumentRow], twins: Sequence[TwinRow]
     ) -> None:
         self.number, self.segments, self.documents = number, segments, documents
-        self.languages = tuple(sorted({language for segment in segments for language in segment.languages}))
         self._starts = np.cumsum([0, *map(len, segments)])
         self.passage = _joined([segment.passage for segment in segments], np.int64)
         self.document = _joined([segment.document for segment in segments], np.int64)
@@ -111,6 +112,7 @@ class Snapshot:
         for twin in twins:
             self._twins.setdefault(twin.twin, []).append(twin)
         self._views: dict[Any, View] = {}
+        self._lock = threading.Lock()
 
     # ------------------------------------------------------------ who sees what
 
@@ -121,17 +123,21 @@ class Snapshot:
     def view(self, caller: Caller, where: Filter) -> View:
         """The mask for a caller and a filter; kept, because the same few come again and again."""
         rights = caller.rights if self._guarded else None
-        key = (rights, tuple(sorted((name, _frozen(value)) for name, value in where.items())))
-        if key not in self._views:
-            if len(self._views) >= MOST_VIEWS:
-                self._views.pop(next(iter(self._views)))
+        key = (rights, tuple(sorted((name, _as_text(value)) for name, value in where.items())))
+        with self._lock:
+            held = self._views.get(key)
+        if held is None:
             allowed = None
             if rights is not None or where:
                 rows = [row for row in self.documents.values() if may_read(row, rights)]
                 _check_fields(where, rows)
                 allowed = frozenset(row.id for row in rows if matches_filter(row, where))
-            self._views[key] = self._view(allowed)
-        return self._views[key]
+            held = self._view(allowed)
+            with self._lock:
+                while len(self._views) >= MOST_VIEWS:
+                    self._views.pop(next(iter(self._views)))
+                self._views[key] = held
+        return held
 
     def everything(self) -> View:
         """Every passage, whoever may read it: for measuring a version, not for answering."""
@@ -151,7 +157,9 @@ class Snapshot:
         mean_length = float(self.length[mask].mean()) if count else 1.0
         rows = np.flatnonzero(mask)
         sample = rows[:: max(1, len(rows) // SAMPLE)]
-        return View(None if count == len(mask) else mask, allowed, count, mean_length, sample)
+        seen = self.documents.values() if allowed is None else (self.documents[document] for document in allowed)
+        languages = tuple(sorted({row.language for row in seen}))
+        return View(None if count == len(mask) else mask, allowed, count, mean_length, sample, languages)
 
     def places(self, passage: int, document: int, view: View) -> list[int]:
         """The passages, by number, that say what this one says and that the view lets through; itself first."""
@@ -164,16 +172,16 @@ class Snapshot:
     def search(self, question: str, embedder: Embedder, view: View, k: int | None) -> Matches:
         """The best k passages of the view; all that were looked at, for None."""
         if not view.count:
-            return Matches((), {}, self.languages, 0.0, 0, 0.0)
+            return Matches((), {}, view.languages, 0.0, 0, 0.0)
         vector = embedder.embed([question])[0]
-        bm25, terms = self._bm25(query_terms(question, self.languages), view)
+        bm25, terms = self._bm25(query_terms(question, view.languages), view)
         meant = self._dense(vector, view)
         familiar = (embedder.familiarity(question) - NOT_AT_ALL) / (WELL - NOT_AT_ALL)
         weight = STRANGE_WEIGHT + (DENSE_WEIGHT - STRANGE_WEIGHT) * min(max(familiar, 0.0), 1.0)
         if not bm25.any():
             weight = 1.0  # no word of the question occurs: meaning is all there is
         found = tuple(self._fuse(bm25, meant, vector, weight, k))
-        return Matches(found, terms, self.languages, weight, view.count, meant.spread)
+        return Matches(found, terms, view.languages, weight, view.count, meant.spread)
 
     def _dense(self, vector: Vectors, view: View) -> Meant:
         """The nearest passages of the view by meaning: among all of them, or along the graphs where there are very many."""
@@ -274,8 +282,9 @@ def _unit_range(values: Scores) -> Scores:
     return (values - low) / (high - low) if high > low else np.full_like(values, float(high > 0))
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _as_text(value: Any) -> tuple[str, ...]:
+    """Values as a filter compares them: 1, 1.0 and True are equal to Python and not to it."""
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
 
 
 def may_read(row: DocumentRow, rights: frozenset[str] | None) -> bool:

@@ -69,7 +69,7 @@ class SegmentWriter:
             "passage": np.array([entry.passage for entry in entries], np.int64),
             "document": np.array([entry.document for entry in entries], np.int64),
             "key": np.frombuffer(b"".join(entry.key for entry in entries), np.uint8).reshape(-1, 16),
-            "language": np.array([languages.index(entry.language) for entry in entries], np.uint8),
+            "language": np.array([languages.index(entry.language) for entry in entries], np.uint16),
             "signature": np.array([entry.signature for entry in entries], np.uint64).reshape(len(entries), -1),
             "length": np.array([len(entry.terms) for entry in entries], np.int32),
             "vectors": np.array([entry.vectors[0] for entry in entries], np.float32).reshape(-1, self._dim),
@@ -91,7 +91,7 @@ class Segment:
     passage: NDArray[np.int64]  # (n,)
     document: NDArray[np.int64]
     key: NDArray[np.uint8]  # (n, 16)
-    language: NDArray[np.uint8]
+    language: NDArray[np.uint16]
     signature: NDArray[np.uint64]  # (n, bands)
     length: NDArray[np.int32]  # terms in each passage
     vectors: NDArray[np.float32]  # (n, dim)
@@ -176,6 +176,11 @@ class SegmentFolder:
                 self._open[name] = Segment.open(self.path / name)
             return self._open[name]
 
+    def hold(self, names: Iterable[str]) -> None:
+        """Let go of every other segment: files that were deleted elsewhere take up room for as long as they are mapped."""
+        with self._lock:
+            self._open = {name: self._open[name] for name in names if name in self._open}
+
     def names(self) -> list[str]:
         return sorted(path.name for path in self.path.glob("*.arrays"))
 
@@ -218,7 +223,7 @@ def merge(parts: Sequence[tuple[Segment, Mask]], folder: Path) -> str:
             kept[name].append(getattr(segment, name)[rows])
         for name in _PER_SENTENCE:
             kept[name].append(getattr(segment, name)[np.repeat(live, sentence_counts)])
-        translate = np.array([languages.index(language) for language in segment.languages] or [0], np.uint8)
+        translate = np.array([languages.index(language) for language in segment.languages] or [0], np.uint16)
         kept["language"].append(translate[segment.language[rows]])
         kept["sentence_count"].append(sentence_counts[rows])
         offset += len(rows)

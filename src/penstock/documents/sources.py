@@ -51,11 +51,14 @@ def is_web(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
-def scan(place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Iterator[File]:
+def scan(
+    place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), everything: bool = False
+) -> Iterator[File]:
     """The files at a path, in order, named by where they are in it.
 
-    Hidden files, caches and what is of no readable kind are passed over. Links are followed as long as they stay
-    inside the folder, each folder once. Raises NotFound where there is nothing.
+    Hidden files, caches and, unless `everything` is asked for, what is of no readable kind are passed over. Links are
+    followed as long as they stay inside the folder, each folder once. Raises NotFound where there is nothing, or nothing
+    that may be listed.
     """
     try:
         root = place.resolve(strict=True)
@@ -71,7 +74,9 @@ def scan(place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (
         try:
             status = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
+        except OSError as error:
+            if folder == root:
+                raise NotFound(f"{place} cannot be looked into: {error.strerror}") from error
             continue  # a folder that may not be listed hides its files, as it does from every other program
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -87,7 +92,9 @@ def scan(place: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (
                     continue
                 if entry.is_dir():
                     below.append(path)
-                elif entry.is_file() and (_any(include, name) if include else reads(entry.name) or not path.suffix):
+                elif entry.is_file() and (
+                    everything or (_any(include, name) if include else reads(entry.name) or not path.suffix)
+                ):
                     yield _file(path, name)
             except (OSError, RuntimeError):
                 continue  # gone again, or a link to nowhere
@@ -113,7 +120,10 @@ def as_text(name: str) -> str:
 
 def _file(path: Path, source: str) -> File:
     status = path.stat()
-    modified = datetime.fromtimestamp(status.st_mtime, UTC).date().isoformat()
+    try:
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        modified = ""  # a clock that was set to another age
     return File(path, as_text(source), f"{status.st_size}:{status.st_mtime_ns}", modified, status.st_size)
 
 

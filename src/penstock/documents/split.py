@@ -21,13 +21,14 @@ VERSION = "1"  # part of an index version's identity: another way of splitting i
 
 SMALL = 300  # characters; a passage below this takes the next block in
 LARGE = 1600  # no passage is longer: about what the encoder reads, 384 tokens
+PART = 8_000  # characters that are cut into sentences at a time
 SENTENCE = 500  # a longer run without an end is cut at a line or a space
 
 _WIDE = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )  # one character, one token or more
 
-_THREE_LETTERS = re.compile(r"(?:[\W\d_]*[^\W\d_]){3}")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,14 @@ def _sentences(text: str, block: Block, language: str) -> Iterator[tuple[int, in
     """(start, end) in the document, white space left out. A row is one sentence; code is cut at its lines."""
     piece = text[block.start : block.end]
     if block.kind is BlockKind.PARAGRAPH:
-        start = 0
-        for found in sentencex.get_sentence_boundaries(language or "en", piece):
-            end = found["end_index"]
-            if end < len(piece) and not _THREE_LETTERS.match(piece, start, end):
+        start = before = letters = 0
+        for end in _ends(piece, language):
+            letters += len(_LETTER.findall(piece, before, min(end, before + LARGE)))
+            before = end
+            if end < len(piece) and letters < 3:
                 continue  # "1." or "(a)" goes with what it counts
             yield from _bounded(text, block.start + start, block.start + end)
-            start = end
+            start, letters = end, 0
     elif block.kind is BlockKind.CODE:
         at = 0
         for gap in re.finditer(r"\n[ \t\r]*\n+", piece):
@@ -127,6 +129,19 @@ def _sentences(text: str, block: Block, language: str) -> Iterator[tuple[int, in
         yield from _bounded(text, block.start + at, block.end)
     else:
         yield from _bounded(text, block.start, block.end)
+
+
+def _ends(piece: str, language: str) -> Iterator[int]:
+    """Where the sentences of a paragraph end. Long ones are looked at in parts: the library takes their square."""
+    at = 0
+    while at < len(piece):
+        until = len(piece)
+        if until - at > PART:
+            window = piece[at : at + PART]
+            until = at + (max(window.rfind(mark) for mark in ("\n", " ", "。")) + 1 or PART)
+        for found in sentencex.get_sentence_boundaries(language or "en", piece[at:until]):
+            yield at + found["end_index"]
+        at = until
 
 
 def _bounded(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,7 @@ from penstock.config import RuleSettings, WebSettings
 from penstock.documents import rules
 from penstock.documents.catalog import digest
 from penstock.documents.ingest import Incoming, Opened
+from penstock.documents.markup import parse
 from penstock.documents.reading import Limits, Raw, Skipped, read
 from penstock.errors import BadRequest, NotFound, TooLarge, Unreadable, UpstreamError
 from penstock.types import Document
@@ -250,17 +251,18 @@ def _day(date: str) -> str:
 
 
 def pages(
-    place: str, settings: WebSettings, limits: Limits, ruled: Sequence[RuleSettings], known: Mapping[str, str]
+    place: str, fetcher: Fetcher, limits: Limits, ruled: Sequence[RuleSettings], known: Mapping[str, str]
 ) -> Iterator[Incoming]:
     """The pages at an address: those a sitemap lists, or the page itself.
 
     known: URL -> fingerprint of what is indexed. A sitemap's date decides without a request whether a page changed.
     """
-    fetcher = Fetcher(settings)
+    if "@" in _parts(place).netloc:
+        raise BadRequest("an address with a password in it is not fetched: it would be shown with every quote")
     place = _parts(place)._replace(fragment="").geturl()
     listed: Iterable[_Listed] = [_Listed(place)]
     if _parts(place).path.endswith((".xml", ".xml.gz")):
-        listed = _sitemap(fetcher, place, settings.max_pages)
+        listed = _sitemap(fetcher, place, fetcher.settings.max_pages)
     for page in list(listed):
         if page.foreign:
             yield Incoming(page.url, "foreign", partial(_refuse, page.url, place))
@@ -337,18 +339,10 @@ def _joined(sitemap: str, address: str) -> str:
         return ""
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuses the one place where XML can declare entities, before any is read."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise Unreadable("a sitemap with a document type declaration, which none needs")
-
-
 def _xml(url: str, data: bytes) -> ElementTree.Element:
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST_SITEMAP)
-        parser = ElementTree.XMLParser(target=_NoDoctype())  # noqa: S314  entities are refused
-        return ElementTree.fromstring(data, parser)  # noqa: S314
-    except (ElementTree.ParseError, OSError, EOFError, zlib.error, Unreadable) as error:
+        return parse(data)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"{url} is no sitemap: {error}") from error

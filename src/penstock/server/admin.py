@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
+from penstock.answer import LONGEST_QUESTION
 from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow
 from penstock.documents.collection import Collection
@@ -171,6 +172,8 @@ async def search(request: Request, house: House) -> Response:
     question, k, where = body.get("query"), body.get("k", 8), conditions(body.get("where") or {}, "where")
     if not isinstance(question, str) or not question.strip():
         raise BadRequest("'query' must be a text")
+    if len(question) > LONGEST_QUESTION:
+        raise BadRequest(f"'query' has {len(question)} characters, the limit is {LONGEST_QUESTION}")
     if type(k) is not int or not 1 <= k <= 100:
         raise BadRequest("'k' must be a whole number from 1 to 100")
     collection = house.collection(request.path_values["name"], request.caller)

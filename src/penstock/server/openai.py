@@ -22,7 +22,7 @@ from penstock.types import Answer, Citation, Finished, Message, TextDelta, Turn
 __all__ = ["chat", "embeddings", "models"]
 
 NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # a quote uses no model
-MOST_TEXTS = 2048
+MOST_TEXTS, MOST_CHARACTERS = 2048, 4_000_000
 
 
 async def models(request: Request, house: House) -> Response:
@@ -82,6 +82,8 @@ async def embeddings(request: Request, house: House) -> Response:
         raise BadRequest("'input' must be a text or a list of texts")
     if len(texts) > MOST_TEXTS:
         raise BadRequest(f"'input' holds {len(texts)} texts, the limit is {MOST_TEXTS}")
+    if sum(map(len, texts)) > MOST_CHARACTERS:
+        raise BadRequest(f"'input' holds more than {MOST_CHARACTERS} characters")
     if body.get("dimensions") not in (None, embedder.dim):
         raise BadRequest(f"'dimensions' must be {embedder.dim} with this model")
     encoded = body.get("encoding_format", "float")

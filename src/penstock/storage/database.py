@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +22,23 @@ __all__ = ["Database"]
 BUSY_S = 10.0
 
 
+class _Held:
+    """A thread's connection. It is closed when the thread ends, and its thread-local values with it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """A connection per thread to one file. `read` and `write` are all there is to know."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,17 +46,18 @@ class Database:
             raise explain(error, path.parent) from error
 
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
             with self.errors():
-                found = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-                found.execute("pragma journal_mode = wal")
-                found.execute("pragma synchronous = full")  # a publish that was announced survives a power cut
-                found.execute("pragma foreign_keys = on")
-            self._local.connection = found
+                connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+                held = _Held(connection)
+                connection.execute("pragma journal_mode = wal")
+                connection.execute("pragma synchronous = full")  # a publish that was announced survives a power cut
+                connection.execute("pragma foreign_keys = on")
+            self._local.held = held
             with self._lock:
-                self._all.append(found)
-        return found
+                self._all.add(held)
+        return held.connection
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self.errors():
@@ -130,7 +142,7 @@ class Database:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._all:
-                connection.close()
+            for held in self._all:
+                held.connection.close()
             self._all.clear()
         self._local = threading.local()
