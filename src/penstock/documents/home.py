@@ -37,5 +37,10 @@ class Home:
         access = self.settings[name].access if name in self.settings else ()
         return not access or not caller.rights.isdisjoint(access)
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file is Penstock's own: the catalog, the index, uploads."""
+        kept = path.relative_to(self.path).parts[0] if path.is_relative_to(self.path) and path != self.path else ""
+        return kept in ("segments", "uploads", "locks") or kept.startswith("penstock.db")
+
     def close(self) -> None:
         self.catalog.database.close()

@@ -64,8 +64,8 @@ class Places:
         uploaded = place == self.uploads
         include, exclude = ([], []) if uploaded else (self.settings.include, self.settings.exclude)
         for file in scan(place, include=include, exclude=exclude, everything=uploaded):
-            own = file.path.is_relative_to(self.home.path) and not uploaded  # the index itself, other people's uploads
-            if not own and file.path != self.golden_file:
+            ours = not uploaded and self.home.owns(file.path)  # other people's uploads among them
+            if not ours and file.path != self.golden_file:
                 yield file
 
     def _pages(self, places: Sequence[str], known: Mapping[str, str]) -> Iterator[Incoming]:

@@ -23,7 +23,7 @@ LONGEST_PATH = 200  # characters of the names above a value
 MOST_CELLS = 20_000_000  # of a sheet, empty ones too: the library lays out all that lie between the first and the last
 MOST_SHEET_MB = 400  # of XML
 
-_CELL = re.compile(rb"<c[^>]{0,200}?\sr=[\"']([A-Z]{1,3})(\d{1,7})[\"']")
+_CELL = re.compile(rb"<(?:\w+:)?(?:c|row)\s[^>]{0,200}?\br=[\"']([A-Z]{0,3})(\d{1,7})[\"']")
 
 
 def read_csv(raw: Raw) -> Iterator[Document]:
@@ -70,12 +70,11 @@ def _check_extent(raw: Raw) -> None:
         return
     try:
         with zipfile.ZipFile(io.BytesIO(raw.data)) as archive:
-            sheets = [info for info in archive.infolist() if info.filename.startswith("xl/worksheets/sheet")]
             if sum(info.file_size for info in archive.infolist()) > MOST_SHEET_MB << 20:
                 raise TooLarge(f"'{raw.source}' unpacks to more than {MOST_SHEET_MB} MB")
-            for info in sheets:
-                rows = columns = 0
-                for column, row in _CELL.findall(archive.read(info)):
+            for info in archive.infolist():
+                rows = columns = 1
+                for column, row in _CELL.findall(archive.read(info)) if info.filename.endswith(".xml") else ():
                     rows, columns = max(rows, int(row)), max(columns, _number(column))
                 if rows * columns > MOST_CELLS:
                     raise TooLarge(f"'{raw.source}' has a sheet of {rows} rows and {columns} columns")
