@@ -20,7 +20,10 @@ SHOP = {
     "shipping.md": "# Shipping\n\nA parcel to Norway takes five working days. A parcel to Iceland takes nine working days. "
     "Express delivery costs 12 euros.\n",
     "people.md": "# People\n\nThe shop was founded by Astrid Lund in 1987. She sold it to her daughter in 2011.\n",
-    "faq.md": "# Questions\n\n## Do gift cards expire?\n\nNo, they never do.\n\n## Can I pay by invoice?\n\nOnly companies can.\n",
+    "lines.md": "# Telephone\n\nA line can be suspended for the following reasons:\n\n- the bill is overdue\n- the card was lost\n"
+    "- a court asks for it\n\nA suspended line costs nothing.\n",
+    "faq.md": "# Questions\n\n## Do gift cards expire?\n\nNo, they never do.\n\n## Can I pay by invoice?\n\nOnly companies can.\n\n"
+    "## Why was my referral rejected?\n\nIt came from the same household. Ask somebody else.\n",
 }  # fmt: skip
 
 
@@ -133,6 +136,8 @@ def test_a_follow_up_is_answered_from_the_conversation(shop: Penstock):
 FOLLOW_UPS = [
     ("How long does a parcel to Norway take?", "and to Iceland?", "How long does a parcel to Iceland take?"),
     ("When was the Finse station opened?", "Hovden?", "When was the Hovden station opened?"),
+    ("What is the fee of the Nordic Card?", "And the Green Account?", "What is the fee of the Green Account?"),
+    ("When does the shop in Oslo open?", "And the one in Bergen?", "When does the shop in Bergen open?"),
     ("Can I return books?", "And for sale items?", "for sale items? (return books)"),
     ("Can I return books?", "And what about sale items?", "sale items? (return books)"),
     ("How do I return a book?", "What does it cost?", "What does it cost? (return book)"),

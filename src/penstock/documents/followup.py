@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from penstock.documents.split import sentences_of
 from penstock.documents.stopwords import STOPWORDS
 from penstock.documents.words import query_terms, term_ids
 from penstock.types import Answer, Found, Message
@@ -22,6 +23,7 @@ __all__ = ["REFUSAL", "Understood", "speaks_of", "understood"]
 REFUSAL = "Not in your documents."
 TURNS = 6  # questions looked back at
 LONGEST_FRAGMENT = 6  # words
+LONGEST_AROUND = 2_000  # characters of a message that a question is looked for in
 LONGEST = 500  # characters of a question that is understood from others, or that others are understood from
 
 _CONTINUES = re.compile(
@@ -63,6 +65,7 @@ _PRONOUNS_AT_THE_END = frozenset(  # otherwise they are articles, or stand for n
         "lo eso esto esos estas estos aquello allí esso essa questo questa quello quella lì isso isto aquilo het dat dit deze"
     ).split()
 )
+_OBJECTS = frozenset("it them him her".split())
 _POLITE = frozenset(
     "Sie Ihnen Ihr Ihre Ihren Ihrem Ihrer".split()
 )  # with a capital, and not first, they mean the reader
@@ -74,6 +77,21 @@ _PREPOSITIONS = (
 _PHRASE = re.compile(rf"({_PREPOSITIONS})\s+(.+)", re.I)
 _NAME = r"[A-ZÀ-Þ][\w'-]*(?:\s+[A-ZÀ-Þ][\w'-]*)*"  # one or more words with capitals: what follows is not part of it
 _WORD = re.compile(r"[^\W_]+")
+_COURTESY = re.compile(
+    r"^(?:hi|hello|hey|dear (?:all|team|sir or madam)|good (?:morning|afternoon|evening)|hallo|guten (?:tag|morgen)|hola|"
+    r"buenos días|bonjour|salut|ciao|buongiorno|olá)(?: there| all| team| zusammen)?[\s,!.]+|"
+    r"\b(?:can|could|would) you (?:please |kindly )?(?:tell|explain to|help) me[:,]?\s+(?:with this[:,]?\s+)?|"
+    r"\b(?:please )?tell me[:,]?\s+(?=\w+\b.*\?)|\bi(?: would|'d) like to know[:,]?\s+|\bi was wondering[:,]?\s+|"
+    r"\bkönn(?:en sie|t ihr|test du) mir (?:bitte )?sagen[:,]?\s+|\bpodría decirme[:,]?\s+|\bpouvez-vous me dire[:,]?\s+|"
+    r"^(?:question|frage|pregunta)\s*:\s*",
+    re.I,
+)
+_THANKS = re.compile(  # and greetings: they are about nothing
+    r"(?:(?:many |best |kind )?(?:thanks?|regards|wishes)(?: you)?(?: (?:so|very) much| a lot| in advance)*|cheers|hi|hello|hey|"
+    r"good (?:morning|afternoon|evening)|ok(?:ay)?|vielen dank|danke(?: schön)?|hallo|guten (?:tag|morgen)|"
+    r"(?:muchas )?gracias|hola|buenos días|merci(?: beaucoup)?|bonjour|grazie|ciao|obrigad[oa])(?: (?:there|all|team))?[\s.!,]*",
+    re.I,
+)
 _LATIN = re.compile(r"[a-zà-ɏ]", re.I)
 _FUNCTION = frozenset().union(*STOPWORDS.values())
 
@@ -88,17 +106,36 @@ class Understood(NamedTuple):
 
 
 def understood(question: str, history: Sequence[Message]) -> Understood:
-    """The question with what it leaves out, from the questions before it; as it is, where it leaves out nothing."""
+    """The question with what it leaves out, from the questions before it; as it is, where it leaves out nothing.
+
+    What is said around a question, to greet or to tell how it came about, is put aside; a pronoun may stand for it.
+    """
+    asked, around = _asked(_plain(question))
+    if around:
+        history = [*history, Message("user", around)]
     base, answer = "", ""
     messages = [m for m in history if m.role != "system" and m.content.strip()][-2 * TURNS :]
     for n, message in enumerate(messages):
         refused = n + 1 < len(messages) and messages[n + 1].content.startswith(REFUSAL)
         if message.role == "assistant":
             answer = message.content[:LONGEST]
-        elif not refused:  # what was refused explains nothing
+        elif not refused and not _THANKS.fullmatch(message.content.strip()):  # what was refused explains nothing
             found = _understood(base, answer, _plain(message.content))
             base = base if found.joined else found.question
-    return _understood(base, answer, _plain(question))
+    return _understood(base, answer, asked or _plain(question))
+
+
+def _asked(text: str) -> tuple[str, str]:
+    """(the sentences that ask, what is said around them); ("", "") where there is nothing to tell apart."""
+    if len(text) > LONGEST_AROUND:
+        return "", ""
+    parts = (text[a:b] for a, b in sentences_of(text, "en"))
+    sentences = [_COURTESY.sub("", part).strip(" ,:") for part in parts if not _THANKS.fullmatch(part.strip())]
+    asking = [s for s in sentences if s.endswith(("?", "？", "؟"))]
+    if not asking or " ".join(asking) == text:
+        return "", ""
+    around = " ".join(s for s in sentences if s and s not in asking and _WORD.search(s))
+    return " ".join(s[:1].upper() + s[1:] for s in asking), around
 
 
 def _plain(text: str) -> str:
@@ -142,6 +179,8 @@ def _refers(words: list[str]) -> bool:
         if n == len(words) - 1 and n > 0 and lowered in _PRONOUNS_AT_THE_END:
             return True
         if lowered in _PRONOUNS and not (n and word in _POLITE):
+            if n == len(words) - 1 and n > 0 and lowered in _OBJECTS:  # "can I return it?"
+                return True
             before = [w for w in map(str.lower, words[:n]) if w not in _FUNCTION | _ASKS | _MEASURES]
             stands_for_what_follows = lowered == "it" and "to" in map(str.lower, words[n + 1 :])  # "does it take to …"
             if not before and not stands_for_what_follows:
@@ -151,12 +190,13 @@ def _refers(words: list[str]) -> bool:
 
 def _replaced(base: str, rest: str) -> str:
     """The earlier question with its phrase of the same preposition, or its name, exchanged; "" where it has none."""
-    bare = rest.rstrip("?？؟.! ")
+    bare = re.sub(r"^(?:the|el|la|le|lo|il)\s+ones?\s+", "", rest.rstrip("?？؟.! "), flags=re.I)
     if phrase := _PHRASE.fullmatch(bare):
         end = rf"{_NAME}|.+?(?=\s+(?i:{_PREPOSITIONS})\s|[?？؟.!,;(]|$)"
         return _exchanged(base, rf"\b(?i:{phrase[1]})\s+(?:{end})", f"{phrase[1].lower()} {phrase[2]}")
-    if re.fullmatch(_NAME, bare) and bare.split()[0].lower() not in _FUNCTION | _ASKS:
-        return _exchanged(base, rf"(?<=\s){_NAME}", bare)
+    named = re.fullmatch(rf"(?:(?i:the|an?|el|la|los|las|le|les|il|lo|o|os|as)\s+)?({_NAME})", bare)
+    if named and named[1].split()[0].lower() not in _FUNCTION | _ASKS:
+        return _exchanged(base, rf"(?<=\s){_NAME}", named[1])
     return ""
 
 

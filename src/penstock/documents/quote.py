@@ -31,6 +31,8 @@ __all__ = ["Candidate", "Quotes", "candidates", "confidence_features", "features
 LIMIT = 3
 PASSAGES = 8  # whose sentences are looked at
 K1, B, MEAN_LENGTH = 1.2, 0.75, 20.0  # BM25 of a sentence; 20 terms are an ordinary one
+ASKING = ("?", "？", "؟")
+LONGEST_LIST = 800  # characters that are quoted after "for the following reasons:"
 RELATED = "Your documents do not answer this outright. Possibly related:"
 
 
@@ -68,10 +70,11 @@ def analyse(question: str, found: Found) -> Question:
 
 
 def candidates(question: Question, found: Found) -> list[Candidate]:
-    """The sentences of the best passages. A question in a document is never an answer: it speaks for the sentence after it."""
+    """The sentences of the best passages. A question in a document, or over a passage, is never an answer: it speaks for the
+    sentence after it."""
     chosen: list[Candidate] = []
     for rank, hit in enumerate(found.hits[:PASSAGES]):
-        asked: Candidate | None = None
+        asked = _heading(hit, rank, question)
         for place, sentence in enumerate(hit.sentences):
             text = hit.passage.text[sentence.start : sentence.end]
             ids = term_ids(text, hit.passage.language)
@@ -81,12 +84,22 @@ def candidates(question: Question, found: Found) -> list[Candidate]:
             )
             if asked:
                 candidate = _answering(asked, candidate, question)
-            if text.rstrip("\"')»”").endswith(("?", "？", "؟")) and place + 1 < len(hit.sentences):
+            if text.rstrip("\"')»”").endswith(ASKING) and place + 1 < len(hit.sentences):
                 asked = candidate
                 continue
             asked = None
             chosen.append(candidate)
     return chosen
+
+
+def _heading(hit: Hit, rank: int, question: Question) -> Candidate | None:
+    """The heading over a passage, where it is a question, as in a list of frequent ones."""
+    heading = hit.passage.section[-1] if hit.passage.section else hit.passage.title
+    if not heading.rstrip().endswith(ASKING):
+        return None
+    ids = term_ids(heading, hit.passage.language)
+    terms, sentence = frozenset(ids), Sentence(0, 0, hit.parts["dense"])
+    return Candidate(hit, sentence, 0, rank, tuple(ids), terms, _bm25(question, ids), question.covered(terms))
 
 
 def _answering(asked: Candidate, candidate: Candidate, question: Question) -> Candidate:
@@ -269,8 +282,22 @@ def _reading_order(cited: list[Citation]) -> tuple[int, ...]:
     return tuple(order)
 
 
+def _with_list(candidate: Candidate) -> Sentence:
+    """The sentence, and the lines after it where it ends in a colon: what it announces belongs to it."""
+    text, sentence = candidate.hit.passage.text, candidate.sentence
+    if not text[sentence.start : sentence.end].endswith((":", "：")):
+        return sentence
+    end = sentence.end
+    for following in candidate.hit.sentences:
+        if following.start >= end:
+            if "\n" not in text[end : following.start] or following.end - sentence.start > LONGEST_LIST:
+                break
+            end = following.end
+    return Sentence(sentence.start, end, sentence.similarity)
+
+
 def _citation(candidate: Candidate, confidence: float) -> Citation:
-    passage, sentence = candidate.hit.passage, candidate.sentence
+    passage, sentence = candidate.hit.passage, _with_list(candidate)
     return Citation(
         source=passage.source,
         quote=passage.text[sentence.start : sentence.end],
