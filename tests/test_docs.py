@@ -97,6 +97,7 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     shutil.copytree(HANDBOOK, tmp_path / "reader" / "handbook")
+    shutil.copy(HANDBOOK.with_name("questions.jsonl"), tmp_path / "reader" / "golden.jsonl")
     (tmp_path / "reader" / ".venv" / "bin").mkdir(parents=True)  # what `make up` would have made
     (tmp_path / "reader" / ".venv" / "bin" / "activate").touch()
     found = Reader(tmp_path / "reader")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, BinaryIO
@@ -108,21 +107,18 @@ def _answer_rows(penstock: Penstock, rows: BinaryIO, caller: Caller, where: dict
 
         bar = tqdm(rows, unit="question", leave=False)
     with bar as lines:
-        for row in _rows(lines):
-            click.echo(json.dumps(_answered(penstock, row, caller, where), ensure_ascii=False))
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                answered = _answered(penstock, line, caller, where)
+                if "error" in answered:
+                    answered["line"] = number
+                click.echo(json.dumps(answered, ensure_ascii=False))
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[Any]:
-    for line in lines:
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):  # of which wrong bytes are one kind
-                yield None
-
-
-def _answered(penstock: Penstock, row: Any, caller: Caller, where: dict[str, Any]) -> dict[str, Any]:
+def _answered(penstock: Penstock, line: bytes, caller: Caller, where: dict[str, Any]) -> dict[str, Any]:
+    row: Any = None
     try:
+        row = _parsed(line)
         if not isinstance(row, dict) or not isinstance(row.get("question"), str):
             raise BadRequest("a row must be a JSON object with a text `question`")
         question = row["question"].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
@@ -135,6 +131,13 @@ def _answered(penstock: Penstock, row: Any, caller: Caller, where: dict[str, Any
         | plain(answer)
         | {"question": row["question"], "answer": answer.text, "understood": answer.question}
     )
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:  # of which wrong bytes are one kind
+        raise BadRequest("the line is not JSON") from error
 
 
 def _history(row: dict[str, Any]) -> list[Message]:

@@ -77,7 +77,7 @@ def add(file: str | None, places: tuple[str, ...], name: str, publish: bool, as_
     house = _house(file)
     with show.Bar(quiet=as_json) as bar:
         report = house.library.create(name).add(places, progress=bar, publish=publish)
-    show.as_json(show.plain_report(report)) if as_json else show.report(report, name=name)
+    show.as_json(report.plain()) if as_json else show.report(report, name=name)
 
 
 @docs.command()
@@ -123,7 +123,7 @@ def _sync(house: House, name: str, *, publish: bool, as_json: bool, quiet: bool,
     if quiet and not report.differs:
         return
     if as_json:
-        click.echo(json.dumps({"collection": name, **show.plain_report(report)}, ensure_ascii=False))
+        click.echo(json.dumps({"collection": name, **report.plain()}, ensure_ascii=False))
     else:
         show.report(report, name=name)
 
@@ -181,6 +181,8 @@ def search(
     as_json: bool,
 ) -> None:
     """Show the nearest passages with the scores of each part."""
+    if not query.strip():
+        raise click.UsageError("the query is empty.")
     found = _collection(_house(file), name).search(
         query, caller=Caller("anonymous", roles), k=k, where=parse_where(where)
     )
@@ -362,4 +364,4 @@ def remove(file: str | None, what: str | None, name: str | None, whole: bool, ye
     if not what:
         raise click.UsageError("say what to remove, or --everything.")
     report = collection.remove(what)
-    show.as_json(show.plain_report(report)) if as_json else show.report(report, name=collection.name)
+    show.as_json(report.plain()) if as_json else show.report(report, name=collection.name)

@@ -7,7 +7,6 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -122,10 +121,6 @@ def skipped(collection: Collection) -> None:
     if number := len(collection.skipped()):
         some = _count(number, "file", "files")
         click.echo(click.style(f"{some} could not be read: penstock docs list {collection.name}", dim=True), err=True)
-
-
-def plain_report(found: Report) -> dict[str, Any]:
-    return asdict(found) | {"version": f"v{found.version}" if found.version else None}
 
 
 class Bar:

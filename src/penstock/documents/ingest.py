@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -79,6 +79,10 @@ class Report:
     @property
     def differs(self) -> bool:
         return bool(self.added or self.changed or self.moved or self.removed)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self) | {"version": f"v{self.version}" if self.version else None}
 
 
 class Progress(Protocol):

@@ -112,7 +112,7 @@ async def upload(request: Request, house: House) -> Response | Stream:
             error=lambda error: _line(error.body()),
         )
     report = await request.work.run(lambda: collection.put(name, data, progress=Stoppable(request.work)))
-    return json_response(plain_report(report), 201 if report.published else 200)
+    return json_response(report.plain(), 201 if report.published else 200)
 
 
 async def _progress(collection: Collection, name: str, data: bytes, work: Work) -> AsyncIterator[bytes]:
@@ -134,16 +134,11 @@ async def _progress(collection: Collection, name: str, data: bytes, work: Work) 
     task = asyncio.create_task(putting())
     while (step := await steps.get()) is not None:
         yield _line(step)
-    yield _line({"step": "done", **plain_report(await task)})
+    yield _line({"step": "done", **(await task).plain()})
 
 
 def _line(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-def plain_report(report: Report) -> dict[str, Any]:
-    """A report as JSON."""
-    return asdict(report) | {"version": f"v{report.version}" if report.version else None}
 
 
 async def delete_document(request: Request, house: House) -> Response:
@@ -154,16 +149,15 @@ async def delete_document(request: Request, house: House) -> Response:
         raise BadRequest("the address must say ?source=NAME")
     collection = house.collection(request.path_values["name"], request.caller)
     report = await request.work.run(lambda: collection.remove(source))
-    return json_response(plain_report(report))
+    return json_response(report.plain())
 
 
 async def sync(request: Request, house: House) -> Response:
     """Look at every place again and publish what changed. For admins."""
     _may_change(request)
     collection = house.collection(request.path_values["name"], request.caller)
-    return json_response(
-        plain_report(await request.work.run(lambda: collection.sync(progress=Stoppable(request.work))))
-    )
+    report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
+    return json_response(report.plain())
 
 
 async def search(request: Request, house: House) -> Response:
