@@ -7,6 +7,7 @@ An unknown key is refused by name, with the nearest known one. With no file at a
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -31,6 +32,7 @@ __all__ = [
     "Settings",
     "WebSettings",
     "check_name",
+    "is_loopback",
     "load",
 ]
 
@@ -245,6 +247,16 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
         raise BadSetting(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
     return name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 # ---------------------------------------------------------------- from plain values to the tree

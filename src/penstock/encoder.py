@@ -84,6 +84,12 @@ class Encoder:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, "encoder")
 
+    def close(self) -> None:
+        """Let the threads go; they come again when they are needed. An interrupt in the moment one starts would leave it
+        waiting, and the process with it."""
+        if pool := self.__dict__.pop("_pool", None):
+            pool.shutdown(wait=False, cancel_futures=True)
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), unit rows. Text beyond the longest that the encoder reads is left out."""
         rows = self._each(self._vector, texts)

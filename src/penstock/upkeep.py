@@ -14,18 +14,19 @@ from typing import NamedTuple
 
 from penstock import encoder
 from penstock.assemble import assemble
-from penstock.config import Settings
+from penstock.config import Settings, is_loopback
 from penstock.documents import graph
 from penstock.documents.catalog import Catalog
 from penstock.documents.graph import ENDING
 from penstock.documents.library import Library
 from penstock.documents.search import EXACT_UP_TO
+from penstock.documents.sources import is_web
 from penstock.errors import NotFound, StorageError
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
 from penstock.storage.database import Database
 
-__all__ = ["Check", "back_up", "examine"]
+__all__ = ["Check", "back_up", "examine", "missing"]
 
 
 def back_up(settings: Settings, target: Path) -> int:
@@ -57,6 +58,29 @@ class Check(NamedTuple):
 def examine(settings: Settings) -> list[Check]:
     """Look at the installation, the encoder, the home folder and every file in it."""
     return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings)]
+
+
+def missing(settings: Settings) -> list[str]:
+    """What the settings name and is not there: folders, golden questions, an embedder."""
+    found = []
+    for name, collection in settings.documents.items():
+        named = [(f"documents.{name}.paths", path) for path in collection.paths if not is_web(path)]
+        named += [(f"documents.{name}.golden", collection.golden)] if collection.golden else []
+        found += [f"{key}: there is no {path}" for key, path in named if not _at(settings, path).exists()]
+    model = settings.embedder.model
+    if (
+        model != "minilm"
+        and not model.startswith(("hub:", "http://", "https://"))
+        and not _at(settings, model).is_dir()
+    ):
+        found.append(f"embedder.model: there is no folder {model}")
+    if not is_loopback(settings.server.host) and not settings.keys:
+        found.append(f"server.host: {settings.server.host} can be reached by others, and there is no key")
+    return found
+
+
+def _at(settings: Settings, path: str) -> Path:
+    return settings.folder / Path(path).expanduser()
 
 
 def _examine_installation() -> Iterator[Check]:

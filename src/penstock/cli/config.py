@@ -35,12 +35,20 @@ def show_(file: str | None, as_json: bool) -> None:
 @show.json_option
 @click.pass_obj
 def check(file: str | None, as_json: bool) -> None:
-    """Check the settings file; the exit status says whether it is right."""
+    """Check the settings file, and whether what it names is there; the exit status says whether it is right."""
+    from penstock.upkeep import missing
+
     settings = load(file)
+    problems = missing(settings)
     if as_json:
-        show.as_json({"ok": True, "file": str(settings.file) if settings.file else None})
+        show.as_json({"ok": not problems, "file": str(settings.file) if settings.file else None, "problems": problems})
     else:
-        click.echo(f"{settings.file or 'no penstock.toml, the defaults'}: right")
+        for problem in problems:
+            click.echo(click.style(problem, fg="yellow"))
+        verdict = "right" if not problems else "not right"
+        click.echo(f"{settings.file or 'no penstock.toml, the defaults'}: {verdict}")
+    if problems:
+        raise click.exceptions.Exit(1)
 
 
 def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:

@@ -43,4 +43,6 @@ class Home:
         return kept in ("segments", "uploads", "locks") or kept.startswith("penstock.db")
 
     def close(self) -> None:
+        if self._loaded is not None and hasattr(self._loaded, "close"):
+            self._loaded.close()
         self.catalog.database.close()

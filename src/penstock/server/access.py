@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
-from penstock.config import Settings
+from penstock.config import Settings, is_loopback
 from penstock.errors import BadSetting, NeedsKey, NotAllowed
 from penstock.server.http import Request
 from penstock.types import Caller
 
-__all__ = ["check_binding", "identify", "is_loopback"]
+__all__ = ["check_binding", "identify"]
 
 OWNER = Caller("owner")
 
@@ -23,15 +22,6 @@ def check_binding(settings: Settings) -> None:
             f"server.host is {settings.server.host}, which others can reach, and there is no key",
             hint='add [keys.me] with key = "env:PENSTOCK_KEY" and admin = true, or bind 127.0.0.1',
         )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def identify(request: Request, settings: Settings) -> tuple[Caller, bool]:
