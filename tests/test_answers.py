@@ -12,6 +12,7 @@ from penstock.answer import LONGEST_QUESTION
 from penstock.config import Settings
 from penstock.documents.followup import understood
 from penstock.errors import BadRequest, NotFound
+from penstock.trace import Span, collect
 from penstock.types import Event, Finished, Status, TextDelta, Turn
 
 SHOP = {
@@ -104,6 +105,17 @@ def test_a_stream_says_what_the_whole_answer_says(shop: Penstock):
 
         assert text == whole.text
         assert last == Finished(whole)
+
+
+def test_each_room_that_a_question_passes_through_leaves_a_span_without_its_words(shop: Penstock):
+    spans: list[Span] = []
+    with collect(spans.append):
+        shop.ask("Who founded the shop?")
+
+    assert [span.name for span in spans] == ["understand", "search", "quote"]
+    assert (spans[1].values["hits"], spans[2].values["status"]) == (8, "answer")
+    assert all(span.duration_ms >= 0 for span in spans)
+    assert "founded" not in repr(spans)
 
 
 @pytest.mark.parametrize("question", ["", "   \n\t ", "x" * (LONGEST_QUESTION + 1)])

@@ -8,7 +8,7 @@ from conftest import MakeLibrary
 
 from penstock import upkeep
 from penstock.config import Settings
-from penstock.documents import ingest, search, segment
+from penstock.documents import layout, search, segment
 from penstock.documents.collection import Collection
 from penstock.documents.segment import Segment
 from penstock.errors import StorageError
@@ -24,7 +24,7 @@ WORDS = "books boats parcels maps lamps chairs ropes bells clocks coats boots br
 def _small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a few hundred passages for many."""
     monkeypatch.setattr(search, "EXACT_UP_TO", 100)
-    monkeypatch.setattr(ingest, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(layout, "EXACT_UP_TO", 100)
     monkeypatch.setattr(segment, "LEAST_FOR_GRAPH", 100)
 
 

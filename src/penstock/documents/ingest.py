@@ -11,13 +11,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-
 from penstock.documents import duplicates, split
 from penstock.documents.catalog import Catalog, DocumentRow, PassageRow, SkippedRow, digest, now
+from penstock.documents.layout import lay_out
 from penstock.documents.reading import Skipped
-from penstock.documents.search import EXACT_UP_TO
-from penstock.documents.segment import Entry, Mask, Segment, SegmentFolder, SegmentWriter, merge
+from penstock.documents.segment import Entry, Segment, SegmentFolder, SegmentWriter
 from penstock.documents.words import language_of, term_ids
 from penstock.errors import NotReady, PenstockError, StorageError
 from penstock.types import Document, Embedder
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Build", "Incoming", "OnlyPassages", "Progress", "Report", "Silent", "build"]
 
-Part = tuple[Segment, Mask]
-
 BATCH = 128  # passages embedded together
 SEGMENT = 20_000  # passages written together: what an interrupted build can lose
-MOST_SEGMENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,22 +390,9 @@ class _Indexer:
             self._embed_again(set(members))
         self._write_segment()
         standing = [twin.twin for twin in self.work.catalog.standing(members)]
-        parts = []
-        for segment in [
-            *(s for s in self._old if s.embedder == self.work.embedder.id),
-            *(self.work.segments[file] for file in self._new),
-        ]:
-            live = np.isin(segment.document, members) | np.isin(segment.passage, standing)
-            if live.any():
-                parts.append((segment, live))
-        files = []
-        for group in _groups(parts):
-            whole = len(group) == 1 and group[0][1].mean() > 0.5
-            files.append(group[0][0].path.name if whole else merge(group, self.work.segments.path))
-        passages = sum(int(live.sum()) for _, live in parts)
-        if passages > EXACT_UP_TO:
-            self.work.segments.add_graphs(files)
-        return files, passages
+        kept = [segment for segment in self._old if segment.embedder == self.work.embedder.id]
+        new = [self.work.segments[file] for file in self._new]
+        return lay_out(self.work.segments, [*kept, *new], members, standing)
 
     def _embed_again(self, members: Set[int]) -> None:
         """Another embedder than the parent's: what stays gets new vectors, in its own place in the index."""
@@ -456,25 +438,6 @@ def _embedded(waiting: _Waiting) -> tuple[str, Sequence[tuple[int, int]]]:
         return waiting.text, waiting.spans
     shift = len(waiting.context) + 1
     return f"{waiting.context}\n{waiting.text}", [(a + shift, b + shift) for a, b in waiting.spans]
-
-
-def _groups(parts: list[Part]) -> list[list[Part]]:
-    """Which segments to merge: neighbours of like size, as long as there are many, so that each passage is merged rarely."""
-    groups = [[part] for part in parts]
-
-    def size(n: int) -> int:
-        return sum(int(live.sum()) for _, live in groups[n])
-
-    while len(groups) > 1:
-        alike = [n for n in range(len(groups) - 1) if size(n) <= 2 * size(n + 1)]
-        if len(groups) > MOST_SEGMENTS:
-            at = min(range(len(groups) - 1), key=lambda n: size(n) + size(n + 1))
-        elif alike:
-            at = alike[-1]
-        else:
-            break
-        groups[at : at + 2] = [groups[at] + groups[at + 1]]
-    return groups
 
 
 def _describe(report: Report, left: list[DocumentRow], new: Iterable[tuple[str, bytes]]) -> None:

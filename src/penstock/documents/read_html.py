@@ -14,60 +14,14 @@ from penstock.types import BlockKind, Document
 __all__ = ["html_text", "read_html"]
 
 _UNSEEN = frozenset(
-    [
-        "script",
-        "style",
-        "template",
-        "noscript",
-        "svg",
-        "canvas",
-        "iframe",
-        "object",
-        "embed",
-        "button",
-        "select",
-        "textarea",
-        "nav",
-        "head",
-        "-comment",
-    ]
+    ("script style template noscript svg canvas iframe object embed button select textarea nav head -comment").split()
 )
 _HEADINGS = {f"h{n}": n for n in range(1, 7)}
 _BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "hr",
-        "li",
-        "main",
-        "menu",
-        "ol",
-        "p",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "tfoot",
-        "thead",
-        "ul",
-    ]
+    (
+        "address article aside blockquote body center dd details dialog div dl dt fieldset figcaption figure "
+        "footer form header hgroup hr li main menu ol p section summary table tbody tfoot thead ul"
+    ).split()
 )
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])", re.I

@@ -15,66 +15,11 @@ from penstock.types import Block, BlockKind, Document, Metadata
 __all__ = ["CODE_SUFFIXES", "decode", "read_code", "read_markdown", "read_plain"]
 
 CODE_SUFFIXES = frozenset(
-    [
-        ".py",
-        ".pyi",
-        ".js",
-        ".mjs",
-        ".cjs",
-        ".ts",
-        ".tsx",
-        ".jsx",
-        ".java",
-        ".kt",
-        ".scala",
-        ".go",
-        ".rs",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".hpp",
-        ".cs",
-        ".rb",
-        ".php",
-        ".pl",
-        ".lua",
-        ".r",
-        ".jl",
-        ".swift",
-        ".m",
-        ".sh",
-        ".bash",
-        ".zsh",
-        ".ps1",
-        ".bat",
-        ".sql",
-        ".css",
-        ".scss",
-        ".less",
-        ".vue",
-        ".svelte",
-        ".toml",
-        ".ini",
-        ".cfg",
-        ".conf",
-        ".yaml",
-        ".yml",
-        ".tf",
-        ".proto",
-        ".graphql",
-        ".gradle",
-        ".cmake",
-        ".ex",
-        ".exs",
-        ".erl",
-        ".hs",
-        ".clj",
-        ".dart",
-        ".nix",
-        ".tex",
-        ".bib",
-    ]
+    (
+        ".py .pyi .js .mjs .cjs .ts .tsx .jsx .java .kt .scala .go .rs .c .h .cc .cpp .hpp .cs .rb .php .pl "
+        ".lua .r .jl .swift .m .sh .bash .zsh .ps1 .bat .sql .css .scss .less .vue .svelte .toml .ini .cfg "
+        ".conf .yaml .yml .tf .proto .graphql .gradle .cmake .ex .exs .erl .hs .clj .dart .nix .tex .bib"
+    ).split()
 )
 
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")

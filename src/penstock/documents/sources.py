@@ -18,20 +18,7 @@ from penstock.errors import Conflict, NotFound, StorageError, TooLarge, Unreadab
 __all__ = ["File", "as_text", "is_web", "read_file", "resolved", "scan"]
 
 NEVER = frozenset(
-    {
-        ".git",
-        ".hg",
-        ".svn",
-        "node_modules",
-        "__pycache__",
-        ".venv",
-        "venv",
-        ".penstock",
-        ".tox",
-        ".mypy_cache",
-        ".idea",
-        ".DS_Store",
-    }
+    ".git .hg .svn node_modules __pycache__ .venv venv .penstock .tox .mypy_cache .idea .DS_Store".split()
 )
 ATTEMPTS = 3  # at a file that changes while it is read
 
