@@ -18,19 +18,18 @@ def test_a_fresh_clone_answers_after_one_command(tmp_path: Path):
     clone = tmp_path / "penstock"
     subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", str(clone)], check=True)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PENSTOCK_", "VIRTUAL_ENV"))}
-    started = subprocess.Popen(
+    printed = ""
+    with subprocess.Popen(
         ["make", "up", f"PYTHON={sys.executable}"],
         cwd=clone, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert started.stdout
-    printed = ""
-    for line in started.stdout:
-        printed += line
-        if "Ctrl-C" in line:
-            break
-    os.killpg(started.pid, signal.SIGINT)
-    started.stdout.read()
-    started.wait(60)
+    ) as started:  # fmt: skip
+        assert started.stdout
+        for line in started.stdout:
+            printed += line
+            if "Ctrl-C" in line:
+                break
+        os.killpg(started.pid, signal.SIGINT)
+        started.stdout.read()
 
     assert re.search(r"use it by its name, or use `previous`\. \[1\]", " ".join(printed.split()))
     assert re.search(r"\[1\] guides/versions\.md · .* · characters \d+-\d+", printed)

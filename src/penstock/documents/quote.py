@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ LIMIT = 3
 PASSAGES = 8  # whose sentences are looked at
 K1, B, MEAN_LENGTH = 1.2, 0.75, 20.0  # BM25 of a sentence; 20 terms are an ordinary one
 ASKING = ("?", "？", "؟")
+_BULLET = re.compile(r"[-*+•‣·]|\d[.)]")
 LONGEST_LIST = 800  # characters that are quoted after "for the following reasons:"
 RELATED = "Your documents do not answer this outright. Possibly related:"
 
@@ -253,8 +255,14 @@ class Quotes:
         order = np.argsort(-score, kind="stable").tolist()
         x = confidence_features(asked, found, chosen, order, probability)
         confidence = _calibrated(float(self._confidence(x[None])[0]), self._weights["calibration"])
-        best = _different(order, chosen)[:limit]
-        cited = [_citation(chosen[n], confidence * float(probability[n] / probability[best[0]])) for n in best]
+        best, cited = list[int](), list[Citation]()
+        for n in _different(order, chosen):
+            citation = _citation(chosen[n], confidence * float(probability[n] / probability[order[0]]))
+            if not any(_inside(citation, one) for one in cited):
+                best.append(n)
+                cited.append(citation)
+            if len(cited) == limit:
+                break
         limits = self._weights["thresholds"]
         answer = Answer("", Status.ANSWER, round(confidence, 4), tuple(cited), question=question, version=found.version)
         if confidence < limits["related"]:
@@ -264,6 +272,10 @@ class Quotes:
         second = len(cited) > 1 and probability[best[1]] > limits["second"]
         quoted = _reading_order(cited[: 2 if second else 1])
         return replace(answer, text=" ".join(cited[n].quote for n in quoted), quoted=quoted)
+
+
+def _inside(one: Citation, other: Citation) -> bool:
+    return one.document_id == other.document_id and other.start <= one.start and one.end <= other.end
 
 
 def _different(order: list[int], chosen: list[Candidate]) -> list[int]:
@@ -289,10 +301,13 @@ def _with_list(candidate: Candidate) -> Sentence:
         return sentence
     end = sentence.end
     for following in candidate.hit.sentences:
-        if following.start >= end:
-            if "\n" not in text[end : following.start] or following.end - sentence.start > LONGEST_LIST:
-                break
-            end = following.end
+        if following.start < end:
+            continue
+        gap, item = text[end : following.start], text[following.start : following.end]
+        listed = end == sentence.end or "\n\n" not in gap or _BULLET.search(gap) or not item.endswith(".")
+        if "\n" not in gap or "`" in gap or not listed or following.end - sentence.start > LONGEST_LIST:
+            break
+        end = following.end
     return Sentence(sentence.start, end, sentence.similarity)
 
 

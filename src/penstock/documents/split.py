@@ -21,6 +21,7 @@ VERSION = "1"  # part of an index version's identity: another way of splitting i
 
 SMALL = 300  # characters; a passage below this takes the next block in
 LARGE = 1600  # no passage is longer: about what the encoder reads, 384 tokens
+EMPHASIS = "*_"  # Markdown's, which stand around sentences and are not part of what they say
 PART = 8_000  # characters that are cut into sentences at a time
 SENTENCE = 500  # a longer run without an end is cut at a line or a space
 
@@ -119,7 +120,7 @@ def _sentences(text: str, block: Block, language: str) -> Iterator[tuple[int, in
             before = end
             if end < len(piece) and letters < 3:
                 continue  # "1." or "(a)" goes with what it counts
-            yield from _bounded(text, block.start + start, block.start + end)
+            yield from _bounded(text, block.start + start, block.start + end, around=EMPHASIS)
             start, letters = end, 0
     elif block.kind is BlockKind.CODE:
         at = 0
@@ -144,11 +145,11 @@ def _ends(piece: str, language: str) -> Iterator[int]:
         at = until
 
 
-def _bounded(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The stretch without white space around it, cut at line ends or spaces where it is too long."""
-    while start < end and text[start].isspace():
+def _bounded(text: str, start: int, end: int, *, around: str = "") -> Iterator[tuple[int, int]]:
+    """The stretch without white space (and marks) around it, cut at line ends or spaces where it is too long."""
+    while start < end and (text[start].isspace() or text[start] in around):
         start += 1
-    while end > start and text[end - 1].isspace():
+    while end > start and (text[end - 1].isspace() or text[end - 1] in around):
         end -= 1
     while end - start > SENTENCE:
         window = text[start : start + SENTENCE]
