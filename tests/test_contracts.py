@@ -10,11 +10,13 @@ import pytest
 from conftest import take
 
 from penstock import encoder
+from penstock.answer import Quoted
 from penstock.config import WebSettings
 from penstock.documents.embedders import Remote
 from penstock.documents.library import Library
-from penstock.testing import EmbedderContract, IndexContract, WordEmbedder
-from penstock.types import Embedder, Index
+from penstock.documents.quote import Quotes
+from penstock.testing import AnswererContract, EmbedderContract, IndexContract, QuoterContract, WordEmbedder
+from penstock.types import Answerer, Embedder, Index, Quoter
 
 
 class TestWordEmbedder(EmbedderContract):
@@ -88,3 +90,23 @@ class TestCollectionInManySegments(TestCollection):
             for n in range(1, len(self.DOCUMENTS) + 1):
                 take(collection, *self.DOCUMENTS[:n])
         return collection
+
+
+class TestQuotes(QuoterContract):
+    def make(self) -> Quoter:
+        return Quotes()
+
+
+class TestQuoted(AnswererContract):
+    """The answers of quote mode, over a collection."""
+
+    @pytest.fixture(autouse=True)
+    def _collection(self, tmp_path: Path) -> Iterator[None]:
+        library = Library(tmp_path / "home", WordEmbedder, folder=tmp_path, collections={}, web=WebSettings())
+        self.collection = library.create("shop")
+        take(self.collection, *IndexContract.DOCUMENTS)
+        yield
+        library.close()
+
+    def make(self) -> Answerer:
+        return Quoted(self.collection, Quotes())

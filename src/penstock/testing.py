@@ -8,6 +8,7 @@ A contract is a class of tests. Subclass it, say how to make the thing, and pyte
 
 from __future__ import annotations
 
+import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,12 +17,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.types import Caller, Document, Embedder, Index
+from penstock.errors import BadRequest
+from penstock.types import (
+    Answer,
+    Answerer,
+    Caller,
+    Document,
+    Embedder,
+    Event,
+    Finished,
+    Found,
+    Hit,
+    Index,
+    Passage,
+    Quoter,
+    Sentence,
+    Status,
+    TextDelta,
+    Turn,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["EmbedderContract", "IndexContract", "WordEmbedder"]
+__all__ = ["AnswererContract", "EmbedderContract", "IndexContract", "QuoterContract", "WordEmbedder"]
 
 
 class WordEmbedder:
@@ -164,3 +183,97 @@ class IndexContract(ABC):
 
         for question in ("", "   ", "'; drop table documents; --", "\x00\ud800", "?" * 4000, "🙂" * 50, "%s %n {0}"):
             index.search(question.encode("utf-8", "replace").decode(), caller=Caller())
+
+
+class QuoterContract(ABC):
+    """What every `Quoter` promises."""
+
+    SENTENCES = (
+        "Books can be returned within thirty days.",
+        "Sale items are final.",
+        "Parcels to Norway take five days.",
+    )
+    TEXT = " ".join(SENTENCES)
+
+    @abstractmethod
+    def make(self) -> Quoter: ...
+
+    def found(self) -> Found:
+        """What a search for the return of books may have found: one passage of three sentences."""
+        starts = [self.TEXT.index(sentence) for sentence in self.SENTENCES]
+        spans = [(a, a + len(text), 0.8 / n) for n, (a, text) in enumerate(zip(starts, self.SENTENCES, strict=True), 1)]
+        passage = Passage("7", "3", "returns.md", self.TEXT, 100, 100 + len(self.TEXT), title="Returns", language="en")
+        parts = {"bm25": 3.0, "dense": 0.7, "bm25_share": 1.0, "dense_share": 1.0}
+        hit = Hit(passage, 1.0, parts, tuple(Sentence(*span) for span in spans))
+        return Found((hit,), "v1", terms={"books": 1.2, "returned": 1.5}, languages=("en",), searched=1, spread=4.0)
+
+    def test_a_quote_is_the_words_of_the_document_where_it_says_it_is(self) -> None:
+        answer = self.make().quote("How long can books be returned?", self.found())
+
+        for citation in (*answer.citations, *answer.nearest):
+            assert self.TEXT[citation.start - 100 : citation.end - 100] == citation.quote
+            assert (citation.source, citation.document_id, citation.passage_id) == ("returns.md", "3", "7")
+
+    def test_there_are_no_more_quotes_than_asked_for(self) -> None:
+        answer = self.make().quote("How long can books be returned?", self.found(), limit=1)
+
+        assert len(answer.citations) + len(answer.nearest) <= 1
+
+    def test_the_text_is_made_of_what_is_quoted(self) -> None:
+        answer = self.make().quote("How long can books be returned?", self.found())
+
+        assert answer.text.endswith(" ".join(answer.citations[n].quote for n in answer.quoted))
+        assert 0 <= answer.confidence <= 1
+
+    def test_where_nothing_was_found_nothing_is_quoted(self) -> None:
+        answer = self.make().quote("How long can books be returned?", Found((), "v1"))
+
+        assert (answer.status, answer.citations, answer.quoted) == (Status.NOT_FOUND, (), ())
+        assert answer.text
+
+
+class AnswererContract(ABC):
+    """What every `Answerer` promises. `make` returns one that answers from IndexContract.DOCUMENTS."""
+
+    QUESTION = "How long can books be returned?"
+
+    @abstractmethod
+    def make(self) -> Answerer: ...
+
+    def told(self, turn: Turn) -> list[Event]:
+        async def listen() -> list[Event]:
+            return [event async for event in self.make().stream(turn)]
+
+        return asyncio.run(listen())
+
+    def answer(self, turn: Turn) -> Answer:
+        last = self.told(turn)[-1]
+        assert isinstance(last, Finished)
+        return last.answer
+
+    def test_the_stream_is_the_text_in_pieces_and_then_the_end(self) -> None:
+        *pieces, last = self.told(Turn(self.QUESTION))
+
+        assert isinstance(last, Finished)
+        assert all(isinstance(piece, TextDelta) for piece in pieces)
+        assert "".join(piece.text for piece in pieces if isinstance(piece, TextDelta)) == last.answer.text
+
+    def test_pieces_name_the_citation_they_come_from(self) -> None:
+        *pieces, last = self.told(Turn(self.QUESTION))
+
+        assert isinstance(last, Finished)
+        for piece in pieces:
+            if isinstance(piece, TextDelta) and piece.citation is not None:
+                assert last.answer.citations[piece.citation].quote in piece.text
+
+    def test_a_caller_is_answered_from_what_they_may_read(self) -> None:
+        turn = Turn("What does the director earn?", Caller("ann"))
+
+        assert not any("90,000" in citation.quote for citation in self.answer(turn).citations)
+
+    def test_a_question_that_is_none_is_refused_before_anything_is_said(self) -> None:
+        try:
+            self.told(Turn("   "))
+        except BadRequest:
+            return
+        raise AssertionError("an empty question was answered")
