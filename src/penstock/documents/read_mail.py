@@ -13,7 +13,7 @@ from typing import cast
 from penstock.documents.draft import Draft, Raw, Skipped
 from penstock.documents.read_html import html_text
 from penstock.errors import PenstockError, Unreadable
-from penstock.types import Document
+from penstock.types import BlockKind, Document
 
 __all__ = ["read_mail"]
 
@@ -24,12 +24,12 @@ def read_mail(raw: Raw, read_any: Callable[[Raw], Iterator[Document | Skipped]])
     if not message.keys():
         raise Unreadable(f"'{raw.source}' is not a mail")
     draft = Draft(raw)
-    subject = str(message.get("Subject", ""))
-    names = ("From", "To", "Cc", "Date", "Subject")
-    draft.add("\n".join(f"{name}: {message[name]}" for name in names if message[name]))
+    headers = {name: value for name in ("From", "To", "Cc", "Date", "Subject") if (value := _header(message, name))}
+    for name, value in headers.items():
+        draft.add(f"{name}: {value}", BlockKind.ROW)
     for paragraph in _body(raw, message).replace("\r\n", "\n").split("\n\n"):
         draft.add(paragraph)
-    yield draft.finish("message/rfc822", title=subject, date=_date(message))
+    yield draft.finish("message/rfc822", title=headers.get("Subject", ""), date=_date(headers.get("Date", "")))
     if raw.depth >= raw.limits.max_depth:
         return
     for part in message.iter_attachments():
@@ -58,8 +58,16 @@ def _body(raw: Raw, message: EmailMessage) -> str:
         return ""
 
 
-def _date(message: EmailMessage) -> str:
+def _header(message: EmailMessage, name: str) -> str:
+    """A header as text. The standard library fails on addresses that are none: then as it stands in the file."""
     try:
-        return parsedate_to_datetime(str(message["Date"])).date().isoformat()
+        return str(message.get(name, ""))
+    except (AttributeError, IndexError, ValueError, TypeError, RecursionError):
+        return next((str(value)[:500] for key, value in message.raw_items() if key.lower() == name.lower()), "")
+
+
+def _date(date: str) -> str:
+    try:
+        return parsedate_to_datetime(date).date().isoformat()
     except (TypeError, ValueError):
         return ""

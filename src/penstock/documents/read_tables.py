@@ -97,8 +97,12 @@ def read_json(raw: Raw) -> Iterator[Document]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise Unreadable(f"'{raw.source}' is not valid JSON: {error}") from error
     draft = Draft(raw)
-    for record in value if isinstance(value, list) else [value]:
-        _add_record(draft, record)
+    if isinstance(value, list):
+        for record in value:
+            _add_record(draft, record)
+    else:  # one thing: each of its values can be quoted alone
+        for path, shown in _flat(value, ""):
+            draft.add(f"{path}: {shown}" if path else shown, BlockKind.PARAGRAPH if len(shown) > 400 else BlockKind.ROW)
     yield draft.finish("application/json")
 
 
