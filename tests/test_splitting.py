@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.documents import duplicates
@@ -63,6 +63,8 @@ TEXTS = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), min_size=1,
 
 
 @given(TEXTS)
+@example("_")
+@example("* * *")
 @settings(max_examples=200, deadline=None)
 @pytest.mark.parametrize("name", ["x.md", "x.txt", "x.py"])
 def test_passages_cover_every_word_once_and_in_order(name: str, text: str):

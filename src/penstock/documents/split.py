@@ -56,7 +56,7 @@ def split(document: Document) -> list[Piece]:
             section = tuple(_line(text[h.start : h.end]) for h in headings)
             sentences = [span for block in group for span in _sentences(text, block, document.language)]
             start, end = group[0].start, group[-1].end
-            shifted = tuple((a - start, b - start) for a, b in sentences)
+            shifted = tuple((a - start, b - start) for a, b in sentences or [(start, end)])  # nothing but marks
             pieces.append(Piece(start, end, section, group[0].page, shifted))
             group.clear()
 
