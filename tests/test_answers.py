@@ -89,7 +89,7 @@ def test_a_second_quote_comes_in_the_order_of_the_document(shop: Penstock):
 def test_a_stream_says_what_the_whole_answer_says(shop: Penstock):
     async def told(question: str) -> tuple[str, Event]:
         text, event = "", None
-        async for event in shop.house.answerer(shop.name, Caller()).stream(Turn(question, Caller())):
+        async for event in shop.house.answerer(shop.name).stream(Turn(question, Caller())):
             text += event.text if isinstance(event, TextDelta) else ""
         assert event is not None
         return text, event

@@ -81,7 +81,7 @@ class Penstock:
     ) -> Answer:
         """Ask, and get the answer whole. history: the conversation so far, for follow-up questions."""
         turn = Turn(question, caller or Caller(), tuple(history), where or {})
-        return _run(whole(self.house.answerer(self.name, turn.caller).stream(turn)))
+        return _run(whole(self.house.answerer(self.name).stream(turn)))
 
     def search(self, question: str, *, k: int = 8, caller: Caller | None = None, where: Filter | None = None) -> Found:
         """The passages nearest to a question, with the scores of each part."""

@@ -28,8 +28,8 @@ class House:
 
     def collections(self, caller: Caller) -> list[str]:
         """The collections that let a caller in. Where there are keys, only those that are shared."""
-        names = [name for name in self.library.names() if self.library.open_to(name, caller)]
-        return [name for name in names if name in self.library.shared()] if self.settings.keys else names
+        names = self.library.shared() if self.settings.keys else self.library.names()
+        return [name for name in names if self.library.open_to(name, caller)]
 
     def collection(self, name: str, caller: Caller) -> Collection:
         """A collection that lets the caller in. Raises NotFound for any other, with the names there are for them."""
@@ -44,13 +44,17 @@ class House:
         apps = {name: app.documents or name for name, app in self.settings.apps.items()}
         return {name: name for name in names} | {app: name for app, name in apps.items() if name in names}
 
-    def answerer(self, model: str, caller: Caller) -> Answerer:
-        """Who answers for a model name. Raises NotFound with the names there are for the caller."""
+    def source(self, model: str, caller: Caller) -> str:
+        """The collection that a model name answers from. Raises NotFound with the names there are for the caller."""
         models = self.models(caller)
         if model not in models:
             known = ", ".join(sorted(models)) or "none yet: penstock docs add PATH"
             raise NotFound(f"there is no model '{model}'", hint=f"known: {known}")
-        return Quoted(self.library[models[model]], self.quotes)
+        return models[model]
+
+    def answerer(self, collection: str) -> Answerer:
+        """Who answers from a collection. What a caller may read of it is decided in the search itself."""
+        return Quoted(self.library[collection], self.quotes)
 
     def close(self) -> None:
         self.library.close()

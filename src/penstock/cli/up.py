@@ -87,11 +87,11 @@ def _demonstrate(house: House) -> None:
     import asyncio
 
     from penstock.answer import whole
-    from penstock.types import ANYBODY, Turn
+    from penstock.types import Turn
 
     for question in SAMPLE_QUESTIONS:
         click.echo(f"\n{click.style('?', fg='cyan')} {click.style(question, bold=True)}")
-        show.answer(asyncio.run(whole(house.answerer(SAMPLE, ANYBODY).stream(Turn(question)))), question)
+        show.answer(asyncio.run(whole(house.answerer(SAMPLE).stream(Turn(question)))), question)
 
 
 def _serve(house: House, names: Sequence[str]) -> None:

@@ -118,7 +118,7 @@ class Collection(Published):
                     f"'{what}' is neither a place nor a document of '{self.name}'", hint="penstock docs list"
                 )
             path = Path(rows[0].file)
-            if "!/" in what and what not in names - {rows[0].source}:
+            if "!/" in what:
                 raise BadRequest(f"'{what}' is inside {path.name}", hint=f"remove {path.name} as a whole")
             if path.parent != self.uploads:
                 raise BadRequest(

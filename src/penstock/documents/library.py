@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from penstock.config import DocumentsSettings, WebSettings, check_name
+from penstock.documents.catalog import digest
 from penstock.documents.collection import Collection
 from penstock.documents.home import Home
-from penstock.documents.sources import is_web, resolved
+from penstock.documents.sources import as_text, is_web, resolved
 from penstock.errors import NotFound
 from penstock.types import Embedder
 
@@ -54,9 +54,9 @@ class Library(Home):
         self.catalog.create(name, shared=shared or name in self.settings)
         return self[name]
 
-    def shared(self) -> set[str]:
+    def shared(self) -> list[str]:
         """The collections that may be served to others."""
-        return {*self.settings, *self.catalog.shared()}
+        return sorted({*self.settings, *self.catalog.shared()})
 
     def named_for(self, places: Sequence[str]) -> str:
         """The collection of exactly these places; where there is none, a free name made from the first of them."""
@@ -64,10 +64,8 @@ class Library(Home):
         for name in names:
             if wanted == {place for place in self[name].places() if place != str(self[name].uploads)}:
                 return name
-        first = sorted(wanted)[0] if len(wanted) > 1 else next(iter(wanted))
-        base = re.sub(r"[^a-zA-Z0-9_.-]+", "-", Path(first).name).strip("-._")[:40] or "documents"
-        apart = blake2b("\0".join(sorted(wanted)).encode("utf-8", "replace"), digest_size=3).hexdigest()
-        return f"{base}-{apart}" if base in names else base
+        base = re.sub(r"[^a-zA-Z0-9_.-]+", "-", Path(resolved(places[0])).name).strip("-._")[:40] or "documents"
+        return f"{base}-{digest(*map(as_text, sorted(wanted))).hex()[:6]}" if base in names else base
 
     def remove(self, name: str) -> None:
         """Forget a collection: its versions, documents and uploads."""

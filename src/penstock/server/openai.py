@@ -55,9 +55,10 @@ async def chat(request: Request, house: House) -> Response | Stream:
     streamed, options = body.get("stream") or False, body.get("stream_options") or {}
     if not isinstance(streamed, bool) or not isinstance(options, dict):
         raise BadRequest("'stream' must be true or false, and 'stream_options' an object")
-    events = house.answerer(model, request.caller).stream(turn)
+    source = house.source(model, request.caller)
+    events = house.answerer(source).stream(turn)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
-    link = _Link(request, house.models(request.caller)[model])
+    link = _Link(request, source)
     if streamed:
         return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
     answer = await whole(events)
