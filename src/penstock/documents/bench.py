@@ -24,7 +24,7 @@ from penstock.documents.read_text import read_plain
 from penstock.errors import BadRequest, Unreadable
 from penstock.types import Caller, Document
 
-__all__ = ["bench"]
+__all__ = ["as_incoming", "bench", "read_qrels", "read_rows"]
 
 DEPTH = 100
 PARTS = ("bm25", "dense", "hybrid")
@@ -35,11 +35,11 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
 
     Times are CPU seconds of this process. Raises BadRequest where the folder is not in the layout.
     """
-    queries = {row["_id"]: row for row in _rows(folder, "queries.jsonl")}
-    qrels = _qrels(folder)
+    queries = {row["_id"]: row for row in read_rows(folder, "queries.jsonl")}
+    qrels = read_qrels(folder)
     collection = library.create("bench")
     started = time.process_time()
-    incoming = [_incoming(row) for row in _rows(folder, "corpus.jsonl")]
+    incoming = [as_incoming(row) for row in read_rows(folder, "corpus.jsonl")]
     report = collection.take(incoming, progress=progress)
     indexed = time.process_time()
     snapshot = collection.snapshot()
@@ -73,7 +73,7 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
     return scores, runs
 
 
-def _incoming(row: dict[str, Any]) -> Incoming:
+def as_incoming(row: dict[str, Any]) -> Incoming:
     source, text, title = row["_id"], row["text"], row["title"]
     metadata = {k: v for k, v in row["metadata"].items() if isinstance(v, str | int | float | bool)}
 
@@ -91,7 +91,7 @@ def _documents(source: str, text: str, title: str, metadata: dict[str, Any]) -> 
     yield Document(source, document.text, document.blocks, title or source, metadata=metadata)
 
 
-def _rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path, name: str) -> Iterator[dict[str, Any]]:
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise BadRequest(
@@ -121,7 +121,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise BadRequest(f"{path} cannot be read: {error}") from error
 
 
-def _qrels(folder: Path) -> dict[str, dict[str, float]]:
+def read_qrels(folder: Path) -> dict[str, dict[str, float]]:
     """qrels.tsv, or BEIR's qrels/test.tsv: query, document, gain; a heading line is passed over."""
     names = ("qrels.tsv", "qrels.tsv.gz", "qrels/test.tsv", "qrels/test.tsv.gz")
     path = next((folder / name for name in names if (folder / name).is_file()), None)
