@@ -50,17 +50,14 @@ class Penstock:
         """
         one_thread_for_blas()
         from penstock.assemble import assemble
-        from penstock.documents.sources import is_web
+        from penstock.documents.sources import existing
 
+        given = existing([str(place) for place in places])  # before anything is made for them
         settings = settings or load(keys=False)
         if home:
             settings = replace(settings, home=str(Path(home).expanduser().resolve()))
         house = assemble(settings)
-        if places:
-            for place in map(str, places):
-                if not is_web(place) and not Path(place).expanduser().exists():
-                    raise NotFound(f"there is no file or folder {place}")  # before anything is made
-            given = [str(place) for place in places]
+        if given:
             name = name or house.library.named_for(given)
             try:
                 house.library.create(name, shared=False).add(given, progress=progress)

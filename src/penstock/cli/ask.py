@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -14,18 +13,10 @@ import click
 from penstock.api import Penstock
 from penstock.cli import show
 from penstock.config import check_name, load
-from penstock.errors import BadRequest, NotFound, PenstockError
+from penstock.errors import BadRequest, PenstockError
 from penstock.types import Answer, Caller, Message
 
 __all__ = ["ask"]
-
-
-def existing(context: click.Context, parameter: click.Parameter, places: tuple[str, ...]) -> tuple[str, ...]:
-    """Files and folders that are there, and web addresses. Asked before anything is made for them."""
-    for place in places:
-        if not place.startswith(("http://", "https://")) and not os.path.exists(os.path.expanduser(place)):
-            raise NotFound(f"there is no file or folder '{place}'")
-    return places
 
 
 JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads standard input."
@@ -37,16 +28,13 @@ JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads sta
     "--in",
     "places",
     multiple=True,
-    callback=existing,
     metavar="PLACE",
     help="Folder, file or web page to ask; indexed when it is new or changed.",
 )
 @click.option("--collection", metavar="NAME", help="Collection to ask; not needed where there is one.")
 @click.option("--jsonl", type=click.File("rb"), metavar="FILE", help=JSONL_HELP)
-@click.option(
-    "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
-)
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Ask with this right; may be repeated.")
+@show.where_option
+@show.role_option
 @show.json_option
 @click.pass_obj
 def ask(

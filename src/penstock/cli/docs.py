@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import show
-from penstock.cli.ask import existing, parse_where
+from penstock.cli.ask import parse_where
 from penstock.config import check_name, load
 from penstock.errors import BadRequest, Conflict, NotFound, WorseVersion
 from penstock.storage.files import new_file
@@ -56,7 +56,7 @@ def _collection(house: House, name: str | None) -> Collection:
 
 
 @docs.command()
-@click.argument("places", nargs=-1, required=True, callback=existing)
+@click.argument("places", nargs=-1, required=True)
 @click.option(
     "--to", "name", default=DEFAULT, show_default=True, metavar="NAME", help="Collection to add to; made if it is new."
 )
@@ -73,7 +73,10 @@ def add(file: str | None, places: tuple[str, ...], name: str, publish: bool, as_
       penstock docs add handbook/ prices.xlsx
       penstock docs add https://example.com/sitemap.xml --to website
     """
+    from penstock.documents.sources import existing
+
     check_name(name)
+    existing(places)  # before anything is made for them
     house = _house(file)
     with show.Bar(quiet=as_json) as bar:
         report = house.library.create(name).add(places, progress=bar, publish=publish)
@@ -165,10 +168,8 @@ def _public(values: dict[str, Any]) -> dict[str, Any]:
 @click.argument("query")
 @click.option("--collection", "name", metavar="NAME", help="Collection to search; not needed where there is one.")
 @click.option("-k", default=8, show_default=True, type=click.IntRange(1, 100), help="Passages to show.")
-@click.option(
-    "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
-)
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="Search with this right; may be repeated.")
+@show.where_option
+@show.role_option
 @show.json_option
 @click.pass_obj
 def search(

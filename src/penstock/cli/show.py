@@ -17,9 +17,24 @@ if TYPE_CHECKING:
     from penstock.documents.collection import Collection
     from penstock.documents.ingest import Report
 
-__all__ = ["Bar", "answer", "as_json", "clean", "json_option", "report", "skipped", "table"]
+__all__ = [
+    "Bar",
+    "answer",
+    "as_json",
+    "clean",
+    "json_option",
+    "report",
+    "role_option",
+    "skipped",
+    "table",
+    "where_option",
+]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+where_option = click.option(
+    "--where", multiple=True, metavar="NAME=VALUE", help="Only documents whose metadata say so; may be repeated."
+)
+role_option = click.option("--role", "roles", multiple=True, metavar="ROLE", help="With this right; may be repeated.")
 
 WIDTH = 96
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli import show
-from penstock.cli.ask import existing
 from penstock.config import Settings, load
 from penstock.errors import PenstockError
 
@@ -23,7 +22,7 @@ SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "Wha
 
 
 @click.command()
-@click.argument("places", nargs=-1, callback=existing)
+@click.argument("places", nargs=-1)
 @click.option("--host", help="Address to bind, instead of the one in the settings.")
 @click.option(
     "--port",
@@ -63,7 +62,9 @@ def _with_address(settings: Settings, host: str | None, port: int | None) -> Set
 def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
     """Bring every collection up to date. Returns the names of those that can be asked."""
     from penstock.assemble import samples
+    from penstock.documents.sources import existing
 
+    existing(places)  # before anything is made for them
     library = house.library
     chosen = library.named_for(places) if places else ""
     if chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from penstock.documents.catalog import VersionRow, digest
 from penstock.documents.ingest import Build, Incoming, OnlyPassages, Progress, Report, Silent, build
 from penstock.documents.places import Places
 from penstock.documents.published import Published
-from penstock.documents.sources import as_text, is_web, resolved, scan
+from penstock.documents.sources import as_text, existing, is_web, resolved, scan
 from penstock.errors import BadRequest, Conflict, NotFound, Unreadable, WorseVersion
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Document
@@ -42,12 +42,10 @@ class Collection(Published):
         paths = self.settings.paths
         return [p if is_web(p) else str((self.home.folder / Path(p).expanduser()).resolve()) for p in paths]
 
-    def add(self, places: Iterable[str], *, progress: Progress | None = None, publish: bool = True) -> Report:
+    def add(self, places: Sequence[str], *, progress: Progress | None = None, publish: bool = True) -> Report:
         """Take in files, folders and web pages, now and at every sync."""
-        wanted = [place if is_web(place) else resolved(place) for place in places]
+        wanted = existing(places)
         for place in wanted:
-            if not is_web(place) and not Path(place).exists():
-                raise NotFound(f"there is no file or folder {place}")
             if is_web(place) and "@" in place.split("/")[2]:
                 raise BadRequest(
                     "an address with a password in it would be shown with every quote", hint="leave it out"

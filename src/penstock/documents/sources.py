@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from penstock.documents.reading import Limits, Raw, reads
 from penstock.errors import Conflict, NotFound, StorageError, TooLarge, Unreadable
 
-__all__ = ["File", "as_text", "is_web", "read_file", "resolved", "scan"]
+__all__ = ["File", "as_text", "existing", "is_web", "read_file", "resolved", "scan"]
 
 NEVER = frozenset(
     ".git .hg .svn node_modules __pycache__ .venv venv .penstock .tox .mypy_cache .idea .DS_Store".split()
@@ -98,6 +98,14 @@ def resolved(place: str) -> str:
         return str(Path(place).expanduser().resolve())
     except (ValueError, RuntimeError, OSError):  # a null character, a user that is none, links in a circle
         return place
+
+
+def existing(places: Sequence[str]) -> list[str]:
+    """Full paths and addresses. Raises NotFound for a file or folder that is not there, before anything is made for it."""
+    for place in places:
+        if not is_web(place) and not (place and os.path.exists(resolved(place))):
+            raise NotFound(f"there is no file or folder '{place}'")
+    return [place if is_web(place) else resolved(place) for place in places]
 
 
 def as_text(name: str) -> str:
