@@ -41,8 +41,10 @@ def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | 
     Penstock's own documentation is indexed, so that there is something to ask.
     """
     from penstock.assemble import assemble
+    from penstock.documents.sources import existing
     from penstock.server.access import check_binding
 
+    existing(places)  # before anything is made for them
     settings = _with_address(load(file), host, port)
     check_binding(settings)
     house = assemble(settings)
@@ -62,9 +64,7 @@ def _with_address(settings: Settings, host: str | None, port: int | None) -> Set
 def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
     """Bring every collection up to date. Returns the names of those that can be asked."""
     from penstock.assemble import samples
-    from penstock.documents.sources import existing
 
-    existing(places)  # before anything is made for them
     library = house.library
     chosen = library.named_for(places) if places else ""
     if chosen:
