@@ -334,7 +334,7 @@ def test_every_plain_setting_has_a_variable():
     expected = {"PENSTOCK_HOME"} | {
         f"PENSTOCK_{section}_{name}".upper()
         for section, values in described.items()
-        if section not in ("documents", "apps", "keys") and isinstance(values, dict)
+        if section not in ("documents", "models", "routes", "apps", "budgets", "keys") and isinstance(values, dict)
         for name in values
     }
 
@@ -360,7 +360,10 @@ def test_every_setting_is_documented_with_its_default():
         documented = {name for name, *_ in defaults_of(kind)}
         tables = {f.name for f in fields(kind) if is_dataclass(get_type_hints(kind)[f.name])} | {
             "documents",
+            "models",
+            "routes",
             "apps",
+            "budgets",
             "keys",
         }
         settable = {f.name for f in fields(kind) if not f.metadata.get("internal")}

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import tomllib
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -22,10 +23,14 @@ from penstock.errors import BadSetting
 
 __all__ = [
     "AppSettings",
+    "BudgetSettings",
     "DocumentsSettings",
     "EmbedderSettings",
+    "JournalSettings",
     "KeySettings",
     "LogSettings",
+    "ModelSettings",
+    "RouteSettings",
     "RuleSettings",
     "Seconds",
     "ServerSettings",
@@ -57,6 +62,7 @@ class ServerSettings:
     port: int = setting(8080, "Port; when it is taken, `penstock up` uses the next free one and says so.")
     public_hosts: tuple[str, ...] = setting((), "Further names that a server bound to this machine answers to.")
     max_body_mb: int = setting(100, "Largest request body, uploads included.")
+    workers: int = setting(1, "Processes that serve; limits and budgets hold over all of them.")
     drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
 
 
@@ -123,19 +129,120 @@ class DocumentsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """One model: `[models.NAME]`. Callers say `model = "NAME"`, or `"NAME/anything"` where `model = "*"`."""
+
+    provider: str = setting(
+        "openai", "Who serves it: `openai` for any OpenAI-compatible server, or a name from the guide."
+    )
+    model: str = setting("", "Its name there; `*` takes the name from the caller. Empty: the same as here.")
+    base_url: str = setting("", "Address of the server, `/v1` included; empty: the provider's own.")
+    api_key: Secret = setting("", "Key of the provider; write `env:NAME`.")
+    headers: Mapping[str, str] = setting(dict, "Further headers that the provider wants.")
+    api_version: str = setting("", "`api-version` of Azure.")
+    proxy: str = setting("", "HTTP proxy to reach it through, `http://user:password@host:port`.")
+    ca_file: str = setting("", "Certificates to trust instead of the system's.")
+    connect_s: float = setting(10.0, "Longest wait for a connection.")
+    first_byte_s: float = setting(120.0, "Longest wait for the beginning of an answer.")
+    idle_s: float = setting(60.0, "Longest silence within an answer.")
+    max_concurrent: int = setting(
+        0, "Most calls at the same time; more wait their turn, fairly between keys. 0: no limit."
+    )
+    queue_s: float = setting(30.0, "Longest wait for a turn.")
+    max_queue: int = setting(1000, "Most requests that wait; more are turned away at once.")
+    input_usd_per_million: float | None = setting(None, "Price of input tokens; without it, that of the price data.")
+    output_usd_per_million: float | None = setting(None, "Price of output tokens.")
+    cached_input_usd_per_million: float | None = setting(None, "Price of input tokens that the provider had cached.")
+    usd_per_call: float | None = setting(None, "Price of one call, whatever its size: images, speech, rerank.")
+    context_tokens: int = setting(0, "Longest input and output together; 0: as the price data says, if it does.")
+    max_output_tokens: int = setting(0, "Longest output; 0: as the price data says, else 4096.")
+    threads: int = setting(0, "Threads of a local model; 0 takes one per core.")
+    parallel: int = setting(4, "Requests that a local model works on at the same time.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """Several models behind one name: `[routes.NAME]`. Callers say `model = "NAME"`."""
+
+    models: tuple[str, ...] = setting((), "The models, in the order in which they are tried.")
+    choose: Literal["order", "weighted", "least_busy", "fastest", "cheapest", "cascade"] = setting(
+        "order",
+        "Which model comes first: as listed, by weight, or by what was seen of each. `cascade` tries the cheap one first.",
+    )
+    weights: Mapping[str, float] = setting(dict, "Shares for `weighted`, by model; one that is not named has 1.")
+    retries: int = setting(2, "Further tries after an error that may pass, over all models.")
+    deadline_s: float = setting(0.0, "Longest time for the beginning of an answer, all tries together; 0: no limit.")
+    hedge: bool = setting(
+        False, "Ask a second model when the first is slower than it usually is, and take whoever is first."
+    )
+    hedge_after_s: float = setting(0.0, "When to ask the second; 0: after the 95th percentile of what was seen.")
+    tags: Mapping[str, str] = setting(dict, "Tag of a request -> the model that takes it.")
+    when_budget_low: str = setting("", "The model that takes over when little of a budget is left.")
+    budget_low_percent: float = setting(10.0, "How much of a budget is little.")
+    cascade_check: Literal["confident", "json", "agree"] = setting(
+        "confident",
+        "What the cheap answer must pass: its own token probabilities, valid JSON, or agreement of two tries.",
+    )
+    cascade_threshold: float = setting(0.8, "How sure the cheap answer must be.")
+    cache: Literal["off", "exact", "semantic"] = setting("off", "Give the same answer to the same question again.")
+    cache_for: Seconds = setting(Seconds(3600.0), "How long an answer is kept.")
+    cache_mb: int = setting(64, "Memory for kept answers.")
+    similarity: float = setting(0.0, "How alike two questions must be for `semantic`; 0: the measured default.")
+    single_flight: bool = setting(False, "Identical requests that run at the same time share one call.")
+    prune: bool = setting(False, "Leave out the oldest messages where a conversation is longer than the model reads.")
+    summarise: str = setting("", "The model that sums up what `prune` leaves out.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """What may be used: `[budgets.NAME]`. It counts the requests that fit every one of key, team, app and model."""
+
+    key: str = setting("", "Only requests with this key.")
+    team: str = setting("", "Only requests of this team.")
+    app: str = setting("", "Only requests for this app.")
+    model: str = setting("", "Only calls of this model.")
+    per: Literal["", "key", "person", "team", "app", "model"] = setting(
+        "",
+        "One such budget for each; `person` is the request's `user` or `safety_identifier`. Empty: one for all together.",
+    )
+    limit_usd_per_day: float = setting(0.0, "Money in one day, UTC; 0: no limit.")
+    limit_usd_per_month: float = setting(0.0, "Money in one calendar month, UTC.")
+    limit_usd: float = setting(0.0, "Money altogether.")
+    limit_tokens_per_day: int = setting(0, "Tokens in one day, input and output.")
+    requests_per_minute: int = setting(0, "Requests in a minute.")
+    requests_per_day: int = setting(0, "Requests in one day.")
+    tokens_per_minute: int = setting(0, "Tokens in a minute, input and output.")
+    concurrent: int = setting(0, "Requests that run at the same time.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """The journal: one row per request, without anybody's words."""
+
+    keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
     documents: str = setting("", "The collection it answers from.")
+    models: tuple[str, ...] = setting(
+        (), "Models or routes that write its answers, in this order; none: they are quoted."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
-    """One API key: `[keys.NAME]`. As soon as there is one, every request needs a key."""
+    """One API key: `[keys.NAME]`. As soon as there is one, here or made by `penstock keys create`, every request needs a key."""
 
     key: Secret = setting("", "The key itself; write `env:NAME`.")
     roles: tuple[str, ...] = setting((), "Roles of whoever holds it, for access lists.")
-    admin: bool = setting(False, "May change documents and versions.")
+    admin: bool = setting(False, "May change documents and versions, keys and budgets.")
+    team: str = setting("", "The team it belongs to, for budgets.")
+    models: tuple[str, ...] = setting(
+        (), "The only models, routes and apps it may use, `*` at the end allowed; empty: all."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +255,11 @@ class Settings:
     embedder: EmbedderSettings = setting(EmbedderSettings, "")
     web: WebSettings = setting(WebSettings, "")
     documents: Mapping[str, DocumentsSettings] = setting(dict, "")
+    models: Mapping[str, ModelSettings] = setting(dict, "")
+    routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
+    budgets: Mapping[str, BudgetSettings] = setting(dict, "")
+    journal: JournalSettings = setting(JournalSettings, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
     file: Path | None = field(default=None, metadata={"internal": True})
@@ -230,6 +341,10 @@ def _check(settings: Settings) -> Settings:
                 f"apps.{name}.documents names '{app.documents}', which is no collection",
                 hint=_nearest(app.documents, list(settings.documents)) or f"add [documents.{app.documents}]",
             )
+        for model in app.models:
+            if model not in settings.models and model not in settings.routes:
+                raise _no_model(f"apps.{name}.models", model, settings)
+    _check_models(settings)
     for name, key in settings.keys.items():
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
@@ -240,6 +355,42 @@ def _check(settings: Settings) -> Settings:
                 f"documents.{name}.keep_versions is 0, and the live version is always kept", hint="1 or more"
             )
     return settings
+
+
+def _check_models(settings: Settings) -> None:
+    taken: dict[str, str] = {}
+    for kind in ("documents", "models", "routes"):
+        for name in getattr(settings, kind):
+            if name in taken:
+                raise BadSetting(f"{kind}.{name} has the name of {taken[name]}.{name}", hint="rename one of them")
+            taken[name] = kind
+    for name in settings.apps:
+        if taken.get(name) in ("models", "routes"):
+            raise BadSetting(f"apps.{name} has the name of {taken[name]}.{name}", hint="rename one of them")
+    for name in (*settings.models, *settings.routes, *settings.budgets):
+        check_name(name)
+    for name, route in settings.routes.items():
+        if not route.models:
+            raise BadSetting(f"routes.{name}.models is empty", hint='models = ["…", "…"]')
+        named = {"models": route.models, "weights": tuple(route.weights), "tags": tuple(route.tags.values())}
+        named |= {"when_budget_low": (route.when_budget_low,), "summarise": (route.summarise,)}
+        for key, models in named.items():
+            for model in filter(None, models):
+                if model not in settings.models:
+                    raise _no_model(f"routes.{name}.{key}", model, settings)
+    for name, budget in settings.budgets.items():
+        for key, known in (("app", settings.apps), ("model", settings.models)):
+            if (wanted := getattr(budget, key)) and wanted not in known:
+                raise BadSetting(
+                    f"budgets.{name}.{key} names '{wanted}', and there is none", hint=_nearest(wanted, list(known))
+                )
+
+
+def _no_model(where: str, name: str, settings: Settings) -> BadSetting:
+    known = [*settings.models, *settings.routes]
+    return BadSetting(
+        f"{where} names '{name}', which is no model", hint=_nearest(name, known) or f"add [models.{name}]"
+    )
 
 
 def check_name(name: str) -> str:
@@ -281,6 +432,8 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
     def wrong(expected: str) -> BadSetting:
         return BadSetting(f"{where}: '{key}' must be {expected}, not {value!r}")
 
+    if isinstance(kind, types.UnionType):  # a number or nothing
+        kind = next(member for member in get_args(kind) if member is not type(None))
     origin = get_origin(kind)
     if is_dataclass(kind):
         return _build(typing.cast(type, kind), value, where, key + ".", environment)
@@ -423,6 +576,8 @@ def defaults_of(kind: type) -> list[tuple[str, str, Any, str]]:
 
 
 def _spell_type(kind: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        kind = get_args(kind)[0]
     if kind in (Seconds, Secret):
         return "duration" if kind is Seconds else "secret"
     if get_origin(kind) is Literal:

@@ -2,7 +2,8 @@
 
     PenstockError                 500
     ├── BadRequest                400   the request cannot be understood
-    │   └── BadSetting            400   penstock.toml or the environment
+    │   ├── BadSetting            400   penstock.toml or the environment
+    │   └── NotOffered            400   the model that was asked does not offer this
     ├── NeedsKey                  401   no key, or one that is not known
     ├── NotAllowed                403   a known caller, not allowed to do this
     ├── NotFound                  404   no such document, version, collection, model or path
@@ -10,9 +11,15 @@
     │   └── WorseVersion          409   a new index version answers its golden questions worse
     ├── TooLarge                  413
     ├── Unreadable                422   a file that cannot be read, with the reason
+    ├── Limited                   429   too many requests or tokens for now: try again after `retry_after_s`
+    │   └── BudgetSpent           429   no money or tokens left in this day or month
     ├── MissingExtra              501   an optional part is not installed; the message has the command
     ├── UpstreamError             502   a server we call failed: try again
+    │   ├── UpstreamRefused       4xx   it refused the request itself, in its own words
+    │   ├── UpstreamBusy          429   it has too much to do: try again after `retry_after_s`
+    │   └── UpstreamTimeout       504   it did not answer in time: try again
     ├── NotReady                  503   starting, or draining: try again
+    │   └── Overloaded            503   too many requests wait already: try again
     └── StorageError              507   disk full, read-only folder, damaged file
 
 A message says what happened, to what, and the limit it met; the hint says what to do next. Over HTTP every refusal
@@ -26,17 +33,24 @@ from typing import Any, ClassVar
 __all__ = [
     "BadRequest",
     "BadSetting",
+    "BudgetSpent",
     "Conflict",
+    "Limited",
     "MissingExtra",
     "NeedsKey",
     "NotAllowed",
     "NotFound",
+    "NotOffered",
     "NotReady",
+    "Overloaded",
     "PenstockError",
     "StorageError",
     "TooLarge",
     "Unreadable",
+    "UpstreamBusy",
     "UpstreamError",
+    "UpstreamRefused",
+    "UpstreamTimeout",
     "WorseVersion",
 ]
 
@@ -44,14 +58,15 @@ __all__ = [
 class PenstockError(Exception):
     """The root: something went wrong that has no class of its own."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    code: str = "internal_error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.retry_after_s = retry_after_s  # when it may be worth while; 0: nobody knows
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
@@ -85,6 +100,12 @@ class BadSetting(BadRequest):
     """A setting is unknown, of the wrong type, or out of its range."""
 
     code = "bad_setting"
+
+
+class NotOffered(BadRequest):
+    """The model that was asked, or its provider, does not offer what the request wants."""
+
+    code = "not_offered"
 
 
 class NeedsKey(PenstockError):
@@ -129,6 +150,18 @@ class Unreadable(PenstockError):
     status, code = 422, "unreadable"
 
 
+class Limited(PenstockError):
+    """Too many requests, tokens or running calls for now."""
+
+    status, code, retryable = 429, "rate_limit_exceeded", True
+
+
+class BudgetSpent(Limited):
+    """The money or the tokens of a day, a month or a key are spent, or held by calls that are running."""
+
+    code, retryable = "insufficient_quota", False
+
+
 class MissingExtra(PenstockError):
     """An optional part is not installed."""
 
@@ -144,10 +177,47 @@ class UpstreamError(PenstockError):
     status, code, retryable = 502, "upstream_error", True
 
 
+class UpstreamRefused(UpstreamError):
+    """An upstream refused the request itself: it is malformed, too long, or against its rules. Its status and words."""
+
+    retryable = False
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str = "", param: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code or "upstream_refused"
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        body = super().body()
+        body["error"]["param"] = self.param
+        return body
+
+
+class UpstreamBusy(UpstreamError):
+    """An upstream has too much to do, or our rate there is used up."""
+
+    status, code = 429, "upstream_busy"
+
+
+class UpstreamTimeout(UpstreamError):
+    """An upstream did not answer in time."""
+
+    status, code = 504, "upstream_timeout"
+
+
 class NotReady(PenstockError):
     """The server is starting or draining."""
 
     status, code, retryable = 503, "not_ready", True
+
+
+class Overloaded(NotReady):
+    """Too many requests wait for the same model already."""
+
+    code = "overloaded"
 
 
 class StorageError(PenstockError):

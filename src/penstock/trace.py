@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-__all__ = ["Span", "collect", "log", "set_log_level", "span"]
+__all__ = ["Span", "collect", "log", "logs", "set_log_level", "span"]
 
 Value = str | int | float | bool | None
 
@@ -63,9 +63,14 @@ def set_log_level(name: str) -> None:
     _level = _LEVELS[name]
 
 
+def logs(level: str) -> bool:
+    """Whether events of this level are written."""
+    return _LEVELS[level] >= _level
+
+
 def log(event: str, *, level: str = "info", **values: Value) -> None:
     """Write one event as a line of JSON to standard error: {"time": …, "level": …, "event": …, values}."""
-    if _LEVELS[level] < _level:
+    if not logs(level):
         return
     when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
     line = json.dumps({"time": when, "level": level, "event": event, **values}, ensure_ascii=False, default=str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:  # a plain gateway never loads numpy
     import numpy as np
@@ -19,8 +19,10 @@ __all__ = [
     "Answerer",
     "Block",
     "BlockKind",
+    "Call",
     "Caller",
     "Citation",
+    "Dialect",
     "Document",
     "Embedder",
     "Event",
@@ -31,12 +33,23 @@ __all__ = [
     "Index",
     "Message",
     "Metadata",
+    "Model",
+    "ModelEvent",
+    "ModelRequest",
+    "Outcome",
     "Passage",
     "Quoter",
+    "ReasoningDelta",
+    "Record",
     "Sentence",
     "Status",
+    "StopReason",
+    "Stopped",
     "TextDelta",
+    "ToolCallDelta",
     "Turn",
+    "Usage",
+    "Wire",
 ]
 
 
@@ -191,6 +204,9 @@ class Caller:
 
     name: str = "anonymous"
     roles: tuple[str, ...] = ()
+    admin: bool = False  # may change documents, keys and settings
+    team: str = ""
+    models: tuple[str, ...] = ()  # the only ones they may use, as names or patterns; empty: all
 
     @property
     def rights(self) -> frozenset[str]:
@@ -239,7 +255,118 @@ class Finished:
 Event = TextDelta | Finished
 
 
+# ---------------------------------------------------------------- what goes to a model, and comes back
+
+Dialect = Literal[
+    "chat", "completions", "responses", "messages", "embeddings", "images", "speech", "transcriptions", "moderations", "rerank"
+]  # fmt: skip
+StopReason = Literal["stop", "length", "tool_calls", "content_filter"]
+Outcome = Literal["ok", "refused", "failed", "cancelled", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, as the provider counted them, or as we estimated them."""
+
+    input_tokens: int = 0  # all of the prompt, what the provider had cached included
+    output_tokens: int = 0  # reasoning included
+    cached_tokens: int = 0  # of the input: read from the provider's cache
+    cache_write_tokens: int = 0  # of the input: written to it
+    reasoning_tokens: int = 0  # of the output
+    estimated: bool = False  # the provider named none
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one upstream, as it ended. Money is in picodollars, 1e-12 USD: whole numbers add up exactly."""
+
+    model: str  # our name for it
+    outcome: Outcome
+    usage: Usage = Usage()
+    cost_pico_usd: int = 0
+    first_ms: float = 0.0  # until the first piece; 0 where none came
+    duration_ms: float = 0.0
+    error: str = ""  # the error's code
+
+
+@dataclass(slots=True)
+class Record:
+    """What one request took, while it runs: whoever calls an upstream adds the call. The one noun that changes."""
+
+    trace_id: str
+    person: str = ""  # whom the caller says they ask for; nobody has checked it
+    app: str = ""
+    calls: list[Call] = field(default_factory=list)
+    booked: list[tuple[str, int, int]] = field(default_factory=list)  # limit, window, amount: spent so far
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One request for a model, in the dialect it was asked in."""
+
+    dialect: Dialect
+    model: str  # as the caller named it
+    body: Mapping[str, Any]  # parsed; of a form, its plain fields
+    data: bytes = b""  # as it came over the wire; b"" where nothing did
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)  # the few that are passed on, such as anthropic-beta
+    stream: bool = False
+    caller: Caller = ANYBODY
+    tags: tuple[str, ...] = ()
+    deadline: float = float("inf")  # for the first event, on the monotonic clock, in seconds
+    record: Record = field(default_factory=lambda: Record(""))
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Bytes as an upstream sent them, in the request's dialect: whole events of a stream, or a whole body."""
+
+    data: bytes
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    text: str
+    signature: str = ""  # what the provider wants back with it in the next request
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of one call of a tool. The first piece of each has its id and name; arguments are JSON text."""
+
+    index: int
+    arguments: str = ""
+    id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The last event of every stream."""
+
+    usage: Usage
+    reason: StopReason = "stop"
+
+
+ModelEvent = Wire | TextDelta | ReasoningDelta | ToolCallDelta | Stopped
+
+
 # ---------------------------------------------------------------- promises between parts
+
+
+class Model(Protocol):
+    """Generates. Behaviour is added by wrapping: a cache is a model that holds a model."""
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Yield events in order; the last is `Stopped`, exactly once.
+
+        Untouched bytes come as `Wire`; whoever edits sends typed events instead. Without `request.stream` a Wire is the
+        whole body. Raises a PenstockError; before the first event a retryable one may be tried again, elsewhere too.
+        Closing the iterator ends the work upstream at once.
+        """
+        ...
 
 
 class Embedder(Protocol):

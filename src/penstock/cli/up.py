@@ -46,8 +46,10 @@ def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | 
 
     existing(places)  # before anything is made for them
     settings = _with_address(load(file), host, port)
-    check_binding(settings)
     house = assemble(settings)
+    if house.database.path.exists():
+        house.keys.refresh()
+    check_binding(settings, house.keys)
     names = _index(house, places, demo=demo)
     if demo or names == [SAMPLE]:
         _demonstrate(house)
@@ -65,6 +67,8 @@ def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
     """Bring every collection up to date. Returns the names of those that can be asked."""
     from penstock.assemble import samples
 
+    if not (places or demo or house.has_documents) and house.settings.models:
+        return []  # a plain gateway
     library = house.library
     chosen = library.named_for(places) if places else ""
     if chosen:
@@ -107,7 +111,7 @@ def _serve(house: House, names: Sequence[str]) -> None:
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}"
     model = SAMPLE if SAMPLE in names else names[0] if names else "NAME"
-    serve(house, listener, started=lambda: click.echo(_welcome(address, model, keys=bool(house.settings.keys))))
+    serve(house, listener, started=lambda: click.echo(_welcome(address, model, keys=house.keys.needed)))
 
 
 def _welcome(address: str, model: str, *, keys: bool) -> str:

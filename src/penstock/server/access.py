@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-import hmac
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from penstock.config import Settings, is_loopback
-from penstock.errors import BadSetting, NeedsKey, NotAllowed
+from penstock.errors import BadSetting, NotAllowed
+from penstock.keys import Keys
 from penstock.server.http import Request
 from penstock.types import Caller
 
 __all__ = ["check_binding", "identify"]
 
-OWNER = Caller("owner")
+OWNER = Caller("owner", admin=True)
 
 
-def check_binding(settings: Settings) -> None:
+def check_binding(settings: Settings, keys: Keys) -> None:
     """Raises BadSetting for an address that others can reach while nobody needs a key."""
-    if not is_loopback(settings.server.host) and not settings.keys:
+    if not is_loopback(settings.server.host) and not keys.needed:
         raise BadSetting(
             f"server.host is {settings.server.host}, which others can reach, and there is no key",
-            hint='add [keys.me] with key = "env:PENSTOCK_KEY" and admin = true, or bind 127.0.0.1',
+            hint='penstock keys create me --admin, or [keys.me] with key = "env:PENSTOCK_KEY" and admin = true, or bind 127.0.0.1',
         )
 
 
-def identify(request: Request, settings: Settings) -> tuple[Caller, bool]:
-    """Returns the caller and whether they may change documents. Raises NeedsKey and NotAllowed.
+def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
+    """Returns the caller. Raises NeedsKey and NotAllowed.
 
     Without keys the owner of the machine is asking, but only under a name of this machine and only from its own pages:
     another site that the owner visits can reach a local port, and must get nothing from it.
     """
-    _check_host(request, settings)
-    _check_site(request)
-    if not settings.keys:
-        return OWNER, True
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    found = None
-    for name, key in settings.keys.items():  # every key is compared, so the time taken tells nothing
-        if hmac.compare_digest(given.encode("latin-1"), key.key.encode()):
-            found = (Caller(name, key.roles), key.admin)
-    if found is None:
-        raise NeedsKey(
-            "this server needs an API key" if not given else "the API key is not known",
-            hint="Authorization: Bearer KEY",
-        )
-    return found
+    host = request.header(b"host")
+    _check_host(host.decode("latin-1"), settings.server.host, settings.server.public_hosts)
+    if origin := request.header(b"origin"):
+        _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
+    if (site := request.header(b"sec-fetch-site")) and site not in (b"same-origin", b"none"):
+        raise NotAllowed("requests from other sites are not answered")
+    if not keys.needed:
+        return OWNER
+    return keys.find(_given(request))
 
 
-def _check_host(request: Request, settings: Settings) -> None:
-    name = request.headers.get("host", "")
+def _given(request: Request) -> bytes:
+    authorization = request.header(b"authorization")
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return request.header(b"x-api-key") or request.header(b"api-key")  # as Anthropic's and Azure's clients send it
+
+
+@lru_cache(maxsize=1024)
+def _check_host(name: str, bound: str, public: tuple[str, ...]) -> None:
     host = _parts(f"//{name}").hostname or ""
-    if is_loopback(settings.server.host) and not is_loopback(host) and host not in settings.server.public_hosts:
+    if is_loopback(bound) and not is_loopback(host) and host not in public:
         raise NotAllowed(
             f"this server does not go by the name '{name}'", hint="server.public_hosts lists further names"
         )
 
 
-def _check_site(request: Request) -> None:
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise NotAllowed("requests from other sites are not answered")
-    origin = request.headers.get("origin")
-    if origin and _parts(origin).netloc != request.headers.get("host"):
+def _check_origin(origin: str, host: str) -> None:
+    if _parts(origin).netloc != host:
         raise NotAllowed(f"requests from {origin} are not answered")
 
 

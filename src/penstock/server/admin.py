@@ -18,16 +18,24 @@ from penstock.server.http import Request, Response, Stream, conditions, json_res
 from penstock.server.work import Stoppable, Work
 
 __all__ = [
-    "collections", "create_collection", "delete_document", "difference", "document", "documents", "search",
+    "collections", "create_collection", "delete_document", "difference", "document", "documents", "metrics", "search",
     "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
 def _may_change(request: Request) -> None:
-    if not request.admin:
+    if not request.caller.admin:
         raise NotAllowed(
             f"the key '{request.caller.name}' may not change documents", hint="admin = true in [keys.NAME]"
         )
+
+
+async def metrics(request: Request, house: House) -> Response:
+    """Numbers for Prometheus. For admins."""
+    if not request.caller.admin:
+        raise NotAllowed(f"the key '{request.caller.name}' may not read metrics", hint="admin = true in [keys.NAME]")
+    body = await asyncio.to_thread(house.gateway.metrics.text)
+    return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def collections(request: Request, house: House) -> Response:
@@ -46,12 +54,12 @@ async def collections(request: Request, house: House) -> Response:
                     "documents": len(readable),
                     "passages": sum(row.passages for row in readable),
                     "published": live.published if live else None,
-                    "skipped": len(collection.skipped()) if request.admin else None,
+                    "skipped": len(collection.skipped()) if request.caller.admin else None,
                 }
             )
         return rows
 
-    return json_response({"collections": await asyncio.to_thread(listed), "admin": request.admin})
+    return json_response({"collections": await asyncio.to_thread(listed), "admin": request.caller.admin})
 
 
 async def create_collection(request: Request, house: House) -> Response:
@@ -70,7 +78,7 @@ async def documents(request: Request, house: House) -> Response:
 
     def listed() -> dict[str, Any]:
         rows = [_row(row) | {"state": "indexed"} for row in collection.documents(request.caller)]
-        skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if request.admin else []
+        skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if request.caller.admin else []
         for row in skipped:
             del row["file"], row["fingerprint"]
         return {"documents": rows, "skipped": skipped}
@@ -178,7 +186,7 @@ async def search(request: Request, house: House) -> Response:
 async def versions(request: Request, house: House) -> Response:
     """The versions that are kept."""
     rows = await asyncio.to_thread(house.collection(request.path_values["name"], request.caller).versions)
-    notes = [row.note if request.admin else "" for row in rows]  # they name files, whatever their access list
+    notes = [row.note if request.caller.admin else "" for row in rows]  # they name files, whatever their access list
     return json_response(
         {"versions": [asdict(row) | {"name": row.name, "note": note} for row, note in zip(rows, notes, strict=True)]}
     )

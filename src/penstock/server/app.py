@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -12,20 +13,25 @@ from pathlib import Path
 
 from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
+from penstock.models.providers import PATHS
 from penstock.server import admin, openai, pages
 from penstock.server.access import identify
+from penstock.server.connection import LEFT
+from penstock.server.generate import generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
-from penstock.trace import log
+from penstock.trace import log, logs
 
 __all__ = ["App"]
 
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 
+GENERATING: dict[str, Route] = {f"/v1{path}": generating(dialect) for dialect, path in PATHS.items()}
+
 ROUTES: list[tuple[str, str, Route]] = [
+    *(("POST", path, route) for path, route in GENERATING.items()),
     ("GET", "/v1/models", openai.models),
-    ("POST", "/v1/chat/completions", openai.chat),
-    ("POST", "/v1/embeddings", openai.embeddings),
+    ("GET", "/metrics", admin.metrics),
     ("GET", "/api/collections", admin.collections),
     ("POST", "/api/collections", admin.create_collection),
     ("GET", "/api/collections/{name}/documents", admin.documents),
@@ -39,8 +45,9 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/collections/{name}/diff", admin.difference),
 ]
 
+KEYS_EVERY_S = 1.0
+CLIENT_LEFT = 499  # for the log, as nginx has it
 CLOSING_S = 2.0  # longest wait for those who are indexing to notice that they should stop
-SAFE_HEADERS = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"))
 
 
 class App:
@@ -50,36 +57,59 @@ class App:
         self.house = house
         self.ready = False
         self.work = Work()
+        self._max_body_bytes = house.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Request(scope, receive, self.house.settings.server.max_body_mb << 20, self.work), send)
+        request = Request(scope, receive, self._max_body_bytes, self.work)
+        route = GENERATING.get(scope["path"]) if scope["method"] == "POST" else None
+        if route is None or LEFT not in scope:
+            await self._answer(request, route, send)
+            return
+        task, left = asyncio.current_task(), scope[LEFT]
 
-    async def _answer(self, request: Request, send: Send) -> None:
+        def leave() -> None:
+            request.gone = True
+            if task is not None:
+                task.cancel()
+
+        left.add(leave)  # a client that leaves ends what is done for it at once
+        try:
+            await self._answer(request, route, send)
+        finally:
+            left.discard(leave)
+
+    async def _answer(self, request: Request, route: Route | None, send: Send) -> None:
         started, status = time.perf_counter(), 200
         try:
-            response = await self._respond(request)
+            if route is not None and self.ready:
+                request.caller = identify(request, self.house.settings, self.house.keys)
+                response = await route(request, self.house)
+            else:
+                response = await self._respond(request)
             status = response.status if isinstance(response, Response) else 200
-            await response.send(send, SAFE_HEADERS)
+            await response.send(send)
         except PenstockError as error:
             status = error.status
-            await _refuse(send, error)
+            await _refuse(request, send, error)
         except asyncio.CancelledError:
+            if request.gone:
+                status = CLIENT_LEFT
+                return
             status = NotReady.status
-            await _refuse(send, NotReady("the server is stopping and could not wait for this"))
+            await _refuse(request, send, NotReady("the server is stopping and could not wait for this"))
         except Exception as error:  # here a request ends: what nobody expected is recorded, and its words stay inside
             status = PenstockError.status
             log("request failed", level="error", path=request.path, error=type(error).__name__, at=_place(error))
-            await _refuse(send, PenstockError("something went wrong inside", hint="the server's log says what"))
-        finally:
-            took = round((time.perf_counter() - started) * 1000, 1)
-            log(
-                "request",
-                method=request.method,
-                path=request.path,
-                status=status,
-                duration_ms=took,
-                caller=request.caller.name,
+            await _refuse(
+                request, send, PenstockError("something went wrong inside", hint="the server's log says what")
             )
+        finally:
+            if logs("info"):
+                took = round((time.perf_counter() - started) * 1000, 1)
+                log(
+                    "request", method=request.method, path=request.path, status=status, duration_ms=took,
+                    caller=request.caller.name,
+                )  # fmt: skip
 
     async def _respond(self, request: Request) -> Response | Stream:
         if request.path == "/healthz":
@@ -91,7 +121,7 @@ class App:
             raise NotReady("the server is starting or stopping", hint="try again in a moment")
         if request.path == "/readyz":
             return json_response({"status": "ready"})
-        request.caller, request.admin = identify(request, self.house.settings)
+        request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None
             if values is not None:
@@ -105,6 +135,11 @@ class App:
 
     def open(self) -> None:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
+        self._refresh_keys(first=True)
+        self.work.start(self._keep_keys)
+        self.house.gateway.metrics.share()
+        if not self.house.has_documents:
+            return
         embedder = self.house.library.embedder
         if "://" not in embedder.id:  # a remote one is not called before it is needed
             embedder.embed(["ready"])
@@ -114,6 +149,20 @@ class App:
         for name, settings in self.house.settings.documents.items():
             if settings.refresh:
                 self.work.start(partial(self._refresh, name, settings.refresh))
+
+    def _keep_keys(self) -> None:
+        while not self.work.stop.wait(KEYS_EVERY_S):
+            self._refresh_keys()
+
+    def _refresh_keys(self, *, first: bool = False) -> None:
+        """Take over keys that were made or revoked elsewhere. With the database down, those known go on working."""
+        try:
+            self.house.keys.refresh()
+            self.house.gateway.budgets.use_keys(self.house.keys.budgets)
+        except PenstockError as error:
+            if first:
+                raise
+            log("keys not refreshed", level="warning", error=error.code)
 
     def _refresh(self, name: str, every_s: float) -> None:
         """Look for changes from time to time, and go on after an error, which is recorded."""
@@ -133,9 +182,15 @@ class App:
             self.house.close()
 
 
-async def _refuse(send: Send, error: PenstockError) -> None:
+async def _refuse(request: Request, send: Send, error: PenstockError) -> None:
+    headers: tuple[tuple[str, str], ...] = ()
+    if error.retry_after_s:
+        headers = (("retry-after", str(math.ceil(error.retry_after_s))),)
+    elif error.status == 429 and not error.retryable:
+        headers = (("x-should-retry", "false"),)  # OpenAI's and Anthropic's clients heed it
     with suppress(RuntimeError):  # the response has begun; it breaks off
-        await json_response(error.body(), error.status).send(send, SAFE_HEADERS)
+        body = refusal(request.path, error)
+        await Response(body, error.status, headers=headers).send(send)
 
 
 def _place(error: Exception) -> str:

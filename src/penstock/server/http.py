@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,8 +19,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-IDLE_S = 60.0  # longest wait for the next piece of a body
-
 
 @dataclass(slots=True)
 class Request:
@@ -31,9 +29,10 @@ class Request:
     max_body_bytes: int
     work: Work
     caller: Caller = Caller()
-    admin: bool = False
+    gone: bool = False  # the client has left
     path_values: dict[str, str] = field(default_factory=dict)
     _headers: dict[str, str] = field(default_factory=dict)
+    _raw: dict[bytes, bytes] | None = None
 
     @property
     def method(self) -> str:
@@ -52,30 +51,34 @@ class Request:
             }
         return self._headers
 
+    def header(self, name: bytes) -> bytes:
+        """The value of the last header of a name, given in lower case; b"" where there is none."""
+        if self._raw is None:
+            self._raw = dict(self.scope["headers"])
+        return self._raw.get(name, b"")
+
     def query(self, name: str, default: str = "") -> str:
         found = parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True).get(name)
         return found[-1] if found else default
 
     async def body(self) -> bytes:
         """Raises TooLarge as soon as the limit is passed, BadRequest when the client stalls or leaves."""
-        limit = f"the body is over {self.max_body_bytes >> 20} MB"
-        if int(self.headers.get("content-length") or 0) > self.max_body_bytes:
-            raise TooLarge(limit, hint="raise server.max_body_mb")
-        pieces, size = [], 0
+        limit = self.max_body_bytes
+        if int(self.header(b"content-length") or 0) > limit:
+            raise _too_large(limit)
+        pieces: list[bytes] = []
+        size = 0
         while True:
-            try:
-                message = await asyncio.wait_for(self.receive(), IDLE_S)
-            except TimeoutError as error:
-                raise BadRequest(f"the body stopped for {IDLE_S:.0f} s") from error
+            message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise BadRequest("the client left before the body was complete")
+                raise BadRequest("the client left, or stopped, before the body was complete")
             piece = message.get("body", b"")
             size += len(piece)
-            if size > self.max_body_bytes:
-                raise TooLarge(limit, hint="raise server.max_body_mb")
-            pieces.append(piece)
+            if size > limit:
+                raise _too_large(limit)
             if not message.get("more_body"):
-                return b"".join(pieces)
+                return b"".join((*pieces, piece)) if pieces else piece
+            pieces.append(piece)
 
     async def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises BadRequest."""
@@ -100,9 +103,11 @@ class Response:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
 
-    async def send(self, send: Send, extra: tuple[tuple[str, str], ...]) -> None:
-        head = (("content-type", self.content_type), ("content-length", str(len(self.body))), *self.headers, *extra)
-        await send({"type": "http.response.start", "status": self.status, "headers": _encoded(head)})
+    async def send(self, send: Send) -> None:
+        head = [*_head(self.content_type), (b"content-length", b"%d" % len(self.body))]
+        if self.headers:
+            head += _encoded(self.headers)
+        await send({"type": "http.response.start", "status": self.status, "headers": head})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -114,10 +119,10 @@ class Stream:
     content_type: str = "text/event-stream"
     error: Callable[[PenstockError], bytes] = lambda error: event(error.body())
 
-    async def send(self, send: Send, extra: tuple[tuple[str, str], ...]) -> None:
+    async def send(self, send: Send) -> None:
         first = await anext(self.pieces, b"")  # a refusal from here keeps its status
-        head = (("content-type", self.content_type), ("cache-control", "no-cache"), ("x-accel-buffering", "no"), *extra)
-        await send({"type": "http.response.start", "status": 200, "headers": _encoded(head)})
+        head = [*_head(self.content_type), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
             await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in self.pieces:
@@ -125,6 +130,10 @@ class Stream:
         except PenstockError as error:
             await send({"type": "http.response.body", "body": self.error(error), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over {limit >> 20} MB", hint="raise server.max_body_mb")
 
 
 def conditions(value: Any, name: str) -> dict[str, Any]:
@@ -162,6 +171,15 @@ def matched(pattern: str, path: str) -> dict[str, str] | None:
         elif want != have:
             return None
     return values
+
+
+@lru_cache(maxsize=256)
+def _head(content_type: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"content-type", content_type.encode("latin-1", "replace")),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    )
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:

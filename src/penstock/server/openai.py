@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -30,22 +30,17 @@ async def models(request: Request, house: House) -> Response:
     started = int(time.time())
     rows = [
         {"id": name, "object": "model", "created": started, "owned_by": "penstock"}
-        for name in sorted(house.models(request.caller))
+        for name in house.models(request.caller)
     ]
     return json_response({"object": "list", "data": rows})
 
 
-async def chat(request: Request, house: House) -> Response | Stream:
+async def chat(request: Request, house: House, body: Mapping[str, Any]) -> Response | Stream:
     """An answer to the last message, whole or with `"stream": true` as server-sent events, as OpenAI's chat completions.
 
     Citations come as `annotations` and whole in the field `penstock`. `where` limits the documents.
     """
-    body = await request.json()
-    model = body.get("model")
-    if not isinstance(model, str):
-        raise BadRequest(
-            "'model' must name an app or a collection", hint=", ".join(sorted(house.models(request.caller)))
-        )
+    model = str(body.get("model"))
     if body.get("n") not in (None, 1):
         raise BadRequest("'n' must be 1: a quoted answer is the same every time")
     *history, question = _messages(body.get("messages"))
@@ -70,9 +65,8 @@ async def chat(request: Request, house: House) -> Response | Stream:
     )
 
 
-async def embeddings(request: Request, house: House) -> Response:
+async def embeddings(request: Request, house: House, body: Mapping[str, Any]) -> Response:
     """Vectors of the embedder in use, as OpenAI's embeddings."""
-    body = await request.json()
     embedder = house.library.embedder
     known = (embedder.id, embedder.id.partition("@")[0])
     if body.get("model") not in known:

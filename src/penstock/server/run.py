@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -17,11 +18,13 @@ from penstock.assemble import House
 from penstock.errors import BadSetting
 from penstock.server.access import check_binding
 from penstock.server.app import App
+from penstock.server.connection import Connection
 from penstock.trace import set_log_level
 
 __all__ = ["Server", "free_socket", "serve"]
 
 PORTS_TRIED = 20
+GARBAGE = 20_000  # objects made before cycles are looked for
 
 
 def free_socket(host: str, port: int) -> socket.socket:
@@ -46,7 +49,7 @@ def free_socket(host: str, port: int) -> socket.socket:
 
 def serve(house: House, listener: socket.socket, *, started: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; then running requests are finished, for as long as `drain_s` allows."""
-    check_binding(house.settings)
+    check_binding(house.settings, house.keys)
     set_log_level(house.settings.log.level)
     app = App(house)
     Server(app, started=started).run(sockets=[listener])
@@ -62,13 +65,14 @@ class Server(uvicorn.Server):
         self._app, self._up, self._drain_s = app, started, app.house.settings.server.drain_s
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="critical",  # what goes wrong is logged by the app, as JSON and without words
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody's word is taken for who they are
             timeout_graceful_shutdown=1,  # after we have waited ourselves
             timeout_keep_alive=30,
         )
@@ -89,6 +93,9 @@ class Server(uvicorn.Server):
             await self.shutdown(sockets)
             raise
         if not self.should_exit:
+            gc.collect()
+            gc.freeze()  # what is loaded by now stays: looking through it again and again costs each request
+            gc.set_threshold(GARBAGE, 20, 20)
             self._app.ready = True
             self._up()
 

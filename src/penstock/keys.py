@@ -1,0 +1,232 @@
+"""API keys: made, scoped, rotated, expired and revoked. Only their digests are stored; who holds one is known from memory.
+
+Keys stand in the settings (`[keys.NAME]`) or are made with `penstock keys create`. A change reaches a running server
+within a second or two. While the database cannot be read the known keys go on working, and an unknown one is told to try
+again, not that it is wrong: it may have been made since.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from penstock.config import BudgetSettings, KeySettings, check_name
+from penstock.errors import BadRequest, Conflict, NeedsKey, NotFound, NotReady, PenstockError
+from penstock.storage.database import Database
+from penstock.types import Caller
+
+__all__ = ["Key", "Keys", "allowed"]
+
+PREFIX = "psk-"
+
+STEPS = [
+    """
+    create table keys (
+        name text primary key, digest blob not null unique, shown text not null, team text not null, roles text not null,
+        admin integer not null, models text not null, budget text not null, created real not null, expires real not null,
+        revoked real not null, old_digest blob, old_until real not null
+    ) strict
+    """,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A stored key, without its secret. Times are Unix times; 0: never."""
+
+    name: str
+    shown: str  # its first characters, to recognise it by
+    team: str = ""
+    roles: tuple[str, ...] = ()
+    admin: bool = False
+    models: tuple[str, ...] = ()
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    created: float = 0.0
+    expires: float = 0.0
+    revoked: float = 0.0
+    old_until: float = 0.0  # until when the key from before the last rotation works too
+
+    @property
+    def state(self) -> str:
+        now = time.time()
+        return "revoked" if self.revoked else "expired" if self.expires and self.expires <= now else "active"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON: what lists show."""
+        values = asdict(self)
+        values["budget"] = {name: value for name, value in values["budget"].items() if value}
+        return values | {"state": self.state}
+
+
+class Keys:
+    """The keys of the settings, and those of one database."""
+
+    def __init__(self, database: Database, settings: Mapping[str, KeySettings]) -> None:
+        self._database, self._settings = database, settings
+        self._fixed = {
+            _digest(key.key): (Caller(name, key.roles, key.admin, key.team, key.models), 0.0)
+            for name, key in settings.items()
+        }
+        self._known: dict[bytes, tuple[Caller, float]] = dict(self._fixed)  # digest -> caller, expiry
+        self._budgets: dict[str, BudgetSettings] = {}
+        self._version, self._sure, self._migrated = -1, False, False
+
+    # ---------------------------------------------------------------- asked on every request
+
+    @property
+    def needed(self) -> bool:
+        """Whether a request needs a key: as soon as there is one."""
+        return bool(self._known)
+
+    @property
+    def budgets(self) -> Mapping[str, BudgetSettings]:
+        """The limits that keys bring with them, by name."""
+        return self._budgets
+
+    def find(self, given: bytes) -> Caller:
+        """Who holds this key. Raises NeedsKey, or NotReady while nobody can say."""
+        found = self._known.get(hashlib.sha256(given).digest())
+        if found is not None and (not found[1] or found[1] > time.time()):
+            return found[0]
+        if found is None and given and not self._sure:
+            raise NotReady("the keys cannot be read at the moment", hint="try again shortly")
+        problem = (
+            "the API key has expired"
+            if found
+            else "the API key is not known"
+            if given
+            else "this server needs an API key"
+        )
+        raise NeedsKey(problem, hint="Authorization: Bearer KEY")
+
+    def refresh(self) -> None:
+        """Take over what was changed in the database, by whatever process. Raises StorageError or Conflict."""
+        try:
+            self._migrate()
+            version = self._database.read("pragma data_version")[0][0]
+            if version == self._version and self._sure:
+                return
+            self._reload()
+            self._version, self._sure = version, True
+        except PenstockError:
+            self._sure = False
+            raise
+
+    def _reload(self) -> None:
+        known, budgets, now = dict(self._fixed), {}, time.time()
+        for digest, old_digest, key in self._rows():
+            if key.revoked:
+                continue
+            caller = Caller(key.name, key.roles, key.admin, key.team, key.models)
+            known[digest] = (caller, key.expires)
+            if old_digest and key.old_until > now:
+                known[old_digest] = (caller, min(key.old_until, key.expires or key.old_until))
+            if key.budget != BudgetSettings():
+                budgets[key.name] = key.budget
+        self._known, self._budgets = known, budgets
+
+    # ---------------------------------------------------------------- changed now and then
+
+    def all(self) -> list[Key]:
+        """All stored keys, revoked ones too, by name."""
+        self._migrate()
+        return [key for _, _, key in self._rows()]
+
+    def get(self, name: str) -> Key:
+        """Raises NotFound."""
+        for key in self.all():
+            if key.name == name:
+                return key
+        known = ", ".join(key.name for key in self.all()) or "none yet: penstock keys create NAME"
+        hint = "it stands in the settings file; change it there" if name in self._settings else f"known: {known}"
+        raise NotFound(f"there is no stored key '{name}'", hint=hint)
+
+    def create(
+        self,
+        name: str,
+        *,
+        team: str = "",
+        roles: Sequence[str] = (),
+        admin: bool = False,
+        models: Sequence[str] = (),
+        expires: float = 0.0,
+        budget: BudgetSettings | None = None,
+    ) -> tuple[Key, str]:
+        """Make a key. Returns it with its secret, which is shown this once. Raises Conflict for a name that is taken."""
+        check_name(name)
+        if expires and expires <= time.time():
+            raise BadRequest("the key would have expired already")
+        if name in self._settings or any(key.name == name for key in self.all()):
+            raise Conflict(f"there is a key '{name}' already", hint=f"penstock keys rotate {name}, or another name")
+        secret = _new_secret()
+        key = Key(
+            name, secret[:8], team, tuple(roles), admin, tuple(models), budget or BudgetSettings(), time.time(), expires
+        )
+        with self._database.write() as w:
+            w.execute(
+                f"insert into keys values ({', '.join('?' * 13)})",  # noqa: S608
+                (
+                    name, _digest(secret), key.shown, team, json.dumps(key.roles), admin, json.dumps(key.models),
+                    json.dumps(asdict(key.budget)), key.created, expires, 0.0, None, 0.0,
+                ),
+            )  # fmt: skip
+        self._reload()
+        return key, secret
+
+    def rotate(self, name: str, *, grace_s: float = 0.0) -> tuple[Key, str]:
+        """Give a key a new secret. The old one works for `grace_s` seconds more. Raises NotFound."""
+        key = self.get(name)
+        if key.revoked:
+            raise Conflict(f"the key '{name}' is revoked", hint="make another: penstock keys create NAME")
+        secret, until = _new_secret(), time.time() + grace_s if grace_s else 0.0
+        with self._database.write() as w:
+            w.execute(
+                "update keys set old_digest = digest, old_until = ?, digest = ?, shown = ? where name = ?",
+                (until, _digest(secret), secret[:8], name),
+            )
+        self._reload()
+        return replace(key, shown=secret[:8], old_until=until), secret
+
+    def revoke(self, name: str) -> Key:
+        """A revoked key works no more, and stays in the list. Raises NotFound."""
+        key = self.get(name)
+        now = key.revoked or time.time()
+        with self._database.write() as w:
+            w.execute("update keys set revoked = ?, old_until = 0 where name = ?", (now, name))
+        self._reload()
+        return replace(key, revoked=now)
+
+    def _rows(self) -> list[tuple[bytes, bytes | None, Key]]:
+        rows = self._database.read(
+            "select digest, old_digest, name, shown, team, roles, admin, models, budget, created, expires, revoked, old_until"
+            " from keys order by name"
+        )
+        return [
+            (digest, old, Key(name, shown, team, tuple(json.loads(roles)), bool(admin), tuple(json.loads(models)),
+                              BudgetSettings(**json.loads(budget)), *times))
+            for digest, old, name, shown, team, roles, admin, models, budget, *times in rows
+        ]  # fmt: skip
+
+    def _migrate(self) -> None:
+        if not self._migrated:
+            self._database.migrate("keys", STEPS)
+            self._migrated = True
+
+
+def allowed(name: str, caller: Caller) -> bool:
+    """Whether a caller may use a model, route or app of this name."""
+    return not caller.models or any(fnmatch.fnmatchcase(name, pattern) for pattern in caller.models)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()  # 256 random bits need no slow hash
+
+
+def _new_secret() -> str:
+    return PREFIX + secrets.token_urlsafe(32)

@@ -1,0 +1,1 @@
+"""Model providers, and what stands between them and a caller."""

@@ -1,0 +1,235 @@
+"""A model behind HTTP, spoken to in the dialects it knows. What it says is passed on untouched, as it comes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+
+from penstock.errors import (
+    NotOffered,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from penstock.models.client import Client, Response, Timeouts, Url, header_lines
+from penstock.models.metered import estimated_input
+from penstock.models.providers import PATHS
+from penstock.types import Dialect, ModelEvent, ModelRequest, Stopped, Usage, Wire
+
+__all__ = ["Upstream", "usage_in"]
+
+LARGEST_ANSWER: Final = 256 << 20
+LARGEST_REFUSAL: Final = 1 << 20
+LARGEST_EVENT: Final = 32 << 20
+_USAGE: Final = re.compile(rb'"usage":\s*\{')
+_NO_CHOICES: Final = re.compile(rb'"choices":\s*\[\s*\]')
+_ENDS: Final[Mapping[Dialect, re.Pattern[bytes]]] = {
+    "chat": re.compile(rb"(?:^|\n)data: ?\[DONE\]"),
+    "completions": re.compile(rb"(?:^|\n)data: ?\[DONE\]"),
+    "messages": re.compile(rb"(?:^|\n)event: ?message_stop"),
+    "responses": re.compile(rb"(?:^|\n)event: ?response\.(?:completed|incomplete|failed)"),
+}
+_WORD_OF_THE_END: Final[Mapping[Dialect, bytes]] = {
+    "chat": b"[DONE]", "completions": b"[DONE]", "messages": b"message_stop", "responses": b"response."
+}  # fmt: skip
+
+
+class Upstream:
+    """One model of one server. Satisfies `Model` for the dialects in `dialects`."""
+
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        url: Url,
+        *,
+        name: str,
+        model: str,
+        headers: Mapping[str, str],
+        dialects: frozenset[Dialect],
+        timeouts: Timeouts,
+    ) -> None:
+        """client: for the running event loop. model: what the server calls it; "*" takes the caller's name for it."""
+        self._client, self.name, self._model, self.dialects = client, name, model, dialects
+        self._urls = {dialect: url.at(path) for dialect, path in PATHS.items() if dialect in dialects}
+        self._headers = header_lines([(key.encode(), value.encode()) for key, value in headers.items()])
+        self._json = self._headers + b"content-type: application/json\r\n"
+        self._timeouts = timeouts
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        url = self._urls.get(request.dialect)
+        if url is None:
+            raise NotOffered(f"the model '{self.name}' does not offer {PATHS[request.dialect]}")
+        data, added_usage = self._body(request)
+        headers = self._json
+        if request.headers or request.media_type != "application/json":
+            more = {"content-type": request.media_type, **request.headers}
+            headers = self._headers + header_lines([(key.encode(), value.encode()) for key, value in more.items()])
+        response = await self._client().request("POST", url, headers, data, timeouts=self._timeouts)
+        try:
+            if response.status >= 300:
+                raise await self._refusal(response)
+            if request.stream and response.header(b"content-type").startswith(b"text/event-stream"):
+                async for event in self._events(request, response, strip=added_usage):
+                    yield event
+                return
+            media_type = response.header(b"content-type").decode("latin-1") or "application/json"
+            if request.dialect == "speech":
+                while piece := await response.next():
+                    yield Wire(piece, media_type)
+                yield Stopped(Usage(estimated_input(request), estimated=True))
+                return
+            body = await response.read(limit=LARGEST_ANSWER)
+            yield Wire(body, media_type)
+            yield Stopped(_usage_of_whole(request, body))
+        finally:
+            response.close()
+
+    def _body(self, request: ModelRequest) -> tuple[bytes, bool]:
+        """The bytes to send, and whether we ask for usage that the caller did not ask for."""
+        if request.media_type != "application/json":
+            return request.data, False
+        body, changed, added = request.body, not request.data, False
+        model = self._model if self._model != "*" else request.model.partition("/")[2]
+        if body.get("model") != model:
+            body, changed = {**body, "model": model}, True
+        if request.stream and request.dialect in ("chat", "completions"):
+            options = body.get("stream_options") or {}
+            if not options.get("include_usage"):
+                body, changed, added = {**body, "stream_options": {**options, "include_usage": True}}, True, True
+        return (orjson.dumps(body) if changed else request.data), added
+
+    async def _events(self, request: ModelRequest, response: Response, *, strip: bool) -> AsyncIterator[ModelEvent]:
+        """Whole events as they come. Raises UpstreamError where the stream ends before it has said that it ends."""
+        tail, usage, ended, pieces, last = b"", None, False, 0, b""
+        word, pattern = _WORD_OF_THE_END[request.dialect], _ENDS[request.dialect]
+        while data := await response.next():
+            if tail or not data.endswith(b"\n\n"):
+                tail += data
+                if len(tail) > LARGEST_EVENT:
+                    raise UpstreamError(f"{self.name}: one event of the stream is over {LARGEST_EVENT >> 20} MB")
+                cut = max(tail.rfind(b"\n\n") + 2, tail.rfind(b"\r\n\r\n") + 4)
+                if cut < 4:
+                    continue
+                data, tail = tail[:cut], tail[cut:]
+            pieces += 1
+            if b'"usage"' in data and _USAGE.search(data):
+                data, usage = _with_usage(data, usage, strip=strip)
+            if word in data and pattern.search(data):
+                ended = True
+            if data:
+                last = data
+                yield Wire(data, "text/event-stream")
+        if not ended:
+            if request.dialect not in ("chat", "completions") or not _finished(last):
+                raise UpstreamError(f"{self.name}: the stream broke off")
+            yield Wire(tail + b"\n\ndata: [DONE]\n\n" if tail else b"data: [DONE]\n\n", "text/event-stream")
+        yield Stopped(usage or Usage(estimated_input(request), pieces, estimated=True))
+
+    async def _refusal(self, response: Response) -> UpstreamError:
+        """An error answer as one of ours. The words of a 401 or 403 stay here: they may repeat our key."""
+        status = response.status
+        said: Any = {}
+        with suppress(UpstreamError, ValueError):
+            value = orjson.loads(await response.read(limit=LARGEST_REFUSAL))
+            value = value[0] if isinstance(value, list) and value else value  # as Gemini does
+            said = value.get("error", value) if isinstance(value, dict) else {}
+        said = said if isinstance(said, dict) else {"message": said}
+        words = said.get("message") or said.get("detail")
+        message = f"{self.name}: {words}" if isinstance(words, str) else f"{self.name} answered with status {status}"
+        wait_s = _seconds(response.header(b"retry-after"))
+        if status in (401, 403):
+            return UpstreamError(
+                f"{self.name} refused our key (status {status})",
+                hint=f"check models.{self.name}.api_key",
+                retry_after_s=0.0,
+            )
+        if status == 429 or status == 529:
+            return UpstreamBusy(message, retry_after_s=wait_s)
+        if status in (408, 504):
+            return UpstreamTimeout(message)
+        if 400 <= status < 500:
+            code, param = said.get("code") or said.get("type"), said.get("param")
+            return UpstreamRefused(
+                message,
+                status=status,
+                code=code if isinstance(code, str) else "",
+                param=param if isinstance(param, str) else None,
+            )
+        return UpstreamError(message, retry_after_s=wait_s)
+
+
+def usage_in(value: Any) -> Usage | None:
+    """Tokens as a provider counted them, in any dialect; None where it did not."""
+    if type(value) is not dict:
+        return None
+    given = _number(value, "prompt_tokens") or _number(value, "input_tokens") or _number(value, "total_tokens")
+    made = _number(value, "completion_tokens") or _number(value, "output_tokens")
+    if "cache_read_input_tokens" in value or "cache_creation_input_tokens" in value:  # Anthropic counts them beside
+        read, written = _number(value, "cache_read_input_tokens"), _number(value, "cache_creation_input_tokens")
+        return Usage(given + read + written, made, read, written)
+    more = value.get("prompt_tokens_details") or value.get("input_tokens_details") or {}
+    made_of = value.get("completion_tokens_details") or value.get("output_tokens_details") or {}
+    read = _number(more, "cached_tokens") or _number(value, "prompt_cache_hit_tokens")
+    return Usage(given, made, min(read, given), 0, _number(made_of, "reasoning_tokens"))
+
+
+def _number(source: Any, name: str) -> int:
+    found = source.get(name) if type(source) is dict else 0
+    return found if type(found) is int and found >= 0 else 0
+
+
+def _usage_of_whole(request: ModelRequest, body: bytes) -> Usage:
+    with suppress(ValueError):
+        value = orjson.loads(body)
+        if isinstance(value, dict) and (found := usage_in(value.get("usage"))):
+            return found
+    return Usage(
+        estimated_input(request),
+        len(body) // 4 if request.dialect not in ("embeddings", "images") else 0,
+        estimated=True,
+    )
+
+
+def _with_usage(data: bytes, usage: Usage | None, *, strip: bool) -> tuple[bytes, Usage | None]:
+    """Read usage from events. strip: take out the event that has nothing else, since nobody asked for it."""
+    kept = []
+    for event in data.split(b"\n\n"):
+        if b'"usage"' in event and _USAGE.search(event):
+            lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+            with suppress(ValueError):
+                value = orjson.loads(b"\n".join(lines))
+                inner = value.get("response") or value.get("message") or value
+                found = usage_in(inner.get("usage")) if isinstance(inner, dict) else None
+                usage = _joined(usage, found) if found else usage
+                if found and strip and value.get("choices") == []:
+                    continue
+        kept.append(event)
+    return b"\n\n".join(kept), usage
+
+
+def _joined(before: Usage | None, now: Usage) -> Usage:
+    """Anthropic says the input first and the output last; others say all of it, last time best."""
+    if before is None:
+        return now
+    if now.input_tokens:
+        return now
+    return Usage(
+        before.input_tokens, now.output_tokens, before.cached_tokens, before.cache_write_tokens, now.reasoning_tokens
+    )
+
+
+def _finished(last: bytes) -> bool:
+    """Whether a chat stream without [DONE] came to its end: some servers leave it out."""
+    return re.search(rb'"finish_reason":\s*"', last) is not None or _NO_CHOICES.search(last) is not None
+
+
+def _seconds(value: bytes) -> float:
+    try:
+        return min(max(float(value), 0.0), 3600.0)
+    except ValueError:
+        return 0.0

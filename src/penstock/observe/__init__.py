@@ -1,0 +1,1 @@
+"""What happened: the journal of requests and the numbers that Prometheus reads."""
