@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,15 +30,19 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
     from penstock.documents.quote import Quotes
+    from penstock.models.shared import Shared
 
 __all__ = ["House", "assemble", "samples"]
+
+COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 
 
 class House:
     """The parts of one running Penstock. Each is built when it is first asked for."""
 
-    def __init__(self, settings: Settings, library: Library | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, library: Library | None = None, *, worker: int | None = None) -> None:
+        """worker: its number, where several processes serve together."""
+        self.settings, self.worker = settings, worker
         if library is not None:
             self.__dict__["library"] = library
 
@@ -75,11 +80,37 @@ class House:
     def gateway(self) -> Gateway:
         home, settings = self.settings.home_path, self.settings
         journal = Journal(self.database, home / "journal", keep_s=settings.journal.keep)
-        budgets, counters = Budgets(settings.budgets), InMemory()
-        journal.recover()
-        counters.restore(journal.spent())
+        budgets, counters = Budgets(settings.budgets), self._counters(journal)
         models = _models(settings, budgets, counters, journal)
-        return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=Metrics())
+        metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
+        return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
+
+    def _counters(self, journal: Journal) -> Counters:
+        if self.worker is None:
+            alone = InMemory()
+            journal.recover()
+            alone.book(journal.spent())
+            return alone
+        shared = self._shared(self.worker)
+        shared.book(journal.recover())  # a worker that died may have left something
+        return shared
+
+    def _shared(self, worker: int) -> Shared:
+        from penstock.models.shared import Shared
+
+        return Shared(self.settings.home_path / COUNTERS, worker=worker, workers=self.settings.server.workers)
+
+    def prepare_workers(self) -> list[Shared]:
+        """Counters and numbers as several processes share them, from what is in the database; one view for each worker."""
+        home = self.settings.home_path
+        journal = Journal(self.database, home / "journal")
+        journal.recover()
+        (home / COUNTERS).unlink(missing_ok=True)
+        shutil.rmtree(home / METRICS, ignore_errors=True)
+        counters = [self._shared(worker) for worker in range(self.settings.server.workers)]
+        counters[0].book(journal.spent())
+        journal.close()
+        return counters
 
     @property
     def has_documents(self) -> bool:

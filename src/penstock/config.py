@@ -330,6 +330,8 @@ def _check(settings: Settings) -> Settings:
     _path(settings.home, "home")  # an empty one would be the folder of the settings file itself
     if settings.server.port > 65_535:
         raise BadSetting(f"server.port is {settings.server.port}, the highest port is 65535")
+    if not 1 <= settings.server.workers <= 64:
+        raise BadSetting(f"server.workers is {settings.server.workers}", hint="from 1 to 64")
     for name, collection in settings.documents.items():
         for path in collection.paths:
             _path(path, f"documents.{name}.paths")

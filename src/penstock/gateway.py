@@ -6,7 +6,6 @@ one row in the journal, and the numbers. What is wrapped around a model, and in 
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
@@ -22,7 +21,7 @@ from penstock.observe.journal import Booked, Journal, Row
 from penstock.observe.metrics import Metrics
 from penstock.types import Caller, Model, ModelEvent, ModelRequest, Outcome
 
-__all__ = ["Gateway", "Visit", "new_trace_id"]
+__all__ = ["Gateway", "Visit"]
 
 
 class Gateway:
@@ -116,7 +115,6 @@ class Visit:
             (call,) = calls
             usage, cost, more = call.usage, call.cost_pico_usd, ""
             tokens = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)
-            counted: dict[tuple[str, str], int] = {(call.model, call.outcome): 1}
         else:
             usages = [call.usage for call in calls]
             tokens = (
@@ -127,21 +125,13 @@ class Visit:
                 sum(call.cost_pico_usd for call in calls),
                 orjson.dumps([_plain(call) for call in calls]).decode(),
             )
-            counted = {}
-            for call in calls:
-                counted[call.model, call.outcome] = counted.get((call.model, call.outcome), 0) + 1
         row = Row(
             record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
             request.dialect, request.stream, status, outcome, code, record.cached, first_ms, (now - self._started) * 1000,
             *tokens, cost, more,
         )  # fmt: skip
         gateway.journal.write(row, booked)
-        gateway.metrics.count(row, counted)
-
-
-def new_trace_id() -> str:
-    """A W3C trace id: 32 hexadecimal digits."""
-    return secrets.token_hex(16)
+        gateway.metrics.count(row, [(call.model, call.outcome) for call in calls])
 
 
 def _ending(error: BaseException | None) -> tuple[Outcome, int, str]:

@@ -29,12 +29,23 @@ SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "Wha
     type=click.IntRange(0, 65_535),
     help="Port, instead of the one in the settings; the next free one is taken.",
 )
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that serve, instead of the number in the settings."
+)
 @click.option("--demo", is_flag=True, help="Index Penstock's own documentation and ask it two questions first.")
 @click.option(
     "--serve/--no-serve", default=True, help="Start the server, or stop when everything is indexed.", show_default=True
 )
 @click.pass_obj
-def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | None, demo: bool, serve: bool) -> None:
+def up(
+    file: str | None,
+    places: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    demo: bool,
+    serve: bool,
+) -> None:
     """Index your documents and serve them on this machine.
 
     PLACES are files, folders or web pages; without any, the collections in the settings. With nothing at all,
@@ -45,7 +56,7 @@ def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | 
     from penstock.server.access import check_binding
 
     existing(places)  # before anything is made for them
-    settings = _with_address(load(file), host, port)
+    settings = _with_address(load(file), host, port, workers)
     house = assemble(settings)
     if house.database.path.exists():
         house.keys.refresh()
@@ -57,9 +68,14 @@ def up(file: str | None, places: tuple[str, ...], host: str | None, port: int | 
         _serve(house, names)
 
 
-def _with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
+def _with_address(settings: Settings, host: str | None, port: int | None, workers: int | None) -> Settings:
     server = settings.server
-    server = replace(server, host=host or server.host, port=server.port if port is None else port)
+    server = replace(
+        server,
+        host=host or server.host,
+        port=server.port if port is None else port,
+        workers=workers or server.workers,
+    )
     return replace(settings, server=server)
 
 
@@ -103,7 +119,7 @@ def _serve(house: House, names: Sequence[str]) -> None:
     from penstock.server.run import free_socket, serve
 
     server = house.settings.server
-    listener = free_socket(server.host, server.port)
+    listener = free_socket(server.host, server.port, shared=server.workers > 1)
     port = listener.getsockname()[1]
     if server.port not in (0, port):
         click.echo(click.style(f"\nport {server.port} is taken, using {port}", fg="yellow"), err=True)
@@ -111,7 +127,17 @@ def _serve(house: House, names: Sequence[str]) -> None:
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}"
     model = SAMPLE if SAMPLE in names else names[0] if names else "NAME"
-    serve(house, listener, started=lambda: click.echo(_welcome(address, model, keys=house.keys.needed)))
+    welcome = _welcome(address, model, keys=house.keys.needed)
+
+    def started() -> None:
+        click.echo(welcome)
+
+    if server.workers > 1:
+        from penstock.server.workers import listeners, serve_many
+
+        serve_many(house, listeners(listener, server.workers), started=started)
+    else:
+        serve(house, listener, started=started)
 
 
 def _welcome(address: str, model: str, *, keys: bool) -> str:

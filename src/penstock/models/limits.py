@@ -69,8 +69,8 @@ class Counters(Protocol):
         """How much could be held now."""
         ...
 
-    def restore(self, rows: Iterable[Booking]) -> None:
-        """Take over what was used before the start."""
+    def book(self, rows: Iterable[Booking]) -> None:
+        """Add what was used before the start, or by a process that is gone."""
         ...
 
 
@@ -157,12 +157,14 @@ class InMemory:
             counter.update_to(limit, time.time(), time.monotonic_ns())
             return limit.most - counter.used - counter.held
 
-    def restore(self, rows: Iterable[Booking]) -> None:
+    def book(self, rows: Iterable[Booking]) -> None:
         with self._lock:
             for name, window, used in rows:
                 counter = self._counter(name)
-                if window >= counter.window:
-                    counter.window, counter.used = window, used
+                if window > counter.window:
+                    counter.window, counter.used = window, 0
+                if window == counter.window:
+                    counter.used += used
 
     def _counter(self, name: str) -> Counter:
         found = self._counters.get(name)

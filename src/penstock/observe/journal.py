@@ -123,9 +123,10 @@ class Journal:
 
     # ---------------------------------------------------------------- to the database
 
-    def recover(self) -> None:
-        """Book what processes left behind that are not there any more. Raises StorageError or Conflict."""
+    def recover(self) -> list[Booked]:
+        """Book what processes left behind that are not there any more. Returns it. Raises StorageError or Conflict."""
         self._migrate()
+        found: list[Booked] = []
         for path in sorted(self._folder.glob("*.spool")):
             with suppress(Timeout), FileLock(f"{path}.lock", timeout=0):
                 if path.exists():
@@ -134,7 +135,9 @@ class Journal:
                     path.unlink(missing_ok=True)
                     if rows:
                         log("journal recovered", level="warning", requests=len(rows))
+                        found += [entry for _, booked in rows for entry in booked]
                 Path(f"{path}.lock").unlink(missing_ok=True)
+        return found
 
     def spent(self) -> list[Booked]:
         """(counter, window, used) of the latest window of each counter."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,32 @@ from penstock.observe.journal import Row
 
 __all__ = ["Metrics"]
 
-BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+BUCKETS_MS = (10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 1.2e5, 3e5)
 SEPARATOR = "\x1f"
 
-Numbers = dict[str, float]
+
+class _Totals:
+    """What was counted of one model, outcome and whether it came from the cache."""
+
+    __slots__ = (
+        "cost_pico_usd", "duration_ms", "durations", "first_ms", "firsts", "input_tokens", "output_tokens", "requests"
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests = self.input_tokens = self.output_tokens = self.cost_pico_usd = 0
+        self.duration_ms = self.first_ms = 0.0
+        self.durations, self.firsts = [0] * (len(BUCKETS_MS) + 1), [0] * (len(BUCKETS_MS) + 1)
+
+    def plain(self) -> list[float]:
+        sums = [
+            self.requests,
+            self.input_tokens,
+            self.output_tokens,
+            self.cost_pico_usd,
+            self.duration_ms,
+            self.first_ms,
+        ]
+        return [*sums, *self.durations, *self.firsts]
 
 
 class Metrics:
@@ -29,36 +52,29 @@ class Metrics:
 
     def __init__(self, folder: Path | None = None, *, worker: int = 0) -> None:
         self._folder, self._worker = folder, worker
-        self._models: dict[tuple[str, str, bool], list[float]] = {}
-        self._times: dict[tuple[str, str], list[int]] = {}
-        self._sums: dict[tuple[str, str], float] = {}
+        self._models: dict[tuple[str, str, bool], _Totals] = {}
         self._calls: dict[tuple[str, str], int] = {}
         self.running = 0
         self._lock = threading.Lock()
 
-    def count(self, row: Row, calls: Mapping[tuple[str, str], int] | None = None) -> None:
-        """One request has ended. calls: (model, outcome) -> how many upstreams were asked."""
+    def count(self, row: Row, calls: Iterable[tuple[str, str]]) -> None:
+        """One request has ended. calls: (model, outcome) of each upstream that was asked."""
+        key = (row.model, row.outcome, row.cached)
         with self._lock:
-            totals = self._models.get((row.model, row.outcome, row.cached))
+            totals = self._models.get(key)
             if totals is None:
-                totals = self._models[row.model, row.outcome, row.cached] = [0.0] * 4
-            totals[0] += 1
-            totals[1] += row.input_tokens
-            totals[2] += row.output_tokens
-            totals[3] += row.cost_pico_usd
-            self._time("request_duration", row.model, row.duration_ms / 1000)
+                totals = self._models[key] = _Totals()
+            totals.requests += 1
+            totals.input_tokens += row.input_tokens
+            totals.output_tokens += row.output_tokens
+            totals.cost_pico_usd += row.cost_pico_usd
+            totals.duration_ms += row.duration_ms
+            totals.durations[bisect_left(BUCKETS_MS, row.duration_ms)] += 1
             if row.first_ms:
-                self._time("first_piece", row.model, row.first_ms / 1000)
-            if calls:
-                for key, amount in calls.items():
-                    self._calls[key] = self._calls.get(key, 0) + amount
-
-    def _time(self, name: str, model: str, seconds: float) -> None:
-        counts = self._times.get((name, model))
-        if counts is None:
-            counts = self._times[name, model] = [0] * (len(BUCKETS_S) + 1)
-        counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self._sums[name, model] = self._sums.get((name, model), 0.0) + seconds
+                totals.first_ms += row.first_ms
+                totals.firsts[bisect_left(BUCKETS_MS, row.first_ms)] += 1
+            for call in calls:
+                self._calls[call] = self._calls.get(call, 0) + 1
 
     def text(self) -> bytes:
         """The numbers of all processes in Prometheus' text format."""
@@ -81,9 +97,7 @@ class Metrics:
     def _plain(self) -> dict[str, dict[str, Any]]:
         with self._lock:
             return {
-                "models": {SEPARATOR.join(map(str, key)): list(value) for key, value in self._models.items()},
-                "times": {SEPARATOR.join(key): list(value) for key, value in self._times.items()},
-                "sums": {SEPARATOR.join(key): [value] for key, value in self._sums.items()},
+                "models": {SEPARATOR.join(map(str, key)): totals.plain() for key, totals in self._models.items()},
                 "calls": {SEPARATOR.join(key): [value] for key, value in self._calls.items()},
                 "running": {"": [self.running]},
             }
@@ -114,39 +128,35 @@ class _Collector:
         requests = CounterMetricFamily(
             "penstock_requests", "Requests that have ended.", labels=["model", "outcome", "cached"]
         )
+        by_model: dict[str, list[float]] = {}
+        for key, numbers in self._total["models"].items():
+            model, outcome, cached = key.split(SEPARATOR)
+            requests.add_metric([model, outcome, cached.lower()], numbers[0])
+            known = by_model.setdefault(model, [0.0] * len(numbers))
+            by_model[model] = [a + b for a, b in zip(known, numbers, strict=True)]
+        yield requests
         tokens = CounterMetricFamily("penstock_tokens", "Tokens.", labels=["model", "direction"])
         cost = CounterMetricFamily("penstock_cost_usd", "Money spent, in US dollars.", labels=["model"])
-        sums: dict[str, list[float]] = {}
-        for key, (count, given, made, pico) in self._total["models"].items():
-            model, outcome, cached = key.split(SEPARATOR)
-            requests.add_metric([model, outcome, cached.lower()], count)
-            known = sums.setdefault(model, [0.0, 0.0, 0.0])
-            for n, value in enumerate((given, made, pico)):
-                known[n] += value
-        for model, (given, made, pico) in sums.items():
+        for model, (_, given, made, pico, *_) in by_model.items():
             tokens.add_metric([model, "input"], given)
             tokens.add_metric([model, "output"], made)
             cost.add_metric([model], pico / 1e12)
-        yield from (requests, tokens, cost)
+        yield from (tokens, cost)
         calls = CounterMetricFamily("penstock_upstream_calls", "Calls of upstreams.", labels=["model", "outcome"])
         for key, (count,) in self._total["calls"].items():
             calls.add_metric(key.split(SEPARATOR), count)
         yield calls
-        texts = {
-            "request_duration": "From a request's arrival to the end of its answer.",
-            "first_piece": "From a request's arrival to the first piece of its answer.",
-        }
-        for name, text in texts.items():
+        wide = len(BUCKETS_MS) + 1
+        for name, text, place in (
+            ("request_duration", "From a request's arrival to the end of its answer.", 4),
+            ("first_piece", "From a request's arrival to the first piece of its answer.", 5),
+        ):
             family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=["model"])
-            for key, counts in self._total["times"].items():
-                kind, model = key.split(SEPARATOR)
-                if kind == name:
-                    running, buckets = 0.0, []
-                    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), counts, strict=True):
-                        running += count
-                        buckets.append((bound, running))
-                    family.add_metric([model], buckets, self._total["sums"][key][0])
+            for model, numbers in by_model.items():
+                at = 6 if place == 4 else 6 + wide
+                bounds = (*(f"{bound / 1000:g}" for bound in BUCKETS_MS), "+Inf")
+                counts = accumulate(numbers[at : at + wide])
+                family.add_metric([model], list(zip(bounds, counts, strict=True)), numbers[place] / 1000)
             yield family
-        yield GaugeMetricFamily(
-            "penstock_running_requests", "Requests that run now.", value=self._total["running"][""][0]
-        )
+        running = self._total["running"][""][0]
+        yield GaugeMetricFamily("penstock_running_requests", "Requests that run now.", value=running)

@@ -87,7 +87,7 @@ class App:
             else:
                 response = await self._respond(request)
             status = response.status if isinstance(response, Response) else 200
-            await response.send(send)
+            await response.send(request, send)
         except PenstockError as error:
             status = error.status
             await _refuse(request, send, error)
@@ -153,6 +153,7 @@ class App:
     def _keep_keys(self) -> None:
         while not self.work.stop.wait(KEYS_EVERY_S):
             self._refresh_keys()
+            self.house.gateway.metrics.share()
 
     def _refresh_keys(self, *, first: bool = False) -> None:
         """Take over keys that were made or revoked elsewhere. With the database down, those known go on working."""
@@ -190,7 +191,7 @@ async def _refuse(request: Request, send: Send, error: PenstockError) -> None:
         headers = (("x-should-retry", "false"),)  # OpenAI's and Anthropic's clients heed it
     with suppress(RuntimeError):  # the response has begun; it breaks off
         body = refusal(request.path, error)
-        await Response(body, error.status, headers=headers).send(send)
+        await Response(body, error.status, headers=headers).send(request, send)
 
 
 def _place(error: Exception) -> str:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["LEFT", "Connection"]
+__all__ = ["CYCLE", "LEFT", "Connection", "write_whole"]
 
 LEFT: Final = "penstock.left"  # key of the scope: a set of callables, called when the client has left
+CYCLE: Final = "penstock.cycle"  # key of the scope: uvicorn's side of the request, for `write_whole`
 LARGEST_HEAD: Final = 64 << 10
 HEAD_S: Final = 20.0  # longest time for the head of a request, from its first byte; and for the first one to begin
 SILENCE_S: Final = 60.0  # longest silence within a body
@@ -44,24 +45,23 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_body:
             self._deadline = self.loop.time() + SILENCE_S
+        elif self._head_size + len(data) > LARGEST_HEAD and self._head_size:
+            self.send_400_response("The head of the request is too large.")
+            return
+        else:
+            self._head_size += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_size = 0
         self._deadline = self.loop.time() + HEAD_S
         cast("dict[str, Any]", self.scope)[LEFT] = self._left
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
-        if self._head_size > LARGEST_HEAD:
-            raise ValueError("the head of the request is too large")  # answered with 400, and the connection is closed
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        self._in_body = True
+        self._in_body, self._head_size = True, 0
         self._deadline = self.loop.time() + SILENCE_S
         super().on_headers_complete()
+        cast("dict[str, Any]", self.scope)[CYCLE] = self.cycle
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -75,3 +75,24 @@ class Connection(HttpToolsProtocol):
             self._timer = self.loop.call_later(min(self._deadline - now, HEAD_S), self._look)
         elif not self.transport.is_closing():
             self.transport.close()
+
+
+def write_whole(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+    """Write a whole response in one go, a third of what the same takes through ASGI. Returns False where it must go that way.
+
+    head: header lines, without those that belong to the connection.
+    """
+    if cycle.response_started or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
+        return False
+    if cycle.disconnected:
+        return True
+    ours = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+    ends = b"" if cycle.keep_alive else b"connection: close\r\n"
+    cycle.response_started = cycle.response_complete = True
+    cycle.message_event.set()
+    length = b"content-length: %d\r\n" % len(body)
+    cycle.transport.write(b"".join((STATUS_LINE[status], ours, head, length, ends, b"\r\n", body)))
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -72,10 +73,11 @@ def _asked(dialect: Dialect, data: bytes, request: Request) -> ModelRequest:
 
 
 def _trace_id(request: Request) -> str:
+    """The caller's W3C trace id, or one that begins with the time, as those of UUID version 7 do: an index likes that."""
     parent = request.header(b"traceparent")
     if len(parent) == 55 and parent[2:3] == b"-" and parent[35:36] == b"-":
         return parent[3:35].decode("latin-1")
-    return f"{random.getrandbits(128):032x}"
+    return f"{int(time.time() * 1000) << 80 | random.getrandbits(80):032x}"
 
 
 async def _pieces(events: AsyncIterator[ModelEvent]) -> AsyncIterator[bytes]:

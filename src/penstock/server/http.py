@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from penstock.errors import BadRequest, PenstockError, TooLarge
+from penstock.server.connection import CYCLE, write_whole
 from penstock.server.work import Work
 from penstock.types import Caller
 
@@ -103,7 +104,13 @@ class Response:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
 
-    async def send(self, send: Send) -> None:
+    async def send(self, request: Request, send: Send) -> None:
+        if CYCLE in request.scope:
+            lines = _lines(self.content_type)
+            if self.headers:
+                lines += b"".join([b"%b: %b\r\n" % header for header in _encoded(self.headers)])
+            if write_whole(request.scope[CYCLE], self.status, lines, self.body):
+                return
         head = [*_head(self.content_type), (b"content-length", b"%d" % len(self.body))]
         if self.headers:
             head += _encoded(self.headers)
@@ -119,7 +126,7 @@ class Stream:
     content_type: str = "text/event-stream"
     error: Callable[[PenstockError], bytes] = lambda error: event(error.body())
 
-    async def send(self, send: Send) -> None:
+    async def send(self, request: Request, send: Send) -> None:
         first = await anext(self.pieces, b"")  # a refusal from here keeps its status
         head = [*_head(self.content_type), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
@@ -180,6 +187,11 @@ def _head(content_type: str) -> tuple[tuple[bytes, bytes], ...]:
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
     )
+
+
+@lru_cache(maxsize=256)
+def _lines(content_type: str) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in _head(content_type))
 
 
 def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:

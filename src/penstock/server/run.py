@@ -27,8 +27,11 @@ PORTS_TRIED = 20
 GARBAGE = 20_000  # objects made before cycles are looked for
 
 
-def free_socket(host: str, port: int) -> socket.socket:
-    """A listening socket at the port, or at the next free one. Raises BadSetting when none of twenty is."""
+def free_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket at the port, or at the next free one. Raises BadSetting when none of twenty is.
+
+    shared: whether further sockets will listen at the same port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     last: OSError | None = None
     for candidate in range(port, min(port + PORTS_TRIED, 65_536)) if port else (0,):
@@ -36,6 +39,12 @@ def free_socket(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if shared:
+                listener.bind((host, candidate))  # a port that others share is not free: look first without sharing
+                listener.close()
+                listener = socket.socket(family, socket.SOCK_STREAM)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind((host, candidate))
             listener.listen(1024)
             return listener
