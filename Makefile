@@ -35,6 +35,11 @@ test: .venv/dev  ## everything that is quick and needs no network
 test-full: .venv/dev  ## the slow ones too: a PDF of 10,000 pages, a text of 200 MB, a clone from scratch
 	@$(BIN)/python -m pytest tests
 
+test-clients:  ## the real clients of others against the gateway: openai, anthropic, langchain, llama-index, curl
+	@test -d .venv-clients || $(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet -e '.[fast,clients]'
+	@.venv-clients/bin/python -m pytest tests/test_clients.py
+
 format: .venv/dev  ## put the code in its usual form
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
@@ -59,6 +64,6 @@ bench: .venv/dev  ## the benchmarks that need nothing but this machine; benchmar
 	@$(BIN)/python -m benchmarks.publish
 
 clean:  ## remove the environment, caches and the local index
-	rm -rf .venv .penstock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-clients .penstock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help up test test-full format docs check weights bench clean
+.PHONY: help up test test-full test-clients format docs check weights bench clean

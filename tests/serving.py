@@ -72,20 +72,22 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, toml: str = "", *, embedder: Embedder | None = None, wait: bool = True) -> Iterator[Served]:
-    """Index what the settings name, and serve it from a home in that folder."""
+def serving(
+    folder: Path, toml: str = "", *, embedder: Embedder | None = None, wait: bool = True, documents: bool = True
+) -> Iterator[Served]:
+    """Index what the settings name, and serve it from a home in that folder. Without documents it is a plain gateway."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "penstock.toml").write_text(toml, "utf-8")
     settings = load(folder / "penstock.toml", environment={})
-    library = Library(
+    library = documents and Library(
         settings.home_path,
         lambda: embedder or shipped(),
         folder=settings.folder,
         collections=settings.documents,
         web=settings.web,
     )
-    house = House(settings, library)
-    for name in library.names():
+    house = House(settings, library or None)
+    for name in library.names() if library else ():
         library[name].sync()
     ready = threading.Event()
     server = Server(App(house), started=ready.set)

@@ -652,8 +652,8 @@ def test_a_body_that_becomes_enormous_is_refused(run: Run):
     async def main() -> None:
         async with serving(always(answer)) as server, calling() as client:
             response = await client.request("POST", server.url)
-            with pytest.raises(UpstreamError, match=r"compressed|limit"):
-                await whole(response)
+            with pytest.raises(UpstreamError, match=r"becomes larger than it may"):
+                await response.read(limit=1 << 30)
 
     run(main())
 
@@ -792,6 +792,24 @@ def test_a_task_that_is_cancelled_while_it_connects_leaves_nothing(run: Run):
     run(main())
 
 
+def test_a_shorter_limit_holds_on_a_connection_that_had_a_longer_one(run: Run):
+    async def talk(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HELLO)
+        await silent(peer)
+
+    async def main() -> None:
+        async with serving(talk) as server, calling() as client:
+            await whole(await client.request("POST", server.url))
+            began = time.monotonic()
+            with pytest.raises(UpstreamTimeout):
+                await client.request("POST", server.url, timeouts=Timeouts(first_byte_s=0.1))
+            assert time.monotonic() - began < 1
+            assert len(server.peers) == 1
+
+    run(main())
+
+
 def test_an_answer_that_is_closed_early_closes_its_connection(run: Run):
     async def main() -> None:
         async with serving(always(ENDLESS + b"hello")) as server, calling() as client:
@@ -922,6 +940,7 @@ async def relay(peer: Peer, port: int, heads: list[bytes]) -> None:
         return
     if b"proxy-authorization: Basic " + base64.b64encode("us@r:pä ss".encode()) not in head:
         await peer.send(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+        await peer.gone()
         return
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
@@ -960,6 +979,23 @@ def test_https_goes_through_a_proxy_unseen(run: Run):
             words = r"proxy 127\.0\.0\.1:\d+ did not connect to localhost:443: 'HTTP/1.1 407"
             with pytest.raises(UpstreamError, match=words):
                 await client.request("POST", Url.parse("https://localhost", proxies=stranger))
+            await asyncio.wait_for(proxy.peers[-1].over.wait(), 1)
+
+    run(main())
+
+
+def test_a_proxy_that_says_more_than_yes_is_not_trusted(run: Run):
+    async def talk(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n")
+        await peer.gone()
+
+    async def main() -> None:
+        async with serving(talk) as proxy, calling() as client:
+            proxies = Proxies(https=f"127.0.0.1:{proxy.url.port}")
+            with pytest.raises(UpstreamError, match="did not connect to localhost:443"):
+                await client.request("POST", Url.parse("https://localhost", proxies=proxies))
+            await asyncio.wait_for(proxy.peers[0].over.wait(), 1)
 
     run(main())
 

@@ -78,7 +78,13 @@ class Penstock:
     ) -> Answer:
         """Ask, and get the answer whole. history: the conversation so far, for follow-up questions."""
         turn = Turn(question, caller or Caller(), tuple(history), where or {})
-        return _run(whole(self.house.answerer(self.name).stream(turn)))
+        return _run(self._asked(turn))
+
+    async def _asked(self, turn: Turn) -> Answer:
+        try:
+            return await whole(self.house.answerer(self.name).stream(turn))
+        finally:
+            self.house.clients.close()  # their loop ends here
 
     def search(self, question: str, *, k: int = 8, caller: Caller | None = None, where: Filter | None = None) -> Found:
         """The passages nearest to a question, with the scores of each part."""

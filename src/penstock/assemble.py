@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.config import EmbedderSettings, ModelSettings, Settings
+from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings
 from penstock.errors import NotFound
 from penstock.gateway import Gateway
 from penstock.keys import Keys, allowed
+from penstock.models.balance import Candidate, Order, Weighted, as_listed, cheapest, choosing, fastest, least_busy
+from penstock.models.breaker import Guarded
 from penstock.models.budgets import Budgets
-from penstock.models.client import Client, Proxies, Timeouts, Url
+from penstock.models.cascade import CHECKS, Cascade
+from penstock.models.client import Clients, Proxies, Timeouts, Url
+from penstock.models.fallback import Fallback
+from penstock.models.hedged import hedging
 from penstock.models.limits import Counters, InMemory
-from penstock.models.metered import Metered
+from penstock.models.metered import OUTPUT_TOKENS, Metered
 from penstock.models.prices import look_up
-from penstock.models.providers import provider
+from penstock.models.providers import dialects, provider
+from penstock.models.queued import Queued
+from penstock.models.route import Route, little_left
+from penstock.models.translate import Translated
 from penstock.models.upstream import Upstream
+from penstock.models.watch import Watch
 from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
 from penstock.storage.database import Database
@@ -43,6 +51,7 @@ class House:
     def __init__(self, settings: Settings, library: Library | None = None, *, worker: int | None = None) -> None:
         """worker: its number, where several processes serve together."""
         self.settings, self.worker = settings, worker
+        self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
 
@@ -81,7 +90,9 @@ class House:
         home, settings = self.settings.home_path, self.settings
         journal = Journal(self.database, home / "journal", keep_s=settings.journal.keep)
         budgets, counters = Budgets(settings.budgets), self._counters(journal)
-        models = _models(settings, budgets, counters, journal)
+        candidates = _candidates(settings, budgets, counters, journal, self.clients)
+        self.watches = {name: candidate.watch for name, candidate in candidates.items()}
+        models = _models(settings, candidates, budgets, counters)
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
 
@@ -111,6 +122,10 @@ class House:
         counters[0].book(journal.spent())
         journal.close()
         return counters
+
+    @cached_property
+    def clients(self) -> Clients:
+        return Clients()
 
     @property
     def has_documents(self) -> bool:
@@ -148,18 +163,26 @@ class House:
         return sorted({*self.apps(caller), *self.gateway.names(caller)})
 
     def source(self, model: str, caller: Caller) -> str:
-        """The collection that a model name answers from. Raises NotFound with the names there are for the caller."""
+        """The collection that an app's name answers from. Raises NotFound with the names there are for the caller."""
         apps = self.apps(caller)
         if model not in apps:
-            known = ", ".join(self.models(caller)) or "none yet: penstock docs add PATH"
-            raise NotFound(f"there is no model '{model}'", hint=f"known: {known}")
+            raise self.unknown(model, caller)
         return apps[model]
 
-    def answerer(self, collection: str) -> Answerer:
-        """Who answers from a collection. What a caller may read of it is decided in the search itself."""
-        from penstock.answer import Quoted
+    def unknown(self, model: str, caller: Caller) -> NotFound:
+        """The refusal of a model that is not there, with the names that there are for the caller."""
+        known = ", ".join(self.models(caller)) or "none yet: penstock docs add PATH, or [models.NAME] in penstock.toml"
+        return NotFound(f"there is no model '{model}'", hint=f"known: {known}")
 
-        return Quoted(self.library[collection], self.quotes)
+    def answerer(self, name: str) -> Answerer:
+        """Who answers for an app or a collection. What a caller may read of it is decided in the search itself."""
+        from penstock.answer import Quoted, Written
+
+        app = self.settings.apps.get(name, AppSettings(documents=name))
+        quoted = Quoted(self.library[app.documents or name], self.quotes)
+        if not app.models:
+            return quoted
+        return Written(quoted, {model: self.gateway.models[model] for model in app.models})
 
     def close(self) -> None:
         parts: dict[str, Any] = self.__dict__
@@ -185,21 +208,98 @@ def samples() -> Path:
 # ---------------------------------------------------------------- models
 
 
-def _models(settings: Settings, budgets: Budgets, counters: Counters, journal: Journal) -> Mapping[str, Model]:
+# The order of wrapping, from the caller inwards, and why:
+#
+#     Route        picks a way by tags and money; nothing is held yet
+#     Cascade      a whole cheap answer, then perhaps a strong one: each by a fallback of its own
+#     Fallback     one after the other: every try below queues, is refused and is paid for by itself
+#     Hedged       two at a time; below it, so that a pair that failed is one try
+#     Queued       a turn. Outside of what holds money and of the rest: nobody's budget is held while they wait, and who has
+#                  waited for an upstream that failed meanwhile is refused instead of sent there
+#     Translated   from the client's dialect into one that the upstream speaks, where it speaks another
+#     Guarded      the rest of an upstream that fails; it sees what the upstream did, and no refusals of budgets
+#     Metered      money and tokens of one call, and what the watch is told: losers of a hedge are booked like all others
+#     Upstream     HTTP
+#
+# A model without a route has no more than Guarded, which is one comparison, and Metered. Queued is there where there is a limit.
+
+
+def _candidates(
+    settings: Settings, budgets: Budgets, counters: Counters, journal: Journal, clients: Clients
+) -> Mapping[str, Candidate]:
+    """Every model of the settings, by its name there."""
+    found: dict[str, Candidate] = {}
+    for name, model in settings.models.items():
+        kind = provider(model.provider, where=f"models.{name}.provider")
+        known = look_up(model, kind.prices, model.model or name)
+        watch = Watch(name)
+        upstream = _upstream(name, model, clients)
+        metered = Metered(upstream, watch, known=known, budgets=budgets, counters=counters, holding=journal.hold)
+        longest = known.max_output_tokens or OUTPUT_TOKENS
+        ready: Model = Translated(
+            Guarded(metered, watch.breaker),
+            speaks=upstream.dialects,
+            default_max_tokens=longest,
+            model="" if model.model == "*" else model.model,
+        )
+        if model.max_concurrent:
+            ready = Queued(
+                ready,
+                watch,
+                most_running=model.max_concurrent,
+                most_waiting=model.max_queue,
+                longest_wait_s=model.queue_s,
+            )
+        found[name] = Candidate(name, ready, watch, known)
+    return found
+
+
+def _models(
+    settings: Settings, candidates: Mapping[str, Candidate], budgets: Budgets, counters: Counters
+) -> Mapping[str, Model]:
     """Every model and route by the name callers say."""
     models: dict[str, Model] = {}
     for name, model in settings.models.items():
-        called = f"{name}/*" if model.model == "*" else name
-        kind = provider(model.provider, where=f"models.{name}.provider")
-        known = look_up(model, kind.prices, model.model or name)
-        upstream = _upstream(name, model)
-        models[called] = Metered(
-            upstream, name=name, known=known, budgets=budgets, counters=counters, holding=journal.hold
-        )
+        models[f"{name}/*" if model.model == "*" else name] = candidates[name].model
+    for name, route in settings.routes.items():
+        models[name] = _route(route, candidates, budgets, counters)
     return models
 
 
-def _upstream(name: str, settings: ModelSettings) -> Upstream:
+def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: Budgets, counters: Counters) -> Route:
+    def one_of(*names: str, order: Order = as_listed) -> Fallback:
+        choose = choosing([candidates[name] for name in names], order)
+        if route.hedge:
+            choose = hedging(choose, after_s=route.hedge_after_s)
+        return Fallback(choose, retries=route.retries)
+
+    usual: Model
+    if route.choose == "cascade":
+        cheap, *strong = route.models
+        first = Fallback(choosing([candidates[cheap]], as_listed), retries=0)  # the strong model is its second try
+        usual = Cascade(first, one_of(*strong), check=CHECKS[route.cascade_check], threshold=route.cascade_threshold)
+    else:
+        orders: dict[str, Order] = {
+            "order": as_listed,
+            "weighted": Weighted(route.weights),
+            "least_busy": least_busy,
+            "fastest": fastest,
+            "cheapest": cheapest,
+        }
+        usual = one_of(*route.models, order=orders[route.choose])
+    thrifty = None
+    if low := route.when_budget_low:
+        thrifty = one_of(low, *(name for name in route.models if name != low))
+    return Route(
+        usual,
+        tagged={tag: one_of(model) for tag, model in route.tags.items()},
+        thrifty=thrifty,
+        is_low=little_left(budgets, counters, route.budget_low_percent),
+        deadline_s=route.deadline_s,
+    )
+
+
+def _upstream(name: str, settings: ModelSettings, clients: Clients) -> Upstream:
     kind = provider(settings.provider, where=f"models.{name}.provider")
     proxies = Proxies(settings.proxy, settings.proxy)
     url = Url.parse(settings.base_url or kind.base_url, proxies=proxies)
@@ -210,29 +310,14 @@ def _upstream(name: str, settings: ModelSettings) -> Upstream:
     if settings.provider == "anthropic":
         headers.setdefault("anthropic-version", "2023-06-01")
     return Upstream(
-        _Clients(settings.ca_file),
+        partial(clients.here, settings.ca_file),
         url,
         name=name,
         model=settings.model or name,
         headers=headers,
-        dialects=kind.dialects,
+        dialects=dialects(settings, f"models.{name}"),
         timeouts=Timeouts(settings.connect_s, settings.first_byte_s, settings.idle_s),
     )
-
-
-class _Clients:
-    """The HTTP client of the running event loop."""
-
-    def __init__(self, ca_file: str) -> None:
-        self._ca_file = ca_file
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: Client
-
-    def __call__(self) -> Client:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._client, self._loop = Client(ca_file=self._ca_file), loop
-        return self._client
 
 
 def _threads(settings: EmbedderSettings) -> int:

@@ -11,15 +11,18 @@ import ipaddress
 import math
 import os
 import re
+import time
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from datetime import UTC, date, datetime
+from datetime import time as clock
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar, get_args, get_origin
 
-from penstock.errors import BadSetting
+from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
     "AppSettings",
@@ -37,8 +40,12 @@ __all__ = [
     "Settings",
     "WebSettings",
     "check_name",
+    "described_keys",
     "is_loopback",
+    "iso",
     "load",
+    "moment",
+    "typed",
 ]
 
 FILE_NAME = "penstock.toml"
@@ -140,6 +147,10 @@ class ModelSettings:
     api_key: Secret = setting("", "Key of the provider; write `env:NAME`.")
     headers: Mapping[str, str] = setting(dict, "Further headers that the provider wants.")
     api_version: str = setting("", "`api-version` of Azure.")
+    dialects: tuple[str, ...] = setting(
+        (),
+        "What the server speaks, such as `chat`, `responses`, `messages`, `embeddings`; empty: as its provider does.",
+    )
     proxy: str = setting("", "HTTP proxy to reach it through, `http://user:password@host:port`.")
     ca_file: str = setting("", "Certificates to trust instead of the system's.")
     connect_s: float = setting(10.0, "Longest wait for a connection.")
@@ -153,7 +164,9 @@ class ModelSettings:
     input_usd_per_million: float | None = setting(None, "Price of input tokens; without it, that of the price data.")
     output_usd_per_million: float | None = setting(None, "Price of output tokens.")
     cached_input_usd_per_million: float | None = setting(None, "Price of input tokens that the provider had cached.")
-    usd_per_call: float | None = setting(None, "Price of one call, whatever its size: images, speech, rerank.")
+    usd_per_call: float | None = setting(None, "Price of one call, of each picture, or of each search of a rerank.")
+    usd_per_minute: float | None = setting(None, "Price of a minute of audio: transcriptions.")
+    usd_per_million_characters: float | None = setting(None, "Price of text that is spoken: speech.")
     context_tokens: int = setting(0, "Longest input and output together; 0: as the price data says, if it does.")
     max_output_tokens: int = setting(0, "Longest output; 0: as the price data says, else 4096.")
     threads: int = setting(0, "Threads of a local model; 0 takes one per core.")
@@ -288,6 +301,45 @@ def load(
     return _check(_with_environment(settings, environment))
 
 
+def described_keys(settings: Settings) -> dict[str, KeySettings]:
+    """The keys that the settings file names, without their secrets: who only lists them needs none."""
+    tables = _read(settings.file).get("keys", {}) if settings.file else {}
+    without = {name: {key: value for key, value in table.items() if key != "key"} for name, table in tables.items()}
+    return {name: typed(KeySettings, table, FILE_NAME, prefix=f"keys.{name}.") for name, table in without.items()}
+
+
+def typed(kind: type[T], values: Any, where: str, *, prefix: str = "") -> T:
+    """Plain values as a dataclass, checked as settings are. Raises BadSetting, naming the one that is wrong."""
+    return _build(kind, values, where, prefix, {})
+
+
+def moment(text: str, *, ahead: bool = False) -> float:
+    """A Unix time as people write it: so long ago ("30d"), or ahead; a day in UTC ("2027-01-31"); or what `iso` writes.
+
+    Of a day it is the beginning, and ahead the end. Raises BadRequest.
+    """
+
+    def wrong(expected: str) -> BadRequest:
+        return BadRequest(f"'{text}' is no time", hint="a day such as 2027-01-31, or a duration such as 12h or 30d")
+
+    try:
+        if "T" in text:
+            at = datetime.fromisoformat(text)
+        else:
+            at = datetime.combine(date.fromisoformat(text), clock(23, 59, 59) if ahead else clock())
+        if at.year < 1970:
+            raise wrong("")
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        seconds = _duration(text, wrong)
+    return time.time() + seconds if ahead else time.time() - seconds
+
+
+def iso(unix: float, *, timespec: str = "seconds") -> str | None:
+    """A Unix time as ISO 8601 in UTC; None for 0, which stands for never."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec=timespec) if unix else None
+
+
 def _find(file: str | Path | None) -> Path | None:
     if file:
         path = _path(str(file), "the settings file").resolve()
@@ -374,12 +426,22 @@ def _check_models(settings: Settings) -> None:
     for name, route in settings.routes.items():
         if not route.models:
             raise BadSetting(f"routes.{name}.models is empty", hint='models = ["…", "…"]')
+        if route.choose == "cascade" and len(route.models) < 2:
+            raise BadSetting(
+                f"routes.{name}.choose is 'cascade', and there is only one model",
+                hint="the cheap one first, then the strong",
+            )
         named = {"models": route.models, "weights": tuple(route.weights), "tags": tuple(route.tags.values())}
         named |= {"when_budget_low": (route.when_budget_low,), "summarise": (route.summarise,)}
         for key, models in named.items():
             for model in filter(None, models):
                 if model not in settings.models:
                     raise _no_model(f"routes.{name}.{key}", model, settings)
+                if settings.models[model].model == "*":
+                    raise BadSetting(
+                        f"routes.{name}.{key} names '{model}', which takes the model's name from the caller",
+                        hint=f"add a [models.…] with a model of its own, and name that instead of '{model}'",
+                    )
     for name, budget in settings.budgets.items():
         for key, known in (("app", settings.apps), ("model", settings.models)):
             if (wanted := getattr(budget, key)) and wanted not in known:
@@ -395,10 +457,10 @@ def _no_model(where: str, name: str, settings: Settings) -> BadSetting:
     )
 
 
-def check_name(name: str) -> str:
-    """The name, where it can be a collection's: it becomes part of paths. Raises BadSetting."""
+def check_name(name: str, *, what: str = "a collection") -> str:
+    """The name, where it can be that of a collection or the like: it becomes part of paths. Raises BadSetting."""
     if not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", name):
-        raise BadSetting(f"'{name}' cannot name a collection", hint="letters, digits, '-', '_' and '.'")
+        raise BadSetting(f"'{name}' cannot name {what}", hint="letters, digits, '-', '_' and '.'")
     return name
 
 

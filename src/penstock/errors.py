@@ -17,7 +17,8 @@
     ├── UpstreamError             502   a server we call failed: try again
     │   ├── UpstreamRefused       4xx   it refused the request itself, in its own words
     │   ├── UpstreamBusy          429   it has too much to do: try again after `retry_after_s`
-    │   └── UpstreamTimeout       504   it did not answer in time: try again
+    │   ├── UpstreamTimeout       504   it did not answer in time: try again
+    │   └── UpstreamResting       503   it failed and is left alone for now: try again after `retry_after_s`
     ├── NotReady                  503   starting, or draining: try again
     │   └── Overloaded            503   too many requests wait already: try again
     └── StorageError              507   disk full, read-only folder, damaged file
@@ -50,6 +51,7 @@ __all__ = [
     "UpstreamBusy",
     "UpstreamError",
     "UpstreamRefused",
+    "UpstreamResting",
     "UpstreamTimeout",
     "WorseVersion",
 ]
@@ -206,6 +208,12 @@ class UpstreamTimeout(UpstreamError):
     """An upstream did not answer in time."""
 
     status, code = 504, "upstream_timeout"
+
+
+class UpstreamResting(UpstreamError):
+    """An upstream failed several times in a row, or asked for a pause. It was not called."""
+
+    status, code = 503, "upstream_resting"
 
 
 class NotReady(PenstockError):

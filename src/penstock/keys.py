@@ -11,12 +11,13 @@ import fnmatch
 import hashlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from penstock.config import BudgetSettings, KeySettings, check_name
+from penstock.config import BudgetSettings, KeySettings, check_name, iso
 from penstock.errors import BadRequest, Conflict, NeedsKey, NotFound, NotReady, PenstockError
 from penstock.storage.database import Database
 from penstock.types import Caller
@@ -38,7 +39,7 @@ STEPS = [
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A stored key, without its secret. Times are Unix times; 0: never."""
+    """A key without its secret. Times are Unix times; 0: never."""
 
     name: str
     shown: str  # its first characters, to recognise it by
@@ -51,6 +52,7 @@ class Key:
     expires: float = 0.0
     revoked: float = 0.0
     old_until: float = 0.0  # until when the key from before the last rotation works too
+    stored: bool = True  # in the database, else in the settings file
 
     @property
     def state(self) -> str:
@@ -59,9 +61,8 @@ class Key:
 
     def plain(self) -> dict[str, Any]:
         """As JSON: what lists show."""
-        values = asdict(self)
-        values["budget"] = {name: value for name, value in values["budget"].items() if value}
-        return values | {"state": self.state}
+        values = asdict(self) | {"budget": _said(self.budget), "state": self.state}
+        return values | {name: iso(values[name]) for name in ("created", "expires", "revoked", "old_until")}
 
 
 class Keys:
@@ -72,17 +73,19 @@ class Keys:
         self._fixed = {
             _digest(key.key): (Caller(name, key.roles, key.admin, key.team, key.models), 0.0)
             for name, key in settings.items()
+            if key.key
         }
         self._known: dict[bytes, tuple[Caller, float]] = dict(self._fixed)  # digest -> caller, expiry
         self._budgets: dict[str, BudgetSettings] = {}
-        self._version, self._sure, self._migrated = -1, False, False
+        self._needed, self._sure, self._migrated = bool(self._fixed), False, False
+        self._seen = threading.local()  # the database's version: each connection counts by itself
 
     # ---------------------------------------------------------------- asked on every request
 
     @property
     def needed(self) -> bool:
-        """Whether a request needs a key: as soon as there is one."""
-        return bool(self._known)
+        """Whether a request needs a key: as soon as there is one. One that is revoked counts: nothing opens by closing."""
+        return self._needed
 
     @property
     def budgets(self) -> Mapping[str, BudgetSettings]:
@@ -110,17 +113,18 @@ class Keys:
         try:
             self._migrate()
             version = self._database.read("pragma data_version")[0][0]
-            if version == self._version and self._sure:
+            if self._sure and version == getattr(self._seen, "version", None):
                 return
             self._reload()
-            self._version, self._sure = version, True
+            self._seen.version = version
         except PenstockError:
             self._sure = False
             raise
 
     def _reload(self) -> None:
         known, budgets, now = dict(self._fixed), {}, time.time()
-        for digest, old_digest, key in self._rows():
+        rows = self._rows()
+        for digest, old_digest, key in rows:
             if key.revoked:
                 continue
             caller = Caller(key.name, key.roles, key.admin, key.team, key.models)
@@ -129,7 +133,7 @@ class Keys:
                 known[old_digest] = (caller, min(key.old_until, key.expires or key.old_until))
             if key.budget != BudgetSettings():
                 budgets[key.name] = key.budget
-        self._known, self._budgets = known, budgets
+        self._known, self._budgets, self._needed, self._sure = known, budgets, bool(self._fixed or rows), True
 
     # ---------------------------------------------------------------- changed now and then
 
@@ -138,12 +142,20 @@ class Keys:
         self._migrate()
         return [key for _, _, key in self._rows()]
 
+    def stated(self) -> list[Key]:
+        """The keys of the settings."""
+        return [
+            Key(name, "", key.team, key.roles, key.admin, key.models, stored=False)
+            for name, key in sorted(self._settings.items())
+        ]
+
     def get(self, name: str) -> Key:
-        """Raises NotFound."""
-        for key in self.all():
+        """A stored key. Raises NotFound."""
+        stored = self.all()
+        for key in stored:
             if key.name == name:
                 return key
-        known = ", ".join(key.name for key in self.all()) or "none yet: penstock keys create NAME"
+        known = ", ".join(key.name for key in stored) or "none yet: penstock keys create NAME"
         hint = "it stands in the settings file; change it there" if name in self._settings else f"known: {known}"
         raise NotFound(f"there is no stored key '{name}'", hint=hint)
 
@@ -159,31 +171,37 @@ class Keys:
         budget: BudgetSettings | None = None,
     ) -> tuple[Key, str]:
         """Make a key. Returns it with its secret, which is shown this once. Raises Conflict for a name that is taken."""
-        check_name(name)
+        check_name(name, what="a key")
         if expires and expires <= time.time():
             raise BadRequest("the key would have expired already")
-        if name in self._settings or any(key.name == name for key in self.all()):
-            raise Conflict(f"there is a key '{name}' already", hint=f"penstock keys rotate {name}, or another name")
+        taken = _Settled(f"there is a key '{name}' already", hint=f"penstock keys rotate {name}, or another name")
+        if name in self._settings:
+            raise taken
         secret = _new_secret()
         key = Key(
             name, secret[:8], team, tuple(roles), admin, tuple(models), budget or BudgetSettings(), time.time(), expires
         )
+        self._migrate()
         with self._database.write() as w:
+            if found := w.execute("select revoked from keys where name = ?", (name,)).fetchone():
+                if found[0]:
+                    raise _Settled(f"the key '{name}' is revoked", hint=f"another name, or penstock keys remove {name}")
+                raise taken
             w.execute(
                 f"insert into keys values ({', '.join('?' * 13)})",  # noqa: S608
                 (
                     name, _digest(secret), key.shown, team, json.dumps(key.roles), admin, json.dumps(key.models),
-                    json.dumps(asdict(key.budget)), key.created, expires, 0.0, None, 0.0,
+                    json.dumps(_said(key.budget)), key.created, expires, 0.0, None, 0.0,
                 ),
             )  # fmt: skip
         self._reload()
         return key, secret
 
     def rotate(self, name: str, *, grace_s: float = 0.0) -> tuple[Key, str]:
-        """Give a key a new secret. The old one works for `grace_s` seconds more. Raises NotFound."""
+        """Give a key a new secret. The old one works for `grace_s` seconds more. Raises NotFound or Conflict."""
         key = self.get(name)
-        if key.revoked:
-            raise Conflict(f"the key '{name}' is revoked", hint="make another: penstock keys create NAME")
+        if key.state != "active":
+            raise _Settled(f"the key '{name}' is {key.state}", hint="make another: penstock keys create NAME")
         secret, until = _new_secret(), time.time() + grace_s if grace_s else 0.0
         with self._database.write() as w:
             w.execute(
@@ -200,7 +218,15 @@ class Keys:
         with self._database.write() as w:
             w.execute("update keys set revoked = ?, old_until = 0 where name = ?", (now, name))
         self._reload()
-        return replace(key, revoked=now)
+        return replace(key, revoked=now, old_until=0.0)
+
+    def remove(self, name: str) -> None:
+        """Forget a key that works no more; when none is left, nobody needs one. Raises NotFound or Conflict."""
+        if self.get(name).state == "active":
+            raise _Settled(f"the key '{name}' works", hint=f"first: penstock keys revoke {name}")
+        with self._database.write() as w:
+            w.execute("delete from keys where name = ?", (name,))
+        self._reload()
 
     def _rows(self) -> list[tuple[bytes, bytes | None, Key]]:
         rows = self._database.read(
@@ -219,9 +245,19 @@ class Keys:
             self._migrated = True
 
 
+class _Settled(Conflict):
+    """Trying again changes nothing."""
+
+    retryable = False
+
+
 def allowed(name: str, caller: Caller) -> bool:
     """Whether a caller may use a model, route or app of this name."""
     return not caller.models or any(fnmatch.fnmatchcase(name, pattern) for pattern in caller.models)
+
+
+def _said(budget: BudgetSettings) -> dict[str, Any]:
+    return {name: value for name, value in asdict(budget).items() if value}
 
 
 def _digest(secret: str) -> bytes:

@@ -173,6 +173,22 @@ class Citation:
     also_in: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, as the provider counted them, or as we estimated them."""
+
+    input_tokens: int = 0  # all of the prompt, what the provider had cached included
+    output_tokens: int = 0  # reasoning included
+    cached_tokens: int = 0  # of the input: read from the provider's cache
+    cache_write_tokens: int = 0  # of the input: written to it
+    reasoning_tokens: int = 0  # of the output
+    estimated: bool = False  # the provider named none
+    audio_tokens: int = 0  # of the input: heard, where that has a price of its own
+    seconds: float = 0.0  # of audio that was heard, where that is counted
+    characters: int = 0  # of text that was spoken
+    units: int = 1  # what the price of a call is for: pictures, searches
+
+
 class Status(StrEnum):
     """How an answer ended. RELATED is never phrased as an answer."""
 
@@ -193,6 +209,8 @@ class Answer:
     nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
     question: str = ""  # as it was understood: a follow-up has its subject back
     version: str = ""
+    written_by: str = ""  # the model whose words the text is in; "" where it is quoted
+    usage: Usage = Usage()  # of that model
 
 
 # ---------------------------------------------------------------- who asks, and what
@@ -235,6 +253,7 @@ class Turn:
     where: Filter = field(default_factory=dict)  # only passages whose metadata say so
     standalone: str = ""  # the question with what it leaves out
     fragment: str = ""  # what it says itself, where that is no question
+    record: Record | None = None  # what the request takes, where somebody counts
     found: Found | None = None
 
 
@@ -258,22 +277,11 @@ Event = TextDelta | Finished
 # ---------------------------------------------------------------- what goes to a model, and comes back
 
 Dialect = Literal[
-    "chat", "completions", "responses", "messages", "embeddings", "images", "speech", "transcriptions", "moderations", "rerank"
+    "chat", "completions", "responses", "messages", "count_tokens", "embeddings", "images", "speech", "transcriptions",
+    "translations", "moderations", "rerank",
 ]  # fmt: skip
 StopReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Outcome = Literal["ok", "refused", "failed", "cancelled", "lost"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, as the provider counted them, or as we estimated them."""
-
-    input_tokens: int = 0  # all of the prompt, what the provider had cached included
-    output_tokens: int = 0  # reasoning included
-    cached_tokens: int = 0  # of the input: read from the provider's cache
-    cache_write_tokens: int = 0  # of the input: written to it
-    reasoning_tokens: int = 0  # of the output
-    estimated: bool = False  # the provider named none
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +307,7 @@ class Record:
     calls: list[Call] = field(default_factory=list)
     booked: list[tuple[str, int, int]] = field(default_factory=list)  # limit, window, amount: spent so far
     cached: bool = False
+    escalated: int = 0  # answers of a cheap model that did not pass, so that the strong one was asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,8 @@ from penstock.documents.graph import ENDING
 from penstock.documents.library import Library
 from penstock.documents.search import EXACT_UP_TO
 from penstock.documents.sources import is_web
-from penstock.errors import NotFound, StorageError
+from penstock.errors import NotFound, PenstockError, StorageError
+from penstock.keys import Key, Keys
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
 from penstock.storage.database import Database
@@ -57,7 +59,7 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> list[Check]:
     """Look at the installation, the encoder, the home folder and every file in it."""
-    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings)]
+    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings), _examine_keys(settings)]
 
 
 def missing(settings: Settings) -> list[str]:
@@ -74,9 +76,20 @@ def missing(settings: Settings) -> list[str]:
         and not _at(settings, model).is_dir()
     ):
         found.append(f"embedder.model: there is no folder {model}")
-    if not is_loopback(settings.server.host) and not settings.keys:
+    if not is_loopback(settings.server.host) and not settings.keys and not _stored_keys(settings):
         found.append(f"server.host: {settings.server.host} can be reached by others, and there is no key")
     return found
+
+
+def _stored_keys(settings: Settings) -> list[Key]:
+    """Those that `penstock keys create` made. An empty home stays empty."""
+    if not (settings.home_path / "penstock.db").is_file():
+        return []
+    database = Database(settings.home_path / "penstock.db")
+    try:
+        return Keys(database, {}).all()
+    finally:
+        database.close()
 
 
 def _at(settings: Settings, path: str) -> Path:
@@ -134,6 +147,23 @@ def _examine_home(settings: Settings) -> Iterator[Check]:
         yield from _examine_library(house.library, home)
     finally:
         house.close()
+
+
+def _examine_keys(settings: Settings) -> Check:
+    try:
+        stored = _stored_keys(settings)
+    except PenstockError as error:
+        return Check("keys", False, error.message, error.hint)
+    states = Counter("active" if key.state == "active" else "revoked or expired" for key in stored)
+    counts = [f"{len(settings.keys)} in the settings"] if settings.keys else []
+    counts += [f"{count} stored, {state}" for state, count in sorted(states.items())]
+    if counts:
+        return Check("keys", True, "; ".join(counts))
+    if is_loopback(settings.server.host):
+        return Check("keys", True, "none, and none is needed on this machine alone")
+    return Check(
+        "keys", False, f"none, and {settings.server.host} can be reached by others", "penstock keys create NAME"
+    )
 
 
 def _examine_library(library: Library, home: Path) -> Iterator[Check]:

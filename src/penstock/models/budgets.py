@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from penstock.config import BudgetSettings
 from penstock.models.limits import USD, Limit, Unit, Window
 from penstock.types import Caller, Record
 
-__all__ = ["Budgets", "Meeting"]
+__all__ = ["Budgets", "Meeting", "limits_of_key"]
 
 T = TypeVar("T")
 MOST_REMEMBERED = 100_000  # combinations of key, person, app and model
@@ -73,6 +73,38 @@ class Budgets:
             self._calls = _remember(self._calls, place, found)
         return found
 
+    def concerning(self, caller: Caller) -> Limits:
+        """The limits that some request of a caller may meet, those for each person left out."""
+        models = {"", *(budget.model for budget in self._budgets.values())}
+        apps = {"", *(budget.app for budget in self._budgets.values())}
+        found = [self._meeting(caller.name, caller.team, "", app, model) for app in apps for model in models]
+        return tuple(dict.fromkeys(limit for limits in found for limit in limits))
+
+    def known(self, subjects: Mapping[str, Iterable[str]]) -> dict[str, Limits]:
+        """Owner -> its limits: of each budget and each key that has some.
+
+        A budget `per` person, team or the like is one budget for each. subjects: budget -> those whose to look at.
+        """
+        found: list[Limit] = []
+        for name, budget in self._budgets.items():
+            if not budget.per:
+                found += _limits(budget, f"budget/{name}", f"budget '{name}'")
+            for subject in subjects.get(name, ()) if budget.per else ():
+                found += _limits(budget, f"budget/{name}/{subject}", f"budget '{name}/{subject}'")
+        for key, budget in self._of_keys.items():
+            found += limits_of_key(key, budget)
+        owners: dict[str, Limits] = {}
+        for limit in found:
+            owners[limit.owner] = (*owners.get(limit.owner, ()), limit)
+        return owners
+
+    def met(self, name: str) -> set[str]:
+        """Whose budgets of a budget `per` something were met since the start."""
+        met = (*list(self._doors.values()), *(meeting.limits for meeting in list(self._calls.values())))
+        prefix = f"budget/{name}/"
+        names = {limit.name.removeprefix(prefix) for limits in met for limit in limits if limit.name.startswith(prefix)}
+        return {subject for subject, slash, _ in (name.rpartition("/") for name in names) if slash}
+
     def _meeting(self, key: str, team: str, person: str, app: str, model: str) -> Limits:
         """The limits that hold here. Without a model, those for all models."""
         who = {"key": key, "team": team, "person": person, "app": app, "model": model}
@@ -86,8 +118,13 @@ class Budgets:
             subject = f"{name}/{who[budget.per]}" if budget.per else name
             found += _limits(budget, f"budget/{subject}", f"budget '{subject}'")
         if key in self._of_keys:
-            found += _limits(self._of_keys[key], f"key/{key}", f"key '{key}'")
+            found += limits_of_key(key, self._of_keys[key])
         return tuple(found)
+
+
+def limits_of_key(name: str, budget: BudgetSettings) -> list[Limit]:
+    """The limits that a key brings with it."""
+    return _limits(budget, f"key/{name}", f"key '{name}'")
 
 
 def _limits(budget: BudgetSettings, name: str, owner: str) -> list[Limit]:

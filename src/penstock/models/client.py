@@ -24,7 +24,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from penstock.errors import BadRequest, BadSetting, UpstreamError, UpstreamTimeout
 
-__all__ = ["Client", "Proxies", "Response", "Timeouts", "Url", "header_lines"]
+__all__ = ["Client", "Clients", "Proxies", "Response", "Timeouts", "Url", "header_lines"]
 
 KEEP_ALIVE_S: Final = 15.0
 MOST_IDLE: Final = 256  # kept connections of one origin; active ones are not limited here
@@ -416,9 +416,7 @@ class _Connection(asyncio.Protocol):
         transport, now = self._transport, self._loop.time()
         if transport is None:
             raise _Unanswered(f"{self.name} closed the connection without an answer")
-        self._client.connections.add(
-            self
-        )  # and not when made: uvloop tells nobody that it lost one which a task gave up
+        self._client.connections.add(self)  # not when it was made: uvloop does not tell when one is given up while made
         answer = self._answer = _Answer(self, headless=headless)
         self._timeouts = timeouts
         self._timer_step = min(timeouts.first_byte_s, timeouts.idle_s, self.keep_alive_s)
@@ -615,8 +613,8 @@ async def _open(
     addresses = [host]
     if not re.fullmatch(r"[\d.]+|.*:.*", host):
         families: dict[int, list[str]] = {}
-        for family, _, _, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            families.setdefault(family, []).append(str(address[0]))
+        for family, _, _, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            families.setdefault(family, []).append(str(place[0]))
         by_turns = [address for several in zip_longest(*families.values()) for address in several if address]
         addresses = by_turns[:_MOST_ADDRESSES]
     for number, address in enumerate(addresses, 1):
@@ -759,3 +757,24 @@ class Client:
                     raise BadSetting(f"ca_file '{self._ca_file}' cannot be read: {error.strerror or error}") from error
             self._tls = context
         return self._tls
+
+
+class Clients:
+    """The clients of the event loops that call upstreams: one for each loop and set of certificates, made when it is needed."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[asyncio.AbstractEventLoop, str], Client] = {}
+
+    def here(self, ca_file: str = "") -> Client:
+        """The client of the running loop."""
+        place = (asyncio.get_running_loop(), ca_file)
+        found = self._clients.get(place)
+        if found is None:
+            found = self._clients[place] = Client(ca_file=ca_file)
+        return found
+
+    def close(self) -> None:
+        """Close the connections of the running loop. Whoever ends a loop calls it before."""
+        loop = asyncio.get_running_loop()
+        for place in [place for place in self._clients if place[0] is loop]:
+            self._clients.pop(place).close()

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from penstock.errors import BudgetSpent, Limited
 
-__all__ = ["Booking", "Counters", "InMemory", "Limit", "Unit", "Want", "Window", "window_at"]
+__all__ = ["Booking", "Counters", "InMemory", "Limit", "Standing", "Unit", "Want", "Window", "window_at"]
 
 Booking = tuple[str, int, int]  # counter, window, amount
 Unit = Literal["pico_usd", "tokens", "requests", "running"]
@@ -51,6 +51,13 @@ class Want(NamedTuple):
     amount: int
 
 
+class Standing(NamedTuple):
+    """What is booked in the current window of a limit, and what running calls hold of it."""
+
+    used: int
+    held: int
+
+
 class Counters(Protocol):
     """Where the numbers are. Between machines, another one of these is shared."""
 
@@ -67,6 +74,10 @@ class Counters(Protocol):
 
     def free(self, limit: Limit) -> int:
         """How much could be held now."""
+        ...
+
+    def standing(self, limit: Limit) -> Standing:
+        """How a limit stands now."""
         ...
 
     def book(self, rows: Iterable[Booking]) -> None:
@@ -156,6 +167,12 @@ class InMemory:
             counter = self._counter(limit.name)
             counter.update_to(limit, time.time(), time.monotonic_ns())
             return limit.most - counter.used - counter.held
+
+    def standing(self, limit: Limit) -> Standing:
+        with self._lock:
+            counter = self._counter(limit.name)
+            counter.update_to(limit, time.time(), time.monotonic_ns())
+            return Standing(counter.used, counter.held)
 
     def book(self, rows: Iterable[Booking]) -> None:
         with self._lock:

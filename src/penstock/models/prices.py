@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FREE", "Known", "Price", "look_up"]
 
+ONE = Usage()  # a call, and nothing that is counted beside tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -23,6 +26,7 @@ class Rate:
     output: int
     cached: int  # input that the provider read from its cache
     written: int  # input that it wrote there
+    heard: int = -1  # input that is audio; -1: as other input
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class Price:
     """What a model costs. The rate of the longest step that the input reaches holds for all of its tokens."""
 
     rates: tuple[Rate, ...]  # shortest first
-    per_call: int = 0  # picodollars
+    per_call: int = 0  # picodollars; for each picture or search of a call
+    per_second: int = 0  # of audio that is heard
+    per_character: int = 0  # of text that is spoken
 
     def of(self, usage: Usage) -> int:
         """Picodollars for one call."""
@@ -38,20 +44,30 @@ class Price:
         if len(self.rates) > 1:
             rate = max((r for r in self.rates if r.above <= usage.input_tokens), key=lambda r: r.above, default=rate)
         plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
-        return (
+        cost = (
             max(0, plain) * rate.input
             + usage.cached_tokens * rate.cached
             + usage.cache_write_tokens * rate.written
             + usage.output_tokens * rate.output
-            + self.per_call
         )
+        if usage.audio_tokens and rate.heard >= 0:
+            cost += min(usage.audio_tokens, max(0, plain)) * (rate.heard - rate.input)
+        return cost + self._beside_tokens(usage)
 
-    def most(self, input_tokens: int, output_tokens: int) -> int:
-        """Picodollars that a call of this size costs at most."""
+    def most(self, input_tokens: int, output_tokens: int, more: Usage = ONE) -> int:
+        """Picodollars that a call of this size costs at most. more: what is counted in it beside tokens."""
         cost = 0
         for rate in self.rates:
-            cost = max(cost, input_tokens * max(rate.input, rate.written) + output_tokens * rate.output)
-        return cost + self.per_call
+            paid = max(rate.input, rate.written, rate.heard if more.audio_tokens else 0)
+            cost = max(cost, input_tokens * paid + output_tokens * rate.output)
+        return cost + self._beside_tokens(more)
+
+    def _beside_tokens(self, usage: Usage) -> int:
+        return (
+            self.per_call * usage.units
+            + math.ceil(self.per_second * usage.seconds)
+            + self.per_character * usage.characters
+        )
 
 
 FREE = Price((Rate(0, 0, 0, 0, 0),))
@@ -88,12 +104,18 @@ def look_up(settings: ModelSettings, provider: str, model: str) -> Known:
 
 def _said(settings: ModelSettings) -> Price | None:
     given = (settings.input_usd_per_million, settings.output_usd_per_million, settings.usd_per_call)
-    if all(price is None for price in given):
+    beside = (settings.usd_per_minute, settings.usd_per_million_characters)
+    if all(price is None for price in (*given, *beside)):
         return None
     paid, made, cached = (_pico(price) for price in (*given[:2], settings.cached_input_usd_per_million))
     if settings.cached_input_usd_per_million is None:
         cached = paid
-    return Price((Rate(0, paid, made, cached, paid),), round((settings.usd_per_call or 0.0) * 10**12))
+    return Price(
+        (Rate(0, paid, made, cached, paid),),
+        round((settings.usd_per_call or 0.0) * 10**12),
+        round((settings.usd_per_minute or 0.0) * 10**12 / 60),
+        _pico(settings.usd_per_million_characters),
+    )
 
 
 def _pico(usd_per_million: Any) -> int:
@@ -112,10 +134,12 @@ def _find(provider: str, model: str) -> Any:
 def _kept(prices: Any) -> Price | None:
     paid, made = getattr(prices, "input_mtok", None), getattr(prices, "output_mtok", None)
     per_call = getattr(prices, "requests_kcount", None)
-    if paid is None and made is None and per_call is None:
+    hours, characters = getattr(prices, "input_audio_hours", None), getattr(prices, "input_mchars", None)
+    if all(price is None for price in (paid, made, per_call, hours, characters)):
         return None
     cached = getattr(prices, "cache_read_mtok", None)
     written = getattr(prices, "cache_write_mtok", None)
+    heard = getattr(prices, "input_audio_mtok", None)
     steps = {0} | {tier.start for price in (paid, made, cached, written) for tier in getattr(price, "tiers", ())}
 
     def at(price: Any, step: int) -> int:
@@ -130,7 +154,12 @@ def _kept(prices: Any) -> Price | None:
             at(made, step),
             at(paid if cached is None else cached, step),
             at(paid if written is None else written, step),
+            -1 if heard is None else at(heard, step),
         )
         for step in sorted(steps)
     )
-    return Price(rates, round(float(getattr(per_call, "base", per_call) or 0) * 10**9))
+    return Price(rates, _base(per_call, 10**9), _base(hours, 10**12 / 3600), _base(characters, 10**6))
+
+
+def _base(price: Any, picodollars: float) -> int:
+    return round(float(getattr(price, "base", price) or 0) * picodollars)

@@ -5,25 +5,29 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from penstock.config import ModelSettings
 from penstock.errors import BadSetting
 from penstock.types import Dialect
 
-__all__ = ["PATHS", "PROVIDERS", "Provider", "provider"]
+__all__ = ["PATHS", "PROVIDERS", "Provider", "dialects", "provider"]
 
 PATHS: dict[Dialect, str] = {
     "chat": "/chat/completions",
     "completions": "/completions",
     "responses": "/responses",
     "messages": "/messages",
+    "count_tokens": "/messages/count_tokens",
     "embeddings": "/embeddings",
     "images": "/images/generations",
     "speech": "/audio/speech",
     "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
     "moderations": "/moderations",
     "rerank": "/rerank",
 }
 ALL: frozenset[Dialect] = frozenset(PATHS)
-COMPATIBLE = ALL - {"responses", "messages"}  # what servers that call themselves OpenAI-compatible mostly speak
+ANTHROPIC: frozenset[Dialect] = frozenset({"messages", "count_tokens"})
+COMPATIBLE = ALL - ANTHROPIC - {"responses"}  # what servers that call themselves OpenAI-compatible mostly speak
 CHAT: frozenset[Dialect] = frozenset({"chat", "embeddings"})
 
 
@@ -39,11 +43,9 @@ class Provider:
 
 
 PROVIDERS = {
-    "openai": Provider("https://api.openai.com/v1", ALL - {"messages", "rerank"}, "openai", variable="OPENAI_API_KEY"),
-    "anthropic": Provider(
-        "https://api.anthropic.com/v1", frozenset({"messages"}), "anthropic", "x-api-key", "ANTHROPIC_API_KEY"
-    ),
-    "azure": Provider("", ALL - {"messages", "rerank"}, "azure", "api-key", "AZURE_OPENAI_API_KEY"),
+    "openai": Provider("https://api.openai.com/v1", ALL - ANTHROPIC - {"rerank"}, "openai", variable="OPENAI_API_KEY"),
+    "anthropic": Provider("https://api.anthropic.com/v1", ANTHROPIC, "anthropic", "x-api-key", "ANTHROPIC_API_KEY"),
+    "azure": Provider("", ALL - ANTHROPIC - {"rerank"}, "azure", "api-key", "AZURE_OPENAI_API_KEY"),
     "bedrock": Provider("", CHAT, "aws", variable="AWS_BEARER_TOKEN_BEDROCK"),
     "cohere": Provider("https://api.cohere.com/v2", frozenset({"rerank"}), "cohere", variable="COHERE_API_KEY"),
     "deepseek": Provider("https://api.deepseek.com/v1", frozenset({"chat"}), "deepseek", variable="DEEPSEEK_API_KEY"),
@@ -58,7 +60,7 @@ PROVIDERS = {
     ),
     "groq": Provider(
         "https://api.groq.com/openai/v1",
-        CHAT | {"responses", "speech", "transcriptions"},
+        CHAT | {"responses", "speech", "transcriptions", "translations"},
         "groq",
         variable="GROQ_API_KEY",
     ),
@@ -78,6 +80,23 @@ PROVIDERS = {
     ),
     "xai": Provider("https://api.x.ai/v1", CHAT | {"responses", "images"}, "x-ai", variable="XAI_API_KEY"),
 }
+
+
+def dialects(settings: ModelSettings, where: str) -> frozenset[Dialect]:
+    """What a model's server speaks. Raises BadSetting for a dialect that there is not.
+
+    A server of one's own that is called openai speaks what such servers mostly do, which is less than OpenAI's.
+    """
+    said = settings.dialects
+    for name in said:
+        if name not in PATHS:
+            raise BadSetting(f"{where}.dialects names '{name}'", hint=f"known: {', '.join(PATHS)}")
+    if said:
+        return frozenset(dialect for dialect in PATHS if dialect in said)
+    kind = provider(settings.provider, where=f"{where}.provider")
+    if settings.provider == "openai" and settings.base_url.rstrip("/") not in ("", kind.base_url):
+        return COMPATIBLE
+    return kind.dialects
 
 
 def provider(name: str, *, where: str) -> Provider:

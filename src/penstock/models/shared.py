@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import Overloaded
-from penstock.models.limits import Booking, Counter, InMemory, Limit, Want, Window, window_at
+from penstock.models.limits import Booking, Counter, InMemory, Limit, Standing, Want, Window, window_at
 from penstock.storage.files import storage_errors
 
 if sys.platform != "win32":
@@ -60,6 +60,10 @@ class Shared(InMemory):
     def free(self, limit: Limit) -> int:
         with self._whole([limit]):
             return super().free(limit)
+
+    def standing(self, limit: Limit) -> Standing:
+        with self._whole([limit]):
+            return super().standing(limit)
 
     def book(self, rows: Iterable[Booking]) -> None:
         for name, window, used in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -16,8 +17,9 @@ from penstock.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from penstock.models import form, speak_chat, speak_messages
 from penstock.models.client import Client, Response, Timeouts, Url, header_lines
-from penstock.models.metered import estimated_input
+from penstock.models.estimate import estimate
 from penstock.models.providers import PATHS
 from penstock.types import Dialect, ModelEvent, ModelRequest, Stopped, Usage, Wire
 
@@ -33,10 +35,15 @@ _ENDS: Final[Mapping[Dialect, re.Pattern[bytes]]] = {
     "completions": re.compile(rb"(?:^|\n)data: ?\[DONE\]"),
     "messages": re.compile(rb"(?:^|\n)event: ?message_stop"),
     "responses": re.compile(rb"(?:^|\n)event: ?response\.(?:completed|incomplete|failed)"),
+    "transcriptions": re.compile(rb"transcript\.text\.done|(?:^|\n)data: ?\[DONE\]"),
+    "speech": re.compile(rb"speech\.audio\.done"),
+    "images": re.compile(rb"image_generation\.completed"),
 }
 _WORD_OF_THE_END: Final[Mapping[Dialect, bytes]] = {
-    "chat": b"[DONE]", "completions": b"[DONE]", "messages": b"message_stop", "responses": b"response."
+    "chat": b"[DONE]", "completions": b"[DONE]", "messages": b"message_stop", "responses": b"response.",
+    "transcriptions": b"data:", "speech": b"speech.audio.done", "images": b"image_generation.completed",
 }  # fmt: skip
+_MAY_BE_TEXT: Final[frozenset[Dialect]] = frozenset({"transcriptions", "translations"})  # or subtitles
 
 
 class Upstream:
@@ -73,7 +80,8 @@ class Upstream:
         try:
             if response.status >= 300:
                 raise await self._refusal(response)
-            if request.stream and response.header(b"content-type").startswith(b"text/event-stream"):
+            streamed = response.header(b"content-type").startswith(b"text/event-stream")
+            if request.stream and streamed and request.dialect in _ENDS:
                 async for event in self._events(request, response, strip=added_usage):
                     yield event
                 return
@@ -81,20 +89,22 @@ class Upstream:
             if request.dialect == "speech":
                 while piece := await response.next():
                     yield Wire(piece, media_type)
-                yield Stopped(Usage(estimated_input(request), estimated=True))
+                yield Stopped(estimate(request, 0))
                 return
             body = await response.read(limit=LARGEST_ANSWER)
+            usage = self._usage_of_whole(request, body)
             yield Wire(body, media_type)
-            yield Stopped(_usage_of_whole(request, body))
+            yield Stopped(usage)
         finally:
             response.close()
 
     def _body(self, request: ModelRequest) -> tuple[bytes, bool]:
         """The bytes to send, and whether we ask for usage that the caller did not ask for."""
-        if request.media_type != "application/json":
-            return request.data, False
-        body, changed, added = request.body, not request.data, False
         model = self._model if self._model != "*" else request.model.partition("/")[2]
+        if request.media_type != "application/json":
+            same = request.body.get("model") == model
+            return request.data if same else form.with_model(request.data, request.media_type, model), False
+        body, changed, added = request.body, not request.data, False
         if body.get("model") != model:
             body, changed = {**body, "model": model}, True
         if request.stream and request.dialect in ("chat", "completions"):
@@ -118,7 +128,7 @@ class Upstream:
                 data, tail = tail[:cut], tail[cut:]
             pieces += 1
             if b'"usage"' in data and _USAGE.search(data):
-                data, usage = _with_usage(data, usage, strip=strip)
+                data, usage = _with_usage(data, usage, request.dialect, strip=strip)
             if word in data and pattern.search(data):
                 ended = True
             if data:
@@ -128,7 +138,24 @@ class Upstream:
             if request.dialect not in ("chat", "completions") or not _finished(last):
                 raise UpstreamError(f"{self.name}: the stream broke off")
             yield Wire(tail + b"\n\ndata: [DONE]\n\n" if tail else b"data: [DONE]\n\n", "text/event-stream")
-        yield Stopped(usage or Usage(estimated_input(request), pieces, estimated=True))
+        yield Stopped(usage or estimate(request, pieces))
+
+    def _usage_of_whole(self, request: ModelRequest, body: bytes) -> Usage:
+        """Raises UpstreamError for a body that is not JSON where it should be."""
+        try:
+            value = orjson.loads(body)
+        except ValueError as error:
+            if request.dialect not in _MAY_BE_TEXT:
+                raise UpstreamError(f"{self.name} sent something that is not JSON") from error
+            return estimate(request, len(body) // 4)
+        said = value if type(value) is dict else {}
+        usage = usage_in(said.get("usage"), request.dialect) or _heard(said) or estimate(request, len(body) // 4)
+        match request.dialect:
+            case "images" if isinstance(made := said.get("data"), list):
+                return replace(usage, units=len(made))
+            case "rerank" if searches := _searches(said):
+                return replace(usage, units=searches)
+        return usage
 
     async def _refusal(self, response: Response) -> UpstreamError:
         """An error answer as one of ours. The words of a 401 or 403 stay here: they may repeat our key."""
@@ -163,19 +190,16 @@ class Upstream:
         return UpstreamError(message, retry_after_s=wait_s)
 
 
-def usage_in(value: Any) -> Usage | None:
-    """Tokens as a provider counted them, in any dialect; None where it did not."""
+def usage_in(value: Any, dialect: Dialect) -> Usage | None:
+    """Tokens as a provider counted them; None where it did not."""
     if type(value) is not dict:
         return None
+    if dialect == "messages":
+        return speak_messages.usage_of(value)
+    if dialect in ("chat", "responses", "completions"):
+        return speak_chat.usage_of(value)
     given = _number(value, "prompt_tokens") or _number(value, "input_tokens") or _number(value, "total_tokens")
-    made = _number(value, "completion_tokens") or _number(value, "output_tokens")
-    if "cache_read_input_tokens" in value or "cache_creation_input_tokens" in value:  # Anthropic counts them beside
-        read, written = _number(value, "cache_read_input_tokens"), _number(value, "cache_creation_input_tokens")
-        return Usage(given + read + written, made, read, written)
-    more = value.get("prompt_tokens_details") or value.get("input_tokens_details") or {}
-    made_of = value.get("completion_tokens_details") or value.get("output_tokens_details") or {}
-    read = _number(more, "cached_tokens") or _number(value, "prompt_cache_hit_tokens")
-    return Usage(given, made, min(read, given), 0, _number(made_of, "reasoning_tokens"))
+    return Usage(given, _number(value, "completion_tokens") or _number(value, "output_tokens"))
 
 
 def _number(source: Any, name: str) -> int:
@@ -183,19 +207,23 @@ def _number(source: Any, name: str) -> int:
     return found if type(found) is int and found >= 0 else 0
 
 
-def _usage_of_whole(request: ModelRequest, body: bytes) -> Usage:
-    with suppress(ValueError):
-        value = orjson.loads(body)
-        if isinstance(value, dict) and (found := usage_in(value.get("usage"))):
-            return found
-    return Usage(
-        estimated_input(request),
-        len(body) // 4 if request.dialect not in ("embeddings", "images") else 0,
-        estimated=True,
-    )
+def _measure(value: Any) -> float:
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else 0.0
 
 
-def _with_usage(data: bytes, usage: Usage | None, *, strip: bool) -> tuple[bytes, Usage | None]:
+def _heard(said: Mapping[str, Any]) -> Usage | None:
+    """The length that a transcription with every detail names."""
+    seconds = _measure(said.get("duration"))
+    return Usage(seconds=seconds) if seconds else None
+
+
+def _searches(said: Mapping[str, Any]) -> int:
+    """What Cohere bills a rerank by."""
+    meta = said.get("meta")
+    return _number(meta.get("billed_units"), "search_units") if isinstance(meta, dict) else 0
+
+
+def _with_usage(data: bytes, usage: Usage | None, dialect: Dialect, *, strip: bool) -> tuple[bytes, Usage | None]:
     """Read usage from events. strip: take out the event that has nothing else, since nobody asked for it."""
     kept = []
     for event in data.split(b"\n\n"):
@@ -204,7 +232,7 @@ def _with_usage(data: bytes, usage: Usage | None, *, strip: bool) -> tuple[bytes
             with suppress(ValueError):
                 value = orjson.loads(b"\n".join(lines))
                 inner = value.get("response") or value.get("message") or value
-                found = usage_in(inner.get("usage")) if isinstance(inner, dict) else None
+                found = usage_in(inner.get("usage"), dialect) if isinstance(inner, dict) else None
                 usage = _joined(usage, found) if found else usage
                 if found and strip and value.get("choices") == []:
                     continue

@@ -52,6 +52,7 @@ STEPS = [
     create table spend (counter text not null, window integer not null, used integer not null,
         primary key (counter, window)) strict, without rowid
     """,
+    "create index requests_at on requests (at)",
 ]
 
 

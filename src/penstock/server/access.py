@@ -6,7 +6,7 @@ from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from penstock.config import Settings, is_loopback
-from penstock.errors import BadSetting, NotAllowed
+from penstock.errors import BadSetting, NeedsKey, NotAllowed
 from penstock.keys import Keys
 from penstock.server.http import Request
 from penstock.types import Caller
@@ -38,6 +38,7 @@ def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
     if (site := request.header(b"sec-fetch-site")) and site not in (b"same-origin", b"none"):
         raise NotAllowed("requests from other sites are not answered")
     if not keys.needed:
+        _check_keyless(settings.server.host)
         return OWNER
     return keys.find(_given(request))
 
@@ -47,6 +48,12 @@ def _given(request: Request) -> bytes:
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
     return request.header(b"x-api-key") or request.header(b"api-key")  # as Anthropic's and Azure's clients send it
+
+
+@lru_cache(maxsize=16)
+def _check_keyless(bound: str) -> None:
+    if not is_loopback(bound):  # the last key was removed while the server runs
+        raise NeedsKey("this server needs an API key, and there is none", hint="penstock keys create NAME --admin")
 
 
 @lru_cache(maxsize=1024)

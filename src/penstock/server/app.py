@@ -14,10 +14,10 @@ from pathlib import Path
 from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.models.providers import PATHS
-from penstock.server import admin, openai, pages
+from penstock.server import admin, manage, openai, pages
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
-from penstock.server.generate import generating, refusal
+from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
 from penstock.trace import log, logs
@@ -27,11 +27,24 @@ __all__ = ["App"]
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 
 GENERATING: dict[str, Route] = {f"/v1{path}": generating(dialect) for dialect, path in PATHS.items()}
+GENERATING["/v1/messages/count_tokens"] = count_tokens
 
 ROUTES: list[tuple[str, str, Route]] = [
     *(("POST", path, route) for path, route in GENERATING.items()),
     ("GET", "/v1/models", openai.models),
+    ("GET", "/v1/models/{model*}", openai.model),
     ("GET", "/metrics", admin.metrics),
+    ("GET", "/api/me", manage.me),
+    ("GET", "/api/keys", manage.keys),
+    ("POST", "/api/keys", manage.create_key),
+    ("GET", "/api/keys/{name}", manage.key),
+    ("POST", "/api/keys/{name}/rotate", manage.rotate_key),
+    ("DELETE", "/api/keys/{name}", manage.revoke_key),
+    ("GET", "/api/budgets", manage.budgets),
+    ("GET", "/api/spend", manage.spend),
+    ("GET", "/api/requests", manage.requests),
+    ("GET", "/api/requests/{trace_id}", manage.request_),
+    ("GET", "/api/models", manage.models),
     ("GET", "/api/collections", admin.collections),
     ("POST", "/api/collections", admin.create_collection),
     ("GET", "/api/collections/{name}/documents", admin.documents),

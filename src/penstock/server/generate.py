@@ -5,19 +5,25 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from penstock.assemble import House
-from penstock.errors import BadRequest, PenstockError
+from penstock.errors import BadRequest, NotOffered, PenstockError
+from penstock.models import form
+from penstock.models.estimate import estimated_input
+from penstock.models.translate import DIALECTS, Writing
 from penstock.server import openai
 from penstock.server.http import Request, Response, Stream
 from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire
 
-__all__ = ["generating", "refusal"]
+__all__ = ["count_tokens", "generating", "parsed", "refusal"]
 
 PASSED_ON = (b"anthropic-beta", b"anthropic-version", b"openai-beta", b"idempotency-key")
+FORMS: frozenset[Dialect] = frozenset({"transcriptions", "translations"})
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 
 
@@ -26,23 +32,53 @@ def generating(dialect: Dialect) -> Route:
 
     async def route(request: Request, house: House) -> Response | Stream:
         data = await request.body()
-        asked = _asked(dialect, data, request)
+        asked = _asked(dialect, parsed(data), data, request) if dialect not in FORMS else _form(dialect, data, request)
         if not house.gateway.has(asked.model):
             if dialect == "chat":
-                return await openai.chat(request, house, asked.body)
+                return await openai.chat(request, house, asked)
             if dialect == "embeddings":
                 return await openai.embeddings(request, house, asked.body)
-        events = house.gateway.stream(asked)
+            if dialect not in DIALECTS:
+                raise house.unknown(asked.model, asked.caller)
+            body = DIALECTS[dialect].to_chat(asked.body)
+            events: AsyncIterator[ModelEvent] = openai.told(openai.answering(house, asked, body))
+        else:
+            events = house.gateway.stream(asked)
         if asked.stream:
-            return Stream(_pieces(events))
+            return Stream(_pieces(events, asked), error=_breaking_off(dialect))
+        if dialect == "speech":
+            return await _sound(events)
         return await _whole(events, asked)
 
     return route
 
 
+async def count_tokens(request: Request, house: House) -> Response:
+    """How many tokens a message has: as its provider counts them, or estimated where that does not. Either costs nothing."""
+    data = await request.body()
+    asked = _asked("count_tokens", parsed(data), data, request)
+    model = house.gateway.find(asked.model, asked.caller) if house.gateway.has(asked.model) else None
+    if model is None and asked.model not in house.apps(asked.caller):
+        raise house.unknown(asked.model, asked.caller)
+    with house.gateway.visit(asked):
+        if model is not None:
+            with suppress(NotOffered):
+                return await _whole(model.stream(asked), asked)
+        said = {name: asked.body[name] for name in ("system", "messages", "tools") if name in asked.body}
+        tokens = estimated_input(replace(asked, body=said, data=b""))
+        return Response(orjson.dumps({"input_tokens": tokens}), headers=(("x-penstock-estimated", "true"),))
+
+
 def refusal(path: str, error: PenstockError) -> bytes:
     """An error in the shape that the clients of a path understand."""
+    if path.startswith("/v1/messages"):
+        return DIALECTS["messages"].error_whole(error)
     return orjson.dumps(error.body())
+
+
+def _breaking_off(dialect: Dialect) -> Callable[[PenstockError], bytes]:
+    """How a stream of a dialect says that it ends before its time."""
+    return DIALECTS[dialect].error_stream if dialect in DIALECTS else DIALECTS["chat"].error_stream
 
 
 def parsed(data: bytes) -> dict[str, Any]:
@@ -56,20 +92,33 @@ def parsed(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _asked(dialect: Dialect, data: bytes, request: Request) -> ModelRequest:
-    body = parsed(data)
+def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request) -> ModelRequest:
     model, streamed = body.get("model"), body.get("stream") or False
     if not isinstance(model, str) or not model:
         raise BadRequest("'model' must name a model")
     if not isinstance(streamed, bool):
         raise BadRequest("'stream' must be true or false")
+    if dialect == "speech" and body.get("stream_format") == "sse":
+        streamed = True
     person = body.get("safety_identifier") or body.get("user") or ""
     record = Record(_trace_id(request), person if isinstance(person, str) else "")
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(
         dialect=dialect, model=model, body=body, data=data, headers=headers, stream=streamed, caller=request.caller,
-        record=record,
+        tags=request.tags, record=record,
     )  # fmt: skip
+
+
+def _form(dialect: Dialect, data: bytes, request: Request) -> ModelRequest:
+    """A request that came as a form: its plain fields are the body, and it is passed on as we have read it."""
+    parts = form.read(data, request.header(b"content-type").decode("latin-1"))
+    if [part.name for part in parts].count("model") != 1:
+        raise BadRequest("'model' must name a model, once")
+    body = form.fields(parts)
+    said = body.get("stream") or "false"
+    body["stream"] = said if isinstance(said, list) else {"true": True, "false": False}.get(said, said)
+    data, media_type = form.write(parts)
+    return replace(_asked(dialect, body, data, request), media_type=media_type)
 
 
 def _trace_id(request: Request) -> str:
@@ -80,21 +129,65 @@ def _trace_id(request: Request) -> str:
     return f"{int(time.time() * 1000) << 80 | random.getrandbits(80):032x}"
 
 
-async def _pieces(events: AsyncIterator[ModelEvent]) -> AsyncIterator[bytes]:
+async def _pieces(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> AsyncIterator[bytes]:
+    """The bytes of a stream: as they came, or written in the client's dialect where they come as values."""
+    writer: Writing | None = None
+    passed = False
     try:
         async for event in events:
             if type(event) is Wire:
+                passed = True
                 yield event.data
+                continue
+            if writer is None and not passed:
+                writer = _writer(asked)
+            if writer is not None and (data := writer.feed(event)):
+                yield data
+        if writer is not None and (data := writer.close()):
+            yield data
     finally:
         await events.aclose()  # type: ignore[attr-defined]
 
 
 async def _whole(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> Response:
-    body, media_type = b"", "application/json"
+    pieces: list[bytes] = []
+    said: list[ModelEvent] = []
+    media_type = "application/json"
     try:
         async for event in events:
             if type(event) is Wire:
-                body, media_type = body + event.data if body else event.data, event.media_type
+                pieces.append(event.data)
+                media_type = event.media_type
+            else:
+                said.append(event)
     finally:
         await events.aclose()  # type: ignore[attr-defined]
-    return Response(body, 200, media_type)
+    if pieces:
+        return Response(b"".join(pieces) if len(pieces) > 1 else pieces[0], 200, media_type)
+    return Response(_writer(asked).whole(said))
+
+
+async def _sound(events: AsyncIterator[ModelEvent]) -> Stream:
+    """Bytes of the kind that the first ones have, passed on as they come. An error among them breaks the connection off."""
+    first = await anext(events)
+    wire = first if type(first) is Wire else Wire(b"")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield wire.data
+            async for event in events:
+                if type(event) is Wire:
+                    yield event.data
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+
+    return Stream(pieces(), wire.media_type, error=_cut_off)
+
+
+def _cut_off(error: PenstockError) -> bytes:
+    raise error
+
+
+def _writer(asked: ModelRequest) -> Writing:
+    make = DIALECTS[asked.dialect].Writer
+    return make(asked.model, body=asked.body, id=asked.record.trace_id, created=int(time.time()))

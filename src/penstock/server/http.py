@@ -31,6 +31,7 @@ class Request:
     work: Work
     caller: Caller = Caller()
     gone: bool = False  # the client has left
+    tags: tuple[str, ...] = ()
     path_values: dict[str, str] = field(default_factory=dict)
     _headers: dict[str, str] = field(default_factory=dict)
     _raw: dict[bytes, bytes] | None = None
@@ -165,8 +166,14 @@ def event(value: Any) -> bytes:
 
 
 def matched(pattern: str, path: str) -> dict[str, str] | None:
-    """The values in a path that fits a pattern such as "/api/collections/{name}/documents", or None."""
+    """The values in a path that fits a pattern such as "/api/collections/{name}/documents", or None.
+
+    A last "{name*}" takes all that is left, slashes too.
+    """
     wanted, given = pattern.split("/"), path.split("/")
+    if pattern.endswith("*}"):
+        wanted[-1] = wanted[-1].replace("*", "")
+        given = path.split("/", len(wanted) - 1)
     if len(wanted) != len(given):
         return None
     values = {}

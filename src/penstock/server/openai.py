@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -17,52 +19,105 @@ from penstock.answer import whole
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotFound
 from penstock.server.http import Request, Response, Stream, conditions, event, json_response
-from penstock.types import Answer, Citation, Finished, Message, TextDelta, Turn
+from penstock.types import (
+    Answer,
+    Citation,
+    Event,
+    Finished,
+    Message,
+    ModelEvent,
+    ModelRequest,
+    Stopped,
+    TextDelta,
+    Turn,
+)
 
-__all__ = ["chat", "embeddings", "models"]
+__all__ = ["answering", "chat", "embeddings", "model", "models", "told"]
 
-NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}  # a quote uses no model
 MOST_TEXTS, MOST_CHARACTERS = 2048, 4_000_000
 
 
 async def models(request: Request, house: House) -> Response:
     """The apps and collections that the caller may ask, as OpenAI lists models."""
-    started = int(time.time())
-    rows = [
-        {"id": name, "object": "model", "created": started, "owned_by": "penstock"}
-        for name in house.models(request.caller)
-    ]
+    rows = [_model(name) for name in house.models(request.caller)]
     return json_response({"object": "list", "data": rows})
 
 
-async def chat(request: Request, house: House, body: Mapping[str, Any]) -> Response | Stream:
+async def model(request: Request, house: House) -> Response:
+    """One of them, by its name, which may have slashes in it."""
+    name = request.path_values["model"]
+    if house.gateway.has(name):
+        house.gateway.find(name, request.caller)
+    elif name not in house.apps(request.caller):
+        raise house.unknown(name, request.caller)
+    return json_response(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(time.time()), "owned_by": "penstock"}
+
+
+async def chat(request: Request, house: House, asked: ModelRequest) -> Response | Stream:
     """An answer to the last message, whole or with `"stream": true` as server-sent events, as OpenAI's chat completions.
 
     Citations come as `annotations` and whole in the field `penstock`. `where` limits the documents.
     """
-    model = str(body.get("model"))
-    if body.get("n") not in (None, 1):
-        raise BadRequest("'n' must be 1: a quoted answer is the same every time")
-    *history, question = _messages(body.get("messages"))
-    if question.role != "user":
-        raise BadRequest("the last message must be the user's")
-    turn = Turn(question.content, request.caller, tuple(history), conditions(body.get("where") or {}, "where"))
-    streamed, options = body.get("stream") or False, body.get("stream_options") or {}
-    if not isinstance(streamed, bool) or not isinstance(options, dict):
-        raise BadRequest("'stream' must be true or false, and 'stream_options' an object")
-    source = house.source(model, request.caller)
-    events = house.answerer(source).stream(turn)
-    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
-    link = _Link(request, source)
-    if streamed:
+    options = asked.body.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise BadRequest("'stream_options' must be an object")
+    events = answering(house, asked, asked.body)
+    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": asked.model}
+    link = _Link(request, house.source(asked.model, asked.caller))
+    if asked.stream:
         return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
     answer = await whole(events)
     text, annotations = _marked(answer, link)
     message = {"role": "assistant", "content": text, "refusal": None, "annotations": annotations}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     return json_response(
-        {**head, "object": "chat.completion", "choices": [choice], "usage": NO_TOKENS, "penstock": plain(answer, link)}
-    )
+        {
+            **head, "object": "chat.completion", "choices": [choice], "usage": _usage(answer),
+            "penstock": plain(answer, link),
+        }
+    )  # fmt: skip
+
+
+def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    """An app's answer to the last message of a chat body, with its row in the journal. Raises BadRequest and NotFound."""
+    if body.get("n") not in (None, 1):
+        raise BadRequest("'n' must be 1: an answer from documents has one wording")
+    *history, question = _messages(body.get("messages"))
+    if question.role != "user":
+        raise BadRequest("the last message must be the user's")
+    house.source(asked.model, asked.caller)
+    asked.record.app = asked.model
+    where = conditions(body.get("where") or {}, "where")
+    turn = Turn(question.content, asked.caller, tuple(history), where, record=asked.record)
+    return _visited(house, asked, house.answerer(asked.model).stream(turn))
+
+
+async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    with house.gateway.visit(asked) as visit:
+        async for event in events:
+            visit.first = visit.first or time.perf_counter()
+            yield event
+
+
+async def told(events: AsyncGenerator[Event, None]) -> AsyncGenerator[ModelEvent, None]:
+    """An app's answer as a model's events: its text with the numbers of its sources, for dialects without citations."""
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case TextDelta(text, citation):
+                    yield TextDelta(text if citation is None else f"{text} [{citation + 1}]")
+                case Finished(answer):
+                    yield Stopped(answer.usage)
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    """Tokens of the model that wrote the answer. A quote takes none."""
+    given, made = answer.usage.input_tokens, answer.usage.output_tokens
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
 
 
 async def embeddings(request: Request, house: House, body: Mapping[str, Any]) -> Response:
@@ -158,18 +213,24 @@ def plain(answer: Answer, link: _Link) -> dict[str, Any]:
 def _marked(answer: Answer, link: _Link) -> tuple[str, list[dict[str, Any]]]:
     """The text with [1] after each quote, and OpenAI's annotations, whose indices are characters of that text."""
     text, annotations = answer.text, []
+    if answer.written_by:
+        marks = [(int(mark[1]), mark) for mark in re.finditer(r"\[(\d{1,3})\]", text)]
+        known = range(1, len(answer.citations) + 1)
+        return text, [
+            _annotation(answer.citations[n - 1], mark.start(), mark.end(), link) for n, mark in marks if n in known
+        ]
     at = len(text) - len(" ".join(answer.citations[n].quote for n in answer.quoted))
     text = text[:at]
     for place, n in enumerate(answer.quoted):
         citation = answer.citations[n]
         text += " " if place else ""
-        annotations.append(_annotation(citation, len(text), link))
+        annotations.append(_annotation(citation, len(text), len(text) + len(citation.quote), link))
         text += f"{citation.quote} [{n + 1}]"
     return text, annotations
 
 
-def _annotation(citation: Citation, start: int, link: _Link) -> dict[str, Any]:
-    place = {"start_index": start, "end_index": start + len(citation.quote)}
+def _annotation(citation: Citation, start: int, end: int, link: _Link) -> dict[str, Any]:
+    place = {"start_index": start, "end_index": end}
     return {
         "type": "url_citation",
         "url_citation": {**place, "url": link(citation), "title": citation.title or citation.source},
@@ -183,7 +244,7 @@ async def _chunks(
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return event({**head, "object": "chat.completion.chunk", "choices": [choice], **more})
 
-    first = True
+    first, usage = True, {}
     async for item in events:
         match item:
             case TextDelta(text, citation):
@@ -193,7 +254,8 @@ async def _chunks(
                 yield chunk({"content": text if citation is None else f"{text} [{citation + 1}]"})
             case Finished(answer):
                 _, annotations = _marked(answer, link)
+                usage = _usage(answer)
                 yield chunk({"annotations": annotations}, "stop", penstock=plain(answer, link))
     if include_usage:
-        yield event({**head, "object": "chat.completion.chunk", "choices": [], "usage": NO_TOKENS})
+        yield event({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"

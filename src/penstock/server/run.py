@@ -58,6 +58,7 @@ def free_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 def serve(house: House, listener: socket.socket, *, started: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; then running requests are finished, for as long as `drain_s` allows."""
+    house.keys.refresh()
     check_binding(house.settings, house.keys)
     set_log_level(house.settings.log.level)
     app = App(house)
@@ -115,6 +116,7 @@ class Server(uvicorn.Server):
             _, running = await asyncio.wait(running, timeout=0.1)
         self._app.work.stop.set()
         await super().shutdown(sockets)
+        self._app.house.clients.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; at once with a second Ctrl-C. uvicorn would raise the signal again, but to be stopped is no failure."""

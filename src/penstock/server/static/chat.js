@@ -180,18 +180,27 @@ function show(turn, answer, question, found) {
   const said = make("div", { className: "said" });
   const quoted = found.quoted.map((n) => found.citations[n].quote).join(" ");
   const opening = found.quoted.length ? found.text.slice(0, found.text.length - quoted.length) : found.text;
-  if (found.status !== "related") said.append(opening);
+  if (found.written_by) said.append(...written(found));
+  else if (found.status !== "related") said.append(opening);
   for (const n of found.quoted) said.append(...numbered(found.citations[n], n + 1));
   parts.push(said);
   if (found.quoted.length) parts.push(list(found.quoted.map((n) => [found.citations[n], n + 1]), { words: false }));
   const rest = found.citations.map((c, n) => [c, n + 1]).filter(([, n]) => !found.quoted.includes(n - 1));
-  if (rest.length) parts.push(fold("More from your documents", rest));
+  if (rest.length) parts.push(fold(found.written_by ? "Sources" : "More from your documents", rest));
   if (found.nearest.length) parts.push(fold("Nearest passages", found.nearest.map((c, n) => [c, n + 1])));
   if (found.status !== "not_found") parts.push(foot(found));
   answer.replaceChildren(...parts);
   const last = turn.getBoundingClientRect();
   turn.scrollIntoView({ block: last.height > $("scroll").clientHeight ? "start" : "end" });
   say(`${found.text} ${many(found.citations.length, "source")}.`);
+}
+
+// The words of a model, with a button for each source they name.
+function written(found) {
+  return found.text.split(/(\[\d{1,3}\])/).map((part) => {
+    const n = Number(part.match(/^\[(\d+)\]$/)?.[1] ?? 0);
+    return n && found.citations[n - 1] ? citeButton(found.citations[n - 1], n) : part;
+  });
 }
 
 // A quote and its number, with no end of line between the two.
@@ -242,7 +251,8 @@ function foot(found) {
     copy.textContent = "Copied";
     setTimeout(() => { copy.textContent = "Copy"; }, 1500);
   });
-  return make("p", { className: "foot" }, meter, `${percent}% sure`, navigator.clipboard ? copy : ""); // none without https
+  const by = found.written_by ? whole(`written by ${found.written_by}, not checked`) : "";
+  return make("p", { className: "foot" }, meter, `${percent}% sure`, by, navigator.clipboard ? copy : ""); // none without https
 }
 
 // ---------------------------------------------------------------- the source panel

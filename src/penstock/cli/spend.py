@@ -1,0 +1,163 @@
+"""`penstock spend` and `penstock requests`: what the journal says."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from typing import get_args
+
+import click
+
+from penstock.cli import show
+from penstock.config import load, moment
+from penstock.errors import BadRequest
+from penstock.observe.journal import Row
+from penstock.observe.ledger import Ledger, Per, Spent, added_up, plain_request
+from penstock.storage.database import Database
+
+__all__ = ["cut", "ledger", "requests", "spend", "usd"]
+
+SINCE = "7d"
+
+
+def ledger(file: str | None) -> Ledger:
+    """The journal of the home that the settings name."""
+    database = Database(load(file, keys=False).home_path / "penstock.db")
+    click.get_current_context().call_on_close(database.close)
+    return Ledger(database)
+
+
+def past(context: click.Context, option: click.Parameter, value: str) -> float:
+    """A day or a duration as a Unix time."""
+    try:
+        return moment(value)
+    except BadRequest as error:
+        raise click.BadParameter(f"{error.message}: {error.hint}.", context, option) from error
+
+
+@click.command()
+@click.option("--by", default="key", show_default=True, type=click.Choice(get_args(Per)), help="What to add up by.")
+@click.option(
+    "--since",
+    default=SINCE,
+    show_default=True,
+    callback=past,
+    metavar="TIME",
+    help="From when on: 7d, 12h, 2027-01-31.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for spreadsheets.")
+@show.json_option
+@click.pass_obj
+def spend(file: str | None, by: Per, since: float, as_csv: bool, as_json: bool) -> None:
+    """Show what was spent: requests, tokens and money.
+
+    Days are those of UTC. A person is who the application says: the request's `user` or `safety_identifier`.
+
+    \b
+    Examples:
+      penstock spend --by team --since 30d
+      penstock spend --by day --since 2027-01-01 --csv > spend.csv
+    """
+    rows = ledger(file).spent(by, since=since)
+    if as_json:
+        show.as_json([row.plain() for row in rows])
+    elif as_csv:
+        _write_csv(by, rows)
+    elif not rows:
+        click.echo(f"nothing was asked since {_time(since)}; a running server writes each request down within a second")
+    else:
+        heads = (by, "requests", "answered", "input tokens", "output tokens", "USD")
+        if len(rows) > 1:
+            rows = [*rows, added_up(rows, "all together")]
+        numbers = [
+            (cut(row.name, 36) or "-", *(f"{count:,}" for count in row[1:5]), usd(row.cost_pico_usd)) for row in rows
+        ]
+        _table(numbers, heads, numbers_from=1)
+        click.echo(click.style(f"since {_time(since)}", dim=True), err=True)
+
+
+@click.command()
+@click.option("--key", metavar="NAME", help="Only requests with this key.")
+@click.option("--team", metavar="NAME", help="Only requests of this team.")
+@click.option("--person", metavar="NAME", help="Only requests for this person.")
+@click.option("--app", metavar="NAME", help="Only requests for this app.")
+@click.option("--model", metavar="NAME", help="Only requests for this model or route.")
+@click.option(
+    "--outcome",
+    type=click.Choice(["ok", "refused", "failed", "cancelled", "lost"]),
+    help="Only requests that ended like this.",
+)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Most requests to show.")
+@show.json_option
+@click.pass_obj
+def requests(
+    file: str | None,
+    key: str | None,
+    team: str | None,
+    person: str | None,
+    app: str | None,
+    model: str | None,
+    outcome: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show the latest requests, newest first. Nobody's words are kept.
+
+    Times are in UTC. With --json each request has its trace id, its error and the upstreams that were asked.
+    """
+    said = {"key": key, "team": team, "person": person, "app": app, "model": model, "outcome": outcome}
+    wanted = {name: value for name, value in said.items() if value is not None}
+    rows = ledger(file).requests(wanted, limit=limit)
+    if as_json:
+        show.as_json([plain_request(row) for row in rows])
+    elif not rows:
+        click.echo("no such request" if wanted else "no request is written down yet")
+    else:
+        heads = ("at", "key", "model", "outcome", "in", "out", "seconds", "USD")
+        _table([_request(row) for row in rows], heads, numbers_from=4)
+
+
+def _request(row: Row) -> Sequence[str]:
+    outcome = row.outcome if row.outcome in ("ok", "lost") else f"{row.outcome} {row.status}"
+    return (
+        time.strftime("%m-%d %H:%M:%S", time.gmtime(row.at)), cut(row.key, 14) or "-", cut(row.model, 20),
+        outcome + (", cached" if row.cached else ""), _count(row.input_tokens), _count(row.output_tokens),
+        f"{row.duration_ms / 1000:.2f}", usd(row.cost_pico_usd),
+    )  # fmt: skip
+
+
+def usd(pico: int) -> str:
+    """Money as people read it; of small sums, as many digits as say something."""
+    amount = pico / 10**12
+    return f"{amount:.2f}" if amount >= 100 or not pico else f"{amount:.4f}" if amount >= 0.01 else f"{amount:.6f}"
+
+
+def _count(number: int) -> str:
+    return str(number) if number < 100_000 else f"{number / 1000:.0f}k"
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _time(unix: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix))
+
+
+def _table(rows: Sequence[Sequence[str]], heads: Sequence[str], *, numbers_from: int) -> None:
+    """A table whose later columns are numbers, which stand at the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    head, *cells = (
+        [cell.rjust(widths[n]) if n >= numbers_from else cell for n, cell in enumerate(row)] for row in (heads, *rows)
+    )
+    show.table(cells, head)
+
+
+def _write_csv(by: str, rows: Sequence[Spent]) -> None:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow([by, "requests", "answered", "input_tokens", "output_tokens", "cost_usd"])
+    for name, *counts, cost in rows:
+        harmless = f"'{name}" if name[:1] in "=+-@\t\r" and name else name  # a spreadsheet would work it out
+        out.writerow([harmless, *counts, f"{cost / 10**12:.12f}"])

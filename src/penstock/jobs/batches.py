@@ -1,0 +1,361 @@
+"""Batches as they are kept: what was asked, what has come of each line, and in the end two files of JSON Lines.
+
+The result of a line is in the database before it counts as done. So a process that is killed loses no line, and only
+those that were on their way are asked again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Final, Literal, NamedTuple
+
+import orjson
+
+from penstock.errors import BadRequest, NotFound
+from penstock.jobs.files import Files, Kept, insert, new_id
+from penstock.storage.database import Database
+from penstock.storage.files import new_file
+
+__all__ = ["Batch", "Batches", "End", "Line", "Problem", "Result", "Status"]
+
+Status = Literal[
+    "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
+]  # fmt: skip
+ENDED: Final = ("completed", "failed", "expired", "cancelled")
+MOST_LINES = 50_000
+MOST_PROBLEMS = 100  # that are told of one file
+
+STEPS = [
+    """
+    create table batches (
+        id text primary key, owner text not null, endpoint text not null, input text not null, window text not null,
+        metadata text not null, status text not null, created real not null, expires real not null, times text not null,
+        total integer not null, completed integer not null, failed integer not null, problems text not null,
+        output text not null, errors text not null, ended integer not null
+    ) strict;
+    create index batches_owner on batches (owner);
+    create index batches_open on batches (ended) where ended = 0;
+    create table batch_results (
+        batch text not null, line integer not null, ok integer not null, result blob not null, primary key (batch, line)
+    ) strict, without rowid
+    """,
+]
+_COLUMNS = (
+    "id, owner, endpoint, input, window, metadata, status, created, expires, times, total, completed, failed, problems, "
+    "output, errors"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a batch, or with a line of its file."""
+
+    code: str
+    message: str
+    line: int | None = None  # counted from 1
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many requests of one key. Times are Unix times."""
+
+    id: str
+    owner: str  # the name of the key
+    endpoint: str
+    input_id: str
+    window: str  # as it was asked for: "24h"
+    metadata: Mapping[str, str]
+    status: Status
+    created: float
+    expires: float
+    times: Mapping[str, float] = field(default_factory=dict)  # when it came into a status
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    problems: tuple[Problem, ...] = ()
+    output_id: str = ""
+    errors_id: str = ""
+
+
+class Line(NamedTuple):
+    """One request of a batch."""
+
+    number: int  # counted from 1
+    custom_id: str
+    body: Mapping[str, Any]
+
+
+class Result(NamedTuple):
+    """What came of a line: a line of the output file, or of the errors."""
+
+    line: int
+    ok: bool
+    data: bytes  # JSON without its line break
+
+
+class End(NamedTuple):
+    """How a batch ends, and what is said of the lines that nobody has asked."""
+
+    status: Literal["completed", "failed", "expired", "cancelled"]
+    code: str = ""
+    message: str = ""
+
+
+class Batches:
+    """The batches of all keys. Raises NotFound for one of another key, as for one that is not there."""
+
+    def __init__(self, database: Database, files: Files) -> None:
+        self._database, self._files = database, files
+        self._migrated = False
+
+    # ---------------------------------------------------------------- for callers
+
+    def create(
+        self, owner: str, *, endpoint: str, input_id: str, window: str, window_s: float, metadata: Mapping[str, str]
+    ) -> Batch:
+        """Raises NotFound for an input file that the key has not, BadRequest for one that is for something else."""
+        self._migrate()
+        if self._files.get(input_id, owner).purpose != "batch":
+            raise BadRequest(f"the file '{input_id}' is not for batches", hint="upload it with purpose=batch")
+        now = time.time()
+        batch = Batch(
+            new_id("batch_"), owner, endpoint, input_id, window, metadata, "validating", now, now + window_s
+        )  # fmt: skip
+        with self._database.write() as w:
+            w.execute(
+                f"insert into batches ({_COLUMNS}, ended) values ({', '.join('?' * 17)})",  # noqa: S608
+                (
+                    batch.id, owner, endpoint, input_id, window, _json(metadata), batch.status, now, batch.expires,
+                    "{}", 0, 0, 0, "[]", "", "", 0,
+                ),
+            )  # fmt: skip
+        return batch
+
+    def get(self, id: str, owner: str) -> Batch:  # noqa: A002  as it is called everywhere
+        batch = self.find(id)
+        if batch is None or batch.owner != owner:
+            raise NotFound(f"there is no batch '{id}'")
+        return batch
+
+    def list(self, owner: str, *, after: str = "", limit: int = 20) -> tuple[list[Batch], bool]:
+        """The latest first, and whether there are more. after: the id of the last one that was seen."""
+        self._migrate()
+        rows = self._database.read(
+            f"select {_COLUMNS} from batches where owner = ?"  # noqa: S608
+            " and (? = '' or rowid < (select rowid from batches where id = ?)) order by rowid desc limit ?",
+            (owner, after, after, limit + 1),
+        )
+        return [_batch(row) for row in rows[:limit]], len(rows) > limit
+
+    def cancel(self, id: str, owner: str) -> Batch:  # noqa: A002
+        """Ask for the end of a batch. What is on its way is waited for. Raises BadRequest for one that has ended."""
+        if self.get(id, owner).status in ENDED:
+            raise BadRequest(f"the batch '{id}' has ended: it is {self.get(id, owner).status}")
+        self._move(id, "cancelling", only=("validating", "in_progress"))
+        return self.get(id, owner)
+
+    # ---------------------------------------------------------------- for whoever runs them
+
+    def find(self, id: str) -> Batch | None:  # noqa: A002
+        """A batch, whoever it belongs to."""
+        self._migrate()
+        rows = self._database.read(f"select {_COLUMNS} from batches where id = ?", (id,))  # noqa: S608
+        return _batch(rows[0]) if rows else None
+
+    def unfinished(self) -> Sequence[str]:
+        """The ids of those that have not ended, the oldest first."""
+        self._migrate()
+        return [row[0] for row in self._database.read("select id from batches where ended = 0 order by rowid")]
+
+    def check(self, batch: Batch) -> Batch:
+        """Read the input file. The batch is in progress then, or failed, and says what is wrong with which line."""
+        total, problems = _checked(self._input(batch), batch.endpoint)
+        if problems:
+            return self._end(batch, End("failed"), problems=problems)
+        self._move(batch.id, "in_progress", only=("validating",), total=total)
+        return self.find(batch.id) or batch
+
+    def left(self, batch: Batch) -> Iterator[Line]:
+        """The lines that have no result yet, read one after the other."""
+        done = {row[0] for row in self._database.read("select line from batch_results where batch = ?", (batch.id,))}
+        for line in _lines(self._input(batch)):
+            if line.number not in done:
+                yield line
+
+    def record(self, id: str, results: Sequence[Result]) -> Status:  # noqa: A002
+        """Keep results. When this returns they are on the disk, and counted. Returns the status of the batch by now."""
+        with self._database.write() as w:
+            for ok in (True, False):
+                rows = [(id, result.line, ok, result.data) for result in results if result.ok is ok]
+                kept = w.executemany("insert or ignore into batch_results values (?, ?, ?, ?)", rows).rowcount if rows else 0
+                column = "completed" if ok else "failed"
+                if kept > 0:
+                    w.execute(f"update batches set {column} = {column} + ? where id = ?", (kept, id))  # noqa: S608
+            found: Status = w.execute("select status from batches where id = ?", (id,)).fetchone()[0]
+        return found
+
+    def finish(self, batch: Batch, end: End) -> Batch:
+        """Write the output and the errors, and end the batch. Lines without a result are errors with the end's code."""
+        if end.status == "completed":
+            self._move(batch.id, "finalizing", only=("in_progress", "cancelling"))
+        problems = (Problem(end.code, end.message),) if end.status == "failed" else ()
+        return self._end(batch, end, problems=problems)
+
+    def _end(self, batch: Batch, end: End, *, problems: Sequence[Problem]) -> Batch:
+        output = Kept(new_id("file-"), batch.owner, f"{batch.id}_output.jsonl", "batch_output", 0, time.time())
+        errors = replace(output, id=new_id("file-"), name=f"{batch.id}_error.jsonl")
+        written: list[Kept] = []
+        try:
+            with ExitStack() as stack:
+                files = {ok: stack.enter_context(new_file(self._files.path(file))) for ok, file in ((True, output), (False, errors))}
+                self._write(batch, end, files)
+                sizes = {ok: file.tell() for ok, file in files.items()}
+            written = [replace(file, bytes=sizes[ok]) for ok, file in ((True, output), (False, errors)) if sizes[ok]]
+            with self._database.write() as w:
+                for file in written:
+                    insert(w, file)
+                ids = [file.id if file in written or sizes[ok] else "" for ok, file in ((True, output), (False, errors))]
+                w.execute("delete from batch_results where batch = ?", (batch.id,))
+                w.execute(
+                    "update batches set problems = ?, output = ?, errors = ?, ended = 1 where id = ?",
+                    (orjson.dumps([_plain(problem) for problem in problems]).decode(), *ids, batch.id),
+                )
+                _update_status(w, batch.id, end.status)
+        finally:
+            kept = {file.id for file in written}
+            for file in (output, errors):
+                if file.id not in kept:
+                    self._files.path(file).unlink(missing_ok=True)
+        return self.find(batch.id) or batch
+
+    def _write(self, batch: Batch, end: End, files: Mapping[bool, IO[bytes]]) -> None:
+        """The lines that have a result, in their order; then, as errors, those that have none."""
+        done: set[int] = set()
+        last = 0
+        while rows := self._database.read(
+            "select line, ok, result from batch_results where batch = ? and line > ? order by line limit 500",
+            (batch.id, last),
+        ):
+            for number, ok, result in rows:
+                files[bool(ok)].write(result + b"\n")
+                done.add(number)
+                last = number
+        if not end.code or not batch.total:
+            return
+        error = {"code": end.code, "message": end.message}
+        for line in _lines(self._input(batch)):
+            if line.number not in done:
+                value = {"id": new_id("batch_req_"), "custom_id": line.custom_id, "response": None, "error": error}
+                files[False].write(orjson.dumps(value) + b"\n")
+
+    def _move(self, id: str, status: Status, *, only: Sequence[str], total: int | None = None) -> None:  # noqa: A002
+        with self._database.write() as w:
+            (now,) = w.execute("select status from batches where id = ?", (id,)).fetchone()
+            if now not in only:
+                return
+            if total is not None:
+                w.execute("update batches set total = ? where id = ?", (total, id))
+            _update_status(w, id, status)
+
+    def _input(self, batch: Batch) -> Path:
+        return self._files.path(self._files.get(batch.input_id, batch.owner))
+
+    def _migrate(self) -> None:
+        if not self._migrated:
+            self._database.migrate("batches", STEPS)
+            self._migrated = True
+
+
+def _update_status(w: sqlite3.Connection, id: str, status: Status) -> None:  # noqa: A002
+    w.execute(
+        "update batches set status = ?, times = json_set(times, ?, ?) where id = ?",
+        (status, f"$.{status}_at", time.time(), id),
+    )
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    (
+        id_, owner, endpoint, input_id, window, metadata, status, created, expires, times, total, completed, failed,
+        problems, output, errors,
+    ) = row  # fmt: skip
+    return Batch(
+        id_, owner, endpoint, input_id, window, orjson.loads(metadata), status, created, expires, orjson.loads(times),
+        total, completed, failed, tuple(Problem(**problem) for problem in orjson.loads(problems)), output, errors,
+    )  # fmt: skip
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    return {"code": problem.code, "message": problem.message, "line": problem.line, "param": problem.param}
+
+
+# ---------------------------------------------------------------- the input file
+
+
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        for number, data in enumerate(file, 1):
+            if data.strip():
+                yield number, data
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """Of a file that was checked."""
+    for number, data in _rows(path):
+        value = orjson.loads(data)
+        yield Line(number, value["custom_id"], value["body"])
+
+
+def _checked(path: Path, endpoint: str) -> tuple[int, list[Problem]]:
+    """How many lines there are, and what is wrong with them."""
+    seen: set[str] = set()
+    problems: list[Problem] = []
+    total = 0
+    for number, data in _rows(path):
+        total += 1
+        if total > MOST_LINES:
+            problems.append(Problem("too_many_lines", f"the file has more than {MOST_LINES} requests"))
+            break
+        if problem := _problem(number, data, endpoint, seen):
+            problems.append(problem)
+            if len(problems) == MOST_PROBLEMS:
+                break
+    if not total:
+        problems.append(Problem("empty_file", "the file has no requests"))
+    return total, problems
+
+
+def _problem(number: int, data: bytes, endpoint: str, seen: set[str]) -> Problem | None:
+    """What is wrong with a line. Its custom_id is added to those seen."""
+    try:
+        value = orjson.loads(data)
+    except ValueError:
+        return Problem("invalid_json_line", "this line is not valid JSON", number)
+    if not isinstance(value, dict):
+        return Problem("invalid_json_line", "this line is not a JSON object", number)
+    custom_id, body = value.get("custom_id"), value.get("body")
+    if not isinstance(custom_id, str) or not custom_id:
+        return Problem("missing_required_parameter", "'custom_id' must be a text", number, "custom_id")
+    if custom_id in seen:
+        return Problem("duplicate_custom_id", "another line has this 'custom_id' already", number, "custom_id")
+    seen.add(custom_id)
+    if value.get("method") != "POST":
+        return Problem("invalid_method", "'method' must be POST", number, "method")
+    if value.get("url") != endpoint:
+        return Problem("invalid_url", f"'url' must be the batch's endpoint, {endpoint}", number, "url")
+    if not isinstance(body, dict):
+        return Problem("missing_required_parameter", "'body' must be an object", number, "body")
+    if not isinstance(body.get("model"), str):
+        return Problem("missing_required_parameter", "'body.model' must name a model", number, "body.model")
+    if body.get("stream"):
+        return Problem("invalid_request", "a batch has no streams: leave out 'stream'", number, "body.stream")
+    return None

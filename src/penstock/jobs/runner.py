@@ -1,0 +1,270 @@
+"""Running batches: the lines of all of them in turn, a few at the same time, in one process of those that serve together."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from penstock.errors import Limited, NeedsKey, NotReady, PenstockError
+from penstock.jobs.batches import Batch, Batches, End, Line, Result
+from penstock.jobs.files import Files, new_id
+from penstock.trace import log
+from penstock.types import Caller
+
+__all__ = ["Ask", "Runner"]
+
+LOOK_S = 1.0  # between two looks for what changed in the database: a batch that was cancelled, or is new
+AT_ONCE = 16  # batches; others wait for their end
+READ_AHEAD = 64  # lines
+TRIES = 6  # of a line whose upstream fails in a way that may pass
+LONGEST_PAUSE_S = 60.0
+
+Ask = Callable[[Caller, str, Mapping[str, Any], str], Coroutine[Any, Any, bytes]]
+"""(who, endpoint, body, trace id) -> the answer's body. Raises PenstockError."""
+
+
+class Runner:
+    """Runs what is unfinished, from `run` until `stop`. Nothing is asked of the database while there is no batch."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        files: Files,
+        ask: Ask,
+        holder: Callable[[str], Caller],
+        *,
+        concurrent: int,
+        lock: Path,
+    ) -> None:
+        """holder: who has a key now, by its name; raises NeedsKey. concurrent: lines at the same time, over all batches."""
+        self._batches, self._files, self._ask, self._holder = batches, files, ask, holder
+        self._concurrent, self._places = concurrent, asyncio.Semaphore(concurrent)
+        self._lock = FileLock(lock, thread_local=False)
+        self._new, self._stopping = asyncio.Event(), asyncio.Event()
+
+    def wake(self) -> None:
+        """There is a new batch."""
+        self._new.set()
+
+    def stop(self) -> None:
+        """Ask no more. `run` returns when the lines that are on their way have been answered and are kept."""
+        self._stopping.set()
+        self._new.set()
+
+    async def run(self) -> None:
+        await self._careful(asyncio.to_thread(self._files.sweep))
+        while not self._stopping.is_set():
+            self._new.clear()
+            waiting = await self._careful(asyncio.to_thread(self._batches.unfinished))
+            if waiting == []:
+                await self._new.wait()
+                continue
+            if waiting:
+                with suppress(Timeout), self._lock.acquire(timeout=0):
+                    await self._run_all()
+                    continue
+            await self._pause(LOOK_S)  # another process runs them, or the database cannot be read
+
+    async def _run_all(self) -> None:
+        """Run batches until there are none, new ones too."""
+        running: dict[str, asyncio.Task[None]] = {}
+        try:
+            while not self._stopping.is_set():
+                for id_ in (await self._careful(asyncio.to_thread(self._batches.unfinished)) or [])[:AT_ONCE]:
+                    if id_ not in running:
+                        running[id_] = asyncio.create_task(self._run_one(id_))
+                if not running:
+                    return
+                self._new.clear()
+                new = asyncio.create_task(self._new.wait())
+                await asyncio.wait([*running.values(), new], timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                new.cancel()
+                running = {id_: task for id_, task in running.items() if not task.done()}
+            if running:
+                await asyncio.wait(running.values())
+        finally:
+            for task in running.values():
+                task.cancel()
+            await asyncio.gather(*running.values(), return_exceptions=True)
+
+    async def _run_one(self, id_: str) -> None:
+        """A batch, from wherever it is to its end, or until the runner stops."""
+        try:
+            batch = await asyncio.to_thread(self._batches.find, id_)
+            if batch is None:
+                return
+            if batch.status == "validating":
+                batch = await asyncio.to_thread(self._batches.check, batch)
+            end: End | None = None
+            if batch.status == "in_progress":
+                end = await _Lines(batch, self._batches, self._answered, self._holder, self._places, self._stopping).run(
+                    self._concurrent
+                )
+            elif batch.status == "cancelling":
+                end = CANCELLED
+            elif batch.status == "finalizing":
+                end = COMPLETED
+            if end is not None:
+                batch = await asyncio.to_thread(self._batches.finish, batch, end)
+                log("batch ended", batch=id_, status=batch.status, completed=batch.completed, failed=batch.failed)
+        except PenstockError as error:  # a full disk, a database that is busy: it goes on when that is over
+            log("batch waits", level="error", batch=id_, error=error.code)
+            await self._pause(5 * LOOK_S)
+        except Exception as error:  # a background task ends here
+            log("batch failed", level="error", batch=id_, error=type(error).__name__)
+            await self._careful(self._give_up(id_))
+
+    async def _give_up(self, id_: str) -> None:
+        batch = await asyncio.to_thread(self._batches.find, id_)
+        if batch is not None:
+            end = End("failed", "internal_error", "something went wrong inside; the server's log says what")
+            await asyncio.to_thread(self._batches.finish, batch, end)
+
+    async def _answered(self, batch: Batch, caller: Caller, line: Line, halted: asyncio.Event) -> Result | None:
+        """What comes of a line; None where it is given up before it has an answer. It waits where a limit asks for it."""
+        pause_s = 1.0
+        for tries in range(1, 1_000_000):
+            trace_id = secrets.token_hex(16)
+            async with self._places:
+                if halted.is_set():
+                    return None
+                try:
+                    body = await self._ask(caller, batch.endpoint, line.body, trace_id)
+                    return _result(line, 200, trace_id, orjson.loads(body))
+                except PenstockError as error:
+                    problem = error
+                except Exception as error:  # of one line: the others go on
+                    log("batch line failed", level="error", batch=batch.id, line=line.number, error=type(error).__name__)
+                    problem = PenstockError("something went wrong inside", hint="the server's log says what")
+            waits = isinstance(problem, Limited | NotReady)  # our own limits: it was not called
+            if not problem.retryable or (tries >= TRIES and not waits):
+                return _result(line, problem.status, trace_id, problem.body())
+            wait_s = min(max(pause_s, problem.retry_after_s), LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await halted.wait()
+        return None
+
+    async def _careful(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What comes of it, or None where the database or the disk has a bad day."""
+        try:
+            return await work
+        except PenstockError as error:
+            log("batches wait", level="error", error=error.code)
+            return None
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+
+COMPLETED = End("completed")
+CANCELLED = End("cancelled", "batch_cancelled", "this request was not sent before the batch was cancelled")
+EXPIRED = End("expired", "batch_expired", "this request could not be sent before the completion window was over")
+
+
+class _Lines:
+    """The lines of one batch, on their way."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        batches: Batches,
+        answered: Callable[[Batch, Caller, Line, asyncio.Event], Coroutine[Any, Any, Result | None]],
+        holder: Callable[[str], Caller],
+        places: asyncio.Semaphore,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._batch, self._batches, self._answered, self._holder = batch, batches, answered, holder
+        self._stopping = stopping
+        self._halted = asyncio.Event()  # no further line is asked
+        self._end: End | None = None
+        self._results: list[Result] = []
+        self._arrived = asyncio.Event()
+        self._ahead: list[Line] = []
+        self._reading = asyncio.Lock()
+
+    async def run(self, workers: int) -> End | None:
+        """Returns how the batch ends; None where it goes on another time."""
+        left = self._batches.left(self._batch)
+        working = [asyncio.create_task(self._work(left)) for _ in range(workers)]
+        stopping = asyncio.create_task(self._stopping.wait())
+        stopping.add_done_callback(lambda _: self._halted.set())
+        try:
+            while True:
+                over = all(worker.done() for worker in working)
+                self._arrived.clear()
+                await asyncio.shield(self._keep())
+                if over:
+                    break
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await self._arrived.wait()
+        finally:
+            stopping.cancel()
+            for worker in working:
+                worker.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+            if self._results:  # the loop ends, and they have been paid for
+                self._batches.record(self._batch.id, self._results)
+        for worker in working:
+            worker.result()
+        return self._end or (None if self._stopping.is_set() else COMPLETED)
+
+    async def _work(self, left: Iterator[Line]) -> None:
+        try:
+            while not self._halted.is_set() and (line := await self._next(left)) is not None:
+                try:
+                    caller = self._holder(self._batch.owner)
+                except NeedsKey as error:
+                    self._halt(End("failed", error.code, error.message))
+                    return
+                if result := await self._answered(self._batch, caller, line, self._halted):
+                    self._results.append(result)
+                    self._arrived.set()
+        finally:
+            self._arrived.set()
+
+    async def _next(self, left: Iterator[Line]) -> Line | None:
+        async with self._reading:
+            if not self._ahead:
+                self._ahead = await asyncio.to_thread(lambda: list(islice(left, READ_AHEAD))[::-1])
+            return self._ahead.pop() if self._ahead else None
+
+    async def _keep(self) -> None:
+        """Write down what has come, and look whether the batch is still wanted."""
+        results, self._results = self._results, []
+        try:
+            status = await asyncio.to_thread(self._batches.record, self._batch.id, results)
+        except BaseException:
+            self._results = results + self._results
+            raise
+        if status == "cancelling":
+            self._halt(CANCELLED)
+        elif time.time() > self._batch.expires:
+            self._halt(EXPIRED)
+
+    def _halt(self, end: End) -> None:
+        self._end = self._end or end
+        self._halted.set()
+
+
+def _result(line: Line, status: int, trace_id: str, body: Any) -> Result:
+    value = {
+        "id": new_id("batch_req_"),
+        "custom_id": line.custom_id,
+        "response": {"status_code": status, "request_id": trace_id, "body": body},
+        "error": None,
+    }
+    return Result(line.number, status == 200, orjson.dumps(value))

@@ -1,0 +1,243 @@
+"""Whether two questions ask the same. It knows English questions; of other languages it accepts only near copies.
+
+A vector says what a question is about, and not what it asks: "from Oslo to Bergen" and "from Bergen to Oslo" are neighbours.
+So two questions ask the same when nothing speaks against it and every word finds its like:
+
+- the same kind of question (who, when, how many, whether …), numbers, negations, quantities and comparisons;
+- each word of one has its like in the other, and the other way round: the same stem, a known synonym, or a vector near enough;
+  names, rare words, and words with a neighbour that means something else, have only themselves;
+- in the same order, save for what a preposition carries along: "in 1994" may stand at either end.
+
+How sure that is, is the lower of two: the likeness of the whole, and that of the poorest pair of words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import Stemmer
+
+from penstock.models import question_words as known
+
+if TYPE_CHECKING:
+    from penstock.types import Embedder, Vectors
+
+__all__ = ["DEFAULT", "LONGEST_WORDS", "Alike", "Question", "Verdict"]
+
+DEFAULT: Final = 0.80  # how sure is sure enough, measured by benchmarks/semantic_cache.py
+LONGEST_WORDS: Final = 64  # a longer text is a document more than a question
+SYNONYM: Final = 0.97  # likeness of two words that a table says mean the same
+LIGHT: Final = 0.97  # what is left of it for each word that adds little and stands on one side only
+LIKE: Final = 0.80  # least likeness of two words, each by itself
+
+_WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:[-'’][^\W_]+)*|[$€£¥₹%&+#]|[,;:?.!]")
+_stems = Stemmer.Stemmer("english")
+
+
+class Verdict(NamedTuple):
+    """How sure it is that two questions ask the same, 0 to 1, and what speaks against it."""
+
+    sure: float
+    against: str = ""
+
+
+class Content(NamedTuple):
+    """A word that says something."""
+
+    stem: str
+    word: str
+    role: str  # the preposition that carries it
+    fixed: bool  # has only itself
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as it is compared."""
+
+    text: str
+    vector: Vectors  # (dim,), unit length
+    kind: str
+    modal: str
+    tenses: frozenset[str]
+    first_person: str  # who comes first where both I and you occur
+    sharp: frozenset[str]
+    content: tuple[Content, ...]
+
+
+class Alike:
+    """Compares questions with the vectors of one embedder. Safe to share between threads."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._like = lru_cache(maxsize=1 << 16)(self._likeness)
+        self._rare = lru_cache(maxsize=1 << 13)(lambda word: embedder.familiarity(word) < 1.0)
+
+    def read(self, text: str) -> Question:
+        """Take a question apart. It takes one embedding: a millisecond or two with the shipped encoder."""
+        return self.parse(text, self._embedder.embed([text])[0])
+
+    def parse(self, text: str, vector: Vectors) -> Question:
+        plain = unicodedata.normalize("NFKC", text).replace("’", "'").replace("`", "'").replace('"', " ").strip()
+        names = _names(plain)
+        plain = plain.casefold()
+        for pattern, by in known.SPELLED_OUT:
+            plain = pattern.sub(by, plain)
+        plain = known.POLITE.sub("", plain)
+        kind, rest = _kind(plain)
+        words = _WORD.findall(rest)
+        everything = set(_WORD.findall(plain))
+        return Question(
+            text=text,
+            vector=vector,
+            kind=kind,
+            modal=next((known.MODAL[word] for word in _WORD.findall(plain) if word in known.MODAL), "")
+            if kind == "whether"
+            else "",
+            tenses=frozenset(
+                tense for tense, its in (("past", known.PAST), ("present", known.PRESENT)) if everything & its
+            )
+            | frozenset({"future"} & {"future" if "will" in everything else ""}),
+            first_person=_first_person(plain),
+            sharp=frozenset(known.SHARP[word] for word in words if word in known.SHARP),
+            content=self._content(words, kind, names),
+        )
+
+    def compare(self, one: Question, other: Question) -> Verdict:
+        """How sure it is that they ask the same."""
+        if one.kind != other.kind and frozenset((one.kind, other.kind)) not in known.KINDS_ALIKE:
+            return Verdict(0.0, f"kind: {one.kind}, {other.kind}")
+        if one.modal != other.modal:
+            return Verdict(0.0, f"modal: {one.modal}, {other.modal}")
+        if one.tenses and other.tenses and not one.tenses & other.tenses:
+            return Verdict(0.0, "tense")
+        if one.first_person and other.first_person and one.first_person != other.first_person:
+            return Verdict(0.0, "person")
+        if one.sharp != other.sharp:
+            return Verdict(0.0, f"words: {', '.join(sorted(one.sharp ^ other.sharp))}")
+        whole = float(one.vector @ other.vector)
+        pairs, left = self._pairs(one.content, other.content)
+        heavy = [word.word for word in left if word.fixed or word.word not in known.LIGHT and word.stem not in _LIGHT]
+        if heavy:
+            return Verdict(0.0, f"alone: {', '.join(heavy)}")
+        if turned := _turned(pairs):
+            return Verdict(0.0, f"order: {turned}")
+        poorest = min((pair.likeness for pair in pairs), default=0.0)
+        return Verdict(min(whole, poorest) * LIGHT ** len(left))
+
+    def _content(self, words: Sequence[str], kind: str, names: frozenset[str]) -> tuple[Content, ...]:
+        found, role = [], ""
+        for word in words:
+            if word in known.PREPOSITIONS:
+                role = known.ROLES_ALIKE.get(word, word)
+            elif word in known.BREAKS:
+                role = ""
+            if word in known.GRAMMAR or word in known.SHARP or word in ",;:?.!":
+                continue
+            number = _number(word)
+            stem = number or known.CURRENCY.get(word) or _stems.stemWord(word)
+            if kind == "how much" and known.SYNONYMS.get(word) == "price":
+                continue
+            fixed = bool(
+                number or any(c.isdigit() for c in word) or word in known.APART or word in known.CURRENCY
+                or word in names or self._rare(word)
+            )  # fmt: skip
+            found.append(Content(stem, word, role, fixed))
+        return tuple(found)
+
+    def _pairs(self, one: Sequence[Content], other: Sequence[Content]) -> tuple[list[_Pair], list[Content]]:
+        """The likest words first, each once; and those that are left over. A word said twice may meet the same one twice."""
+        scored = [
+            _Pair(self._like(a, b) if not a.stem == b.stem else 1.0, n, m, a, b)
+            for n, a in enumerate(one)
+            for m, b in enumerate(other)
+        ]
+        scored.sort(key=lambda pair: (-pair.likeness, abs(pair.at - pair.to)))
+        pairs, ones, others = [], set[int](), set[int]()
+        for pair in scored:
+            if pair.likeness >= LIKE and pair.at not in ones and pair.to not in others:
+                pairs.append(pair)
+                ones.add(pair.at)
+                others.add(pair.to)
+        said = {word.stem for pair in pairs for word in (pair.one, pair.other)}
+        left = [word for n, word in enumerate(one) if n not in ones] + [w for n, w in enumerate(other) if n not in others]
+        return pairs, [word for word in left if word.stem not in said]
+
+    def _likeness(self, one: Content, other: Content) -> float:
+        group = known.SYNONYMS.get(one.word) or _SYNONYMS.get(one.stem)
+        if group and group == (known.SYNONYMS.get(other.word) or _SYNONYMS.get(other.stem)):
+            return SYNONYM
+        if one.fixed or other.fixed:
+            return 0.0
+        vectors = self._embedder.embed([one.word, other.word])
+        return float(vectors[0] @ vectors[1])
+
+
+_SYNONYMS: Final = {_stems.stemWord(word): group for word, group in known.SYNONYMS.items()}
+_LIGHT: Final = frozenset(map(_stems.stemWord, known.LIGHT))
+
+
+class _Pair(NamedTuple):
+    likeness: float
+    at: int  # place in one
+    to: int  # place in the other
+    one: Content
+    other: Content
+
+
+def _kind(plain: str) -> tuple[str, str]:
+    """What kind of question it is, and the rest of it. Whichever frame comes first decides."""
+    best: tuple[int, int, str, str] | None = None
+    for rank, (kind, pattern) in enumerate(known.FRAMES):
+        found = pattern.search(plain)
+        if found and (best is None or (found.start(), rank) < best[:2]):
+            best = (found.start(), rank, kind, f"{plain[: found.start()]} ? {plain[found.end() :]}")
+    return (best[2], best[3]) if best else ("", plain)
+
+
+def _names(text: str) -> frozenset[str]:
+    """Words that are written like names: with a capital inside a sentence."""
+    words = re.findall(r"[^\W_]+", text)
+    capitals = [word for word in words if word[0].isupper()]
+    if len(capitals) * 2 > len(words) + 2:  # a headline, or somebody shouts
+        return frozenset()
+    inside = re.findall(r"(?<![.?!])(?<!^)\s[\"'(]?([^\W\d_][^\W_]*)", text)
+    return frozenset(word.casefold() for word in inside if word[0].isupper() and word != "I")
+
+
+def _number(word: str) -> str:
+    """A number in one way of writing; empty where it is none."""
+    if word in known.NUMBERS:
+        return known.NUMBERS[word]
+    if not word[0].isdigit():
+        return ""
+    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", word)
+    if plain.endswith("k"):
+        return plain[:-1] + "000"
+    plain = re.sub(r"(?:st|nd|rd|th)$", "", plain)
+    return re.sub(r"\.0+$", "", plain)
+
+
+def _first_person(plain: str) -> str:
+    found = re.findall(r"\b(?:(i|me|my|mine)|(you|your|yours))\b", plain)
+    if len({bool(i) for i, _ in found}) < 2:
+        return ""
+    return "i" if found[0][0] else "you"
+
+
+def _turned(pairs: Sequence[_Pair]) -> str:
+    """Two words that stand the other way round, where no preposition says that they may; or one that comes by another."""
+    for number, pair in enumerate(pairs):
+        if {pair.one.role, pair.other.role} == {"from", "to"}:
+            return pair.one.word
+        for second in pairs[:number]:
+            if (pair.at - second.at) * (pair.to - second.to) >= 0:
+                continue
+            carried = [p for p in (pair, second) if p.one.role and p.one.role == p.other.role]
+            if pair.one.role == second.one.role or not carried:
+                return f"{pair.one.word}, {second.one.word}"
+    return ""

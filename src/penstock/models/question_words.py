@@ -1,0 +1,316 @@
+"""What is known of English questions, as data: how people begin, which words must be the same, which mean the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+def _table(text: str) -> Mapping[str, str]:
+    """Each word of a line -> the first word of that line."""
+    return {word: line.split()[0] for line in text.strip().splitlines() for word in line.split()}
+
+
+# Frames, longest first: how people begin, and what kind of question that makes. The frame itself is not compared.
+POLITE = re.compile(
+    r"^(?:(?:hi|hello|hey|please|ok|okay|so|and|well|excuse me|sorry|thanks|kindly)\b[ ,.!]*"
+    r"|(?:(?:can|could|would|will) (?:you|someone|anyone|somebody|anybody) (?:please |kindly )?(?:tell|show|explain to|advise|inform|remind) (?:me|us)\b ?(?:about )?)"
+    r"|(?:(?:can|could|would|will) (?:you|someone|anyone|somebody|anybody) (?:please |kindly )?(?:explain|describe|clarify)\b ?)"
+    r"|(?:(?:please )?(?:tell|show|remind|inform) (?:me|us) (?:about )?)"
+    r"|(?:(?:please )?explain (?:to (?:me|us) )?)"
+    r"|(?:(?:do|does|did) (?:you|anyone|anybody|someone) (?:happen to )?know\b ?)"
+    r"|(?:i (?:was|am) (?:just )?(?:wondering|curious)\b ?(?:about )?)"
+    r"|(?:i (?:would like|want|need|wish|d like) to (?:know|find out|understand|learn)\b ?)"
+    r"|(?:(?:may|can|could) i (?:know|ask)\b ?)"
+    r"|(?:any idea\b ?(?:on |about )?)"
+    r"|(?:i do not (?:know|understand)\b ?))+"
+)
+FRAMES: Final[Sequence[tuple[str, re.Pattern[str]]]] = [
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("how long", r"\bhow long\b(?: of)?(?: a time)?(?: (?:does|do|will|would|did|is|can|should) it (?:usually |typically |normally |generally )?(?:take|takes)\b)?"
+                     r"|\b(?:how much|how many) time\b(?: (?:does|do|will|would|did) it (?:take|takes)\b)?"
+                     r"|\bwhat (?:is|was) the (?:usual |typical |average |expected |total )?(?:duration|length of time|time ?frame|time it takes)\b"),
+        ("how often", r"\bhow (?:often|frequently)\b|\bhow many times\b|\b(?:what is|at what) (?:the )?frequency\b"),
+        ("how many", r"\b(?:how many|(?:what (?:is|was|are|were) )?the (?:total )?(?:number|count) of|what number of|(?:what|which) quantity of)\b"),
+        ("how much", r"\bhow much (?:does|do|did|will|would|is|are|was|were)\b(?=.*\bcosts?\b)"
+                     r"|\bwhat (?:is|are|was|were) the (?:price|prices|cost|costs) (?:of|for)\b"
+                     r"|\bhow (?:expensive|costly) (?:is|are)\b|\bhow much (?=is|are|do i pay|must i pay)|\bwhat (?:does|do) (?=.* costs?\b)"),
+        ("amount", r"\bhow much\b|\bwhat (?:amount|quantity) of\b"),
+        ("how far", r"\bhow far\b|\bwhat (?:is|was) the distance\b"),
+        ("how old", r"\bhow old\b|\bwhat (?:is|was) the age of\b"),
+        ("how big", r"\bhow (?:big|large|tall|high|wide|deep|heavy|fast|hot|cold|close|likely|good|bad|safe|hard|difficult|easy|important|effective)\b"),
+        ("why", r"\b(?:why|how come|for what reason|what (?:is|are|was|were) the (?:main |exact )?(?:reasons?|causes?) (?:that|why|for|behind|of)|what (?:causes?|caused))\b"),
+        ("when", r"\b(?:when|(?:in|on|at|during|since|by)? ?(?:what|which) (?:year|date|day|month|time|century|point in time)|at what time|what (?:is|was) the (?:date|year|time) (?:of|when|that|on which|in which))\b"),
+        ("where", r"\b(?:where(?:abouts)?|(?:in|at|to|from) (?:what|which) (?:place|location)|(?:what|which) (?:place|location)|what (?:is|was) the location of)\b"),
+        ("whose", r"\bwhose\b"),
+        ("who", r"\b(?:who|whom|(?:which|what) (?:person|people|individual))\b"),
+        ("how", r"\bhow (?:do|does|did|can|could|should|would|may|might|must|to|will|shall|is it possible to|might|am i able to|are)\b"
+                r"|\b(?:what|which) (?:is|are|was|would be|were) (?:the |a |some |some of the )?(?:of the )?(?:best |easiest |simplest |fastest |right |correct |proper |good |great |possible |different |various |quickest |most efficient )*(?:ways?|methods?|steps?|process|procedure|means|tips?)\b(?: (?:to|of|for|in which|that|i can|can i|you can|by which|one can))?"
+                r"|\bhow (?:do|can) i go about\b|\bwhat (?:do|should|must|can) i (?:need to |have to )?do (?:to|in order to|if i want to|for)\b|\bwhat (?:does it take|do i need to do|steps do i (?:need to )?take) to\b"
+                r"|^(?:steps|ways?|instructions|guide|help) (?:to|for|on|with|me)\b|^i (?:want|need|would like|am trying|try|wish|have) to\b|^(?:can|could|will|would) you (?:please )?help (?:me|us)(?: to| with)?\b|^(?:is there|are there) (?:a|any|some) (?:good |easy |simple |quick )*(?:way|method)s? (?:to|for|of|i can|that)\b"
+                r"|\bhow\b"),
+        ("what", r"\b(?:what|which)\b(?: (?:type|kind|sort)s? of)?"),
+        ("whether", r"^(?:if|whether|is|are|am|was|were|do|does|did|can|could|will|would|should|shall|may|might|must|has|have|had)\b|\bwhether\b"),
+    )
+]  # fmt: skip
+KINDS_ALIKE: Final = {frozenset(pair) for pair in (("how much", "amount"),)}
+MODAL: Final = _table("""
+can could able possible may might allowed permitted permissible
+must should need have required necessary mandatory obligatory obliged ought shall
+""")
+
+SPELLED_OUT = [
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (r"\bwon't\b|\bwont\b", "will not"), (r"\bcan't\b|\bcant\b|\bcannot\b", "can not"), (r"\bshan't\b", "shall not"),
+        (r"\b(do|does|did|is|are|was|were|has|have|had|would|should|could|must|need)n't\b", r"\1 not"),
+        (r"\b(do|does|did|is|are|was|were|has|have|had|would|should|could)nt\b", r"\1 not"),
+        (r"\b(what|who|where|when|how|why|that|there|it|he|she)'s\b", r"\1 is"), (r"\bwhats\b", "what is"),
+        (r"\blet's\b", "let us"), (r"'re\b", " are"), (r"\bi'm\b|\bim\b", "i am"), (r"'ve\b", " have"), (r"'ll\b", " will"),
+        (r"'d\b", " would"), (r"'s\b|'(?=\s|$)", ""), (r"\bgoing to\b", "will"), (r"\bgonna\b", "will"),
+        (r"\be-mail", "email"), (r"\bwi-fi\b", "wifi"), (r"\blog[ -](in|on|out|off)\b", r"log\1"), (r"\bsign[ -](in|up|out)\b", r"sign\1"),
+        (r"\bu\.s\.a?\.?(?=\W|$)|\bunited states(?: of america)?\b|\busa\b", "us_"), (r"\bunited kingdom\b|\bu\.k\.?(?=\W|$)|\bgreat britain\b|\buk\b", "uk_"),
+        (r"\beuropean union\b", "eu"), (r"\bunited nations\b", "un_"), (r"\bmoney back\b", "refund"), (r"\bget rid of\b", "remove"),
+        (r"\bno longer\b", "not anymore"), (r"\bat least\b|\bno less than\b|\bminimum\b", "atleast"),
+        (r"\bat most\b|\bno more than\b|\bup to\b|\bmaximum\b", "atmost"), (r"\bmore than\b|\bgreater than\b", "morethan"),
+        (r"\b(?:less|fewer) than\b", "lessthan"), (r"\bphone number\b", "phonenumber"), (r"\bhave to\b|\bhas to\b|\bneed to\b", "must"),
+        (r"\bcall(?:ed)? off\b", "cancel"), (r"\bset up\b", "setup"), (r"\bwithout (?:paying|charge)\b|\bfor free\b|\bfree of charge\b", "free"),
+        (r"\bas well as\b|\balong with\b", "and"), (r"\bin order to\b|\bso as to\b", "to"), (r"\bprior to\b", "before"),
+        (r"\bsubsequent to\b", "after"), (r"\blook(?:ing)? for\b", "find"), (r"\bmade up of\b|\bcomposed of\b|\bmade of\b", "consist"),
+    )
+]  # fmt: skip
+
+# Never compared: they carry grammar. What they change is compared elsewhere (kind, tense, role).
+GRAMMAR: Final = frozenset("""
+any a an the this that these those it its is are am was were be been being do does did done doing have has had having will
+would shall can could may might to of in on at by for with from about into onto upon through via as than during within
+i me my mine myself you your yours yourself we us our ours they them their theirs one ones someone anyone somebody anybody people person
+and or so if then there here what which who whom whose when where why how while also too just really actually
+currently exactly please kindly possible possibly able way ways thing things kind type sort get gets getting got go
+considered known called typically usually generally normally commonly often likely approximately about around
+s t d m re ve ll ok okay etc ever even own same such some certain specific particular both use used using
+""".split())  # fmt: skip
+
+# Compared word for word, as often as they occur: a question with another of these is another question.
+SHARP: Final = _table("""
+not never no none neither nor nobody nothing nowhere cannot unable
+without
+all every each everyone everything everybody entire whole
+only solely exclusively
+most
+least
+more
+less fewer
+morethan
+lessthan
+atleast
+atmost
+before
+after
+until till
+since
+between
+except besides excluding
+against
+instead
+under below beneath
+over above beyond
+off
+out
+up
+down
+first
+last
+next
+previous
+early earlier earliest
+late later latest
+he his him himself
+she her hers herself
+half
+twice double
+triple
+than
+unless
+because
+anymore
+again
+already
+yet
+still
+other another else
+new
+old
+always
+sometimes
+""")  # fmt: skip
+NUMBERS: Final = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty".split()
+    )
+} | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
+     "hundred": "100", "thousand": "1000", "million": "1000000", "billion": "1000000000", "dozen": "12",
+     "third": "3", "fourth": "4", "fifth": "5", "tenth": "10"}  # fmt: skip
+
+# Words that may stand for each other. Only such as mean the same in nearly every question.
+SYNONYMS: Final = _table("""
+buy purchase order acquire
+cancel terminate annul
+refund reimburse reimbursement
+deliver delivery ship shipping shipment dispatch
+start begin commence
+finish end complete conclude
+big large huge
+small little tiny
+phone telephone mobile cellphone smartphone
+car automobile vehicle
+fix repair mend troubleshoot
+error mistake fault
+price cost fee charge
+help assist assistance aid support
+change modify alter edit amend update
+delete remove erase eliminate
+fast quick quickly rapid rapidly speedy
+child kid
+job employment
+movie film
+doctor physician
+picture photo photograph image pic
+choose select pick
+company firm business corporation
+lawyer attorney
+parcel package
+trip journey
+vacation holiday
+shop store
+happen occur
+show display
+obtain receive get
+create make build establish found produce
+improve enhance boost better
+increase raise
+reduce decrease lower lessen
+locate find
+answer reply respond response
+question query
+ask inquire
+allow permit let
+reach contact
+forget forgot
+lose lost misplace misplaced
+steal stolen
+password passcode
+register signup enroll enrol
+login logon signin
+logout logoff signout
+area region
+close shut
+open
+learn study
+teach
+work function operate
+broken defective faulty damaged
+free complimentary
+want wish desire
+think believe
+famous renowned
+main primary principal chief major
+important significant crucial vital essential
+hard difficult
+easy simple
+rich wealthy
+hotel accommodation
+city town
+road street
+speak talk
+salary wage pay
+name title
+reason cause
+effect impact consequence
+goal aim objective purpose
+advantage benefit pro
+disadvantage drawback con
+difference distinction differ distinguish
+example instance
+located situated
+begin
+verify confirm
+complain complaint
+suggest propose recommend
+responsible accountable
+invent
+discover
+build construct
+die death dead
+born birth
+marry marriage married
+live reside
+earn make
+quit leave resign
+weird strange odd
+funny hilarious
+scared afraid
+smart intelligent clever
+stop prevent
+return
+best top greatest
+""")
+# Opposites and neighbours whose vectors are near each other: each has only itself and its synonyms.
+APART: Final = frozenset("""
+buy sell purchase lend borrow lender borrower employer employee husband wife father mother son daughter brother sister
+man woman men women boy girl male female uncle aunt king queen prince princess
+second minute hour day week month year decade century daily weekly monthly yearly annual quarter quarterly
+monday tuesday wednesday thursday friday saturday sunday january february march april june july august september
+october november december spring summer autumn fall winter morning afternoon evening night noon midnight today tomorrow yesterday
+red blue green yellow black white brown orange purple pink grey gray gold silver bronze platinum
+north south east west northern southern eastern western left right upper lower top bottom front back
+enable disable activate deactivate open close lock unlock upload download import export deposit withdraw withdrawal
+increase decrease raise lower maximum minimum max min gain lose win start stop begin end first last enter exit arrive depart
+arrival departure credit debit send receive give take push pull hire fire accept reject refuse approve deny allow forbid
+login logout signup signin signout install uninstall subscribe unsubscribe connect disconnect
+hot cold warm cool fast slow good bad best worst better worse high low tall short long big small large little heavy light
+hard soft easy difficult rich poor young old new safe dangerous cheap expensive strong weak wet dry early late full empty
+public private internal external domestic foreign national international local global personal commercial
+mile kilometer kilometre km meter metre inch foot feet yard pound kilogram kg gram ounce liter litre gallon celsius fahrenheit
+gb mb kb tb percent dollar euro pound yen rupee cent bitcoin
+breakfast lunch dinner coffee tea beer wine cat dog horse bird cow pig
+android iphone ios windows mac linux visa mastercard paypal email phone sms fax letter
+advantage disadvantage benefit drawback cause effect love hate positive negative plus minus odd even
+teacher student doctor nurse patient customer seller buyer tenant landlord parent child adult plaintiff defendant
+create delete add remove include exclude encrypt decrypt encode decode compress lend
+sunrise sunset birth death born die marriage divorce war peace heaven hell ocean sea river lake mountain
+earth moon sun mars venus jupiter saturn
+bachelor master phd undergraduate graduate
+similarity difference similar different
+alive dead true false always never presence absence
+england scotland wales ireland france germany italy spain portugal sweden norway denmark finland poland russia china japan
+india pakistan korea vietnam thailand australia canada mexico brazil america europe asia africa
+""".split())  # fmt: skip
+# Words that add little: one side may have them and the other not.
+LIGHT: Final = frozenset("""
+best good great top main major actual different various possible exact certain overall total full simple easy current
+person process procedure method step tip option detail information info give provide list describe explain mean
+find know tell see look say need want help try like make take come happen think consider feel name call
+world today now nowadays online official normal usual typical common general average standard proper right correct
+new own fellow dear thank order time place area country item product customer client user service
+""".split())  # fmt: skip
+
+PAST: Final = frozenset("did was were had".split())
+PRESENT: Final = frozenset("do does is are am".split())
+PREPOSITIONS: Final = frozenset(
+    "to from of by with for in on at about into onto through via during within against between than as like near".split()
+)
+ROLES_ALIKE: Final = _table("""
+in on at during within near
+of for about
+by via through with
+to into onto
+""")
+BREAKS: Final = frozenset(
+    "and or but if then while because , ; : ? . ! is are was were do does did can could will would should has have had "
+    "what which who whom whose when where why how that".split()
+)
+CURRENCY: Final = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "%": "percent", "rs": "rupee"}

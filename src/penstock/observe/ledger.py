@@ -1,0 +1,118 @@
+"""What the journal says, for people: what was spent, by whom and on what, and the latest requests.
+
+It reads the database and needs nothing else. A request is in it about a second after it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import orjson
+
+from penstock.config import iso
+from penstock.observe.journal import Row
+from penstock.storage.database import Database
+
+__all__ = ["FILTERS", "Ledger", "Per", "Spent", "added_up", "plain_request"]
+
+Per = Literal["key", "team", "person", "app", "model", "day"]
+USD = 10**12  # picodollars
+FILTERS = ("key", "team", "person", "app", "model", "outcome")
+
+
+class Spent(NamedTuple):
+    """What requests took together. name: of the key, team, …; of a day, its date in UTC."""
+
+    name: str
+    requests: int
+    answered: int  # of them; the others were refused, failed or given up
+    input_tokens: int
+    output_tokens: int
+    cost_pico_usd: int
+
+    def plain(self) -> dict[str, Any]:
+        values = self._asdict()
+        return values | {"cost_usd": values.pop("cost_pico_usd") / USD}
+
+
+class Ledger:
+    """The journal as it stands in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def spent(self, by: Per, *, since: float, key: str | None = None) -> list[Spent]:
+        """What was spent since a Unix time, most first; by day, in the order of time. key: only by this one."""
+        if by not in get_args(Per) or not self._is_there():
+            return []
+        column = "strftime('%Y-%m-%d', at, 'unixepoch')" if by == "day" else by
+        whose, values = ("and key = ?", (since, key)) if key is not None else ("", (since,))
+        rows = self._database.read(
+            f"select {column}, count(*), sum(outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd)"  # noqa: S608
+            f" from requests where at >= ? {whose} group by 1 order by {'1' if by == 'day' else '6 desc, 2 desc, 1'}",
+            values,
+        )
+        return [Spent(*row) for row in rows]
+
+    def requests(self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0) -> list[Row]:
+        """The latest requests first. wanted: values of the columns in FILTERS; before: a Unix time."""
+        if not self._is_there():
+            return []
+        named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
+        where = " and ".join(["at < ?", *(f"{name} = ?" for name in named)])
+        rows = self._database.read(
+            f"select * from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
+            (before or 1e12, *named.values(), limit),
+        )
+        return [Row(*row) for row in rows]
+
+    def request(self, trace_id: str) -> list[Row]:
+        """The requests of one trace: callers may give several the same."""
+        if not self._is_there():
+            return []
+        rows = self._database.read("select * from requests where trace_id = ? order by at", (trace_id,))
+        return [Row(*row) for row in rows]
+
+    def used(self, counter: str, window: int) -> int:
+        """What is booked of a limit, by the name of its counter."""
+        if not self._is_there():
+            return 0
+        rows = self._database.read("select used from spend where counter = ? and window = ?", (counter, window))
+        return int(rows[0][0]) if rows else 0
+
+    def subjects(self, budget: str, windows: tuple[int, ...], *, limit: int) -> list[str]:
+        """Whose share of a budget `per` something was used in these windows, most first."""
+        if not self._is_there():
+            return []
+        prefix = f"budget/{budget}/"
+        rows = self._database.read(
+            f"select counter from spend where counter > ? and counter < ? and window in ({', '.join('?' * len(windows))})"  # noqa: S608
+            " group by counter order by max(used) desc limit ?",
+            (prefix, f"budget/{budget}0", *windows, limit),  # "0" comes after "/"
+        )
+        names = (row[0].removeprefix(prefix).rpartition("/")[0] for row in rows)
+        return list(dict.fromkeys(filter(None, names)))
+
+    def _is_there(self) -> bool:
+        """Whether a journal was ever kept: who looks at an empty home makes nothing in it."""
+        if not self._database.path.is_file():
+            return False
+        return bool(self._database.read("select 1 from sqlite_master where name = 'requests'"))
+
+
+def added_up(rows: Sequence[Spent], name: str = "") -> Spent:
+    """All rows as one."""
+    return Spent(name, *(sum(int(row[n]) for row in rows) for n in range(1, len(Spent._fields))))
+
+
+def plain_request(row: Row) -> dict[str, Any]:
+    """A request as JSON. calls: each upstream that was asked, where there was not exactly one."""
+    values = row._asdict()
+    values["at"] = iso(row.at, timespec="microseconds")
+    values["streamed"], values["cached"] = bool(row.streamed), bool(row.cached)
+    values["first_ms"], values["duration_ms"] = round(row.first_ms, 3), round(row.duration_ms, 3)
+    values["cost_usd"] = values.pop("cost_pico_usd") / USD
+    calls = orjson.loads(row.calls) if row.calls else []
+    values["calls"] = [{"cost_usd": call.pop("cost_pico_usd") / USD, **call} for call in calls]
+    return values

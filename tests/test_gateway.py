@@ -1,0 +1,440 @@
+"""A request through the gateway: passed on untouched, counted exactly, and over when its client has left."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from serving import Served, asked, serving
+from upstream import INPUT_TOKENS, PIECES, TEXT, Turn, Upstream, upstream
+
+from penstock.observe.journal import Row
+
+NAMES = ("good", "fail", "busy", "refuse", "locked", "slow", "trickle", "die", "stall", "hang", "garbage")
+KEY = "gateway-key-0123456789"
+COST = INPUT_TOKENS * 1_000_000 + PIECES * 2_000_000  # picodollars at 1 and 2 dollars a million tokens
+
+
+def models(up: Upstream) -> str:
+    return "".join(
+        f'[models.{name}]\nbase_url = "{up.url}"\napi_key = "sk-secret"\ninput_usd_per_million = 1\n'
+        "output_usd_per_million = 2\nfirst_byte_s = 5\nidle_s = 1\n"
+        for name in NAMES
+    )
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Upstream]:
+    with upstream(gone=[Turn(404)], anthropic_error=[Turn(529)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gate(up: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    toml = (
+        models(up)
+        + f"""
+    [models.any]
+    base_url = "{up.url}"
+    model = "*"
+    input_usd_per_million = 0
+    """
+    )
+    with serving(tmp_path_factory.mktemp("gate"), toml, documents=False) as served:
+        yield served
+
+
+@pytest.fixture
+def client(gate: Served) -> httpx2.Client:
+    return gate.client()
+
+
+def rows(served: Served, count: int = 1) -> list[Row]:
+    journal = served.house.gateway.journal
+    journal.drain()
+    return journal.requests(limit=count)
+
+
+def until(true: Callable[[], bool], *, within_s: float = 5.0) -> float:
+    """Wait for something to become true. Returns how long it took."""
+    began = time.perf_counter()
+    while not true():
+        assert time.perf_counter() - began < within_s, "it did not happen"
+        time.sleep(0.002)
+    return time.perf_counter() - began
+
+
+# ---------------------------------------------------------------- passed on
+
+
+def test_a_request_and_its_answer_are_passed_on_as_they_are(client: httpx2.Client, up: Upstream):
+    sent = asked("good", "Hello", temperature=0.5, unknown_field={"kept": [1, None]}, seed=7)
+
+    answer = client.post("/v1/chat/completions", json=sent)
+
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"] == TEXT
+    assert up.seen[-1].body == sent
+    assert up.seen[-1].headers["authorization"] == "Bearer sk-secret"
+
+
+def test_a_stream_is_passed_on_and_ends_as_the_upstream_ended_it(client: httpx2.Client):
+    with client.stream("POST", "/v1/chat/completions", json=asked("good", "Hello", stream=True)) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+
+    texts = [json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in lines[:-1]]
+    assert "".join(texts) == TEXT
+    assert lines[-1] == "data: [DONE]"
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_usage_in_a_stream_is_for_those_who_asked_for_it(client: httpx2.Client, gate: Served, wanted: bool):
+    options = {"stream_options": {"include_usage": True}} if wanted else {}
+
+    with client.stream("POST", "/v1/chat/completions", json=asked("good", "Hello", stream=True, **options)) as answer:
+        text = answer.read().decode()
+
+    assert ('"usage"' in text) is wanted
+    until(lambda: rows(gate)[0].output_tokens == PIECES)
+
+
+def test_the_caller_names_any_model_where_the_settings_allow_it(client: httpx2.Client, up: Upstream):
+    client.post("/v1/chat/completions", json=asked("any/deep/thought", "Hello"))
+
+    assert up.seen[-1].model == "deep/thought"
+
+
+def test_every_call_has_a_row_with_tokens_time_and_money(client: httpx2.Client, gate: Served):
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+
+    client.post("/v1/chat/completions", json=asked("good", "Hello", user="u1"), headers=headers)
+
+    (row,) = rows(gate)
+    assert (row.trace_id, row.model, row.person, row.outcome) == (trace, "good", "u1", "ok")
+    assert (row.input_tokens, row.output_tokens, row.cost_pico_usd) == (INPUT_TOKENS, PIECES, COST)
+    assert 0 < row.first_ms <= row.duration_ms
+
+
+def test_the_numbers_are_there_for_prometheus(client: httpx2.Client):
+    client.post("/v1/chat/completions", json=asked("good", "Hello"))
+
+    text = client.get("/metrics").text
+
+    assert 'penstock_requests_total{cached="false",model="good",outcome="ok"}' in text
+    assert 'penstock_first_piece_seconds_bucket{le="+Inf",model="good"}' in text
+
+
+# ---------------------------------------------------------------- when the upstream fails
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("fail", 502, "upstream_error"),
+        ("busy", 429, "upstream_busy"),
+        ("refuse", 400, "told_400"),
+        ("locked", 502, "upstream_error"),
+        ("garbage", 502, "upstream_error"),
+    ],
+)
+def test_a_failed_call_is_an_error_in_openais_shape(client: httpx2.Client, model: str, status: int, code: str):
+    answer = client.post("/v1/chat/completions", json=asked(model, "Hello"))
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert set(error) >= {"message", "type", "param", "code"}
+    assert "sk-secret" not in answer.text
+
+
+def test_a_busy_upstream_says_when_to_come_back(client: httpx2.Client):
+    answer = client.post("/v1/chat/completions", json=asked("busy", "Hello"))
+
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("model", ["die", "stall", "garbage"])
+def test_a_stream_that_breaks_off_ends_in_an_error_and_never_cleanly(client: httpx2.Client, model: str):
+    with client.stream("POST", "/v1/chat/completions", json=asked(model, "Hello", stream=True)) as answer:
+        text = answer.read().decode()
+
+    assert "[DONE]" not in text
+    if answer.status_code == 200:
+        assert json.loads(text.rstrip().rpartition("data: ")[2])["error"]["code"].startswith("upstream_")
+
+
+def test_what_was_streamed_before_the_end_is_paid_for(client: httpx2.Client, gate: Served):
+    with client.stream("POST", "/v1/chat/completions", json=asked("die", "Hello", stream=True)) as answer:
+        answer.read()
+
+    until(lambda: rows(gate)[0].model == "die")
+    (row,) = rows(gate)
+    assert (row.outcome, row.output_tokens) == ("failed", 10)
+    assert row.cost_pico_usd > 10 * 2_000_000
+
+
+def test_a_refused_call_costs_nothing(client: httpx2.Client, gate: Served):
+    client.post("/v1/chat/completions", json=asked("fail", "Hello"))
+
+    assert rows(gate)[0].cost_pico_usd == 0
+
+
+# ---------------------------------------------------------------- when the client leaves
+
+
+@pytest.mark.parametrize(
+    ("model", "stream"), [("hang", False), ("hang", True), ("stall", True), ("trickle", True), ("slow", False)]
+)
+def test_a_client_that_leaves_ends_the_call_within_a_tenth_of_a_second(
+    gate: Served, up: Upstream, model: str, stream: bool
+):
+    aborted, seen = up.aborted, len(up.seen)
+    body = json.dumps(asked(model, "Hello", stream=stream)).encode()
+    host, port = gate.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        until(lambda: len(up.seen) > seen)
+        time.sleep(0.08)
+
+    took_s = until(lambda: up.aborted > aborted)
+
+    assert took_s < 0.1
+    until(lambda: rows(gate)[0].outcome == "cancelled")
+    assert rows(gate)[0].cost_pico_usd > 0, "the provider has read the question"
+
+
+def test_a_thousand_streams_at_once_are_all_whole(gate: Served):
+    def one(_: int) -> bool:
+        with client.stream("POST", "/v1/chat/completions", json=asked("trickle", "Hello", stream=True)) as answer:
+            return answer.read().endswith(b"data: [DONE]\n\n")
+
+    limits = httpx2.Limits(max_connections=1000)
+    with httpx2.Client(base_url=gate.url, timeout=120, limits=limits) as client, ThreadPoolExecutor(250) as pool:
+        whole = sum(pool.map(one, range(1000)))
+
+    assert whole == 1000
+
+
+# ---------------------------------------------------------------- money
+
+
+def test_a_budget_is_never_passed_by_two_hundred_at_once(up: Upstream, tmp_path: Path):
+    toml = (
+        models(up)
+        + f"""
+    [keys.shop]
+    key = "{KEY}"
+    [budgets.shop]
+    key = "shop"
+    limit_usd_per_day = 0.01
+    """
+    )
+    with serving(tmp_path, toml, documents=False) as served:
+        client = served.client(KEY)
+
+        def one(_: int) -> int:
+            return client.post("/v1/chat/completions", json=asked("good", "Hello", max_tokens=PIECES)).status_code
+
+        with ThreadPoolExecutor(50) as pool:
+            statuses = list(pool.map(one, range(200)))
+        journal = served.house.gateway.journal
+        journal.drain()
+        spent = {name: used for name, _, used in journal.spent()}
+
+    passed = statuses.count(200)
+    assert set(statuses) == {200, 429}
+    assert spent["budget/shop/limit_usd_per_day"] == passed * COST
+    assert passed * COST <= 0.01 * 10**12
+    assert passed > 0.5 * 0.01 * 10**12 / COST, "what is held is given back"
+
+
+def test_a_request_without_a_limit_of_its_own_is_sent_with_one_when_money_is_short(up: Upstream, tmp_path: Path):
+    toml = models(up) + "[budgets.all]\nlimit_usd_per_day = 0.01\n"
+    with serving(tmp_path, toml, documents=False) as served:
+        served.client().post("/v1/chat/completions", json=asked("good", "Hello"))
+
+    assert up.seen[-1].body["max_completion_tokens"] == 4096
+
+
+def test_a_model_without_a_price_is_not_used_where_money_is_counted(up: Upstream, tmp_path: Path):
+    toml = f'[models.own]\nbase_url = "{up.url}"\n[budgets.all]\nlimit_usd_per_day = 1\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        answer = served.client().post("/v1/chat/completions", json=asked("own", "Hello"))
+
+    assert answer.status_code == 403
+    assert "models.own.input_usd_per_million" in answer.json()["error"]["hint"]
+
+
+def test_spend_and_limits_outlive_a_restart(up: Upstream, tmp_path: Path):
+    toml = models(up) + "[budgets.all]\nlimit_usd = 0.000113\n"
+    with serving(tmp_path, toml, documents=False) as served:
+        first = served.client().post("/v1/chat/completions", json=asked("good", "Hi", max_tokens=1)).status_code
+        spent = rows(served)[0].cost_pico_usd
+    with serving(tmp_path, toml, documents=False) as served:
+        second = served.client().post("/v1/chat/completions", json=asked("good", "Hi", max_tokens=50))
+
+    assert first == 200
+    assert spent == INPUT_TOKENS * 1_000_000 + 2_000_000
+    assert second.status_code == 429
+    assert second.json()["error"]["code"] == "insufficient_quota"
+
+
+# ---------------------------------------------------------------- who may
+
+
+def test_a_key_is_for_the_models_it_names(up: Upstream, tmp_path: Path):
+    toml = models(up) + f'[keys.shop]\nkey = "{KEY}"\nmodels = ["go*"]\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        client = served.client(KEY)
+        listed = [row["id"] for row in client.get("/v1/models").json()["data"]]
+        allowed = client.post("/v1/chat/completions", json=asked("good", "Hello")).status_code
+        refused = client.post("/v1/chat/completions", json=asked("slow", "Hello")).status_code
+        nobody = served.client().post("/v1/chat/completions", json=asked("good", "Hello")).status_code
+
+    assert listed == ["good"]
+    assert (allowed, refused, nobody) == (200, 403, 401)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"model": 7}',
+        b'{"model": "good", "stream": "yes"}',
+        b"\xff\xfe",
+        b'{"model":' * 5000,
+    ],
+)
+def test_what_cannot_be_understood_is_refused(client: httpx2.Client, body: bytes):
+    answer = client.post("/v1/chat/completions", content=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_model_that_is_not_there_is_not_found_and_others_are_named(client: httpx2.Client):
+    answer = client.post("/v1/chat/completions", json=asked("nothing", "Hello"))
+
+    assert answer.status_code == 404
+    assert "good" in answer.json()["error"]["hint"]
+
+
+def test_a_body_of_thirty_two_megabytes_is_passed_on(client: httpx2.Client, up: Upstream):
+    text = "x" * (32 << 20)
+
+    answer = client.post("/v1/chat/completions", json=asked("good", text))
+
+    assert answer.status_code == 200
+    assert up.seen[-1].body["messages"][0]["content"] == text
+    up.seen.clear()
+
+
+def talk(url: str, *pieces: bytes, pause_s: float = 0.0, wait_s: float = 5.0) -> bytes:
+    """Send raw bytes, and read until the server closes, or says nothing for so long."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(wait_s)
+        heard = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause_s)
+            while data := connection.recv(65_536):
+                heard += data
+        except (TimeoutError, ConnectionError):
+            pass
+        return heard
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx y: z\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_requests_that_could_be_read_in_two_ways_are_refused(gate: Served, up: Upstream, head: bytes):
+    seen = len(up.seen)
+
+    heard = talk(gate.url, head, wait_s=2.0)
+
+    assert heard.startswith((b"HTTP/1.1 400", b"HTTP/1.1 403")) or heard == b""
+    assert len(up.seen) == seen
+
+
+def test_a_head_without_end_is_not_collected(gate: Served):
+    heard = talk(
+        gate.url, b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n", *[b"x: " + b"y" * 16_000 + b"\r\n"] * 10, wait_s=2.0
+    )
+
+    assert heard.startswith(b"HTTP/1.1 400") or heard == b""
+
+
+def test_a_client_that_is_too_slow_is_given_up(up: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("penstock.server.connection.HEAD_S", 0.3)
+    monkeypatch.setattr("penstock.server.connection.SILENCE_S", 0.3)
+    with serving(tmp_path, models(up), documents=False) as served:
+        began = time.perf_counter()
+        talk(served.url, b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n", *[b"a: b\r\n"] * 3, pause_s=0.2)
+        in_head = time.perf_counter() - began
+        began = time.perf_counter()
+        talk(served.url, b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99\r\n\r\n{")
+        in_body = time.perf_counter() - began
+
+    assert in_head < 2.0
+    assert in_body < 2.0
+
+
+def test_headers_of_the_caller_do_not_reach_the_upstream(client: httpx2.Client, up: Upstream):
+    headers: dict[str, Any] = {"cookie": "session=1", "x-forwarded-for": "1.2.3.4", "authorization": "Bearer mine"}
+
+    client.post("/v1/chat/completions", json=asked("good", "Hello"), headers=headers)
+
+    assert up.seen[-1].headers["authorization"] == "Bearer sk-secret"
+    assert not {"cookie", "x-forwarded-for"} & set(up.seen[-1].headers)
+
+
+def test_pipelined_requests_are_answered_in_their_order(gate: Served):
+    bodies = [json.dumps(asked(model, "Hello")).encode() for model in ("slow", "good")]
+    sent = b"".join(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        for body in bodies
+    )
+
+    heard = talk(gate.url, sent, wait_s=1.0)
+
+    assert heard.count(b"HTTP/1.1 200 OK") == 2
+    assert heard.index(b'"model": "slow"') < heard.index(b'"model": "good"')
+
+
+def test_running_requests_are_finished_when_the_server_stops(up: Upstream, tmp_path: Path):
+    answers: list[int] = []
+    with serving(tmp_path, models(up), documents=False) as served:
+        client = served.client()
+        thread = threading.Thread(
+            target=lambda: answers.append(client.post("/v1/chat/completions", json=asked("slow", "Hello")).status_code)
+        )
+        thread.start()
+        until(lambda: up.running > 0)
+        served.server.should_exit = True
+        thread.join(10)
+
+    assert answers == [200]
