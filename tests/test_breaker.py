@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from played import Play, Played, asking, candidate, run, said
 
 from penstock.errors import NotOffered, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamResting
-from penstock.models.breaker import FAILURES, FIRST_REST_S, LONGEST_REST_S, Breaker
+from penstock.models.breaker import FAILURES, FIRST_REST_S, LONGEST_ASKED_S, LONGEST_REST_S, Breaker
 from penstock.models.watch import ENOUGH, Latency, Watch
 from penstock.types import Call, Usage
 
@@ -125,10 +125,21 @@ def test_calls_that_began_before_the_rest_do_not_end_it():
     assert breaker.resting
 
 
-@pytest.mark.parametrize(("asked_s", "rest_s"), [(7.0, 7.0), (3600.0, LONGEST_REST_S)])
-def test_an_upstream_that_asks_for_a_pause_gets_it_at_once(asked_s: float, rest_s: float):
+@pytest.mark.parametrize(
+    ("before", "asked_s", "rest_s"),
+    [
+        (0, 2.0, 2.0),
+        (0, 3600.0, LONGEST_ASKED_S),
+        (FAILURES - 1, 7.0, 7.0),
+        (FAILURES - 1, 3600.0, LONGEST_REST_S),
+    ],
+)
+def test_an_upstream_that_asks_for_a_pause_gets_it_at_once_and_a_long_one_when_it_insists(
+    before: int, asked_s: float, rest_s: float
+):
     clock = Clock()
     breaker = Breaker("large", clock=clock)
+    failing(breaker, clock, before)
 
     breaker.failed(clock.now, UpstreamBusy("slow down", retry_after_s=asked_s))
 

@@ -1033,3 +1033,282 @@ def test_a_backup_cannot_be_torn_by_a_file_that_vanishes(run: Run, home: Path, l
 def test_a_layout_is_refused_from_python_in_the_same_words(make_library: MakeLibrary, tmp_path: Path):
     with pytest.raises(BadRequest, match=r"holds no queries\.jsonl"):
         bench(tmp_path, make_library())
+
+
+# ---------------------------------------------------------------- keys
+
+
+SECRET = re.compile(r"psk-[\w-]{43}")
+MODELS = '[models.small]\nbase_url = "http://127.0.0.1:9/v1"\n[models.large]\nbase_url = "http://127.0.0.1:9/v1"\n'
+
+
+def test_a_new_key_is_shown_once_with_how_to_use_it(run: Run):
+    Path("penstock.toml").write_text(f"{MODELS}[server]\nport = 9911\n")
+
+    ran = run("keys", "create", "shop", "--model", "lar*", "--expires", "2999-01-31")
+
+    secret = ran.out.splitlines()[0]
+    assert SECRET.fullmatch(secret)
+    assert f'curl http://127.0.0.1:9911/v1/chat/completions -H "authorization: Bearer {secret}"' in ran.out
+    assert '"model": "large"' in ran.out
+    assert f"export OPENAI_BASE_URL=http://127.0.0.1:9911/v1 OPENAI_API_KEY={secret}" in ran.out
+    assert "It works until 2999-01-31 23:59 UTC." in ran.out
+    assert "within two seconds" in ran.out
+    assert secret not in run("keys", "list").out + run("keys", "show", "shop").out
+
+
+def test_the_first_key_says_what_changes_and_the_second_does_not(run: Run):
+    first, second = run("keys", "create", "shop"), run("keys", "create", "till")
+
+    assert "from now on every request needs one" in first.err
+    assert "On this machine alone none was needed before." in first.err
+    assert "No key is an admin's" in first.err
+    assert "first key" not in second.err
+    assert "No key is an admin's" in second.err
+    assert "admin" not in run("keys", "create", "boss", "--admin").err
+    assert run("keys", "create", "more").err == ""
+
+
+def test_keys_are_printed_as_json_too(run: Run):
+    limits = ("--usd-per-day", "1.5", "--usd-per-month", 20, "--usd", 100, "--tokens-per-day", 9000)
+    rates = ("--requests-per-minute", 60, "--tokens-per-minute", 5000, "--concurrent", 4)
+    made = run(
+        "keys", "create", "shop", "--role", "hr", "--role", "it", "--team", "sales", *limits, *rates, "--json"
+    ).json
+    (listed,) = run("keys", "list", "--json").json
+    shown = run("keys", "show", "shop", "--json").json
+
+    assert SECRET.fullmatch(made.pop("secret"))
+    assert made["budget"] == {
+        "limit_usd_per_day": 1.5, "limit_usd_per_month": 20.0, "limit_usd": 100.0, "limit_tokens_per_day": 9000,
+        "requests_per_minute": 60, "tokens_per_minute": 5000, "concurrent": 4,
+    }  # fmt: skip
+    assert (made["roles"], made["team"], made["expires"], made["state"]) == (["hr", "it"], "sales", None, "active")
+    assert made.items() <= listed.items()
+    assert made.items() <= shown.items()
+    assert shown["limits"][0] == {"limit": "1.50 USD per day", "used": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("create", "a b"), 1, "'a b' cannot name a key"),
+        (("create", "shop"), 1, "there is a key 'shop' already"),
+        (("create", "x", "--expires", "soon"), 2, "'soon' is no time"),
+        (("create", "x", "--expires", "2020-01-01"), 1, "expired already"),
+        (("create", "x", "--usd", "0"), 2, "--usd"),
+        (("create", "x", "--usd-per-day", "much"), 2, "--usd-per-day"),
+        (("create", "x", "--requests-per-minute", "0"), 2, "--requests-per-minute"),
+        (("create",), 2, "Missing argument"),
+        (("show", "shp"), 1, "there is no stored key 'shp'\nhint:  known: shop"),
+        (("rotate", "shp"), 1, "there is no stored key 'shp'"),
+        (("rotate", "shop", "--grace", "a while"), 2, "'a while' is no time"),
+        (("revoke", "shp"), 1, "there is no stored key 'shp'"),
+        (("remove", "shop", "--yes"), 1, "the key 'shop' works\nhint:  first: penstock keys revoke shop"),
+    ],
+)
+def test_what_cannot_be_done_with_a_key_says_why(run: Run, arguments: tuple[str, ...], status: int, says: str):
+    run("keys", "create", "shop")
+
+    ran = run("keys", *arguments)
+
+    assert (ran.status, ran.out) == (status, "")
+    assert says in ran.err
+
+
+def test_without_keys_the_list_says_that_none_is_needed(run: Run):
+    assert "none is needed on this machine alone" in run("keys", "list").out
+    assert run("keys", "list", "--json").json == []
+
+
+def test_keys_of_the_settings_are_listed_without_their_secret_being_there(run: Run):
+    Path("penstock.toml").write_text('[keys.boss]\nkey = "env:NOT_SET_HERE"\nadmin = true\nteam = "ops"\n')
+
+    ran = run("keys", "list")
+
+    assert ran.status == 0
+    assert ran.out.splitlines()[1].split() == ["boss", "admin", "ops", "all", "0.00", "0.00"]
+    assert "in the settings file" in run("keys", "show", "boss").out
+    assert "change it there" in run("keys", "revoke", "boss", "--yes").err
+    assert "there is a key 'boss' already" in run("keys", "create", "boss").err
+    assert run("keys", "create", "shop").err == ""  # it is neither the first nor without an admin
+
+
+def test_a_list_of_keys_fits_the_terminal(run: Run):
+    models = [word for name in ("one-model-*", "another-model-*", "a-third-model-*") for word in ("--model", name)]
+    limits = ("--usd-per-day", 12.5, "--usd-per-month", 200, "--requests-per-minute", 600, "--concurrent", 16)
+    run("keys", "create", "marketing-website", "--team", "marketing and communication", *models, *limits)
+
+    assert max(map(len, run("keys", "list").out.splitlines())) <= 100
+
+
+def test_a_rotation_prints_the_new_key_and_until_when_the_old_one_works(run: Run):
+    run("keys", "create", "shop")
+
+    ran = run("keys", "rotate", "shop", "--grace", "24h")
+
+    assert SECRET.match(ran.out)
+    assert re.search(r"The old secret works until \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", ran.err)
+    assert "before it works until" in run("keys", "show", "shop").out
+    assert "The old secret works no more." in run("keys", "rotate", "shop").err
+    assert SECRET.fullmatch(run("keys", "rotate", "shop", "--json").json["secret"])
+
+
+def test_to_revoke_a_key_asks_first(run: Run):
+    run("keys", "create", "shop")
+
+    assert run("keys", "revoke", "shop", stdin=b"n\n").status == 130
+    assert run("keys", "list", "--json").json[0]["state"] == "active"
+    ran = run("keys", "revoke", "shop", stdin=b"y\n")
+    assert (ran.status, ran.out) == (0, "shop is revoked\n")
+    assert "every request is refused" in ran.err
+    assert run("keys", "list", "--json").json[0]["state"] == "revoked"
+
+
+def test_a_key_that_is_removed_gives_its_name_back(run: Run):
+    run("keys", "create", "shop")
+    run("keys", "revoke", "shop", "--yes")
+    assert "penstock keys remove shop" in run("keys", "create", "shop").err
+
+    ran = run("keys", "remove", "shop", stdin=b"y\n")
+
+    assert (ran.status, ran.out) == (0, "shop is forgotten\n")
+    assert "It is the last one" in ran.err
+    assert run("keys", "create", "shop").status == 0
+
+
+def test_the_shell_completes_the_names_of_keys(run: Run):
+    for name in ("shop", "shelf", "till"):
+        run("keys", "create", name)
+    run("keys", "revoke", "shelf", "--yes")
+    words = {"_PENSTOCK_COMPLETE": "bash_complete", "COMP_WORDS": "penstock keys rotate sh", "COMP_CWORD": "3"}
+    installed = Path(sys.executable).with_name("penstock")
+
+    ended = subprocess.run([installed], env=os.environ | words, capture_output=True, text=True, timeout=60)
+
+    assert ended.stdout.split() == ["plain,shop"]
+
+
+def test_completion_makes_nothing_and_says_nothing_where_there_is_no_home():
+    words = {"_PENSTOCK_COMPLETE": "bash_complete", "COMP_WORDS": "penstock keys show x", "COMP_CWORD": "3"}
+    installed = Path(sys.executable).with_name("penstock")
+
+    ended = subprocess.run([installed], env=os.environ | words, capture_output=True, text=True, timeout=60)
+
+    assert (ended.stdout.strip(), ended.stderr) == ("", "")
+    assert list(Path().iterdir()) == []
+
+
+def test_a_stored_key_counts_where_a_key_is_looked_for(run: Run):
+    Path("penstock.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    assert "there is no key" in run("config", "check").out
+    assert not Path(".penstock").exists()
+
+    run("keys", "create", "shop")
+
+    assert run("config", "check").status == 0
+    assert [row["found"] for row in run("doctor", "--json").json if row["check"] == "keys"] == ["1 stored, active"]
+
+
+# ---------------------------------------------------------------- what was spent
+
+
+@pytest.fixture
+def journal() -> None:
+    """Requests of two keys in the home of this folder, and what they spent of a budget."""
+    from penstock.observe.journal import Journal, Row
+    from penstock.storage.database import Database
+
+    def row(n: int, key: str, model: str, outcome: str, status: int, cost: int, person: str = "") -> Row:
+        more = (False, 12.0, 1234.5, 120, 50, 0, 0, cost, "")
+        return Row(f"{n:032x}", now - n, key, person, "sales", "", model, "chat", True, status, outcome, "", *more)
+
+    now, home = time.time(), Path(".penstock")
+    kept = Journal(Database(home / "penstock.db"), home / "journal")
+    kept.write(
+        row(3, "shop", "small", "ok", 200, 1_500_000_000_000, "=1+1"), [("key/shop/limit_usd", 0, 1_500_000_000_000)]
+    )
+    kept.write(row(2, "shop", "large", "refused", 429, 0, "ann"), [])
+    kept.write(row(1, "a-key-with-a-rather-long-name", "a-model/with-a-long-name-too", "cancelled", 499, 123_456), [])
+    kept.close()
+
+
+@pytest.mark.usefixtures("journal")
+def test_spend_is_added_up_by_key_with_everything_below(run: Run):
+    ran = run("spend")
+
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[0] == ["key", "requests", "answered", "input", "tokens", "output", "tokens", "USD"]
+    assert lines[1] == ["shop", "2", "1", "240", "100", "1.5000"]
+    assert lines[3] == ["all", "together", "3", "1", "360", "150", "1.5000"]
+    assert "since" in ran.err
+
+
+@pytest.mark.usefixtures("journal")
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("team", ["sales"]),
+        ("model", ["small", "a-model/with-a-long-name-too", "large"]),
+        ("person", ["=1+1", "", "ann"]),
+    ],
+)
+def test_spend_is_added_up_by_whatever_is_asked(run: Run, by: str, names: list[str]):
+    rows = run("spend", "--by", by, "--json").json
+
+    assert [row["name"] for row in rows] == names
+    assert sum(row["requests"] for row in rows) == 3
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(1.500000123456, abs=1e-12)
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_spreadsheet_works_nothing_out_of_what_callers_said(run: Run):
+    lines = run("spend", "--by", "person", "--csv").out.splitlines()
+
+    assert lines[0] == "person,requests,answered,input_tokens,output_tokens,cost_usd"
+    assert lines[1] == "'=1+1,1,1,120,50,1.500000000000"
+
+
+@pytest.mark.usefixtures("journal")
+def test_spend_counts_from_a_day_on(run: Run):
+    assert run("spend", "--since", "2999-01-01", "--json").json == []
+    assert len(run("spend", "--since", "2020-01-01", "--json").json) == 2
+    assert run("spend", "--since", "whenever").status == 2
+
+
+@pytest.mark.usefixtures("journal")
+def test_a_key_shows_what_it_spent(run: Run):
+    run("keys", "create", "shop", "--usd", 10)
+
+    assert "10.00 USD, 1.5000 USD used" in run("keys", "show", "shop").out
+    assert run("keys", "list").out.splitlines()[1].split()[-1] == "1.5000"
+
+
+@pytest.mark.usefixtures("journal")
+def test_the_latest_requests_are_a_table_that_fits_the_terminal(run: Run):
+    lines = run("requests").out.splitlines()
+
+    assert [line.split()[2] for line in lines[1:]] == ["a-key-with-a-…", "shop", "shop"]
+    assert lines[1].split()[3:] == ["a-model/with-a-lo…", "cancelled", "499", "120", "50", "1.23", "<0.000001"]
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.usefixtures("journal")
+def test_requests_are_chosen_by_what_they_have(run: Run):
+    def found(*arguments: object) -> list[str]:
+        return [row["model"] for row in run("requests", *arguments, "--json").json]
+
+    assert found("--key", "shop") == ["large", "small"]
+    assert found("--outcome", "ok") == ["small"]
+    assert found("--person", "ann") == ["large"]
+    assert found("--limit", 1) == ["a-model/with-a-long-name-too"]
+    assert run("requests", "--model", "none").out == "no such request\n"
+    (row,) = run("requests", "--model", "small", "--json").json
+    assert (row["trace_id"], row["cost_usd"], row["streamed"]) == (f"{3:032x}", 1.5, True)
+
+
+def test_where_nothing_was_asked_nothing_is_made(run: Run):
+    assert "nothing was asked since" in run("spend").out
+    assert run("requests").out == "no request is written down yet\n"
+    assert run("spend", "--json").json == run("requests", "--json").json == []
+    assert not Path(".penstock").exists()

@@ -5,14 +5,16 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from upstream import Upstream, upstream
+
 from penstock.assemble import samples
+from penstock.models.providers import PATHS, PROVIDERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.parent.name != "reference")]
@@ -37,30 +39,54 @@ def blocks(page: Path) -> list[Block]:
 
 
 class Reader:
-    """Somebody who types what a page says, in a folder with a handbook in it."""
+    """Somebody who types what a page says, in a folder with a handbook in it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, ""
-        self.servers: list[subprocess.Popen[str]] = []
+    Models answer from a stand-in on this machine, whatever address the page gives them. Where a page says `psk-…`, the
+    reader types the key that was printed last.
+    """
+
+    def __init__(self, folder: Path, models: Upstream) -> None:
+        self.folder, self.address, self.secret = folder, "", ""
+        self.models = models
+        self.server: subprocess.Popen[str] | None = None
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "OPENAI_API_KEY": "a-key-for-the-examples",
+            **{kind.variable: "a-key-for-the-examples" for kind in PROVIDERS.values() if kind.variable},
             "PENSTOCK_WEBSITE_KEY": "a-key-for-the-examples",
             "PENSTOCK_HANNA_KEY": "another-key-for-the-examples",
         }
 
     def run(self, block: Block) -> str:
         code = block.code.replace("http://127.0.0.1:8080", self.address or "http://127.0.0.1:8080")
+        code = code.replace("psk-…", self.secret)
         for command, stand_in in MAKE.items():
             code = re.sub(rf"^{command}$", stand_in, code, flags=re.M)
         if block.language == "toml":
-            (self.folder / "penstock.toml").write_text(code)
-            return self._finished(["penstock", "config", "check"])
+            return self._configured(code)
         if block.language == "python":
             return self._finished([sys.executable, "-c", code])
         if re.match(r"penstock up(?!.*--no-serve)", code):
             return self._serving(code.strip())
-        return self._finished(["bash", "-euo", "pipefail", "-c", code])
+        printed = self._finished(["bash", "-euo", "pipefail", "-c", code])
+        self.environment |= dict(re.findall(r"^export (\w+)=(\S+)", code, re.M))
+        if made := re.search(r"psk-[\w-]{20,}", printed):
+            self.secret = made[0]
+        return printed
+
+    def _configured(self, toml: str) -> str:
+        """The file as the page has it is checked; then its models move to the stand-in."""
+        file = self.folder / "penstock.toml"
+        file.write_text(toml)
+        printed = self._finished(["penstock", "config", "check"])
+        tables = re.split(r"^(?=\[)", toml, flags=re.M)
+        file.write_text("".join(self._moved(table) if "[models." in table[:8] else table for table in tables))
+        return printed
+
+    def _moved(self, table: str) -> str:
+        if 'provider = "local"' in table or not re.match(r"\[models\.[\w-]+\]", table):
+            return table
+        head, _, rest = table.partition("\n")
+        return f'{head}\nbase_url = "{self.models.url}"\n' + re.sub(r"^base_url = .*\n", "", rest, flags=re.M)
 
     def _finished(self, command: list[str]) -> str:
         done = subprocess.run(
@@ -70,10 +96,10 @@ class Reader:
         return done.stdout
 
     def _serving(self, command: str) -> str:
-        server = subprocess.Popen(
+        self.leave()  # whoever starts a server again has stopped the first one
+        server = self.server = subprocess.Popen(
             [*command.split(), "--port", "0"], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
         )
-        self.servers.append(server)
         assert server.stdout
         printed = ""
         for line in server.stdout:
@@ -85,22 +111,27 @@ class Reader:
         raise AssertionError(f"{command} ended:\n{printed}")
 
     def leave(self) -> None:
-        for server in self.servers:
-            server.terminate()
-        deadline = time.monotonic() + 30
-        for server in self.servers:
-            server.wait(max(1, deadline - time.monotonic()))
-            assert server.stdout
-            server.stdout.close()
+        if self.server:
+            self.server.terminate()
+            self.server.wait(30)
+            assert self.server.stdout
+            self.server.stdout.close()
+            self.server = None
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Upstream]:
+    with upstream() as running:
+        yield running
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def reader(tmp_path: Path, models: Upstream) -> Iterator[Reader]:
     shutil.copytree(HANDBOOK, tmp_path / "reader" / "handbook")
     shutil.copy(HANDBOOK.with_name("questions.jsonl"), tmp_path / "reader" / "golden.jsonl")
     (tmp_path / "reader" / ".venv" / "bin").mkdir(parents=True)  # what `make up` would have made
     (tmp_path / "reader" / ".venv" / "bin" / "activate").touch()
-    found = Reader(tmp_path / "reader")
+    found = Reader(tmp_path / "reader", models)
     try:
         yield found
     finally:
@@ -157,3 +188,19 @@ def test_the_sample_questions_are_answered_from_the_right_page(reader: Reader):
     )
 
     assert "versions.md" in page
+
+
+def test_the_guide_lists_every_provider_as_it_is():
+    table = [
+        "| `provider` | address | its key is mostly kept in | speaks | and offers |",
+        "|---|---|---|---|---|",
+    ]
+    writing = ("chat", "completions", "responses", "messages")
+    for name, kind in PROVIDERS.items():
+        speaks = ", ".join(dialect for dialect in writing if dialect in kind.dialects)
+        offers = ", ".join(d for d in PATHS if d in kind.dialects and d not in (*writing, "count_tokens"))
+        address = f"`{kind.base_url}`" if kind.base_url else "yours: `base_url`"
+        variable = f"`{kind.variable}`" if kind.variable else "–"
+        table.append(f"| `{name}` | {address} | {variable} | {speaks or '–'} | {offers or '–'} |")
+
+    assert "\n".join(table) in (ROOT / "docs/guides/gateway.md").read_text("utf-8")

@@ -262,11 +262,13 @@ def test_a_key_that_is_not_there_is_told_the_known_ones(make: MakeKeys):
 # ---------------------------------------------------------------- the database is away
 
 
-def test_while_the_database_cannot_be_read_known_keys_work_and_unknown_ones_are_told_to_try_again(make: MakeKeys):
+def test_while_the_database_cannot_be_read_known_keys_work_and_unknown_ones_are_told_to_try_again(
+    make: MakeKeys, home: Path
+):
     server, terminal = make(), make()
     _, secret = terminal.create("shop")
     server.refresh()
-    with Database(terminal._database.path).write() as w:
+    with Database(home / "penstock.db").write() as w:
         w.execute("alter table keys rename to lost")
 
     with pytest.raises(StorageError):
@@ -279,7 +281,7 @@ def test_while_the_database_cannot_be_read_known_keys_work_and_unknown_ones_are_
     with pytest.raises(NeedsKey):
         server.find(b"")
 
-    with Database(terminal._database.path).write() as w:
+    with Database(home / "penstock.db").write() as w:
         w.execute("alter table lost rename to keys")
     server.refresh()
     with pytest.raises(NeedsKey):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import House, Play, Played, asking, candidate, run, said
+from serving import asked, serving
 from upstream import TEXT, Turn, upstream
 
 from penstock.assemble import assemble
@@ -435,6 +436,22 @@ def test_a_route_takes_its_tags_from_the_settings(home: Path):
         _, calls = ask(house_settings(home, up.url, "large", "small", tags={"quick": "small"}), tags=("quick",))
 
     assert [call.model for call in calls] == ["small"]
+
+
+@pytest.mark.parametrize("how", ["header", "metadata"])
+def test_callers_set_tags_over_http(tmp_path: Path, how: str):
+    said: dict[str, Any] = {"headers": {"x-penstock-tags": "quick"}}
+    if how == "metadata":
+        said = {"extra": {"metadata": {"tags": "quick"}}}
+    with upstream() as up:
+        toml = "".join(f'[models.{name}]\nbase_url = "{up.url}"\n' for name in ("large", "small"))
+        toml += '[routes.best]\nmodels = ["large"]\ntags = { quick = "small" }\n'
+        with serving(tmp_path, toml, documents=False) as served:
+            body = asked("best", "Hello", **said.get("extra", {}))
+            answer = served.client().post("/v1/chat/completions", json=body, headers=said.get("headers"))
+
+        assert answer.status_code == 200
+        assert [one.model for one in up.seen] == ["small"]
 
 
 def test_a_model_with_a_limit_of_concurrent_calls_keeps_it(home: Path):

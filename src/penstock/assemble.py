@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings
 from penstock.errors import NotFound
 from penstock.gateway import Gateway
+from penstock.jobs.batches import Batches
+from penstock.jobs.files import Files
 from penstock.keys import Keys, allowed
 from penstock.models.balance import Candidate, Order, Weighted, as_listed, cheapest, choosing, fastest, least_busy
 from penstock.models.breaker import Guarded
@@ -95,6 +97,15 @@ class House:
         models = _models(settings, candidates, budgets, counters)
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
+
+    @cached_property
+    def files(self) -> Files:
+        most_bytes = self.settings.batches.files_mb << 20
+        return Files(self.database, self.settings.home_path / "files", most_bytes=most_bytes)
+
+    @cached_property
+    def batches(self) -> Batches:
+        return Batches(self.database, self.files)
 
     def _counters(self, journal: Journal) -> Counters:
         if self.worker is None:

@@ -26,6 +26,7 @@ from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
     "AppSettings",
+    "BatchSettings",
     "BudgetSettings",
     "DocumentsSettings",
     "EmbedderSettings",
@@ -229,6 +230,14 @@ class BudgetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """Batches: many requests that are in no hurry, and the files that callers keep for them."""
+
+    concurrent: int = setting(16, "Most requests of batches that run at the same time.")
+    files_mb: int = setting(2048, "Most that one key may keep in files.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
     """The journal: one row per request, without anybody's words."""
 
@@ -272,6 +281,7 @@ class Settings:
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
+    batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
@@ -384,6 +394,8 @@ def _check(settings: Settings) -> Settings:
         raise BadSetting(f"server.port is {settings.server.port}, the highest port is 65535")
     if not 1 <= settings.server.workers <= 64:
         raise BadSetting(f"server.workers is {settings.server.workers}", hint="from 1 to 64")
+    if not 1 <= settings.batches.concurrent <= 1000:
+        raise BadSetting(f"batches.concurrent is {settings.batches.concurrent}", hint="from 1 to 1000")
     for name, collection in settings.documents.items():
         for path in collection.paths:
             _path(path, f"documents.{name}.paths")

@@ -108,6 +108,13 @@ class Keys:
         )
         raise NeedsKey(problem, hint="Authorization: Bearer KEY")
 
+    def holder(self, name: str) -> Caller:
+        """Who holds the key of that name now, for work that goes on without a request. Raises NeedsKey where it works no more."""
+        for caller, expires in self._known.values():
+            if caller.name == name and (not expires or expires > time.time()):
+                return caller
+        raise NeedsKey(f"the key '{name}' works no more")
+
     def refresh(self) -> None:
         """Take over what was changed in the database, by whatever process. Raises StorageError or Conflict."""
         try:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from penstock import encoder
 from penstock.assemble import assemble
-from penstock.config import Settings, is_loopback
+from penstock.config import Settings, described_keys, is_loopback
 from penstock.documents import graph
 from penstock.documents.catalog import Catalog
 from penstock.documents.graph import ENDING
@@ -155,7 +155,8 @@ def _examine_keys(settings: Settings) -> Check:
     except PenstockError as error:
         return Check("keys", False, error.message, error.hint)
     states = Counter("active" if key.state == "active" else "revoked or expired" for key in stored)
-    counts = [f"{len(settings.keys)} in the settings"] if settings.keys else []
+    stated = described_keys(settings)
+    counts = [f"{len(stated)} in the settings"] if stated else []
     counts += [f"{count} stored, {state}" for state, count in sorted(states.items())]
     if counts:
         return Check("keys", True, "; ".join(counts))

@@ -122,7 +122,7 @@ def requests(
 def _request(row: Row) -> Sequence[str]:
     outcome = row.outcome if row.outcome in ("ok", "lost") else f"{row.outcome} {row.status}"
     return (
-        time.strftime("%m-%d %H:%M:%S", time.gmtime(row.at)), cut(row.key, 14) or "-", cut(row.model, 20),
+        time.strftime("%m-%d %H:%M:%S", time.gmtime(row.at)), cut(row.key, 14) or "-", cut(row.model, 18),
         outcome + (", cached" if row.cached else ""), _count(row.input_tokens), _count(row.output_tokens),
         f"{row.duration_ms / 1000:.2f}", usd(row.cost_pico_usd),
     )  # fmt: skip
@@ -131,6 +131,8 @@ def _request(row: Row) -> Sequence[str]:
 def usd(pico: int) -> str:
     """Money as people read it; of small sums, as many digits as say something."""
     amount = pico / 10**12
+    if 0 < amount < 1e-6:
+        return "<0.000001"
     return f"{amount:.2f}" if amount >= 100 or not pico else f"{amount:.4f}" if amount >= 0.01 else f"{amount:.6f}"
 
 

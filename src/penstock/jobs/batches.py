@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple
@@ -30,24 +29,9 @@ ENDED: Final = ("completed", "failed", "expired", "cancelled")
 MOST_LINES = 50_000
 MOST_PROBLEMS = 100  # that are told of one file
 
-STEPS = [
-    """
-    create table batches (
-        id text primary key, owner text not null, endpoint text not null, input text not null, window text not null,
-        metadata text not null, status text not null, created real not null, expires real not null, times text not null,
-        total integer not null, completed integer not null, failed integer not null, problems text not null,
-        output text not null, errors text not null, ended integer not null
-    ) strict;
-    create index batches_owner on batches (owner);
-    create index batches_open on batches (ended) where ended = 0;
-    create table batch_results (
-        batch text not null, line integer not null, ok integer not null, result blob not null, primary key (batch, line)
-    ) strict, without rowid
-    """,
-]
 _COLUMNS = (
-    "id, owner, endpoint, input, window, metadata, status, created, expires, times, total, completed, failed, problems, "
-    "output, errors"
+    "id, owner, endpoint, input, window, metadata, keep_s, status, created, expires, times, total, completed, failed, "
+    "problems, output, errors"
 )
 
 
@@ -71,6 +55,7 @@ class Batch:
     input_id: str
     window: str  # as it was asked for: "24h"
     metadata: Mapping[str, str]
+    keep_s: float  # how long its output is kept; 0: for ever
     status: Status
     created: float
     expires: float
@@ -112,29 +97,38 @@ class Batches:
 
     def __init__(self, database: Database, files: Files) -> None:
         self._database, self._files = database, files
-        self._migrated = False
+        self.told: Callable[[], object] = lambda: None  # is called when there is a new batch
 
     # ---------------------------------------------------------------- for callers
 
     def create(
-        self, owner: str, *, endpoint: str, input_id: str, window: str, window_s: float, metadata: Mapping[str, str]
+        self,
+        owner: str,
+        *,
+        endpoint: str,
+        input_id: str,
+        window: str,
+        window_s: float,
+        metadata: Mapping[str, str],
+        keep_s: float = 0.0,
     ) -> Batch:
         """Raises NotFound for an input file that the key has not, BadRequest for one that is for something else."""
-        self._migrate()
+        self._files.migrate()
         if self._files.get(input_id, owner).purpose != "batch":
             raise BadRequest(f"the file '{input_id}' is not for batches", hint="upload it with purpose=batch")
         now = time.time()
         batch = Batch(
-            new_id("batch_"), owner, endpoint, input_id, window, metadata, "validating", now, now + window_s
-        )  # fmt: skip
+            new_id("batch_"), owner, endpoint, input_id, window, metadata, keep_s, "validating", now, now + window_s
+        )
         with self._database.write() as w:
             w.execute(
-                f"insert into batches ({_COLUMNS}, ended) values ({', '.join('?' * 17)})",  # noqa: S608
+                f"insert into batches ({_COLUMNS}, ended) values ({', '.join('?' * 18)})",  # noqa: S608
                 (
-                    batch.id, owner, endpoint, input_id, window, _json(metadata), batch.status, now, batch.expires,
-                    "{}", 0, 0, 0, "[]", "", "", 0,
+                    batch.id, owner, endpoint, input_id, window, _json(metadata), keep_s, batch.status, now,
+                    batch.expires, "{}", 0, 0, 0, "[]", "", "", 0,
                 ),
             )  # fmt: skip
+        self.told()
         return batch
 
     def get(self, id: str, owner: str) -> Batch:  # noqa: A002  as it is called everywhere
@@ -145,7 +139,7 @@ class Batches:
 
     def list(self, owner: str, *, after: str = "", limit: int = 20) -> tuple[list[Batch], bool]:
         """The latest first, and whether there are more. after: the id of the last one that was seen."""
-        self._migrate()
+        self._files.migrate()
         rows = self._database.read(
             f"select {_COLUMNS} from batches where owner = ?"  # noqa: S608
             " and (? = '' or rowid < (select rowid from batches where id = ?)) order by rowid desc limit ?",
@@ -155,8 +149,8 @@ class Batches:
 
     def cancel(self, id: str, owner: str) -> Batch:  # noqa: A002
         """Ask for the end of a batch. What is on its way is waited for. Raises BadRequest for one that has ended."""
-        if self.get(id, owner).status in ENDED:
-            raise BadRequest(f"the batch '{id}' has ended: it is {self.get(id, owner).status}")
+        if (status := self.get(id, owner).status) in ENDED:
+            raise BadRequest(f"the batch '{id}' has ended: it is {status}")
         self._move(id, "cancelling", only=("validating", "in_progress"))
         return self.get(id, owner)
 
@@ -164,13 +158,13 @@ class Batches:
 
     def find(self, id: str) -> Batch | None:  # noqa: A002
         """A batch, whoever it belongs to."""
-        self._migrate()
+        self._files.migrate()
         rows = self._database.read(f"select {_COLUMNS} from batches where id = ?", (id,))  # noqa: S608
         return _batch(rows[0]) if rows else None
 
     def unfinished(self) -> Sequence[str]:
         """The ids of those that have not ended, the oldest first."""
-        self._migrate()
+        self._files.migrate()
         return [row[0] for row in self._database.read("select id from batches where ended = 0 order by rowid")]
 
     def check(self, batch: Batch) -> Batch:
@@ -193,7 +187,11 @@ class Batches:
         with self._database.write() as w:
             for ok in (True, False):
                 rows = [(id, result.line, ok, result.data) for result in results if result.ok is ok]
-                kept = w.executemany("insert or ignore into batch_results values (?, ?, ?, ?)", rows).rowcount if rows else 0
+                kept = (
+                    w.executemany("insert or ignore into batch_results values (?, ?, ?, ?)", rows).rowcount
+                    if rows
+                    else 0
+                )
                 column = "completed" if ok else "failed"
                 if kept > 0:
                     w.execute(f"update batches set {column} = {column} + ? where id = ?", (kept, id))  # noqa: S608
@@ -208,33 +206,35 @@ class Batches:
         return self._end(batch, end, problems=problems)
 
     def _end(self, batch: Batch, end: End, *, problems: Sequence[Problem]) -> Batch:
-        output = Kept(new_id("file-"), batch.owner, f"{batch.id}_output.jsonl", "batch_output", 0, time.time())
+        now = time.time()
+        output = Kept(
+            new_id("file-"), batch.owner, f"{batch.id}_output.jsonl", "batch_output", 0, now,
+            now + batch.keep_s if batch.keep_s else 0.0,
+        )  # fmt: skip
         errors = replace(output, id=new_id("file-"), name=f"{batch.id}_error.jsonl")
-        written: list[Kept] = []
-        try:
-            with ExitStack() as stack:
-                files = {ok: stack.enter_context(new_file(self._files.path(file))) for ok, file in ((True, output), (False, errors))}
-                self._write(batch, end, files)
-                sizes = {ok: file.tell() for ok, file in files.items()}
-            written = [replace(file, bytes=sizes[ok]) for ok, file in ((True, output), (False, errors)) if sizes[ok]]
-            with self._database.write() as w:
-                for file in written:
-                    insert(w, file)
-                ids = [file.id if file in written or sizes[ok] else "" for ok, file in ((True, output), (False, errors))]
-                w.execute("delete from batch_results where batch = ?", (batch.id,))
-                w.execute(
-                    "update batches set problems = ?, output = ?, errors = ?, ended = 1 where id = ?",
-                    (orjson.dumps([_plain(problem) for problem in problems]).decode(), *ids, batch.id),
-                )
-                _update_status(w, batch.id, end.status)
-        finally:
-            kept = {file.id for file in written}
-            for file in (output, errors):
-                if file.id not in kept:
-                    self._files.path(file).unlink(missing_ok=True)
+        paths = [self._files.path(file.id) for file in (output, errors)]
+        with new_file(paths[0]) as good, new_file(paths[1]) as bad:
+            self._write(batch, end, good, bad)
+        sizes = [path.stat().st_size for path in paths]
+        with self._database.write() as w:
+            ids = []
+            for file, size in zip((output, errors), sizes, strict=True):
+                ids.append(file.id if size else "")
+                if size:
+                    insert(w, replace(file, bytes=size))
+            w.execute("delete from batch_results where batch = ?", (batch.id,))
+            said = _json([_plain(problem) for problem in problems])
+            w.execute(
+                "update batches set problems = ?, output = ?, errors = ?, ended = 1 where id = ?",
+                (said, *ids, batch.id),
+            )
+            _update_status(w, batch.id, end.status)
+        for path, size in zip(paths, sizes, strict=True):
+            if not size:
+                path.unlink(missing_ok=True)
         return self.find(batch.id) or batch
 
-    def _write(self, batch: Batch, end: End, files: Mapping[bool, IO[bytes]]) -> None:
+    def _write(self, batch: Batch, end: End, output: IO[bytes], errors: IO[bytes]) -> None:
         """The lines that have a result, in their order; then, as errors, those that have none."""
         done: set[int] = set()
         last = 0
@@ -243,7 +243,7 @@ class Batches:
             (batch.id, last),
         ):
             for number, ok, result in rows:
-                files[bool(ok)].write(result + b"\n")
+                (output if ok else errors).write(result + b"\n")
                 done.add(number)
                 last = number
         if not end.code or not batch.total:
@@ -252,7 +252,7 @@ class Batches:
         for line in _lines(self._input(batch)):
             if line.number not in done:
                 value = {"id": new_id("batch_req_"), "custom_id": line.custom_id, "response": None, "error": error}
-                files[False].write(orjson.dumps(value) + b"\n")
+                errors.write(orjson.dumps(value) + b"\n")
 
     def _move(self, id: str, status: Status, *, only: Sequence[str], total: int | None = None) -> None:  # noqa: A002
         with self._database.write() as w:
@@ -264,12 +264,7 @@ class Batches:
             _update_status(w, id, status)
 
     def _input(self, batch: Batch) -> Path:
-        return self._files.path(self._files.get(batch.input_id, batch.owner))
-
-    def _migrate(self) -> None:
-        if not self._migrated:
-            self._database.migrate("batches", STEPS)
-            self._migrated = True
+        return self._files.path(batch.input_id)
 
 
 def _update_status(w: sqlite3.Connection, id: str, status: Status) -> None:  # noqa: A002
@@ -281,11 +276,11 @@ def _update_status(w: sqlite3.Connection, id: str, status: Status) -> None:  # n
 
 def _batch(row: Sequence[Any]) -> Batch:
     (
-        id_, owner, endpoint, input_id, window, metadata, status, created, expires, times, total, completed, failed,
+        id_, owner, endpoint, input_id, window, metadata, keep_s, status, created, expires, times, total, completed, failed,
         problems, output, errors,
     ) = row  # fmt: skip
     return Batch(
-        id_, owner, endpoint, input_id, window, orjson.loads(metadata), status, created, expires, orjson.loads(times),
+        id_, owner, endpoint, input_id, window, orjson.loads(metadata), keep_s, status, created, expires, orjson.loads(times),
         total, completed, failed, tuple(Problem(**problem) for problem in orjson.loads(problems)), output, errors,
     )  # fmt: skip
 

@@ -24,7 +24,18 @@ STEPS = [
         id text primary key, owner text not null, name text not null, purpose text not null, bytes integer not null,
         created real not null, expires real not null
     ) strict;
-    create index files_owner on files (owner)
+    create index files_owner on files (owner);
+    create table batches (
+        id text primary key, owner text not null, endpoint text not null, input text not null, window text not null,
+        metadata text not null, keep_s real not null, status text not null, created real not null, expires real not null,
+        times text not null, total integer not null, completed integer not null, failed integer not null,
+        problems text not null, output text not null, errors text not null, ended integer not null
+    ) strict;
+    create index batches_owner on batches (owner);
+    create index batches_open on batches (input) where ended = 0;
+    create table batch_results (
+        batch text not null, line integer not null, ok integer not null, result blob not null, primary key (batch, line)
+    ) strict, without rowid
     """,
 ]
 _COLUMNS = "id, owner, name, purpose, bytes, created, expires"
@@ -58,14 +69,15 @@ class Files:
         self._database, self._folder, self._most_bytes = database, folder, most_bytes
         self._migrated = False
 
-    def path(self, file: Kept) -> Path:
-        return self._folder / file.id
+    def path(self, id: str) -> Path:  # noqa: A002  as it is called everywhere
+        """Where the bytes of a file are."""
+        return self._folder / id
 
     def add(self, owner: str, name: str, data: bytes, *, purpose: str, expires: float = 0.0) -> Kept:
         """Keep a file. It is there whole, or not at all. Raises TooLarge, StorageError."""
-        self._migrate()
+        self.migrate()
         file = Kept(new_id("file-"), owner, name, purpose, len(data), time.time(), expires)
-        path = self.path(file)
+        path = self.path(file.id)
         with new_file(path) as out:
             out.write(data)
         try:
@@ -82,8 +94,8 @@ class Files:
             raise
         return file
 
-    def get(self, id: str, owner: str) -> Kept:  # noqa: A002  as it is called everywhere
-        self._migrate()
+    def get(self, id: str, owner: str) -> Kept:  # noqa: A002
+        self.migrate()
         rows = self._database.read(f"select {_COLUMNS} from files where id = ? and owner = ?", (id, owner))  # noqa: S608
         if not rows or 0 < rows[0][-1] < time.time():
             raise NotFound(f"there is no file '{id}'")
@@ -91,7 +103,7 @@ class Files:
 
     def list(self, owner: str, *, purpose: str = "", after: str = "", limit: int = 10_000, newest: bool = True) -> Page:
         """The files of a key. after: the id of the last one that was seen."""
-        self._migrate()
+        self.migrate()
         order, follows = ("desc", "<") if newest else ("asc", ">")
         rows = self._database.read(
             f"select {_COLUMNS} from files where owner = ? and (? = '' or purpose = ?) and (expires = 0 or expires > ?)"  # noqa: S608
@@ -101,26 +113,28 @@ class Files:
         return Page([Kept(*row) for row in rows[:limit]], len(rows) > limit)
 
     def read(self, file: Kept) -> bytes:
-        with storage_errors(self.path(file)):
-            return self.path(file).read_bytes()
+        with storage_errors(self.path(file.id)):
+            return self.path(file.id).read_bytes()
 
     def delete(self, id: str, owner: str) -> None:  # noqa: A002
         """Raises NotFound, or BadRequest for a file that a batch still reads."""
         file = self.get(id, owner)
         with self._database.write() as w:
-            if w.execute("select 1 from sqlite_master where name = 'batches'").fetchone():
-                reading = "select id from batches where input = ? and ended = 0"
-                if found := w.execute(reading, (id,)).fetchone():
-                    raise BadRequest(f"the batch '{found[0]}' still reads this file", hint="cancel it first")
+            if found := w.execute("select id from batches where input = ? and ended = 0", (id,)).fetchone():
+                raise BadRequest(f"the batch '{found[0]}' still reads this file", hint="cancel it first")
             w.execute("delete from files where id = ?", (id,))
-        with storage_errors(self.path(file)):
-            self.path(file).unlink(missing_ok=True)
+        with storage_errors(self.path(file.id)):
+            self.path(file.id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what has expired, and what a process left behind that was killed as it wrote."""
-        self._migrate()
+        self.migrate()
         with self._database.write() as w:
-            w.execute("delete from files where expires > 0 and expires < ?", (time.time(),))
+            w.execute(
+                "delete from files where expires > 0 and expires < ?"
+                " and id not in (select input from batches where ended = 0)",
+                (time.time(),),
+            )
             kept = {row[0] for row in w.execute("select id from files")}
         if not self._folder.is_dir():
             return
@@ -129,9 +143,10 @@ class Files:
                 if path.name not in kept and path.stat().st_mtime < time.time() - ORPHAN_S:
                     path.unlink(missing_ok=True)
 
-    def _migrate(self) -> None:
+    def migrate(self) -> None:
+        """Make the tables of files and batches."""
         if not self._migrated:
-            self._database.migrate("files", STEPS)
+            self._database.migrate("jobs", STEPS)
             self._migrated = True
 
 

@@ -51,35 +51,42 @@ class Runner:
         self._lock = FileLock(lock, thread_local=False)
         self._new, self._stopping = asyncio.Event(), asyncio.Event()
 
-    def wake(self) -> None:
-        """There is a new batch."""
-        self._new.set()
-
     def stop(self) -> None:
         """Ask no more. `run` returns when the lines that are on their way have been answered and are kept."""
         self._stopping.set()
         self._new.set()
 
     async def run(self) -> None:
-        await self._careful(asyncio.to_thread(self._files.sweep))
+        loop = asyncio.get_running_loop()
+        self._batches.told = lambda: loop.call_soon_threadsafe(self._new.set)
+        while not self._stopping.is_set():
+            try:
+                await self._run_while_there_are()
+            except PenstockError as error:  # the database or the disk has a bad day
+                log("batches wait", level="error", error=error.code)
+            except Exception as error:  # a background task ends here, and begins again
+                log("batches wait", level="error", error=type(error).__name__)
+            await self._pause(LOOK_S)
+
+    async def _run_while_there_are(self) -> None:
+        await asyncio.to_thread(self._files.sweep)
         while not self._stopping.is_set():
             self._new.clear()
-            waiting = await self._careful(asyncio.to_thread(self._batches.unfinished))
-            if waiting == []:
+            if await asyncio.to_thread(self._batches.unfinished):
+                try:
+                    with self._lock.acquire(timeout=0):
+                        await self._run_all()
+                except Timeout:
+                    await self._pause(LOOK_S)  # another process runs them
+            else:
                 await self._new.wait()
-                continue
-            if waiting:
-                with suppress(Timeout), self._lock.acquire(timeout=0):
-                    await self._run_all()
-                    continue
-            await self._pause(LOOK_S)  # another process runs them, or the database cannot be read
 
     async def _run_all(self) -> None:
         """Run batches until there are none, new ones too."""
         running: dict[str, asyncio.Task[None]] = {}
         try:
             while not self._stopping.is_set():
-                for id_ in (await self._careful(asyncio.to_thread(self._batches.unfinished)) or [])[:AT_ONCE]:
+                for id_ in (await asyncio.to_thread(self._batches.unfinished))[:AT_ONCE]:
                     if id_ not in running:
                         running[id_] = asyncio.create_task(self._run_one(id_))
                 if not running:
@@ -106,9 +113,7 @@ class Runner:
                 batch = await asyncio.to_thread(self._batches.check, batch)
             end: End | None = None
             if batch.status == "in_progress":
-                end = await _Lines(batch, self._batches, self._answered, self._holder, self._places, self._stopping).run(
-                    self._concurrent
-                )
+                end = await _Lines(batch, self._batches, self._answered, self._stopping).run(self._concurrent)
             elif batch.status == "cancelling":
                 end = CANCELLED
             elif batch.status == "finalizing":
@@ -121,31 +126,39 @@ class Runner:
             await self._pause(5 * LOOK_S)
         except Exception as error:  # a background task ends here
             log("batch failed", level="error", batch=id_, error=type(error).__name__)
-            await self._careful(self._give_up(id_))
+            with suppress(PenstockError):
+                await asyncio.to_thread(self._give_up, id_)
 
-    async def _give_up(self, id_: str) -> None:
-        batch = await asyncio.to_thread(self._batches.find, id_)
-        if batch is not None:
+    def _give_up(self, id_: str) -> None:
+        if batch := self._batches.find(id_):
             end = End("failed", "internal_error", "something went wrong inside; the server's log says what")
-            await asyncio.to_thread(self._batches.finish, batch, end)
+            self._batches.finish(batch, end)
 
-    async def _answered(self, batch: Batch, caller: Caller, line: Line, halted: asyncio.Event) -> Result | None:
-        """What comes of a line; None where it is given up before it has an answer. It waits where a limit asks for it."""
+    async def _answered(self, batch: Batch, line: Line, halted: asyncio.Event) -> Result | None:
+        """What comes of a line; None where it is given up before it has an answer. It waits where a limit asks for it.
+
+        Raises NeedsKey where the key of the batch works no more.
+        """
         pause_s = 1.0
         for tries in range(1, 1_000_000):
             trace_id = secrets.token_hex(16)
             async with self._places:
                 if halted.is_set():
                     return None
+                caller = self._holder(batch.owner)
                 try:
                     body = await self._ask(caller, batch.endpoint, line.body, trace_id)
                     return _result(line, 200, trace_id, orjson.loads(body))
                 except PenstockError as error:
                     problem = error
                 except Exception as error:  # of one line: the others go on
-                    log("batch line failed", level="error", batch=batch.id, line=line.number, error=type(error).__name__)
+                    log(
+                        "batch line failed", level="error", batch=batch.id, line=line.number, error=type(error).__name__
+                    )
                     problem = PenstockError("something went wrong inside", hint="the server's log says what")
-            waits = isinstance(problem, Limited | NotReady)  # our own limits: it was not called
+            waits = (
+                isinstance(problem, Limited | NotReady) and problem.retry_after_s > 0
+            )  # our own limits: it was not called
             if not problem.retryable or (tries >= TRIES and not waits):
                 return _result(line, problem.status, trace_id, problem.body())
             wait_s = min(max(pause_s, problem.retry_after_s), LONGEST_PAUSE_S)
@@ -154,14 +167,6 @@ class Runner:
                 async with asyncio.timeout(wait_s):
                     await halted.wait()
         return None
-
-    async def _careful(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What comes of it, or None where the database or the disk has a bad day."""
-        try:
-            return await work
-        except PenstockError as error:
-            log("batches wait", level="error", error=error.code)
-            return None
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -181,13 +186,10 @@ class _Lines:
         self,
         batch: Batch,
         batches: Batches,
-        answered: Callable[[Batch, Caller, Line, asyncio.Event], Coroutine[Any, Any, Result | None]],
-        holder: Callable[[str], Caller],
-        places: asyncio.Semaphore,
+        answered: Callable[[Batch, Line, asyncio.Event], Coroutine[Any, Any, Result | None]],
         stopping: asyncio.Event,
     ) -> None:
-        self._batch, self._batches, self._answered, self._holder = batch, batches, answered, holder
-        self._stopping = stopping
+        self._batch, self._batches, self._answered, self._stopping = batch, batches, answered, stopping
         self._halted = asyncio.Event()  # no further line is asked
         self._end: End | None = None
         self._results: list[Result] = []
@@ -225,14 +227,11 @@ class _Lines:
     async def _work(self, left: Iterator[Line]) -> None:
         try:
             while not self._halted.is_set() and (line := await self._next(left)) is not None:
-                try:
-                    caller = self._holder(self._batch.owner)
-                except NeedsKey as error:
-                    self._halt(End("failed", error.code, error.message))
-                    return
-                if result := await self._answered(self._batch, caller, line, self._halted):
+                if result := await self._answered(self._batch, line, self._halted):
                     self._results.append(result)
                     self._arrived.set()
+        except NeedsKey as error:
+            self._halt(End("failed", error.code, error.message))
         finally:
             self._arrived.set()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,9 +34,10 @@ DEFAULT: Final = 0.80  # how sure is sure enough, measured by benchmarks/semanti
 LONGEST_WORDS: Final = 64  # a longer text is a document more than a question
 SYNONYM: Final = 0.97  # likeness of two words that a table says mean the same
 LIGHT: Final = 0.97  # what is left of it for each word that adds little and stands on one side only
+FEW: Final = 8  # words that say something, in a question short enough to be built anew
 LIKE: Final = 0.80  # least likeness of two words, each by itself
 
-_WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:[-'’][^\W_]+)*|[$€£¥₹%&+#]|[,;:?.!]")
+_WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:_[^\W_]+)?|[$€£¥₹%&+#]|[,;:?.!]")
 _stems = Stemmer.Stemmer("english")
 
 
@@ -62,11 +64,12 @@ class Question:
     text: str
     vector: Vectors  # (dim,), unit length
     kind: str
-    modal: str
+    must: bool  # whether one has to, and not whether one can
     tenses: frozenset[str]
     first_person: str  # who comes first where both I and you occur
     sharp: frozenset[str]
     content: tuple[Content, ...]
+    grammar: Counter[str]  # all other words but articles
 
 
 class Alike:
@@ -84,35 +87,34 @@ class Alike:
     def parse(self, text: str, vector: Vectors) -> Question:
         plain = unicodedata.normalize("NFKC", text).replace("’", "'").replace("`", "'").replace('"', " ").strip()
         names = _names(plain)
-        plain = plain.casefold()
+        plain = re.sub(r"\bU\.?S\.?(?=\W|$)", "us_", plain).casefold()
         for pattern, by in known.SPELLED_OUT:
             plain = pattern.sub(by, plain)
         plain = known.POLITE.sub("", plain)
+        plain = re.sub(r"\b(\w+) (and|or) (\w+)\b", _in_order, plain)
         kind, rest = _kind(plain)
-        words = _WORD.findall(rest)
-        everything = set(_WORD.findall(plain))
+        words = [known.IRREGULAR.get(word, word) for word in _WORD.findall(rest)]
+        everything = _WORD.findall(plain)
         return Question(
             text=text,
             vector=vector,
             kind=kind,
-            modal=next((known.MODAL[word] for word in _WORD.findall(plain) if word in known.MODAL), "")
-            if kind == "whether"
-            else "",
+            must=kind == "whether" and any(known.MODAL.get(word) == "must" for word in everything),
             tenses=frozenset(
-                tense for tense, its in (("past", known.PAST), ("present", known.PRESENT)) if everything & its
-            )
-            | frozenset({"future"} & {"future" if "will" in everything else ""}),
+                tense for tense, its in (("past", known.PAST), ("present", known.PRESENT)) if its & set(everything)
+            ),
             first_person=_first_person(plain),
-            sharp=frozenset(known.SHARP[word] for word in words if word in known.SHARP),
+            sharp=frozenset(known.SHARP[word] for word in words if word in known.SHARP and (kind, word) != ("how long", "last")),
             content=self._content(words, kind, names),
+            grammar=Counter(w for w in everything if w in known.GRAMMAR and w not in ("a", "an", "the", "which", "any")),
         )
 
     def compare(self, one: Question, other: Question) -> Verdict:
         """How sure it is that they ask the same."""
         if one.kind != other.kind and frozenset((one.kind, other.kind)) not in known.KINDS_ALIKE:
             return Verdict(0.0, f"kind: {one.kind}, {other.kind}")
-        if one.modal != other.modal:
-            return Verdict(0.0, f"modal: {one.modal}, {other.modal}")
+        if one.must != other.must:
+            return Verdict(0.0, "must")
         if one.tenses and other.tenses and not one.tenses & other.tenses:
             return Verdict(0.0, "tense")
         if one.first_person and other.first_person and one.first_person != other.first_person:
@@ -121,10 +123,12 @@ class Alike:
             return Verdict(0.0, f"words: {', '.join(sorted(one.sharp ^ other.sharp))}")
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
-        heavy = [word.word for word in left if word.fixed or word.word not in known.LIGHT and word.stem not in _LIGHT]
+        heavy = [word.word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
         if heavy:
             return Verdict(0.0, f"alone: {', '.join(heavy)}")
-        if turned := _turned(pairs):
+        moved = (one.grammar - other.grammar) + (other.grammar - one.grammar)
+        rebuilt = moved.total() > 1 and len(one.content) <= FEW
+        if turned := _turned(pairs, rebuilt=rebuilt):
             return Verdict(0.0, f"order: {turned}")
         poorest = min((pair.likeness for pair in pairs), default=0.0)
         return Verdict(min(whole, poorest) * LIGHT ** len(left))
@@ -136,14 +140,19 @@ class Alike:
                 role = known.ROLES_ALIKE.get(word, word)
             elif word in known.BREAKS:
                 role = ""
-            if word in known.GRAMMAR or word in known.SHARP or word in ",;:?.!":
+            if word in known.SHARP and not (kind == "how long" and word == "last"):
+                found.append(Content(known.SHARP[word], word, role, fixed=True))
+                continue
+            if word in known.GRAMMAR or word in ",;:?.!":
                 continue
             number = _number(word)
             stem = number or known.CURRENCY.get(word) or _stems.stemWord(word)
             if kind == "how much" and known.SYNONYMS.get(word) == "price":
                 continue
+            if kind == "how long" and word in ("take", "last"):
+                continue
             fixed = bool(
-                number or any(c.isdigit() for c in word) or word in known.APART or word in known.CURRENCY
+                number or any(c.isdigit() for c in word) or word in known.APART or stem in _APART or word in known.CURRENCY
                 or word in names or self._rare(word)
             )  # fmt: skip
             found.append(Content(stem, word, role, fixed))
@@ -178,6 +187,7 @@ class Alike:
 
 
 _SYNONYMS: Final = {_stems.stemWord(word): group for word, group in known.SYNONYMS.items()}
+_APART: Final = frozenset(map(_stems.stemWord, known.APART))
 _LIGHT: Final = frozenset(map(_stems.stemWord, known.LIGHT))
 
 
@@ -229,15 +239,30 @@ def _first_person(plain: str) -> str:
     return "i" if found[0][0] else "you"
 
 
-def _turned(pairs: Sequence[_Pair]) -> str:
-    """Two words that stand the other way round, where no preposition says that they may; or one that comes by another."""
+def _turned(pairs: Sequence[_Pair], *, rebuilt: bool) -> str:
+    """Two words that stand the other way round where nothing says that they may: that is what makes two near questions.
+
+    A preposition may carry a word elsewhere, a superlative may follow what it speaks of, and a sentence that was built
+    anew (rebuilt) may have its words in another order, save for names and their kind.
+    """
     for number, pair in enumerate(pairs):
-        if {pair.one.role, pair.other.role} == {"from", "to"}:
+        if "from" in (pair.one.role, pair.other.role) and pair.one.role != pair.other.role and pair.one.role and pair.other.role:
             return pair.one.word
         for second in pairs[:number]:
             if (pair.at - second.at) * (pair.to - second.to) >= 0:
                 continue
-            carried = [p for p in (pair, second) if p.one.role and p.one.role == p.other.role]
-            if pair.one.role == second.one.role or not carried:
-                return f"{pair.one.word}, {second.one.word}"
+            carried = any(p.one.role and p.one.role == p.other.role for p in (pair, second))
+            if carried and pair.one.role != second.one.role:
+                continue
+            if any(p.one.word.endswith("est") for p in (pair, second)):
+                continue
+            if rebuilt and not (pair.one.fixed and second.one.fixed):
+                continue
+            return f"{pair.one.word}, {second.one.word}"
     return ""
+
+
+def _in_order(found: re.Match[str]) -> str:
+    """Two words with "and" between them, in alphabetical order."""
+    first, second = sorted((found[1], found[3]))
+    return f"{first} {found[2]} {second}"

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from penstock.models.metered import estimated_input
+from penstock.models.estimate import estimated_input
 from penstock.models.prices import Known
 from penstock.models.watch import Watch
 from penstock.types import Dialect, Model, ModelRequest, Usage

@@ -30,7 +30,7 @@ FRAMES: Final[Sequence[tuple[str, re.Pattern[str]]]] = [
     for kind, pattern in (
         ("how long", r"\bhow long\b(?: of)?(?: a time)?(?: (?:does|do|will|would|did|is|can|should) it (?:usually |typically |normally |generally )?(?:take|takes)\b)?"
                      r"|\b(?:how much|how many) time\b(?: (?:does|do|will|would|did) it (?:take|takes)\b)?"
-                     r"|\bwhat (?:is|was) the (?:usual |typical |average |expected |total )?(?:duration|length of time|time ?frame|time it takes)\b"),
+                     r"|\bwhat (?:is|was) the (?:usual |typical |average |expected |total )?(?:duration|length of time|time ?frame|time it takes)\b|\bfor how long\b"),
         ("how often", r"\bhow (?:often|frequently)\b|\bhow many times\b|\b(?:what is|at what) (?:the )?frequency\b"),
         ("how many", r"\b(?:how many|(?:what (?:is|was|are|were) )?the (?:total )?(?:number|count) of|what number of|(?:what|which) quantity of)\b"),
         ("how much", r"\bhow much (?:does|do|did|will|would|is|are|was|were)\b(?=.*\bcosts?\b)"
@@ -40,21 +40,26 @@ FRAMES: Final[Sequence[tuple[str, re.Pattern[str]]]] = [
         ("how far", r"\bhow far\b|\bwhat (?:is|was) the distance\b"),
         ("how old", r"\bhow old\b|\bwhat (?:is|was) the age of\b"),
         ("how big", r"\bhow (?:big|large|tall|high|wide|deep|heavy|fast|hot|cold|close|likely|good|bad|safe|hard|difficult|easy|important|effective)\b"),
-        ("why", r"\b(?:why|how come|for what reason|what (?:is|are|was|were) the (?:main |exact )?(?:reasons?|causes?) (?:that|why|for|behind|of)|what (?:causes?|caused))\b"),
-        ("when", r"\b(?:when|(?:in|on|at|during|since|by)? ?(?:what|which) (?:year|date|day|month|time|century|point in time)|at what time|what (?:is|was) the (?:date|year|time) (?:of|when|that|on which|in which))\b"),
+        ("why", r"\b(?:why|how come|for what reason|what (?:is|are|was|were) the (?:main |exact )?(?:reasons?|causes?)(?: (?:that|why|for|behind|of))?|for what reason|what (?:causes?|caused))\b"),
+        ("year", r"\b(?:(?:in|on|at|during|since|by) )?(?:what|which) year\b|\bwhat (?:is|was) the year (?:of|when|that|in which)\b"),
+        ("month", r"\b(?:(?:in|during|since|by) )?(?:what|which) (?:month|season|quarter)\b"),
+        ("century", r"\b(?:(?:in|during|since|by) )?(?:what|which) (?:century|decade|era)\b"),
+        ("date", r"\b(?:(?:on|by|since) )?(?:what|which) (?:date|day)\b|\bwhat (?:is|was) the date (?:of|when|that|on which)\b"),
+        ("time", r"\b(?:at )?what time\b|\bwhat (?:is|was) the time (?:of|when|that|at which)\b"),
+        ("when", r"\b(?:by )?when\b|\bwhat (?:is|was) (?=the (?:\w+ )?(?:deadline|due date|cut-?off|expiry|expiration))|\bat what point(?: in time)?\b|\bhow soon\b"),
         ("where", r"\b(?:where(?:abouts)?|(?:in|at|to|from) (?:what|which) (?:place|location)|(?:what|which) (?:place|location)|what (?:is|was) the location of)\b"),
         ("whose", r"\bwhose\b"),
         ("who", r"\b(?:who|whom|(?:which|what) (?:person|people|individual))\b"),
         ("how", r"\bhow (?:do|does|did|can|could|should|would|may|might|must|to|will|shall|is it possible to|might|am i able to|are)\b"
                 r"|\b(?:what|which) (?:is|are|was|would be|were) (?:the |a |some |some of the )?(?:of the )?(?:best |easiest |simplest |fastest |right |correct |proper |good |great |possible |different |various |quickest |most efficient )*(?:ways?|methods?|steps?|process|procedure|means|tips?)\b(?: (?:to|of|for|in which|that|i can|can i|you can|by which|one can))?"
-                r"|\bhow (?:do|can) i go about\b|\bwhat (?:do|should|must|can) i (?:need to |have to )?do (?:to|in order to|if i want to|for)\b|\bwhat (?:does it take|do i need to do|steps do i (?:need to )?take) to\b"
-                r"|^(?:steps|ways?|instructions|guide|help) (?:to|for|on|with|me)\b|^i (?:want|need|would like|am trying|try|wish|have) to\b|^(?:can|could|will|would) you (?:please )?help (?:me|us)(?: to| with)?\b|^(?:is there|are there) (?:a|any|some) (?:good |easy |simple |quick )*(?:way|method)s? (?:to|for|of|i can|that)\b"
+                r"|\bhow (?:do|can) i go about\b|\bwhat (?:do|should|must|can|does) (?:i|you|we|one) (?:must |need to |have to )?do (?:to|if i want to|for)\b|\bwhat (?:does it take|do i must do|do i need to do|steps (?:do|must|should|can) (?:i|you) (?:must )?(?:take|follow)) to\b"
+                r"|^(?:steps|ways?|instructions|guide|help) (?:to|for|on|with|me)\b|^i (?:(?:want|need|would like|am trying|try|wish|have) to|must)\b|^(?:can|could|will|would) you (?:please )?help (?:me|us)(?: to| with)?\b|^(?:is there|are there) (?:a|any|some) (?:good |easy |simple |quick )*(?:way|method)s? (?:to|for|of|i can|that)\b"
                 r"|\bhow\b"),
         ("what", r"\b(?:what|which)\b(?: (?:type|kind|sort)s? of)?"),
         ("whether", r"^(?:if|whether|is|are|am|was|were|do|does|did|can|could|will|would|should|shall|may|might|must|has|have|had)\b|\bwhether\b"),
     )
 ]  # fmt: skip
-KINDS_ALIKE: Final = {frozenset(pair) for pair in (("how much", "amount"),)}
+KINDS_ALIKE: Final = {frozenset(pair) for pair in (("how much", "amount"), ("when", "year"), ("when", "date"), ("when", "time"))}
 MODAL: Final = _table("""
 can could able possible may might allowed permitted permissible
 must should need have required necessary mandatory obligatory obliged ought shall
@@ -72,6 +77,9 @@ SPELLED_OUT = [
         (r"\be-mail", "email"), (r"\bwi-fi\b", "wifi"), (r"\blog[ -](in|on|out|off)\b", r"log\1"), (r"\bsign[ -](in|up|out)\b", r"sign\1"),
         (r"\bu\.s\.a?\.?(?=\W|$)|\bunited states(?: of america)?\b|\busa\b", "us_"), (r"\bunited kingdom\b|\bu\.k\.?(?=\W|$)|\bgreat britain\b|\buk\b", "uk_"),
         (r"\beuropean union\b", "eu"), (r"\bunited nations\b", "un_"), (r"\bmoney back\b", "refund"), (r"\bget rid of\b", "remove"),
+        (r"\bwhat (?:is|are) the (?:usual |average |typical )?(delivery|shipping|processing|waiting|response|travel|flight|cooking|recovery|turnaround) times?\b", r"how long does \1 take"), (r"\b(?:per|each|every|a) (day|week|month|year|hour|minute|night)\b", r"per_\1"),
+        (r"\bbetween (\w+) and (\w+)\b", r"of \1 and \2"), (r"\b(?:more than|over|above|greater than|older than|longer than|higher than|exceeding) (?=[$€£]?\d)", "morethan "), (r"\b(?:less than|fewer than|under|below|younger than|shorter than|lower than) (?=[$€£]?\d)", "lessthan "),
+        (r"\bwho (?:is|was) the (?:author|writer) of\b", "who wrote"), (r"\bsecond world war\b|\bworld war (?:ii|2|two)\b", "ww_two"), (r"\bfirst world war\b|\bworld war (?:i|1|one)\b", "ww_first"), (r"\b(?:switch|switched|switching)\b(?= (?:on|off)\b)", "turn"), (r"\bturn on\b", "enable"), (r"\bturn off\b", "disable"),
         (r"\bno longer\b", "not anymore"), (r"\bat least\b|\bno less than\b|\bminimum\b", "atleast"),
         (r"\bat most\b|\bno more than\b|\bup to\b|\bmaximum\b", "atmost"), (r"\bmore than\b|\bgreater than\b", "morethan"),
         (r"\b(?:less|fewer) than\b", "lessthan"), (r"\bphone number\b", "phonenumber"), (r"\bhave to\b|\bhas to\b|\bneed to\b", "must"),
@@ -87,8 +95,8 @@ any a an the this that these those it its is are am was were be been being do do
 would shall can could may might to of in on at by for with from about into onto upon through via as than during within
 i me my mine myself you your yours yourself we us our ours they them their theirs one ones someone anyone somebody anybody people person
 and or so if then there here what which who whom whose when where why how while also too just really actually
-currently exactly please kindly possible possibly able way ways thing things kind type sort get gets getting got go
-considered known called typically usually generally normally commonly often likely approximately about around
+currently exactly please kindly possible possibly able way ways thing things kind type get gets getting got go
+must should need needs needed required necessary able possible allowed permitted considered known called typically usually generally normally commonly often likely approximately about around
 s t d m re ve ll ok okay etc ever even own same such some certain specific particular both use used using
 """.split())  # fmt: skip
 
@@ -110,7 +118,6 @@ before
 after
 until till
 since
-between
 except besides excluding
 against
 instead
@@ -245,6 +252,25 @@ invent
 discover
 build construct
 die death dead
+eligible qualify
+approve accept
+cover include
+document paperwork
+luggage baggage
+commit
+staff employee worker personnel
+house home
+part
+expect
+spouse partner
+maximize increase
+old previous
+recent last latest
+revenue turnover
+dinner supper
+pc computer
+convert turn transform
+valid effective
 born birth
 marry marriage married
 live reside
@@ -294,17 +320,17 @@ LIGHT: Final = frozenset("""
 best good great top main major actual different various possible exact certain overall total full simple easy current
 person process procedure method step tip option detail information info give provide list describe explain mean
 find know tell see look say need want help try like make take come happen think consider feel name call
-world today now nowadays online official normal usual typical common general average standard proper right correct
+receive obtain get expect available apply place world today now nowadays online official normal usual typical common general average standard proper right correct
 new own fellow dear thank order time place area country item product customer client user service
 """.split())  # fmt: skip
 
 PAST: Final = frozenset("did was were had".split())
 PRESENT: Final = frozenset("do does is are am".split())
 PREPOSITIONS: Final = frozenset(
-    "to from of by with for in on at about into onto through via during within against between than as like near".split()
+    "to from of by with for in on at about into onto through via during within against between than".split()
 )
 ROLES_ALIKE: Final = _table("""
-in on at during within near
+in on at during within
 of for about
 by via through with
 to into onto
@@ -314,3 +340,72 @@ BREAKS: Final = frozenset(
     "what which who whom whose when where why how that".split()
 )
 CURRENCY: Final = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "%": "percent", "rs": "rupee"}
+
+# Forms that a stemmer does not know.
+IRREGULAR: Final = {form: line.split()[0] for line in """
+buy bought
+sell sold
+send sent
+pay paid
+make made
+come came
+take took taken
+give gave given
+find found
+lose lost
+win won
+begin began begun
+catch caught
+throw threw thrown
+leave left
+tell told
+write wrote written
+grow grew grown
+run ran
+speak spoke spoken
+choose chose chosen
+know knew known
+keep kept
+build built
+mean meant
+meet met
+spend spent
+teach taught
+think thought
+bring brought
+steal stole stolen
+break broke broken
+drive drove driven
+eat ate eaten
+fall fell fallen
+fly flew flown
+go went gone
+see saw seen
+sing sang sung
+drink drank drunk
+wear wore worn
+forget forgot forgotten
+hold held
+hear heard
+feel felt
+fight fought
+lead led
+lend lent
+rise rose risen
+shake shook
+sit sat
+sleep slept
+stand stood
+strike struck
+swim swam
+wake woke
+child children
+man men
+woman women
+person people
+foot feet
+tooth teeth
+mouse mice
+life lives
+wife wives
+""".strip().splitlines() for form in line.split()}  # fmt: skip

@@ -198,8 +198,11 @@ def usage_in(value: Any, dialect: Dialect) -> Usage | None:
         return speak_messages.usage_of(value)
     if dialect in ("chat", "responses", "completions"):
         return speak_chat.usage_of(value)
+    if value.get("type") == "duration":
+        return Usage(seconds=_measure(value.get("seconds")))
     given = _number(value, "prompt_tokens") or _number(value, "input_tokens") or _number(value, "total_tokens")
-    return Usage(given, _number(value, "completion_tokens") or _number(value, "output_tokens"))
+    heard = min(given, _number(value.get("input_token_details"), "audio_tokens"))
+    return Usage(given, _number(value, "completion_tokens") or _number(value, "output_tokens"), audio_tokens=heard)
 
 
 def _number(source: Any, name: str) -> int:

@@ -63,7 +63,7 @@ class Ledger:
         where = " and ".join(["at < ?", *(f"{name} = ?" for name in named)])
         rows = self._database.read(
             f"select * from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
-            (before or 1e12, *named.values(), limit),
+            (before - 1e-6 if before else 1e12, *named.values(), limit),  # what is written is rounded to microseconds
         )
         return [Row(*row) for row in rows]
 

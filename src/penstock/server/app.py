@@ -13,8 +13,9 @@ from pathlib import Path
 
 from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
+from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
-from penstock.server import admin, manage, openai, pages
+from penstock.server import admin, batches, files, manage, openai, pages
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
@@ -33,6 +34,15 @@ ROUTES: list[tuple[str, str, Route]] = [
     *(("POST", path, route) for path, route in GENERATING.items()),
     ("GET", "/v1/models", openai.models),
     ("GET", "/v1/models/{model*}", openai.model),
+    ("GET", "/v1/files", files.list_),
+    ("POST", "/v1/files", files.create),
+    ("GET", "/v1/files/{file}", files.get),
+    ("DELETE", "/v1/files/{file}", files.delete),
+    ("GET", "/v1/files/{file}/content", files.content),
+    ("GET", "/v1/batches", batches.list_),
+    ("POST", "/v1/batches", batches.create),
+    ("GET", "/v1/batches/{batch}", batches.get),
+    ("POST", "/v1/batches/{batch}/cancel", batches.cancel),
     ("GET", "/metrics", admin.metrics),
     ("GET", "/api/me", manage.me),
     ("GET", "/api/keys", manage.keys),
@@ -70,6 +80,7 @@ class App:
         self.house = house
         self.ready = False
         self.work = Work()
+        self._batches: tuple[Runner, asyncio.Task[None]] | None = None
         self._max_body_bytes = house.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,6 +173,19 @@ class App:
         for name, settings in self.house.settings.documents.items():
             if settings.refresh:
                 self.work.start(partial(self._refresh, name, settings.refresh))
+
+    def begin(self) -> None:
+        """Go on with the batches that are unfinished, beside the requests of the running event loop."""
+        runner = batches.runner(self.house, self.work)
+        self._batches = runner, asyncio.create_task(runner.run())
+
+    def end(self) -> set[asyncio.Task[None]]:
+        """Begin nothing new. Returns what is still running: it ends by itself, and loses little when it is cancelled."""
+        if self._batches is None:
+            return set()
+        runner, running = self._batches
+        runner.stop()
+        return {running}
 
     def _keep_keys(self) -> None:
         while not self.work.stop.wait(KEYS_EVERY_S):

@@ -15,6 +15,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NotOffered, PenstockError
 from penstock.models import form
 from penstock.models.estimate import estimated_input
+from penstock.models.route import tags_in
 from penstock.models.translate import DIALECTS, Writing
 from penstock.server import openai
 from penstock.server.http import Request, Response, Stream
@@ -105,7 +106,7 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(
         dialect=dialect, model=model, body=body, data=data, headers=headers, stream=streamed, caller=request.caller,
-        tags=request.tags, record=record,
+        tags=request.tags + tags_in(request.header(b"x-penstock-tags").decode("latin-1"), body), record=record,
     )  # fmt: skip
 
 

@@ -106,14 +106,19 @@ class Server(uvicorn.Server):
             gc.collect()
             gc.freeze()  # what is loaded by now stays: looking through it again and again costs each request
             gc.set_threshold(GARBAGE, 20, 20)
+            self._app.begin()
             self._app.ready = True
             self._up()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the requests that are running, and tell others that we are stopping; then close."""
-        running, until = set(self.server_state.tasks), time.monotonic() + self._drain_s
+        beside = self._app.end()
+        running, until = {*self.server_state.tasks, *beside}, time.monotonic() + self._drain_s
         while running and not self.force_exit and time.monotonic() < until:
             _, running = await asyncio.wait(running, timeout=0.1)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         self._app.work.stop.set()
         await super().shutdown(sockets)
         self._app.house.clients.close()
