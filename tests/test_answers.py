@@ -1,6 +1,7 @@
 """One question from start to finish: quoted answers, refusals, follow-ups, streams."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock import Caller, Message, Penstock
-from penstock.answer import LONGEST_QUESTION
+from penstock.answer import LONGEST_QUESTION, Quoted, Written
 from penstock.config import Settings
 from penstock.documents.followup import understood
-from penstock.errors import BadRequest, NotFound
+from penstock.errors import BadRequest, NotFound, PenstockError, UpstreamError
 from penstock.trace import Span, collect
-from penstock.types import Event, Finished, Status, TextDelta, Turn
+from penstock.types import (
+    ANYBODY,
+    Answer,
+    Event,
+    Finished,
+    ModelEvent,
+    ModelRequest,
+    Status,
+    Stopped,
+    TextDelta,
+    Turn,
+    Usage,
+)
 
 SHOP = {
     "returns.md": "# Returns\n\n## Books\n\nBooks can be returned within thirty days of delivery. They must be in the condition "
@@ -275,3 +288,76 @@ def test_search_shows_passages_with_their_scores(shop: Penstock):
 
     assert found.hits[0].passage.source == "shipping.md"
     assert len(found.hits) == 2
+
+
+# ---------------------------------------------------------------- written by a model
+
+
+class Playing:
+    """A model that says what it was given to say, or fails."""
+
+    def __init__(self, *pieces: str, error: PenstockError | None = None) -> None:
+        self.pieces, self.error, self.asked = pieces, error, list[ModelRequest]()
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        self.asked.append(request)
+        for piece in self.pieces:
+            yield TextDelta(piece)
+        if self.error:
+            raise self.error
+        yield Stopped(Usage(30, 4))
+
+
+def written(shop: Penstock, question: str, *models: Playing, caller: Caller = ANYBODY) -> tuple[str, Answer]:
+    quoted = Quoted(shop.house.library[shop.name], shop.house.quotes)
+    answerer = Written(quoted, {f"model{n}": model for n, model in enumerate(models)})
+
+    async def asked() -> tuple[str, Answer]:
+        said, answer = "", None
+        async for event in answerer.stream(Turn(question, caller)):
+            match event:
+                case TextDelta(text):
+                    said += text
+                case Finished(found):
+                    answer = found
+        assert answer is not None
+        return said, answer
+
+    return asyncio.run(asked())
+
+
+def test_a_model_writes_from_numbered_passages(shop: Penstock):
+    model = Playing("Within thirty ", "days [1].")
+
+    said, answer = written(shop, "How long can books be returned?", model)
+
+    shown = model.asked[0].body["messages"][-1]["content"]
+    assert said == answer.text == "Within thirty days [1]."
+    assert (answer.written_by, answer.usage.output_tokens) == ("model0", 4)
+    assert answer.citations[0].quote in shown
+    assert "[1]" in shown
+
+
+def test_where_the_documents_are_silent_no_model_is_asked(shop: Penstock):
+    model = Playing("Bobby Fischer.")
+
+    said, answer = written(shop, "Who won the chess championship of 1972?", model)
+
+    assert (model.asked, answer.status, answer.written_by) == ([], Status.NOT_FOUND, "")
+    assert said == answer.text
+
+
+def test_where_a_model_fails_the_next_one_writes_and_then_the_quote_answers(shop: Penstock):
+    broken = Playing(error=UpstreamError("it is down"))
+
+    _, by_second = written(shop, "How long can books be returned?", broken, Playing("Thirty days [1]."))
+    _, by_quote = written(shop, "How long can books be returned?", broken, Playing(), Playing("  \n"))
+
+    assert by_second.written_by == "model1"
+    assert by_quote.written_by == ""
+    assert "thirty days" in by_quote.text
+
+
+def test_a_model_that_breaks_off_is_an_error_and_not_another_answer(shop: Penstock):
+    with pytest.raises(UpstreamError, match="it died"):
+        written(shop, "How long can books be returned?", Playing("Within", error=UpstreamError("it died")))

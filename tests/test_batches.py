@@ -16,10 +16,13 @@ from openai.types import Batch
 from serving import HANDBOOK, Served, serving, up, write
 from upstream import TEXT, Turn, Upstream, upstream
 
+from penstock import upkeep
 from penstock.assemble import House
 from penstock.config import load
+from penstock.errors import StorageError
 from penstock.jobs import batches as kept
 from penstock.jobs import runner
+from penstock.storage import backup
 
 KEYS = {"boss": "boss-key-0123456789", "clerk": "clerk-key-0123456789"}
 CHAT = "/v1/chat/completions"
@@ -233,9 +236,18 @@ def test_what_may_pass_is_tried_again(client: OpenAI, above: Upstream):
     assert above.calls["once"] == 2
 
 
-@pytest.mark.parametrize("endpoint", ["/v1/embeddings", "/v1/completions", "/v1/responses", "/v1/moderations"])
-def test_other_endpoints_are_run_too(client: OpenAI, endpoint: str):
-    batch = ended(client, begin(client, [line("a", url=endpoint, input="x", prompt="x")], endpoint))
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/embeddings", {"input": "Good morning"}),
+        ("/v1/completions", {"prompt": "Good morning"}),
+        ("/v1/responses", {"input": "Good morning"}),
+        ("/v1/moderations", {"input": "Good morning"}),
+    ],
+)
+def test_other_endpoints_are_run_too(client: OpenAI, endpoint: str, body: dict[str, Any]):
+    asked = {"custom_id": "a", "method": "POST", "url": endpoint, "body": {"model": "good", **body}}
+    batch = ended(client, begin(client, [asked], endpoint))
 
     assert (batch.endpoint, batch.status, counts(batch)) == (endpoint, "completed", (1, 1, 0))
 
@@ -284,7 +296,7 @@ def test_a_batch_that_makes_no_sense_is_refused(gate: Served, client: OpenAI, wr
 
 
 def test_a_cancelled_batch_keeps_what_it_has(client: OpenAI):
-    batch = begin(client, [line(f"r-{n}", "trickle" if n > 3 else "good") for n in range(200)])
+    batch = begin(client, [line(f"r-{n}", "slow" if n > 3 else "good") for n in range(200)])
     until(client, batch, lambda now: counts(now)[1] >= 4)
 
     client.batches.cancel(batch.id)
@@ -305,17 +317,18 @@ def test_a_cancelled_batch_keeps_what_it_has(client: OpenAI):
 
 
 def test_a_batch_whose_time_is_over_expires(client: OpenAI, gate: Served):
-    batch = begin(client, [line(f"r-{n}", "slow") for n in range(200)])
-    until(client, batch, lambda now: counts(now)[1] > 0)
-    with gate.house.database.write() as w:
-        w.execute("update batches set expires = 1 where id = ?", (batch.id,))
-    gate.house.batches.told()
+    data = b"".join(json.dumps(line(f"r-{n}", "slow")).encode() + b"\n" for n in range(200))
+    file = client.files.create(file=("lines.jsonl", data), purpose="batch")
+    made = gate.house.batches.create(
+        "clerk", endpoint=CHAT, input_id=file.id, window="1h", window_s=1.0, metadata={}, keep_s=3600
+    )
 
-    batch = ended(client, batch)
+    batch = ended(client, client.batches.retrieve(made.id))
 
     assert batch.status == "expired"
     assert {row["error"]["code"] for row in rows(client, batch.error_file_id)} == {"batch_expired"}
-    assert counts(batch)[1] == len(rows(client, batch.output_file_id)) < 200
+    assert 0 < counts(batch)[1] == len(rows(client, batch.output_file_id)) < 200
+    assert client.files.retrieve(str(batch.output_file_id)).expires_at
 
 
 def test_a_file_that_a_batch_reads_stays(client: OpenAI):
@@ -515,3 +528,45 @@ def test_a_plain_gateway_asks_the_database_for_no_batches(tmp_path: Path, monkey
         time.sleep(0.5)
 
     assert len(looks) == 1
+
+
+def test_while_results_cannot_be_kept_nothing_more_is_asked_and_none_is_lost(
+    gate: Served, client: OpenAI, above: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    record, full = kept.Batches.record, [True]
+
+    def on_a_full_disk(self: kept.Batches, id: str, results: Sequence[kept.Result]) -> kept.Status:  # noqa: A002
+        if results and full:
+            raise StorageError("the disk is full")
+        return record(self, id, results)
+
+    monkeypatch.setattr(kept.Batches, "record", on_a_full_disk)
+    before = above.calls["good"]
+    batch = begin(client, [line(f"r-{n}") for n in range(100)])
+    time.sleep(1.5)
+    asked = above.calls["good"] - before
+    full.clear()
+    batch = ended(client, batch)
+
+    assert 0 < asked < 100
+    assert counts(batch) == (100, 100, 0)
+    assert above.calls["good"] - before == 100
+
+
+def test_a_backup_holds_the_files(tmp_path: Path, above: Upstream):
+    with serving(tmp_path / "one", toml(above), documents=False) as served, opened(served.url) as client:
+        file = client.files.create(file=("a.jsonl", b"{}"), purpose="batch")
+        upkeep.back_up(served.house.settings, tmp_path / "saved.tar")
+    backup.restore(tmp_path / "saved.tar", tmp_path / "two" / ".penstock", replace=False)
+    with serving(tmp_path / "two", toml(above), documents=False) as served, opened(served.url) as client:
+        assert client.files.content(file.id).read() == b"{}"
+
+
+def test_while_an_upstream_rests_its_lines_wait(tmp_path: Path):
+    turns = [*[Turn(500)] * 20, Turn()]
+    with upstream(shaky=turns) as above:
+        more = f'[models.shaky]\nbase_url = "{above.url}"\n[batches]\nconcurrent = 4\n'
+        with serving(tmp_path, toml(above, more), documents=False) as served, opened(served.url) as client:
+            batch = ended(client, begin(client, [line(f"r-{n}", "shaky") for n in range(12)]), within_s=60)
+
+    assert counts(batch) == (12, 12, 0)

@@ -1134,6 +1134,18 @@ def test_keys_of_the_settings_are_listed_without_their_secret_being_there(run: R
     assert run("keys", "create", "shop").err == ""  # it is neither the first nor without an admin
 
 
+@pytest.mark.parametrize(
+    "text", ["keys = 5", "[keys]\nboss = 5", "[keys.boss]\nkye = 'x'", "[keys.boss]\nadmin = 'yes'"]
+)
+def test_keys_of_the_settings_that_cannot_be_read_are_refused(run: Run, text: str):
+    Path("penstock.toml").write_text(text)
+
+    ran = run("keys", "list")
+
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("error: penstock.toml: ")
+
+
 def test_a_list_of_keys_fits_the_terminal(run: Run):
     models = [word for name in ("one-model-*", "another-model-*", "a-third-model-*") for word in ("--model", name)]
     limits = ("--usd-per-day", 12.5, "--usd-per-month", 200, "--requests-per-minute", 600, "--concurrent", 16)

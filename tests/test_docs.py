@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -69,8 +70,9 @@ class Reader:
             return self._serving(code.strip())
         printed = self._finished(["bash", "-euo", "pipefail", "-c", code])
         self.environment |= dict(re.findall(r"^export (\w+)=(\S+)", code, re.M))
-        if made := re.search(r"psk-[\w-]{20,}", printed):
-            self.secret = made[0]
+        if made := re.findall(r"psk-[\w-]{20,}", printed):
+            self.secret = made[-1]
+            self._wait_until_taken()
         return printed
 
     def _configured(self, toml: str) -> str:
@@ -109,6 +111,14 @@ class Reader:
             if "Ctrl-C" in line:
                 return printed
         raise AssertionError(f"{command} ended:\n{printed}")
+
+    def _wait_until_taken(self) -> None:
+        """A running server takes a new key within two seconds, which it takes a person to type it."""
+        headers = {"authorization": f"Bearer {self.secret}"}
+        deadline = time.monotonic() + 10
+        while self.server and httpx2.get(f"{self.address}/api/me", headers=headers).status_code == 401:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def leave(self) -> None:
         if self.server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,13 @@ from penstock.models.client import Clients, Proxies, Timeouts, Url
 from penstock.models.fallback import Fallback
 from penstock.models.hedged import hedging
 from penstock.models.limits import Counters, InMemory
+from penstock.models.local import Local
 from penstock.models.metered import OUTPUT_TOKENS, Metered
 from penstock.models.prices import look_up
 from penstock.models.providers import dialects, provider
 from penstock.models.queued import Queued
 from penstock.models.route import Route, little_left
+from penstock.models.shelf import Shelf
 from penstock.models.translate import Translated
 from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch
@@ -42,8 +45,9 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.quote import Quotes
     from penstock.models.shared import Shared
 
-__all__ = ["House", "assemble", "samples"]
+__all__ = ["SAMPLE", "House", "assemble", "samples"]
 
+SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 
 
@@ -53,6 +57,7 @@ class House:
     def __init__(self, settings: Settings, library: Library | None = None, *, worker: int | None = None) -> None:
         """worker: its number, where several processes serve together."""
         self.settings, self.worker = settings, worker
+        self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
@@ -92,11 +97,23 @@ class House:
         home, settings = self.settings.home_path, self.settings
         journal = Journal(self.database, home / "journal", keep_s=settings.journal.keep)
         budgets, counters = Budgets(settings.budgets), self._counters(journal)
-        candidates = _candidates(settings, budgets, counters, journal, self.clients)
+        around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
+        candidates, self.locals = _candidates(around)
         self.watches = {name: candidate.watch for name, candidate in candidates.items()}
-        models = _models(settings, candidates, budgets, counters)
+        models = _models(around, candidates)
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        return Shelf(self.settings.home_path / "models")
+
+    @cached_property
+    def served_models(self) -> Mapping[str, ModelSettings]:
+        """The models of the settings, and those that were pulled, each by its name."""
+        taken = {*self.settings.routes, *self.settings.documents, *self.settings.apps}
+        pulled = {card.name: ModelSettings(provider="local") for card in self.shelf.cards() if card.name not in taken}
+        return pulled | dict(self.settings.models)
 
     @cached_property
     def files(self) -> Files:
@@ -180,16 +197,50 @@ class House:
             raise self.unknown(model, caller)
         return apps[model]
 
+    def described_models(self) -> list[dict[str, Any]]:
+        """Every model and route with what is known of it: what `penstock models list` shows."""
+        rows: list[dict[str, Any]] = []
+        cards = {card.name: card for card in self.shelf.cards()}
+        for name, model in self.served_models.items():
+            wanted = model.model or name
+            local = model.provider == "local"
+            kind = "" if local else provider(model.provider, where=f"models.{name}.provider").prices
+            known = look_up(model, "local" if local else kind, wanted)
+            card = cards.get(wanted) if local else None
+            rate = known.price.rates[0] if known.price else None
+            what = f"{card.size / 1e6:,.0f} MB, {card.licence or 'licence unknown'}" if card else wanted
+            rows.append(
+                {
+                    "name": f"{name}/*" if model.model == "*" else name,
+                    "kind": model.provider,
+                    "what": what if card or not local else f"{wanted}: not pulled",
+                    "input_usd_per_million": rate.input / 1e6 if rate else None,
+                    "output_usd_per_million": rate.output / 1e6 if rate else None,
+                    "context_tokens": known.context_tokens or (card.context_tokens if card else 0) or None,
+                }
+            )
+        for name, route in self.settings.routes.items():
+            about = {"kind": "route", "what": f"{route.choose}: {', '.join(route.models)}"}
+            rows.append(
+                {"name": name, **about}
+                | dict.fromkeys(("input_usd_per_million", "output_usd_per_million", "context_tokens"))
+            )
+        return rows
+
     def unknown(self, model: str, caller: Caller) -> NotFound:
         """The refusal of a model that is not there, with the names that there are for the caller."""
         known = ", ".join(self.models(caller)) or "none yet: penstock docs add PATH, or [models.NAME] in penstock.toml"
         return NotFound(f"there is no model '{model}'", hint=f"known: {known}")
 
     def answerer(self, name: str) -> Answerer:
-        """Who answers for an app or a collection. What a caller may read of it is decided in the search itself."""
+        """Who answers for an app or a collection. What a caller may read of it is decided in the search itself.
+
+        The sample is written by the first model that was pulled, if one was.
+        """
         from penstock.answer import Quoted, Written
 
-        app = self.settings.apps.get(name, AppSettings(documents=name))
+        pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
+        app = self.settings.apps.get(name, AppSettings(models=pulled))
         quoted = Quoted(self.library[app.documents or name], self.quotes)
         if not app.models:
             return quoted
@@ -197,6 +248,8 @@ class House:
 
     def close(self) -> None:
         parts: dict[str, Any] = self.__dict__
+        for model in self.locals:
+            model.close()
         if "gateway" in parts:
             self.gateway.journal.close()
         if "library" in parts:
@@ -235,22 +288,40 @@ def samples() -> Path:
 # A model without a route has no more than Guarded, which is one comparison, and Metered. Queued is there where there is a limit.
 
 
-def _candidates(
-    settings: Settings, budgets: Budgets, counters: Counters, journal: Journal, clients: Clients
-) -> Mapping[str, Candidate]:
-    """Every model of the settings, by its name there."""
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What all models share."""
+
+    settings: Settings
+    models: Mapping[str, ModelSettings]
+    budgets: Budgets
+    counters: Counters
+    journal: Journal
+    clients: Clients
+
+
+def _candidates(around: _Around) -> tuple[Mapping[str, Candidate], list[Local]]:
+    """Every model by its name in the settings, and those of them that run here."""
     found: dict[str, Candidate] = {}
-    for name, model in settings.models.items():
-        kind = provider(model.provider, where=f"models.{name}.provider")
-        known = look_up(model, kind.prices, model.model or name)
+    locals_: list[Local] = []
+    for name, model in around.models.items():
+        if model.provider == "local":
+            here = _local(name, model, around.settings)
+            upstream: Upstream | Local = here
+            known = look_up(model, "local", model.model or name)
+            locals_.append(here)
+        else:
+            upstream = _upstream(name, model, around.clients)
+            kind = provider(model.provider, where=f"models.{name}.provider")
+            known = look_up(model, kind.prices, model.model or name)
         watch = Watch(name)
-        upstream = _upstream(name, model, clients)
-        metered = Metered(upstream, watch, known=known, budgets=budgets, counters=counters, holding=journal.hold)
-        longest = known.max_output_tokens or OUTPUT_TOKENS
+        metered = Metered(
+            upstream, watch, known=known, budgets=around.budgets, counters=around.counters, holding=around.journal.hold
+        )
         ready: Model = Translated(
             Guarded(metered, watch.breaker),
-            speaks=upstream.dialects,
-            default_max_tokens=longest,
+            speaks=frozenset({"chat"}) if isinstance(upstream, Local) else upstream.dialects,
+            default_max_tokens=known.max_output_tokens or OUTPUT_TOKENS,
             model="" if model.model == "*" else model.model,
         )
         if model.max_concurrent:
@@ -262,18 +333,16 @@ def _candidates(
                 longest_wait_s=model.queue_s,
             )
         found[name] = Candidate(name, ready, watch, known)
-    return found
+    return found, locals_
 
 
-def _models(
-    settings: Settings, candidates: Mapping[str, Candidate], budgets: Budgets, counters: Counters
-) -> Mapping[str, Model]:
+def _models(around: _Around, candidates: Mapping[str, Candidate]) -> Mapping[str, Model]:
     """Every model and route by the name callers say."""
     models: dict[str, Model] = {}
-    for name, model in settings.models.items():
+    for name, model in around.models.items():
         models[f"{name}/*" if model.model == "*" else name] = candidates[name].model
-    for name, route in settings.routes.items():
-        models[name] = _route(route, candidates, budgets, counters)
+    for name, route in around.settings.routes.items():
+        models[name] = _route(route, candidates, around.budgets, around.counters)
     return models
 
 
@@ -307,6 +376,21 @@ def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: B
         thrifty=thrifty,
         is_low=little_left(budgets, counters, route.budget_low_percent),
         deadline_s=route.deadline_s,
+    )
+
+
+def _local(name: str, settings: ModelSettings, around: Settings) -> Local:
+    """A model on the shelf by its name there, or a file of one's own."""
+    wanted = settings.model or name
+    path = Path(wanted).expanduser()
+    if not wanted.endswith(".gguf"):
+        path = around.home_path / "models" / wanted / "model.gguf"
+    return Local(
+        around.folder / path,
+        name=name,
+        threads=settings.threads,
+        context_tokens=settings.context_tokens,
+        parallel=settings.parallel,
     )
 
 

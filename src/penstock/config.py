@@ -314,13 +314,15 @@ def load(
 def described_keys(settings: Settings) -> dict[str, KeySettings]:
     """The keys that the settings file names, without their secrets: who only lists them needs none."""
     tables = _read(settings.file).get("keys", {}) if settings.file else {}
-    without = {name: {key: value for key, value in table.items() if key != "key"} for name, table in tables.items()}
-    return {name: typed(KeySettings, table, FILE_NAME, prefix=f"keys.{name}.") for name, table in without.items()}
+    if isinstance(tables, Mapping):
+        tables = {n: {**table, "key": ""} if isinstance(table, Mapping) else table for n, table in tables.items()}
+    found: dict[str, KeySettings] = _value(Mapping[str, KeySettings], tables, FILE_NAME, "keys", {})
+    return found
 
 
-def typed(kind: type[T], values: Any, where: str, *, prefix: str = "") -> T:
+def typed(kind: type[T], values: Any, where: str) -> T:
     """Plain values as a dataclass, checked as settings are. Raises BadSetting, naming the one that is wrong."""
-    return _build(kind, values, where, prefix, {})
+    return _build(kind, values, where, "", {})
 
 
 def moment(text: str, *, ahead: bool = False) -> float:

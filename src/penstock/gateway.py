@@ -39,11 +39,15 @@ class Gateway:
 
     def has(self, name: str) -> bool:
         """Whether there is such a model, whoever may use it."""
-        return name in self.models or f"{name.partition('/')[0]}/*" in self.models
+        return self.model(name) is not None
+
+    def model(self, name: str) -> Model | None:
+        """The model of that name, whoever may use it."""
+        return self.models.get(name) or self.models.get(f"{name.partition('/')[0]}/*")
 
     def find(self, name: str, caller: Caller) -> Model:
         """The model of that name. Raises NotFound, or NotAllowed where the key is not for it."""
-        model = self.models.get(name) or self.models.get(f"{name.partition('/')[0]}/*")
+        model = self.model(name)
         if model is None:
             raise NotFound(f"there is no model '{name}'", hint=f"known: {', '.join(self.names(caller)) or 'none yet'}")
         if caller.models and not allowed(name, caller):

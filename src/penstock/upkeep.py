@@ -23,6 +23,7 @@ from penstock.documents.library import Library
 from penstock.documents.search import EXACT_UP_TO
 from penstock.documents.sources import is_web
 from penstock.errors import NotFound, PenstockError, StorageError
+from penstock.jobs.files import Files
 from penstock.keys import Key, Keys
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
@@ -43,7 +44,8 @@ def back_up(settings: Settings, target: Path) -> int:
             graph for name in segments if (home / (graph := f"{name.removesuffix('.arrays')}{ENDING}")).is_file()
         ]
         uploads = sorted(path.relative_to(home).as_posix() for path in (home / "uploads").rglob("*") if path.is_file())
-        return [*segments, *uploads]
+        kept = [f"files/{name}" for name in Files(Database(copy), home / "files", most_bytes=0).ids()]
+        return [*segments, *uploads, *kept]
 
     return backup.back_up(home, target, files)
 

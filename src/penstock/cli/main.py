@@ -21,6 +21,7 @@ VERBS = {
     "up": ("penstock.cli.up", "up"),
     "ask": ("penstock.cli.ask", "ask"),
     "docs": ("penstock.cli.docs", "docs"),
+    "models": ("penstock.cli.models", "models"),
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),

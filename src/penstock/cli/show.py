@@ -82,7 +82,9 @@ def answer(found: Answer, question: str) -> None:
         if n - 1 not in found.quoted:
             quote = textwrap.fill(clean(" ".join(citation.quote.split())), WIDTH - 6)
             click.echo(click.style(textwrap.indent(quote, "      "), dim=True))
-    click.echo(click.style(f"\nconfidence {int(found.confidence * 100) / 100:.2f}", dim=True))  # .498 is not .5
+    confidence = f"confidence {int(found.confidence * 100) / 100:.2f}"  # .498 is not .5
+    by = f", written by {found.written_by} and not checked" if found.written_by else ""
+    click.echo(click.style(f"\n{confidence}{by}", dim=True))
 
 
 def place(citation: Citation) -> str:

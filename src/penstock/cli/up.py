@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.assemble import SAMPLE
 from penstock.cli import show
 from penstock.config import Settings, load
 from penstock.errors import PenstockError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["up"]
 
-SAMPLE = "penstock-docs"
 SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "What is the capital of France?")
 
 

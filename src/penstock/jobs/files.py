@@ -126,16 +126,23 @@ class Files:
         with storage_errors(self.path(file.id)):
             self.path(file.id).unlink(missing_ok=True)
 
+    def ids(self) -> Sequence[str]:
+        """All there are, of every key."""
+        self.migrate()
+        return [row[0] for row in self._database.read("select id from files order by rowid")]
+
     def sweep(self) -> None:
         """Remove what has expired, and what a process left behind that was killed as it wrote."""
         self.migrate()
         with self._database.write() as w:
-            w.execute(
+            expired = w.execute(
                 "delete from files where expires > 0 and expires < ?"
-                " and id not in (select input from batches where ended = 0)",
+                " and id not in (select input from batches where ended = 0) returning id",
                 (time.time(),),
-            )
+            ).fetchall()
             kept = {row[0] for row in w.execute("select id from files")}
+        for (gone,) in expired:
+            self.path(gone).unlink(missing_ok=True)
         if not self._folder.is_dir():
             return
         for path in self._folder.iterdir():

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from filelock import FileLock, Timeout
 
-from penstock.errors import Limited, NeedsKey, NotReady, PenstockError
+from penstock.errors import Limited, NeedsKey, NotReady, PenstockError, UpstreamResting
 from penstock.jobs.batches import Batch, Batches, End, Line, Result
 from penstock.jobs.files import Files, new_id
 from penstock.trace import log
@@ -23,6 +23,7 @@ from penstock.types import Caller
 __all__ = ["Ask", "Runner"]
 
 LOOK_S = 1.0  # between two looks for what changed in the database: a batch that was cancelled, or is new
+SWEEP_S = 3600.0  # between two times that files are removed which have expired
 AT_ONCE = 16  # batches; others wait for their end
 READ_AHEAD = 64  # lines
 TRIES = 6  # of a line whose upstream fails in a way that may pass
@@ -33,7 +34,7 @@ Ask = Callable[[Caller, str, Mapping[str, Any], str], Coroutine[Any, Any, bytes]
 
 
 class Runner:
-    """Runs what is unfinished, from `run` until `stop`. Nothing is asked of the database while there is no batch."""
+    """Runs what is unfinished, from `run` until `stop`. While there is no batch the database is asked once an hour."""
 
     def __init__(
         self,
@@ -69,8 +70,11 @@ class Runner:
             await self._pause(LOOK_S)
 
     async def _run_while_there_are(self) -> None:
-        await asyncio.to_thread(self._files.sweep)
+        swept = 0.0
         while not self._stopping.is_set():
+            if time.monotonic() > swept + SWEEP_S or not swept:
+                swept = time.monotonic()
+                await asyncio.to_thread(self._files.sweep)
             self._new.clear()
             if await asyncio.to_thread(self._batches.unfinished):
                 try:
@@ -79,7 +83,9 @@ class Runner:
                 except Timeout:
                     await self._pause(LOOK_S)  # another process runs them
             else:
-                await self._new.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SWEEP_S):
+                        await self._new.wait()
 
     async def _run_all(self) -> None:
         """Run batches until there are none, new ones too."""
@@ -139,8 +145,8 @@ class Runner:
 
         Raises NeedsKey where the key of the batch works no more.
         """
-        pause_s = 1.0
-        for tries in range(1, 1_000_000):
+        pause_s, tries = 1.0, 0  # tries: those in which the upstream was called
+        while True:
             trace_id = secrets.token_hex(16)
             async with self._places:
                 if halted.is_set():
@@ -156,17 +162,16 @@ class Runner:
                         "batch line failed", level="error", batch=batch.id, line=line.number, error=type(error).__name__
                     )
                     problem = PenstockError("something went wrong inside", hint="the server's log says what")
-            waits = (
-                isinstance(problem, Limited | NotReady) and problem.retry_after_s > 0
-            )  # our own limits: it was not called
-            if not problem.retryable or (tries >= TRIES and not waits):
+            not_called = isinstance(problem, Limited | NotReady | UpstreamResting) and problem.retry_after_s > 0
+            tries += not not_called
+            if not problem.retryable or tries >= TRIES:
                 return _result(line, problem.status, trace_id, problem.body())
-            wait_s = min(max(pause_s, problem.retry_after_s), LONGEST_PAUSE_S)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            wait_s = problem.retry_after_s
+            if not not_called:
+                wait_s, pause_s = max(wait_s, pause_s), pause_s * 2
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(min(wait_s, LONGEST_PAUSE_S)):
                     await halted.wait()
-        return None
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -194,6 +199,8 @@ class _Lines:
         self._end: End | None = None
         self._results: list[Result] = []
         self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._ahead: list[Line] = []
         self._reading = asyncio.Lock()
 
@@ -208,7 +215,7 @@ class _Lines:
                 over = all(worker.done() for worker in working)
                 self._arrived.clear()
                 await asyncio.shield(self._keep())
-                if over:
+                if over and not self._results:
                     break
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
@@ -218,7 +225,7 @@ class _Lines:
             for worker in working:
                 worker.cancel()
             await asyncio.gather(*working, return_exceptions=True)
-            if self._results:  # the loop ends, and they have been paid for
+            if self._results:  # there was no time to keep them, and they have been paid for
                 self._batches.record(self._batch.id, self._results)
         for worker in working:
             worker.result()
@@ -227,6 +234,7 @@ class _Lines:
     async def _work(self, left: Iterator[Line]) -> None:
         try:
             while not self._halted.is_set() and (line := await self._next(left)) is not None:
+                await self._writable.wait()
                 if result := await self._answered(self._batch, line, self._halted):
                     self._results.append(result)
                     self._arrived.set()
@@ -242,13 +250,17 @@ class _Lines:
             return self._ahead.pop() if self._ahead else None
 
     async def _keep(self) -> None:
-        """Write down what has come, and look whether the batch is still wanted."""
+        """Write down what has come, and look whether the batch is still wanted. Where that fails no more is asked for now."""
         results, self._results = self._results, []
         try:
             status = await asyncio.to_thread(self._batches.record, self._batch.id, results)
-        except BaseException:
+        except PenstockError as error:
             self._results = results + self._results
-            raise
+            if self._writable.is_set():
+                log("batch waits", level="error", batch=self._batch.id, error=error.code, results=len(self._results))
+            self._writable.clear()
+            return
+        self._writable.set()
         if status == "cancelling":
             self._halt(CANCELLED)
         elif time.time() > self._batch.expires:

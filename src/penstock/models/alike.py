@@ -35,6 +35,8 @@ LONGEST_WORDS: Final = 64  # a longer text is a document more than a question
 SYNONYM: Final = 0.97  # likeness of two words that a table says mean the same
 LIGHT: Final = 0.97  # what is left of it for each word that adds little and stands on one side only
 FEW: Final = 8  # words that say something, in a question short enough to be built anew
+RELATED: Final = 0.45  # least likeness of two words that may stand for each other in one question …
+UNCHANGED: Final = 0.94  # … if it is still so like itself with the other word
 LIKE: Final = 0.80  # least likeness of two words, each by itself
 
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:_[^\W_]+)?|[$€£¥₹%&+#]|[,;:?.!]")
@@ -70,6 +72,7 @@ class Question:
     sharp: frozenset[str]
     content: tuple[Content, ...]
     grammar: Counter[str]  # all other words but articles
+    words: tuple[str, ...]  # all words but articles
 
 
 class Alike:
@@ -106,6 +109,7 @@ class Alike:
             first_person=_first_person(plain),
             sharp=frozenset(known.SHARP[word] for word in words if word in known.SHARP and (kind, word) != ("how long", "last")),
             content=self._content(words, kind, names),
+            words=tuple(w for w in everything if w not in ("a", "an", "the", "which", "any") and w.isalnum()),
             grammar=Counter(w for w in everything if w in known.GRAMMAR and w not in ("a", "an", "the", "which", "any")),
         )
 
@@ -123,13 +127,19 @@ class Alike:
             return Verdict(0.0, f"words: {', '.join(sorted(one.sharp ^ other.sharp))}")
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
-        heavy = [word.word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
+        heavy = [word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
+        if pair := self._in_context(one, other, heavy):
+            pairs.append(pair)
+            left, heavy = [word for word in left if word not in heavy], []
         if heavy:
-            return Verdict(0.0, f"alone: {', '.join(heavy)}")
+            return Verdict(0.0, f"alone: {', '.join(word.word for word in heavy)}")
         moved = (one.grammar - other.grammar) + (other.grammar - one.grammar)
         rebuilt = moved.total() > 1 and len(one.content) <= FEW
         if turned := _turned(pairs, rebuilt=rebuilt):
             return Verdict(0.0, f"order: {turned}")
+        same_words = sorted(one.words) == sorted(other.words)
+        if same_words and one.words != other.words and all(pair.at == pair.to for pair in pairs):
+            return Verdict(0.0, "order of the small words")
         poorest = min((pair.likeness for pair in pairs), default=0.0)
         return Verdict(min(whole, poorest) * LIGHT ** len(left))
 
@@ -176,6 +186,20 @@ class Alike:
         left = [word for n, word in enumerate(one) if n not in ones] + [w for n, w in enumerate(other) if n not in others]
         return pairs, [word for word in left if word.stem not in said]
 
+    def _in_context(self, one: Question, other: Question, heavy: Sequence[Content]) -> _Pair | None:
+        """One word on each side that has no like: whether each question stays what it is with the other's word in it."""
+        if len(heavy) != 2 or heavy[0] not in one.content or heavy[1] not in other.content:
+            return None
+        first, second = heavy
+        if first.fixed or second.fixed:
+            return None
+        changed = (_put(second.word, first.word, one.text), _put(first.word, second.word, other.text))
+        words = self._embedder.embed([first.word, second.word, *changed])
+        likeness = min(float(one.vector @ words[2]), float(other.vector @ words[3]))
+        if float(words[0] @ words[1]) < RELATED or likeness < UNCHANGED:
+            return None
+        return _Pair(likeness, one.content.index(first), other.content.index(second), first, second)
+
     def _likeness(self, one: Content, other: Content) -> float:
         group = known.SYNONYMS.get(one.word) or _SYNONYMS.get(one.stem)
         if group and group == (known.SYNONYMS.get(other.word) or _SYNONYMS.get(other.stem)):
@@ -197,6 +221,10 @@ class _Pair(NamedTuple):
     to: int  # place in the other
     one: Content
     other: Content
+
+
+def _put(word: str, instead_of: str, text: str) -> str:
+    return re.sub(rf"\b{re.escape(instead_of)}\b", word, text, flags=re.IGNORECASE)
 
 
 def _kind(plain: str) -> tuple[str, str]:
@@ -245,6 +273,7 @@ def _turned(pairs: Sequence[_Pair], *, rebuilt: bool) -> str:
     A preposition may carry a word elsewhere, a superlative may follow what it speaks of, and a sentence that was built
     anew (rebuilt) may have its words in another order, save for names and their kind.
     """
+    superlatives = sum(pair.one.word.endswith("est") for pair in pairs)
     for number, pair in enumerate(pairs):
         if "from" in (pair.one.role, pair.other.role) and pair.one.role != pair.other.role and pair.one.role and pair.other.role:
             return pair.one.word
@@ -254,7 +283,7 @@ def _turned(pairs: Sequence[_Pair], *, rebuilt: bool) -> str:
             carried = any(p.one.role and p.one.role == p.other.role for p in (pair, second))
             if carried and pair.one.role != second.one.role:
                 continue
-            if any(p.one.word.endswith("est") for p in (pair, second)):
+            if superlatives == 1 and (pair.one.word.endswith("est") or second.one.word.endswith("est")):
                 continue
             if rebuilt and not (pair.one.fixed and second.one.fixed):
                 continue

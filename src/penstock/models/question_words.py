@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+
 def _table(text: str) -> Mapping[str, str]:
     """Each word of a line -> the first word of that line."""
     return {word: line.split()[0] for line in text.strip().splitlines() for word in line.split()}
@@ -97,7 +98,7 @@ i me my mine myself you your yours yourself we us our ours they them their their
 and or so if then there here what which who whom whose when where why how while also too just really actually
 currently exactly please kindly possible possibly able way ways thing things kind type get gets getting got go
 must should need needs needed required necessary able possible allowed permitted considered known called typically usually generally normally commonly often likely approximately about around
-s t d m re ve ll ok okay etc ever even own same such some certain specific particular both use used using
+s t d m re ve ll ok okay etc ever even own such some certain specific particular both use used using
 """.split())  # fmt: skip
 
 # Compared word for word, as often as they occur: a question with another of these is another question.
@@ -171,6 +172,8 @@ deliver delivery ship shipping shipment dispatch
 start begin commence
 finish end complete conclude
 big large huge
+bigger larger
+biggest largest
 small little tiny
 phone telephone mobile cellphone smartphone
 car automobile vehicle
@@ -306,7 +309,7 @@ breakfast lunch dinner coffee tea beer wine cat dog horse bird cow pig
 android iphone ios windows mac linux visa mastercard paypal email phone sms fax letter
 advantage disadvantage benefit drawback cause effect love hate positive negative plus minus odd even
 teacher student doctor nurse patient customer seller buyer tenant landlord parent child adult plaintiff defendant
-create delete add remove include exclude encrypt decrypt encode decode compress lend
+create delete add remove exclude encrypt decrypt encode decode compress lend
 sunrise sunset birth death born die marriage divorce war peace heaven hell ocean sea river lake mountain
 earth moon sun mars venus jupiter saturn
 bachelor master phd undergraduate graduate
@@ -314,14 +317,19 @@ similarity difference similar different
 alive dead true false always never presence absence
 england scotland wales ireland france germany italy spain portugal sweden norway denmark finland poland russia china japan
 india pakistan korea vietnam thailand australia canada mexico brazil america europe asia africa
+larger smaller bigger longer shorter higher taller hotter colder warmer cooler faster slower older younger richer poorer
+cheaper heavier lighter harder softer easier stronger weaker deeper shallower wider narrower nearer farther closer
+largest smallest biggest longest shortest highest lowest tallest hottest coldest fastest slowest oldest youngest richest poorest
+cheapest heaviest lightest hardest softest easiest strongest weakest deepest widest nearest farthest closest
+same different throw catch win loss losing winning reach leave behind ahead lead trail ask answer question
+username legal illegal possible impossible able unable paid unpaid likely unlikely usual unusual
 """.split())  # fmt: skip
 # Words that add little: one side may have them and the other not.
 LIGHT: Final = frozenset("""
-best good great top main major actual different various possible exact certain overall total full simple easy current
-person process procedure method step tip option detail information info give provide list describe explain mean
-find know tell see look say need want help try like make take come happen think consider feel name call
-receive obtain get expect available apply place world today now nowadays online official normal usual typical common general average standard proper right correct
-new own fellow dear thank order time place area country item product customer client user service
+best good great top actual various possible exact certain easy simple current usual typical proper right correct fellow dear
+thank option detail information info procedure method step tip way give provide describe explain
+find know tell see look need want help try make take come happen consider today now nowadays world receive obtain get expect
+available apply
 """.split())  # fmt: skip
 
 PAST: Final = frozenset("did was were had".split())

@@ -227,7 +227,7 @@ class Shelf:
         self._folder = folder
         self._pauses_s = pauses_s
 
-    def list(self) -> list[Card]:
+    def cards(self) -> list[Card]:
         """What is here, by name."""
         if not self._folder.is_dir():
             return []
@@ -336,7 +336,9 @@ class Shelf:
         folder = self._folder / name
         with storage_errors(folder):
             for beside in part.iterdir():
-                if beside.name not in ("model.gguf", "card.json"):
+                if beside.is_dir():
+                    shutil.rmtree(beside)  # an archive that was left when the machine stopped
+                elif beside.name not in ("model.gguf", "card.json"):
                     beside.unlink()
             if folder.exists():  # with no card in it: nothing that we have made
                 raise Conflict(f"{folder} is in the way", hint="move it elsewhere, or choose another --name")
@@ -575,7 +577,9 @@ class _Address:
         return sha256
 
     def _check_status(self, response: httpx2.Response) -> None:
-        status = response.status_code
+        status, url = response.status_code, response.url
+        if self.url.startswith("https:") and url.scheme != "https":
+            raise UpstreamError(f"{self.label} was not fetched: its server sends us to {url.host} without encryption")
         if status in (200, 206):
             return
         if status in (401, 403):

@@ -162,6 +162,10 @@ class App:
         self._refresh_keys(first=True)
         self.work.start(self._keep_keys)
         self.house.gateway.metrics.share()
+        for model in self.house.locals:
+            if model.name in self.house.settings.models:  # what was pulled and is not named may never be asked
+                with suppress(PenstockError):  # it says so to whoever asks it
+                    asyncio.run(model.warm())
         if not self.house.has_documents:
             return
         embedder = self.house.library.embedder
