@@ -563,7 +563,7 @@ def test_a_backup_holds_the_files(tmp_path: Path, above: Upstream):
 
 
 def test_while_an_upstream_rests_its_lines_wait(tmp_path: Path):
-    turns = [*[Turn(500)] * 20, Turn()]
+    turns = [*[Turn(500)] * 8, Turn()]
     with upstream(shaky=turns) as above:
         more = f'[models.shaky]\nbase_url = "{above.url}"\n[batches]\nconcurrent = 4\n'
         with serving(tmp_path, toml(above, more), documents=False) as served, opened(served.url) as client:

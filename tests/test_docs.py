@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx2
 import pytest
-
 from upstream import Upstream, upstream
 
 from penstock.assemble import samples

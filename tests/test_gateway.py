@@ -12,8 +12,11 @@ from typing import Any
 import httpx2
 import pytest
 from serving import Served, asked, serving
+from serving import up as started
 from upstream import INPUT_TOKENS, PIECES, TEXT, Turn, Upstream, upstream
 
+from penstock.assemble import House
+from penstock.config import load
 from penstock.observe.journal import Row
 
 NAMES = ("good", "fail", "busy", "refuse", "locked", "slow", "trickle", "die", "stall", "hang", "garbage")
@@ -360,14 +363,17 @@ def talk(url: str, *pieces: bytes, pause_s: float = 0.0, wait_s: float = 5.0) ->
         return heard
 
 
+POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
 @pytest.mark.parametrize(
     "head",
     [
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: -1\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nx y: z\r\n\r\n",
+        POST + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+        POST + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        POST + b"content-length: -1\r\n\r\n",
+        POST + b"x y: z\r\n\r\n",
         b"GARBAGE\r\n\r\n",
     ],
 )  # fmt: skip
@@ -438,3 +444,34 @@ def test_running_requests_are_finished_when_the_server_stops(up: Upstream, tmp_p
         thread.join(10)
 
     assert answers == [200]
+
+
+def test_what_a_killed_server_had_running_counts_as_spent_when_it_is_back(up: Upstream, tmp_path: Path):
+    toml = models(up) + "[budgets.all]\nlimit_usd_per_day = 1\n"
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / "penstock.toml").write_text(toml)
+    body = asked("hang", "Hello", max_tokens=100)
+    with started(tmp_path) as (process, address):
+        with httpx2.Client(base_url=address, timeout=20) as client:
+            client.post("/v1/chat/completions", json=asked("good", "Hello"))
+        seen = len(up.seen)
+        host, port = address.removeprefix("http://").split(":")
+        data = json.dumps(body).encode()
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(data), data)
+            )
+            until(lambda: len(up.seen) > seen)
+            process.kill()
+            process.wait(10)
+
+    house = House(load(tmp_path / "penstock.toml", environment={}))
+    try:
+        spent = {name: used for name, _, used in house.gateway.journal.spent()}
+        outcomes = sorted(row.outcome for row in house.gateway.journal.requests())
+    finally:
+        house.close()
+    held = len(data) * 1_000_000 + 100 * 2_000_000
+    assert spent["budget/all/limit_usd_per_day"] == COST + held
+    assert outcomes == ["lost", "ok"]

@@ -130,7 +130,7 @@ class Visit:
                 orjson.dumps([_plain(call) for call in calls]).decode(),
             )
         row = Row(
-            record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
+            record.id, record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
             request.dialect, request.stream, status, outcome, code, record.cached, first_ms, (now - self._started) * 1000,
             *tokens, cost, more,
         )  # fmt: skip

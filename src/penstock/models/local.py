@@ -452,6 +452,7 @@ def _load(path: str, threads: int, context_tokens: int, parallel: int) -> Any:
     options.n_ctx = context_tokens * parallel  # shared out evenly
     options.n_batch = options.n_ubatch = max(PROMPT_PIECE, parallel)
     options.cache_ram_mib = 0  # prompts of others are not kept beyond what the slots hold
+    options.cpuparams.poll = options.cpuparams_batch.poll = int(os.environ.get("XPOLL","50"))
     options.fit_params = False  # the context is as it was asked for
     options.verbosity = 1  # errors only, for whoever started us
     # Its server listens on loopback whether we want it or not. Nobody has the key, and no page is served there.

@@ -109,10 +109,8 @@ class Metered:
     def _hold(self, request: ModelRequest, limits: Limits, cost: int, tokens: int) -> Sequence[Want]:
         amounts = {"pico_usd": cost, "tokens": tokens, "requests": 1, "running": 1}
         wants = [Want(limit, amounts[limit.unit]) for limit in limits]
-        self._counters.hold(wants)
-        self._holding(
-            request.record.trace_id, [(w.limit.name, 0, w.amount) for w in wants if w.limit.unit == "pico_usd"]
-        )
+        if held := self._counters.hold(wants):
+            self._holding(request.record.id, held)
         return wants
 
     def _settle(

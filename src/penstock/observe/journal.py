@@ -41,13 +41,14 @@ HOUR_S = 3600.0
 STEPS = [
     """
     create table requests (
-        trace_id text not null, at real not null, key text not null, person text not null, team text not null,
+        id text not null, trace_id text not null, at real not null, key text not null, person text not null, team text not null,
         app text not null, model text not null, dialect text not null, streamed integer not null, status integer not null,
         outcome text not null, error text not null, cached integer not null, first_ms real not null,
         duration_ms real not null, input_tokens integer not null, output_tokens integer not null,
         cached_tokens integer not null, reasoning_tokens integer not null, cost_pico_usd integer not null,
         calls text not null
     ) strict;
+    create index requests_id on requests (id);
     create index requests_trace on requests (trace_id);
     create table spend (counter text not null, window integer not null, used integer not null,
         primary key (counter, window)) strict, without rowid
@@ -59,7 +60,8 @@ STEPS = [
 class Row(NamedTuple):
     """One request. Times in milliseconds, money in picodollars; `calls` is JSON, one entry for each upstream asked."""
 
-    trace_id: str
+    id: str
+    trace_id: str  # W3C's: several requests may share it
     at: float  # Unix time of its arrival
     key: str
     person: str
@@ -99,9 +101,9 @@ class Journal:
 
     # ---------------------------------------------------------------- from requests
 
-    def hold(self, trace_id: str, held: Sequence[Booked]) -> None:
+    def hold(self, request: str, held: Sequence[Booked]) -> None:
         """A call begins that may spend this much: should the process end before the call does, it has."""
-        if not self._spool.hold(trace_id, held):
+        if not self._spool.hold(request, held):
             self._turn_over()
 
     def write(self, row: Row, booked: Sequence[Booked]) -> None:
@@ -212,7 +214,7 @@ class Journal:
         return [
             (row, booked)
             for row, booked in rows
-            if not self._database.read("select 1 from requests where trace_id = ?", (row.trace_id,))
+            if not self._database.read("select 1 from requests where id = ?", (row.id,))
         ]
 
     def _sweep(self) -> None:
@@ -238,7 +240,7 @@ def _insert(w: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 
 class _Spool:
-    """A file of lines that one process appends to: ["hold", trace, held] and ["end", row, booked].
+    """A file of lines that one process appends to: ["hold", request, held] and ["end", row, booked].
 
     It is mapped into memory, so a line costs no call of the system and is safe as soon as it is written, though not from
     a power cut. Its space is taken beforehand. It begins again from nothing as soon as all it holds is in the database.
@@ -260,14 +262,14 @@ class _Spool:
         self._open: dict[str, int] = {}
         self._guard = threading.Lock()
 
-    def hold(self, trace_id: str, held: Sequence[Booked]) -> bool:
+    def hold(self, request: str, held: Sequence[Booked]) -> bool:
         with self._guard:
-            self._open[trace_id] = 1
-            return self._append(["hold", trace_id, held])
+            self._open[request] = 1
+            return self._append(["hold", request, held])
 
     def end(self, row: Row, booked: Sequence[Booked]) -> bool:
         with self._guard:
-            self._open.pop(row.trace_id, None)
+            self._open.pop(row.id, None)
             self._ended += 1
             return self._append(["end", tuple(row), booked])
 
@@ -329,12 +331,12 @@ def _left_behind(path: Path) -> Iterable[tuple[Row, Sequence[Booked]]]:
             held.setdefault(first, []).extend(map(tuple, second))
         else:
             row = Row(*first)
-            held.pop(row.trace_id, None)
+            held.pop(row.id, None)
             yield row, [tuple(entry) for entry in second]
-    for trace_id, booked in held.items():
-        yield _lost(trace_id, path), booked
+    for request, booked in held.items():
+        yield _lost(request, path), booked
 
 
-def _lost(trace_id: str, path: Path) -> Row:
+def _lost(request: str, path: Path) -> Row:
     texts = ("",) * 6
-    return Row(trace_id, path.stat().st_mtime, *texts, False, 0, "lost", "", False, 0.0, 0.0, 0, 0, 0, 0, 0, "")
+    return Row(request, request, path.stat().st_mtime, *texts, False, 0, "lost", "", False, 0.0, 0.0, 0, 0, 0, 0, 0, "")

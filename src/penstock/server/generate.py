@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from penstock.models.route import tags_in
 from penstock.models.translate import DIALECTS, Writing
 from penstock.server import openai
 from penstock.server.http import Request, Response, Stream
-from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire
+from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire, new_id
 
 __all__ = ["count_tokens", "generating", "parsed", "refusal"]
 
@@ -102,7 +101,8 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     if dialect == "speech" and body.get("stream_format") == "sse":
         streamed = True
     person = body.get("safety_identifier") or body.get("user") or ""
-    record = Record(_trace_id(request), person if isinstance(person, str) else "")
+    name = new_id()
+    record = Record(_trace_id(request) or name, person if isinstance(person, str) else "", id=name)
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(
         dialect=dialect, model=model, body=body, data=data, headers=headers, stream=streamed, caller=request.caller,
@@ -123,11 +123,11 @@ def _form(dialect: Dialect, data: bytes, request: Request) -> ModelRequest:
 
 
 def _trace_id(request: Request) -> str:
-    """The caller's W3C trace id, or one that begins with the time, as those of UUID version 7 do: an index likes that."""
+    """The caller's W3C trace id, if it sent one."""
     parent = request.header(b"traceparent")
     if len(parent) == 55 and parent[2:3] == b"-" and parent[35:36] == b"-":
         return parent[3:35].decode("latin-1")
-    return f"{int(time.time() * 1000) << 80 | random.getrandbits(80):032x}"
+    return ""
 
 
 async def _pieces(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> AsyncIterator[bytes]:
