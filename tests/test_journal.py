@@ -20,7 +20,8 @@ SPEND = "budget/shop/limit_usd_per_day"
 
 def row(trace_id: str, *, at: float = 1.0, cost: int = 5) -> Row:
     return Row(
-        trace_id, trace_id, at, "anna", "", "shop", "", "small", "chat", False, 200, "ok", "", False, 1.0, 2.0, 12, 50, 0, 0, cost, ""
+        trace_id, trace_id, at, "anna", "", "shop", "", "small", "chat", False, 200, "ok", "", False, 1.0, 2.0, 12, 50, 0, 0,
+        cost, "",
     )  # fmt: skip
 
 

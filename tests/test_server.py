@@ -322,7 +322,10 @@ def filled(pattern: str) -> str:
     return pattern.replace("{name}", "nowhere").replace("{document}", "0").replace("{version}", "v9")
 
 
-@pytest.mark.parametrize(("method", "pattern"), [(method, pattern) for method, pattern, _ in ROUTES if not pattern.startswith("/v1/messages")])
+OPENAIS = [(method, pattern) for method, pattern, _ in ROUTES if not pattern.startswith("/v1/messages")]
+
+
+@pytest.mark.parametrize(("method", "pattern"), OPENAIS)
 def test_every_route_refuses_in_one_shape(
     client: httpx2.Client, office: Served, clerk: httpx2.Client, method: str, pattern: str
 ):

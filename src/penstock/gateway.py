@@ -115,7 +115,7 @@ class Visit:
         outcome, status, code = _ending(self._refused or error)
         now, caller, calls = time.perf_counter(), request.caller, record.calls
         first_ms = (self.first - self._started) * 1000 if self.first else 0.0
-        if len(calls) == 1:
+        if len(calls) == 1 and calls[0].model == request.model:
             (call,) = calls
             usage, cost, more = call.usage, call.cost_pico_usd, ""
             tokens = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens)

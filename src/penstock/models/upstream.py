@@ -197,6 +197,9 @@ def usage_in(value: Any, dialect: Dialect) -> Usage | None:
     if dialect == "messages":
         return speak_messages.usage_of(value)
     if dialect in ("chat", "responses", "completions"):
+        given, made = value.get("prompt_tokens"), value.get("completion_tokens")
+        if len(value) == 3 and type(given) is int and type(made) is int and value.get("total_tokens") == given + made:
+            return Usage(given, made)  # as most servers have it
         return speak_chat.usage_of(value)
     if value.get("type") == "duration":
         return Usage(seconds=_measure(value.get("seconds")))
