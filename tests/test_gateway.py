@@ -475,3 +475,52 @@ def test_what_a_killed_server_had_running_counts_as_spent_when_it_is_back(up: Up
     held = len(data) * 1_000_000 + 100 * 2_000_000
     assert spent["budget/all/limit_usd_per_day"] == COST + held
     assert outcomes == ["lost", "ok"]
+
+
+# ---------------------------------------------------------------- routes, from the settings
+
+
+def test_a_route_tries_the_next_model_and_books_both(up: Upstream, tmp_path: Path):
+    toml = models(up) + '[routes.safe]\nmodels = ["fail", "good"]\nretries = 1\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        answer = served.client().post("/v1/chat/completions", json=asked("safe", "Hello"))
+        (row,) = rows(served)
+
+    assert answer.json()["choices"][0]["message"]["content"] == TEXT
+    assert [(call["model"], call["outcome"]) for call in json.loads(row.calls)] == [("fail", "failed"), ("good", "ok")]
+
+
+def test_a_kept_answer_costs_nothing(up: Upstream, tmp_path: Path):
+    toml = models(up) + '[routes.kept]\nmodels = ["good"]\ncache = "exact"\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        client, seen = served.client(), len(up.seen)
+        for _ in range(3):
+            answer = client.post("/v1/chat/completions", json=asked("kept", "Hello"))
+        found = rows(served, 3)
+
+    assert answer.json()["choices"][0]["message"]["content"] == TEXT
+    assert len(up.seen) == seen + 1
+    assert [(row.cached, row.cost_pico_usd) for row in found] == [(True, 0), (True, 0), (False, COST)]
+
+
+def test_identical_requests_at_the_same_time_are_one_call(up: Upstream, tmp_path: Path):
+    toml = models(up) + '[routes.one]\nmodels = ["slow"]\nsingle_flight = true\n'
+    with serving(tmp_path, toml, documents=False) as served, ThreadPoolExecutor(10) as pool:
+        client, seen = served.client(), len(up.seen)
+        answers = list(pool.map(lambda _: client.post("/v1/chat/completions", json=asked("one", "Hello")), range(10)))
+        spent = sum(row.cost_pico_usd for row in rows(served, 10))
+
+    assert {answer.json()["choices"][0]["message"]["content"] for answer in answers} == {TEXT}
+    assert len(up.seen) == seen + 1
+    assert spent == COST
+
+
+def test_a_route_that_prunes_sends_what_its_model_reads(up: Upstream, tmp_path: Path):
+    toml = f'[models.small]\nbase_url = "{up.url}"\nmodel = "good"\ncontext_tokens = 500\ninput_usd_per_million = 1\n'
+    toml += '[routes.long]\nmodels = ["small"]\nprune = true\n'
+    said = ["words " * 40] * 21
+    with serving(tmp_path, toml, documents=False) as served:
+        answer = served.client().post("/v1/chat/completions", json=asked("long", *said, max_tokens=50))
+
+    assert answer.status_code == 200
+    assert 1 <= len(up.seen[-1].body["messages"]) < 10

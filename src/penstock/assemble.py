@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,23 @@ from penstock.keys import Keys, allowed
 from penstock.models.balance import Candidate, Order, Weighted, as_listed, cheapest, choosing, fastest, least_busy
 from penstock.models.breaker import Guarded
 from penstock.models.budgets import Budgets
+from penstock.models.cached import Cached
 from penstock.models.cascade import CHECKS, Cascade
 from penstock.models.client import Clients, Proxies, Timeouts, Url
 from penstock.models.fallback import Fallback
 from penstock.models.hedged import hedging
+from penstock.models.kept import Kept, Scope
 from penstock.models.limits import Counters, InMemory
 from penstock.models.local import Local
 from penstock.models.metered import OUTPUT_TOKENS, Metered
 from penstock.models.prices import look_up
 from penstock.models.providers import dialects, provider
+from penstock.models.pruned import Pruned
 from penstock.models.queued import Queued
 from penstock.models.route import Route, little_left
 from penstock.models.shelf import Shelf
+from penstock.models.single import SingleFlight
+from penstock.models.summary import Summaries
 from penstock.models.translate import Translated
 from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch
@@ -274,10 +279,13 @@ def samples() -> Path:
 
 # The order of wrapping, from the caller inwards, and why:
 #
+#     Cached       an answer that is kept costs nothing, and meets no limit but that of requests
+#     SingleFlight who asks what is being answered listens to that answer
 #     Route        picks a way by tags and money; nothing is held yet
 #     Cascade      a whole cheap answer, then perhaps a strong one: each by a fallback of its own
 #     Fallback     one after the other: every try below queues, is refused and is paid for by itself
 #     Hedged       two at a time; below it, so that a pair that failed is one try
+#     Pruned       for each model by itself, since each reads another length
 #     Queued       a turn. Outside of what holds money and of the rest: nobody's budget is held while they wait, and who has
 #                  waited for an upstream that failed meanwhile is refused instead of sent there
 #     Translated   from the client's dialect into one that the upstream speaks, where it speaks another
@@ -342,8 +350,29 @@ def _models(around: _Around, candidates: Mapping[str, Candidate]) -> Mapping[str
     for name, model in around.models.items():
         models[f"{name}/*" if model.model == "*" else name] = candidates[name].model
     for name, route in around.settings.routes.items():
-        models[name] = _route(route, candidates, around.budgets, around.counters)
+        fitted = {model: _fitted(candidate, route, candidates) for model, candidate in candidates.items()}
+        models[name] = _remembering(name, route, _route(route, fitted, around.budgets, around.counters))
     return models
+
+
+def _remembering(name: str, route: RouteSettings, model: Model) -> Model:
+    """A route with what it keeps of its answers. Its documents and policies have no versions of their own yet."""
+    scope = Scope(name)
+    if route.single_flight:
+        model = SingleFlight(model, scope)
+    if route.cache == "exact":
+        model = Cached(model, Kept(most_mb=route.cache_mb, keep_s=route.cache_for), scope)
+    return model
+
+
+def _fitted(candidate: Candidate, route: RouteSettings, candidates: Mapping[str, Candidate]) -> Candidate:
+    """A model as one route uses it: where the route prunes, it is never sent more than it reads."""
+    context = candidate.known.context_tokens
+    if not route.prune or not context:
+        return candidate
+    by = candidates.get(route.summarise)
+    summaries = Summaries(by.model, name=by.name) if by else None
+    return replace(candidate, model=Pruned(candidate.model, context_tokens=context, summaries=summaries))
 
 
 def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: Budgets, counters: Counters) -> Route:

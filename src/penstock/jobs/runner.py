@@ -145,9 +145,9 @@ class Runner:
 
         Raises NeedsKey where the key of the batch works no more.
         """
+        trace_id = secrets.token_hex(16)  # of all its tries
         pause_s, tries = 1.0, 0  # tries: those in which the upstream was called
         while True:
-            trace_id = secrets.token_hex(16)
             async with self._places:
                 if halted.is_set():
                     return None

@@ -35,8 +35,6 @@ LONGEST_WORDS: Final = 64  # a longer text is a document more than a question
 SYNONYM: Final = 0.97  # likeness of two words that a table says mean the same
 LIGHT: Final = 0.97  # what is left of it for each word that adds little and stands on one side only
 FEW: Final = 8  # words that say something, in a question short enough to be built anew
-RELATED: Final = 0.45  # least likeness of two words that may stand for each other in one question …
-UNCHANGED: Final = 0.94  # … if it is still so like itself with the other word
 LIKE: Final = 0.80  # least likeness of two words, each by itself
 
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:_[^\W_]+)?|[$€£¥₹%&+#]|[,;:?.!]")
@@ -80,7 +78,7 @@ class Alike:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._like = lru_cache(maxsize=1 << 16)(self._likeness)
+        self._vector = lru_cache(maxsize=1 << 13)(lambda word: embedder.embed([word])[0])
         self._rare = lru_cache(maxsize=1 << 13)(lambda word: embedder.familiarity(word) < 1.0)
 
     def read(self, text: str) -> Question:
@@ -128,9 +126,6 @@ class Alike:
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
         heavy = [word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
-        if pair := self._in_context(one, other, heavy):
-            pairs.append(pair)
-            left, heavy = [word for word in left if word not in heavy], []
         if heavy:
             return Verdict(0.0, f"alone: {', '.join(word.word for word in heavy)}")
         moved = (one.grammar - other.grammar) + (other.grammar - one.grammar)
@@ -170,44 +165,31 @@ class Alike:
 
     def _pairs(self, one: Sequence[Content], other: Sequence[Content]) -> tuple[list[_Pair], list[Content]]:
         """The likest words first, each once; and those that are left over. A word said twice may meet the same one twice."""
-        scored = [
-            _Pair(self._like(a, b) if not a.stem == b.stem else 1.0, n, m, a, b)
-            for n, a in enumerate(one)
-            for m, b in enumerate(other)
-        ]
-        scored.sort(key=lambda pair: (-pair.likeness, abs(pair.at - pair.to)))
-        pairs, ones, others = [], set[int](), set[int]()
-        for pair in scored:
-            if pair.likeness >= LIKE and pair.at not in ones and pair.to not in others:
-                pairs.append(pair)
-                ones.add(pair.at)
-                others.add(pair.to)
+        pairs: list[_Pair] = []
+        ones, others = dict(enumerate(one)), dict(enumerate(other))
+        for likeness in (_by_stem, _by_table, self._by_vector):  # the cheap ways first
+            scored = [
+                _Pair(like, n, m, a, b) for n, a in ones.items() for m, b in others.items() if (like := likeness(a, b)) >= LIKE
+            ]
+            scored.sort(key=lambda pair: (-pair.likeness, abs(pair.at - pair.to)))
+            for pair in scored:
+                if pair.at in ones and pair.to in others:
+                    pairs.append(pair)
+                    del ones[pair.at], others[pair.to]
         said = {word.stem for pair in pairs for word in (pair.one, pair.other)}
-        left = [word for n, word in enumerate(one) if n not in ones] + [w for n, w in enumerate(other) if n not in others]
-        return pairs, [word for word in left if word.stem not in said]
+        return pairs, [word for word in (*ones.values(), *others.values()) if word.stem not in said]
 
-    def _in_context(self, one: Question, other: Question, heavy: Sequence[Content]) -> _Pair | None:
-        """One word on each side that has no like: whether each question stays what it is with the other's word in it."""
-        if len(heavy) != 2 or heavy[0] not in one.content or heavy[1] not in other.content:
-            return None
-        first, second = heavy
-        if first.fixed or second.fixed:
-            return None
-        changed = (_put(second.word, first.word, one.text), _put(first.word, second.word, other.text))
-        words = self._embedder.embed([first.word, second.word, *changed])
-        likeness = min(float(one.vector @ words[2]), float(other.vector @ words[3]))
-        if float(words[0] @ words[1]) < RELATED or likeness < UNCHANGED:
-            return None
-        return _Pair(likeness, one.content.index(first), other.content.index(second), first, second)
+    def _by_vector(self, one: Content, other: Content) -> float:
+        return 0.0 if one.fixed or other.fixed else float(self._vector(one.word) @ self._vector(other.word))
 
-    def _likeness(self, one: Content, other: Content) -> float:
-        group = known.SYNONYMS.get(one.word) or _SYNONYMS.get(one.stem)
-        if group and group == (known.SYNONYMS.get(other.word) or _SYNONYMS.get(other.stem)):
-            return SYNONYM
-        if one.fixed or other.fixed:
-            return 0.0
-        vectors = self._embedder.embed([one.word, other.word])
-        return float(vectors[0] @ vectors[1])
+
+def _by_stem(one: Content, other: Content) -> float:
+    return float(one.stem == other.stem)
+
+
+def _by_table(one: Content, other: Content) -> float:
+    group = known.SYNONYMS.get(one.word) or _SYNONYMS.get(one.stem)
+    return SYNONYM if group and group == (known.SYNONYMS.get(other.word) or _SYNONYMS.get(other.stem)) else 0.0
 
 
 _SYNONYMS: Final = {_stems.stemWord(word): group for word, group in known.SYNONYMS.items()}
@@ -221,10 +203,6 @@ class _Pair(NamedTuple):
     to: int  # place in the other
     one: Content
     other: Content
-
-
-def _put(word: str, instead_of: str, text: str) -> str:
-    return re.sub(rf"\b{re.escape(instead_of)}\b", word, text, flags=re.IGNORECASE)
 
 
 def _kind(plain: str) -> tuple[str, str]:

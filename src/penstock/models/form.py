@@ -85,7 +85,7 @@ def with_model(data: bytes, media_type: str, model: str) -> bytes:
     boundary = media_type.partition("boundary=")[2]
     head = _head(boundary, Part("model", b""))
     end = data.index(b"\r\n--" + boundary.encode(), len(head))
-    return head + model.encode() + data[end:]
+    return b"".join((head, model.encode(), memoryview(data)[end:]))
 
 
 def _head(boundary: str, part: Part) -> bytes:

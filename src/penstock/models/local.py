@@ -17,13 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 from penstock.errors import (
     BadRequest,
@@ -51,6 +51,8 @@ from penstock.types import (
 
 __all__ = ["Local"]
 
+T = TypeVar("T")
+
 CONTEXT = 4096  # tokens of one request where nobody says more: memory for it is taken once for each that may run
 PROMPT_PIECE = 256  # tokens of a prompt that are read in one go: between them a request can be cancelled
 PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed")
@@ -65,10 +67,10 @@ class Local:
     def __init__(
         self, path: Path, *, name: str = "", threads: int = 0, context_tokens: int = 0, parallel: int = 4
     ) -> None:
-        """path: of a GGUF file. threads 0: one per core. context_tokens 0: what the model was trained on, at most 4096."""
+        """path: of a GGUF file. threads 0: every core but one. context_tokens 0: what it was trained on, at most 4096."""
         self.path = path
         self.name = name or (path.parent.name if path.name == "model.gguf" else path.stem)
-        self._threads = threads or _cores()
+        self._threads = threads or max(1, _cores() - 1)  # they wait for each other: with no core to spare all are slow
         self._context_tokens = context_tokens
         self._parallel = parallel
         self._lock = Lock()
@@ -83,7 +85,7 @@ class Local:
         if request.dialect != "chat":
             raise NotOffered(f"'{self.name}' runs on this machine and takes chat requests, not '{request.dialect}'")
         wanted = chat_body(request.body, name=self.name)
-        engine = await self._engine()
+        engine = await _within(self._engine(), request.deadline, self.name)
         if "tools" in wanted and not engine.header.tools:
             raise NotOffered(
                 f"the chat template of '{self.name}' knows no tools", hint="ask a model that was made for them"
@@ -92,7 +94,11 @@ class Local:
         usage, reason = Usage(estimated=True), None
         deadline = request.deadline
         try:
-            while (chunk := await _next(chunks, deadline, self.name)) is not None:
+            while (chunk := await _within(chunks.get(), deadline, self.name)) is not None:
+                if isinstance(chunk, PenstockError):
+                    raise chunk
+                if "error" in chunk:
+                    raise _refusal(chunk["error"], self.name)
                 for event in events(chunk):
                     deadline = math.inf
                     yield event
@@ -150,18 +156,13 @@ def _close_engine(loading: Future[_Engine]) -> None:
         loading.result().close()
 
 
-async def _next(chunks: asyncio.Queue[Chunk | PenstockError | None], deadline: float, name: str) -> Chunk | None:
-    """The next chunk, or None at the end. deadline: of the monotonic clock."""
+async def _within(waiting: Awaitable[T], deadline: float, name: str) -> T:
+    """Wait, but not beyond the deadline, which is of the monotonic clock."""
     try:
         async with asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic()):
-            chunk = await chunks.get()
+            return await waiting
     except TimeoutError as error:
         raise UpstreamTimeout(f"'{name}' did not answer in time") from error
-    if isinstance(chunk, PenstockError):
-        raise chunk
-    if chunk is not None and "error" in chunk:
-        raise _refusal(chunk["error"], name)
-    return chunk
 
 
 # ---------------------------------------------------------------- requests and answers, in llama.cpp's words
@@ -308,6 +309,8 @@ class _Engine:
             self._input, self._output = self._process.stdin, self._process.stdout
             if self._output.readline() != b"ready\n":
                 self.close()
+                self._input.close()
+                self._output.close()
                 complaints.seek(0)
                 raise _cannot_load(complaints.read(), name)
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
@@ -352,6 +355,8 @@ class _Engine:
     def _read(self) -> None:
         with self._output:
             for line in self._output:
+                if not line.endswith(b"\n"):
+                    break  # it ended in the middle of it
                 message = json.loads(line)
                 self._answer(message["id"], message.get("chunk"))
         self._process.wait()
@@ -375,16 +380,20 @@ class _Engine:
         if self._closed:
             return NotReady(f"'{self._name}' was closed while it answered")
         status = self._process.wait()
+        short = "memory may have been short: fewer parallel requests, or a smaller context, take less"
         return UpstreamError(
             f"llama.cpp with '{self._name}' ended unexpectedly, with status {status}",
-            hint="status -9 often means that memory was short: fewer parallel requests, or a smaller context",
+            hint=short if status == -9 else "",
         )
+
+
+_LOADING = "error loading model: "
 
 
 def _cannot_load(complaints: bytes, name: str) -> StorageError:
     lines = complaints.decode(errors="replace").splitlines()
-    told = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
-    reason = told.partition("error loading model: ")[2] or told or "it gave no reason"
+    told = next((line for line in lines if _LOADING in line), lines[-1] if lines else "it gave no reason")
+    reason = told.rpartition(_LOADING)[2]
     return StorageError(
         f"llama.cpp cannot load '{name}': {reason[-300:]}",
         hint="the file may be damaged, of a kind that this xllamacpp does not know, or larger than the memory",
@@ -452,7 +461,6 @@ def _load(path: str, threads: int, context_tokens: int, parallel: int) -> Any:
     options.n_ctx = context_tokens * parallel  # shared out evenly
     options.n_batch = options.n_ubatch = max(PROMPT_PIECE, parallel)
     options.cache_ram_mib = 0  # prompts of others are not kept beyond what the slots hold
-    options.cpuparams.poll = options.cpuparams_batch.poll = int(os.environ.get("XPOLL","50"))
     options.fit_params = False  # the context is as it was asked for
     options.verbosity = 1  # errors only, for whoever started us
     # Its server listens on loopback whether we want it or not. Nobody has the key, and no page is served there.

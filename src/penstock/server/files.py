@@ -23,7 +23,8 @@ LONGEST_NAME = 255
 
 async def create(request: Request, house: House) -> Response:
     """Keep a file: a form with `file` and `purpose`, which is `batch`. `expires_after[seconds]` says for how long."""
-    parts = form.read(await request.body(), request.header(b"content-type").decode("latin-1"))
+    data, content_type = await request.body(), request.header(b"content-type").decode("latin-1")
+    parts = await asyncio.to_thread(form.read, data, content_type)
     fields = form.fields(parts)
     file = next((part for part in parts if part.name == "file" and part.filename is not None), None)
     if file is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -32,7 +33,10 @@ def generating(dialect: Dialect) -> Route:
 
     async def route(request: Request, house: House) -> Response | Stream:
         data = await request.body()
-        asked = _asked(dialect, parsed(data), data, request) if dialect not in FORMS else _form(dialect, data, request)
+        if dialect in FORMS:  # a large one takes its time
+            asked = await asyncio.to_thread(_form, dialect, data, request)
+        else:
+            asked = _asked(dialect, parsed(data), data, request)
         if not house.gateway.has(asked.model):
             if dialect == "chat":
                 return await openai.chat(request, house, asked)
