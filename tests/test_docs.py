@@ -72,6 +72,7 @@ class Reader:
         self.environment |= dict(re.findall(r"^export (\w+)=(\S+)", code, re.M))
         if made := re.findall(r"psk-[\w-]{20,}", printed):
             self.secret = made[-1]
+        if "keys create" in code:
             self._wait_until_taken()
         return printed
 

@@ -524,3 +524,15 @@ def test_a_route_that_prunes_sends_what_its_model_reads(up: Upstream, tmp_path: 
 
     assert answer.status_code == 200
     assert 1 <= len(up.seen[-1].body["messages"]) < 10
+
+
+def test_a_question_in_other_words_gets_the_kept_answer_and_another_question_does_not(up: Upstream, tmp_path: Path):
+    toml = models(up) + '[routes.kept]\nmodels = ["good"]\ncache = "semantic"\n'
+    questions = ("How do I reset my password?", "How can I reset my password?", "How do I reset my phone?")
+    with serving(tmp_path, toml, documents=False) as served:
+        client = served.client()
+        for question in questions:
+            assert client.post("/v1/chat/completions", json=asked("kept", question)).status_code == 200
+        cached = [row.cached for row in reversed(rows(served, 3))]
+
+    assert cached == [False, True, False]

@@ -279,6 +279,7 @@ def samples() -> Path:
 
 # The order of wrapping, from the caller inwards, and why:
 #
+#     Similar      the answer to a question that asks the same in other words; around what keeps the answers
 #     Cached       an answer that is kept costs nothing, and meets no limit but that of requests
 #     SingleFlight who asks what is being answered listens to that answer
 #     Route        picks a way by tags and money; nothing is held yet
@@ -360,8 +361,15 @@ def _remembering(name: str, route: RouteSettings, model: Model) -> Model:
     scope = Scope(name)
     if route.single_flight:
         model = SingleFlight(model, scope)
-    if route.cache == "exact":
-        model = Cached(model, Kept(most_mb=route.cache_mb, keep_s=route.cache_for), scope)
+    if route.cache == "off":
+        return model
+    kept = Kept(most_mb=route.cache_mb, keep_s=route.cache_for)
+    model = Cached(model, kept, scope)
+    if route.cache == "semantic":
+        from penstock.encoder import shipped
+        from penstock.models.similar import Similar
+
+        model = Similar(model, kept, scope, shipped, similarity=route.similarity)
     return model
 
 

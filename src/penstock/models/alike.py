@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "LONGEST_WORDS", "Alike", "Question", "Verdict"]
 
-DEFAULT: Final = 0.80  # how sure is sure enough, measured by benchmarks/semantic_cache.py
+DEFAULT: Final = 0.75  # how sure is sure enough, measured by benchmarks/semantic_cache.py
 LONGEST_WORDS: Final = 64  # a longer text is a document more than a question
 SYNONYM: Final = 0.97  # likeness of two words that a table says mean the same
 LIGHT: Final = 0.97  # what is left of it for each word that adds little and stands on one side only
@@ -67,7 +67,7 @@ class Question:
     must: bool  # whether one has to, and not whether one can
     tenses: frozenset[str]
     first_person: str  # who comes first where both I and you occur
-    sharp: frozenset[str]
+    sharp: Counter[str]
     content: tuple[Content, ...]
     grammar: Counter[str]  # all other words but articles
     words: tuple[str, ...]  # all words but articles
@@ -105,10 +105,14 @@ class Alike:
                 tense for tense, its in (("past", known.PAST), ("present", known.PRESENT)) if its & set(everything)
             ),
             first_person=_first_person(plain),
-            sharp=frozenset(known.SHARP[word] for word in words if word in known.SHARP and (kind, word) != ("how long", "last")),
+            sharp=Counter(
+                known.SHARP[word] for word in words if word in known.SHARP and (kind, word) != ("how long", "last")
+            ),
             content=self._content(words, kind, names),
             words=tuple(w for w in everything if w not in ("a", "an", "the", "which", "any") and w.isalnum()),
-            grammar=Counter(w for w in everything if w in known.GRAMMAR and w not in ("a", "an", "the", "which", "any")),
+            grammar=Counter(
+                w for w in everything if w in known.GRAMMAR and w not in ("a", "an", "the", "which", "any")
+            ),
         )
 
     def compare(self, one: Question, other: Question) -> Verdict:
@@ -122,7 +126,7 @@ class Alike:
         if one.first_person and other.first_person and one.first_person != other.first_person:
             return Verdict(0.0, "person")
         if one.sharp != other.sharp:
-            return Verdict(0.0, f"words: {', '.join(sorted(one.sharp ^ other.sharp))}")
+            return Verdict(0.0, f"words: {', '.join(sorted((one.sharp - other.sharp) + (other.sharp - one.sharp)))}")
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
         heavy = [word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
@@ -169,7 +173,10 @@ class Alike:
         ones, others = dict(enumerate(one)), dict(enumerate(other))
         for likeness in (_by_stem, _by_table, self._by_vector):  # the cheap ways first
             scored = [
-                _Pair(like, n, m, a, b) for n, a in ones.items() for m, b in others.items() if (like := likeness(a, b)) >= LIKE
+                _Pair(like, n, m, a, b)
+                for n, a in ones.items()
+                for m, b in others.items()
+                if (like := likeness(a, b)) >= LIKE
             ]
             scored.sort(key=lambda pair: (-pair.likeness, abs(pair.at - pair.to)))
             for pair in scored:
@@ -253,7 +260,12 @@ def _turned(pairs: Sequence[_Pair], *, rebuilt: bool) -> str:
     """
     superlatives = sum(pair.one.word.endswith("est") for pair in pairs)
     for number, pair in enumerate(pairs):
-        if "from" in (pair.one.role, pair.other.role) and pair.one.role != pair.other.role and pair.one.role and pair.other.role:
+        if (
+            "from" in (pair.one.role, pair.other.role)
+            and pair.one.role != pair.other.role
+            and pair.one.role
+            and pair.other.role
+        ):
             return pair.one.word
         for second in pairs[:number]:
             if (pair.at - second.at) * (pair.to - second.to) >= 0:

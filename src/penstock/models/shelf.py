@@ -192,13 +192,18 @@ def _take(file: IO[bytes], form: str) -> tuple[Any, ...]:
 
 
 def _text(file: IO[bytes]) -> str:
-    length = _take(file, "<Q")[0]
-    if length > _LONGEST:
-        raise ValueError(f"a text of {length:,} bytes")
+    length = _length(file)
     found = file.read(length)
     if len(found) < length:
         raise ValueError("it ends too early")
     return found.decode()
+
+
+def _length(file: IO[bytes]) -> int:
+    length: int = _take(file, "<Q")[0]
+    if length > _LONGEST:
+        raise ValueError(f"a text of {length:,} bytes")
+    return length
 
 
 def _value(file: IO[bytes], kind: int) -> Any:
@@ -216,7 +221,7 @@ def _value(file: IO[bytes], kind: int) -> Any:
         file.seek(length * struct.calcsize(_NUMBERS[inner]), os.SEEK_CUR)
     elif inner == _TEXT:
         for _ in range(length):
-            file.seek(_take(file, "<Q")[0], os.SEEK_CUR)
+            file.seek(_length(file), os.SEEK_CUR)
     else:
         raise ValueError(f"a list of kind {inner}")
     return None
@@ -359,13 +364,13 @@ class Shelf:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._folder / f".{name}.lock", timeout=0)
-        try:
-            with storage_errors(self._folder):
+        with storage_errors(self._folder):
+            try:
                 lock.acquire()
-        except Timeout as error:
-            raise Conflict(
-                f"somebody else is pulling or removing '{name}'", hint="try again when they are done"
-            ) from error
+            except Timeout as error:  # an OSError too
+                raise Conflict(
+                    f"somebody else is pulling or removing '{name}'", hint="try again when they are done"
+                ) from error
         try:
             yield
         finally:
@@ -580,7 +585,7 @@ class _Address:
                 progress.start(target.parent.name.removeprefix(".").removesuffix(".part"), size, start)
                 with part.open("r+b" if going_on else "wb") as file:
                     file.seek(start)
-                    for piece in response.iter_raw(PIECE):
+                    for piece in response.iter_raw():
                         file.write(piece)
                         progress.add(len(piece))
                     file.truncate()
