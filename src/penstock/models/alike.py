@@ -37,7 +37,8 @@ LIGHT: Final = 0.97  # what is left of it for each word that adds little and sta
 FEW: Final = 8  # words that say something, in a question short enough to be built anew
 LIKE: Final = 0.80  # least likeness of two words, each by itself
 
-_WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+_?(?:_[^\W_]+)?|[$€£¥₹%&+#]|[,;:?.!]")
+_WORD = re.compile(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th|k)?\b|[^\W_]+(?:_[^\W_]+|_)?|[$€£¥₹%&+#]|[,;:?.!]")
+_FRONTED = re.compile(r"^((?:in|on|at|during|for|since|by|with|under|within|according to) [^,?.!]{1,60}), ([^,]*)$")
 _stems = Stemmer.Stemmer("english")
 
 
@@ -91,7 +92,7 @@ class Alike:
         plain = re.sub(r"\bU\.?S\.?(?=\W|$)", "us_", plain).casefold()
         for pattern, by in known.SPELLED_OUT:
             plain = pattern.sub(by, plain)
-        plain = known.POLITE.sub("", plain)
+        plain = _FRONTED.sub(r"\2 \1", known.POLITE.sub("", plain).rstrip(" ?"))
         plain = re.sub(r"\b(\w+) (and|or) (\w+)\b", _in_order, plain)
         kind, rest = _kind(plain)
         words = [known.IRREGULAR.get(word, word) for word in _WORD.findall(rest)]
@@ -130,8 +131,8 @@ class Alike:
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
         heavy = [word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
-        if heavy:
-            return Verdict(0.0, f"alone: {', '.join(word.word for word in heavy)}")
+        if heavy or {*left} & {*one.content} and {*left} & {*other.content}:
+            return Verdict(0.0, f"alone: {', '.join(word.word for word in heavy or left)}")
         moved = (one.grammar - other.grammar) + (other.grammar - one.grammar)
         rebuilt = moved.total() > 1 and len(one.content) <= FEW
         if turned := _turned(pairs, rebuilt=rebuilt):
@@ -184,7 +185,7 @@ class Alike:
                     pairs.append(pair)
                     del ones[pair.at], others[pair.to]
         said = {word.stem for pair in pairs for word in (pair.one, pair.other)}
-        return pairs, [word for word in (*ones.values(), *others.values()) if word.stem not in said]
+        return pairs, [word for word in (*ones.values(), *others.values()) if word.stem not in said or word.stem[0].isdigit()]
 
     def _by_vector(self, one: Content, other: Content) -> float:
         return 0.0 if one.fixed or other.fixed else float(self._vector(one.word) @ self._vector(other.word))

@@ -54,7 +54,8 @@ __all__ = ["Local"]
 T = TypeVar("T")
 
 CONTEXT = 4096  # tokens of one request where nobody says more: memory for it is taken once for each that may run
-PROMPT_PIECE = 256  # tokens of a prompt that are read in one go: between them a request can be cancelled
+PROMPT_PIECE = 64  # tokens of a prompt that are read in one go: between them a request can be cancelled
+DEFAULTS = {"temperature": 0.2}  # small models wander
 PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed")
 
 
@@ -188,6 +189,7 @@ def chat_body(body: Mapping[str, Any], *, name: str) -> dict[str, Any]:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise BadRequest(f"`{key}` must be a number, not {value!r:.50}")
             wanted[key] = value
+    wanted = DEFAULTS | wanted
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None:
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:

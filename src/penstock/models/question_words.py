@@ -194,6 +194,12 @@ SPELLED_OUT: Final = _replacements(r"""
 \beuropean union\b -> 'eu'
 \bunited nations\b -> 'un_'
 \bmoney back\b -> 'refund'
+\bmost recent\b|\blatest\b|\bnewest\b -> 'last'
+\bleast expensive\b -> 'cheapest'
+\bstaff members?\b -> 'staff'
+\bcustomer (?:service|support|care)\b -> 'customercare'
+\bis it (?:advisable|recommended|a good idea|wise|sensible) (?:for me )?to\b -> 'should i'
+\b(?:prior|previous) to\b -> 'before'
 \bget rid of\b -> 'remove'
 \bwhat <IS> the (?:<USUAL> )?(delivery|shipping|processing|waiting|response|travel|flight|cooking|recovery|turnaround) times?\b -> 'how long does \1 take'
 \b(?:per|each|every|a) (day|week|month|year|hour|minute|night)\b -> 'per_\1'
@@ -254,7 +260,7 @@ SPELLED_OUT: Final = _replacements(r"""
 
 # Never compared: they carry grammar. What they change is compared elsewhere (kind, tense, role).
 GRAMMAR: Final = frozenset("""
-any a an the this that these those it its is are am was were be been being do does did done doing have has had having will would
+any a an the between this that these those it its is are am was were be been being do does did done doing have has had having will would
 shall can could may might to of in on at by for with from about into onto upon through via as than during within i me my mine
 myself you your yours yourself we us our ours they them their theirs one ones someone anyone somebody anybody people person and
 or so if then there here what which who whom whose when where why how while also too just really actually currently exactly
@@ -351,7 +357,7 @@ job employment
 movie film
 doctor physician
 picture photo photograph image pic
-choose select pick
+choose select pick choice
 company firm business corporation
 lawyer attorney
 parcel package
@@ -361,28 +367,26 @@ shop store
 happen occur
 show display
 get obtain receive
-create make build establish found produce
+create make build produce construct
 improve enhance boost better
-increase raise
+increase raise maximize
 reduce decrease lower lessen
 locate find
 answer reply respond response
 question query
 ask inquire
-allow permit let
+allow permit let permission
 reach contact
 forget forgot
-lose lost misplace misplaced
+lose lost misplace misplaced loss
 steal stolen
 password passcode
-register signup enroll enrol
+register signup enroll enrol registration
 login logon signin
 logout logoff signout
 area region
 close shut
-open
 learn study
-teach
 work function operate
 broken defective faulty damaged
 free complimentary
@@ -398,7 +402,7 @@ hotel accommodation
 city town
 road street
 speak talk
-salary wage pay
+salary wage
 name title
 reason cause
 effect impact consequence
@@ -408,46 +412,57 @@ disadvantage drawback con
 difference distinction differ distinguish
 example instance
 located situated
-begin
 verify confirm
 complain complaint
 suggest propose recommend
 responsible accountable
-invent
-discover
-build construct
 die death dead
 eligible qualify
 approve accept
 cover include
 document paperwork
 luggage baggage
-commit
 staff employee worker personnel
 house home
-part
-expect
 spouse partner
-maximize increase
 old previous
 recent last latest
 revenue turnover
 dinner supper
 pc computer
-convert turn transform
+convert turn transform conversion
 valid effective
 born birth
 marry marriage married
 live reside
-earn make
 quit leave resign
 weird strange odd
 funny hilarious
 scared afraid
 smart intelligent clever
 stop prevent
-return
 best top greatest
+transfer move
+pay payment
+apply application
+renew renewal
+arrive arrival
+subscribe subscription
+install installation
+weigh weight
+grow growth
+decide decision
+sell sale
+withdraw withdrawal
+treat treatment
+require requirement
+expire expiration expiry
+submit submission
+analyze analyse analysis
+compare comparison
+recognise recognize identify
+behave behaviour behavior
+fail failure
 """)
 # Opposites and neighbours whose vectors are near each other: each has only itself and its synonyms.
 APART: Final = frozenset("""
@@ -483,7 +498,7 @@ unable paid unpaid likely unlikely usual unusual
 LIGHT: Final = frozenset("""
 best good great top actual various possible exact certain easy simple current usual typical proper right correct fellow dear
 thank option detail information info procedure method step tip way give provide describe explain find know tell see look need
-want help try make take come happen consider today now nowadays world receive obtain get expect available apply use
+want help try make take come happen consider today now nowadays world receive obtain get expect available apply use offer contain include
 """.split())  # fmt: skip
 
 PAST: Final = frozenset("did was were had".split())

@@ -23,7 +23,6 @@ from penstock.types import ANYBODY, Caller, Model, ModelRequest, Record, TextDel
 __all__ = ["Span", "Summaries", "Summary", "summarise"]
 
 PIECE: Final = 6_000  # characters that a model sums up at a time
-TOKENS: Final = 220  # that one summary may take
 AT_ONCE: Final = 4
 REMEMBERED: Final = 2_000
 ASK: Final = (
@@ -99,7 +98,7 @@ class Summaries:
             self._known.move_to_end(digest)
             return known
         messages = [{"role": "system", "content": ASK}, {"role": "user", "content": text}]
-        body = {"model": self.name, "messages": messages, "max_tokens": TOKENS, "temperature": 0.0, "stream": True}
+        body = {"model": self.name, "messages": messages, "stream": True}  # models differ in what else they take
         request = ModelRequest(
             dialect="chat", model=self.name, body=body, stream=True, caller=caller, record=record, tags=("summary",)
         )

@@ -38,7 +38,7 @@ MOST_TEXTS, MOST_CHARACTERS = 2048, 4_000_000
 
 
 async def models(request: Request, house: House) -> Response:
-    """The apps and collections that the caller may ask, as OpenAI lists models."""
+    """The models, routes, apps and collections that the caller may name, as OpenAI lists models."""
     rows = [_model(name) for name in house.models(request.caller)]
     return json_response({"object": "list", "data": rows})
 

@@ -197,9 +197,9 @@ function show(turn, answer, question, found) {
 
 // The words of a model, with a button for each source they name.
 function written(found) {
-  return found.text.split(/(\[\d{1,3}\])/).map((part) => {
+  return found.text.split(/(\[\d{1,3}\])/).flatMap((part) => {
     const n = Number(part.match(/^\[(\d+)\]$/)?.[1] ?? 0);
-    return n && found.citations[n - 1] ? citeButton(found.citations[n - 1], n) : part;
+    return n && found.citations[n - 1] ? [citeButton(found.citations[n - 1], n)] : inline(part);
   });
 }
 
