@@ -15,6 +15,7 @@ CYCLE: Final = "penstock.cycle"  # key of the scope: uvicorn's side of the reque
 LARGEST_HEAD: Final = 64 << 10
 HEAD_S: Final = 20.0  # longest time for the head of a request, from its first byte; and for the first one to begin
 SILENCE_S: Final = 60.0  # longest silence within a body
+KEEP_ALIVE_S: Final = 75.0  # longest wait for another request
 _NEVER: Final = float("inf")
 
 
@@ -67,6 +68,17 @@ class Connection(HttpToolsProtocol):
         self._in_body = False
         self._deadline = _NEVER
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for its timer: the one that we have does for waiting connections too."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._deadline = self.loop.time() + KEEP_ALIVE_S
 
     def _look(self) -> None:
         """One timer serves all deadlines: it looks again later instead of being set anew for each request."""
