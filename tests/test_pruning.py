@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import UpstreamError
 from penstock.models.pruned import Pruned
-from penstock.models.summary import Summaries, Summary, summarise
+from penstock.models.summaries import Summaries, Summary, summarise
 from penstock.types import Dialect, ModelEvent, ModelRequest, Stopped, TextDelta, Usage
 
 Message = dict[str, Any]
@@ -205,7 +205,7 @@ def test_where_no_summary_can_be_made_the_conversation_goes_on_without():
 @settings(max_examples=50, deadline=None)
 def test_every_stretch_of_a_text_is_linked_once_and_in_order(text: str, piece: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("penstock.models.summary.PIECE", piece)
+        patch.setattr("penstock.models.summaries.PIECE", piece)
         found: Summary = asyncio.run(summarise(text, Clerk(), most_characters=60))
 
     at = 0

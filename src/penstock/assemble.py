@@ -35,7 +35,7 @@ from penstock.models.queued import Queued
 from penstock.models.route import Route, little_left
 from penstock.models.shelf import Shelf
 from penstock.models.single import SingleFlight
-from penstock.models.summary import Summaries
+from penstock.models.summaries import Summaries
 from penstock.models.translate import Translated
 from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from penstock.errors import PenstockError
-from penstock.models.summary import Summaries
+from penstock.models.summaries import Summaries
 from penstock.trace import log
 from penstock.types import Model, ModelEvent, ModelRequest, Stopped
 
