@@ -79,7 +79,7 @@ def test_a_spent_budget_says_what_it_is_and_when_it_ends(make: MakeCounters):
     with pytest.raises(BudgetSpent) as refused:
         counters.hold([Want(DAY, 1)])
 
-    assert "budget 'shop' allows 5.00 USD per day and has spent 5.0000 USD" in refused.value.message
+    assert "budget 'shop' allows 5.00 USD per day and has spent 5.00 USD" in refused.value.message
     assert "midnight UTC" in refused.value.hint
     assert not refused.value.retryable
 

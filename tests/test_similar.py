@@ -166,7 +166,7 @@ def test_an_answer_that_was_cut_off_is_not_told_again():
 
 def test_a_plain_gateway_loads_neither_numpy_nor_the_encoder():
     code = (
-        "import sys, penstock.models.cached, penstock.models.single, penstock.models.context, penstock.models.micro;"
+        "import sys, penstock.models.cached, penstock.models.single, penstock.models.pruned, penstock.models.micro;"
         "assert not {'numpy', 'onnxruntime', 'Stemmer'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -231,7 +231,7 @@ def test_these_ask_the_same(one: str, other: str):
         ("Why was my card declined?", "Was my card declined?"),
         ("Who is the president of France?", "Who was the president of France?"),
         ("How do I make my new phone number admin on my old phone?", "How do I make my old phone number admin on my new phone?"),
-        ("What are the benefits of doing an MBA after getting a degree?", "What are the benefits of getting an MBA after doing a degree?"),
+        ("What do I gain by doing an MBA after getting a degree?", "What do I gain by getting an MBA after doing a degree?"),
         ("How much does shipping cost?", "How much does standard shipping cost?"),
         ("Wie storniere ich meine Bestellung?", "Wie storniere ich meine Bestellung nicht?"),
         ("¿Cuánto cuesta el envío a Noruega?", "¿Cuánto cuesta el envío a Suecia?"),

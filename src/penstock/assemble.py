@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings
-from penstock.errors import NotFound
+from penstock.errors import BadSetting, NotFound
 from penstock.gateway import Gateway
 from penstock.jobs.batches import Batches
 from penstock.jobs.files import Files
@@ -28,7 +28,7 @@ from penstock.models.kept import Kept, Scope
 from penstock.models.limits import Counters, InMemory
 from penstock.models.local import Local
 from penstock.models.metered import OUTPUT_TOKENS, Metered
-from penstock.models.prices import look_up
+from penstock.models.prices import Known, look_up
 from penstock.models.providers import dialects, provider
 from penstock.models.pruned import Pruned
 from penstock.models.queued import Queued
@@ -325,7 +325,13 @@ def _candidates(around: _Around) -> tuple[Mapping[str, Candidate], list[Local]]:
             known = look_up(model, kind.prices, model.model or name)
         watch = Watch(name)
         metered = Metered(
-            upstream, watch, known=known, budgets=around.budgets, counters=around.counters, holding=around.journal.hold
+            upstream,
+            watch,
+            known=known,
+            budgets=around.budgets,
+            counters=around.counters,
+            holding=around.journal.hold,
+            by_name=_by_name(model, name) if model.model == "*" else None,
         )
         ready: Model = Translated(
             Guarded(metered, watch.breaker),
@@ -343,6 +349,17 @@ def _candidates(around: _Around) -> tuple[Mapping[str, Candidate], list[Local]]:
             )
         found[name] = Candidate(name, ready, watch, known)
     return found, locals_
+
+
+def _by_name(settings: ModelSettings, name: str) -> Callable[[str], Known]:
+    """What is known of each model of a provider, where callers say which."""
+    prices = provider(settings.provider, where=f"models.{name}.provider").prices
+
+    @lru_cache(maxsize=1024)
+    def found(model: str) -> Known:
+        return look_up(settings, prices, model)
+
+    return found
 
 
 def _models(around: _Around, candidates: Mapping[str, Candidate]) -> Mapping[str, Model]:
@@ -434,7 +451,15 @@ def _local(name: str, settings: ModelSettings, around: Settings) -> Local:
 def _upstream(name: str, settings: ModelSettings, clients: Clients) -> Upstream:
     kind = provider(settings.provider, where=f"models.{name}.provider")
     proxies = Proxies(settings.proxy, settings.proxy)
-    url = Url.parse(settings.base_url or kind.base_url, proxies=proxies)
+    address = settings.base_url or kind.base_url
+    if not address:
+        raise BadSetting(
+            f"models.{name}.base_url is empty, and {settings.provider} has no address of its own",
+            hint="the provider's console shows it; it mostly ends in /v1",
+        )
+    if settings.api_version:
+        address += f"?api-version={settings.api_version}"
+    url = Url.parse(address, proxies=proxies)
     headers = {"user-agent": "penstock", **settings.headers}
     if settings.api_key:
         bearer = kind.key_header == "authorization"

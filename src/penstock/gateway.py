@@ -43,7 +43,11 @@ class Gateway:
 
     def model(self, name: str) -> Model | None:
         """The model of that name, whoever may use it."""
-        return self.models.get(name) or self.models.get(f"{name.partition('/')[0]}/*")
+        found = self.models.get(name)
+        if found is None:
+            provider, _, rest = name.partition("/")
+            return self.models.get(f"{provider}/*") if rest else None
+        return found
 
     def find(self, name: str, caller: Caller) -> Model:
         """The model of that name. Raises NotFound, or NotAllowed where the key is not for it."""

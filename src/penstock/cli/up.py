@@ -126,7 +126,8 @@ def _serve(house: House, names: Sequence[str]) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  what a browser can open
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}"
-    model = SAMPLE if SAMPLE in names else names[0] if names else "NAME"
+    known = [*names, *house.settings.routes, *house.served_models]
+    model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
     welcome = _welcome(address, model, keys=house.keys.needed)
 
     def started() -> None:

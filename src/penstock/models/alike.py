@@ -131,7 +131,7 @@ class Alike:
         whole = float(one.vector @ other.vector)
         pairs, left = self._pairs(one.content, other.content)
         heavy = [word for word in left if word.word not in known.LIGHT and word.stem not in _LIGHT]
-        if heavy or {*left} & {*one.content} and {*left} & {*other.content}:
+        if heavy or ({*left} & {*one.content} and {*left} & {*other.content}):
             return Verdict(0.0, f"alone: {', '.join(word.word for word in heavy or left)}")
         moved = (one.grammar - other.grammar) + (other.grammar - one.grammar)
         rebuilt = moved.total() > 1 and len(one.content) <= FEW
@@ -185,7 +185,9 @@ class Alike:
                     pairs.append(pair)
                     del ones[pair.at], others[pair.to]
         said = {word.stem for pair in pairs for word in (pair.one, pair.other)}
-        return pairs, [word for word in (*ones.values(), *others.values()) if word.stem not in said or word.stem[0].isdigit()]
+        return pairs, [
+            word for word in (*ones.values(), *others.values()) if word.stem not in said or word.stem[0].isdigit()
+        ]
 
     def _by_vector(self, one: Content, other: Content) -> float:
         return 0.0 if one.fixed or other.fixed else float(self._vector(one.word) @ self._vector(other.word))

@@ -34,6 +34,7 @@ class Meeting(NamedTuple):
 
     limits: Limits
     money: Limits
+    exact: Limits  # money, and tokens but for those of a minute: no call may take more of them than it holds
 
 
 class Budgets:
@@ -69,7 +70,9 @@ class Budgets:
             limits = tuple(
                 limit for limit in self._meeting(*place) if limit.unit in ("pico_usd", "tokens") or limit not in door
             )
-            found = Meeting(limits, tuple(limit for limit in limits if limit.unit == "pico_usd"))
+            money = tuple(limit for limit in limits if limit.unit == "pico_usd")
+            tokens = tuple(limit for limit in limits if limit.unit == "tokens" and limit.window != "minute")
+            found = Meeting(limits, money, money + tokens)
             self._calls = _remember(self._calls, place, found)
         return found
 

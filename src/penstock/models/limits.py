@@ -40,7 +40,7 @@ class Limit:
 
     def __str__(self) -> str:
         per = {"minute": " per minute", "day": " per day", "month": " per month", "ever": "", "now": " at a time"}
-        amount = f"{self.most / USD:,.2f} USD" if self.unit == "pico_usd" else f"{self.most:,} {_plural(self.unit)}"
+        amount = usd(self.most) if self.unit == "pico_usd" else f"{self.most:,} {_plural(self.unit)}"
         return amount + per[self.window]
 
 
@@ -214,21 +214,30 @@ def _refusal(limit: Limit, counter: Counter, amount: int) -> Limited:
             )
         wait_s = (counter.used + amount - limit.most) * 60 / limit.most
         return Limited(f"{owner} allows {limit}", hint=f"try again in {wait_s:.1f} s", retry_after_s=wait_s)
-    spent = f"{counter.used / USD:,.4f} USD" if limit.unit == "pico_usd" else f"{counter.used:,}"
+    spent, wants = (usd(n) if limit.unit == "pico_usd" else f"{n:,}" for n in (counter.used, amount))
     if counter.used + amount <= limit.most:  # calls that are running hold the rest, and may well give some of it back
         return _WaitForOthers(
-            f"{owner} allows {limit}; {spent} are spent, and calls that are running hold the rest",
+            f"{owner} allows {limit}; {spent} are spent, calls that are running hold the rest, and this one may take {wants}",
             hint="try again when they have ended, or lower max_tokens",
             retry_after_s=1.0,
         )
     ends = {"day": "until midnight UTC", "month": "until next month"}.get(limit.window, "for a higher limit")
-    return BudgetSpent(f"{owner} allows {limit} and has spent {spent}", hint=f"wait {ends}, or ask for less")
+    return BudgetSpent(
+        f"{owner} allows {limit} and has spent {spent}; this call may take {wants}",
+        hint=f"wait {ends}, or lower max_tokens",
+    )
 
 
 class _WaitForOthers(BudgetSpent):
     """The budget is held by calls that are running."""
 
     retryable = True
+
+
+def usd(pico_usd: int) -> str:
+    """Picodollars as people read money: cents, and what is less than a cent in full."""
+    amount = pico_usd / USD
+    return f"{amount:,.2f} USD" if amount >= 0.1 or not pico_usd else f"{amount:.6f} USD"
 
 
 def _plural(unit: str) -> str:

@@ -288,7 +288,7 @@ class _Engine:
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingExtra("xllamacpp, which runs models on this machine,", extra="local")
         if not path.is_file():
-            raise NotFound(f"there is no model file {path}", hint="penstock models list")
+            raise NotFound("this model is not on the server's disk", hint="penstock models pull NAME, there")
         self.header = read_header(path)
         trained = self.header.context_tokens or CONTEXT
         self._name = name

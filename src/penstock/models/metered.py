@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from penstock.errors import NotAllowed, PenstockError
+from penstock.errors import BadRequest, NotAllowed, PenstockError
 from penstock.models.budgets import Budgets, Limits, Meeting
 from penstock.models.estimate import BYTES_PER_TOKEN, WRITING, ceiling, estimate, estimated_input, input_bytes
 from penstock.models.limits import Booking, Counters, Want
 from penstock.models.prices import FREE, Known
 from penstock.models.watch import Watch
-from penstock.types import Call, Model, ModelEvent, ModelRequest, Outcome, Stopped, Usage, Wire
+from penstock.types import Call, Dialect, Model, ModelEvent, ModelRequest, Outcome, Stopped, Usage, Wire
 
 __all__ = ["Metered", "estimated_input"]
 
 OUTPUT_TOKENS = 4_096  # assumed of a model of which nobody says more
 SHARE = 10  # a request without a limit of its own may hold a tenth of what is left
-MOST_TOKENS = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}  # else max_tokens
+LIMITS: Mapping[
+    Dialect, tuple[str, ...]
+] = {  # what a request says of the length of its answer; the first is how we say it
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+    "messages": ("max_tokens",),
+    "completions": ("max_tokens",),
+}
 
 Holding = Callable[[str, Sequence[Booking]], None]  # trace, what is held
 
@@ -27,18 +35,25 @@ class Metered:
     """One upstream under its budgets. Satisfies `Model`.
 
     A call holds what it may cost at most: every byte of the input as one token, and `max_tokens` of output. One that does
-    not say max_tokens may use the whole output of the model while that is at most a tenth of what is left; from then on it
-    is sent with a limit. So what calls hold together is never more than there is, and no call takes more than it holds.
+    not say max_tokens may use all that the model reads and writes while that is at most a tenth of what is left; from then
+    on it is sent with a limit. So what calls hold together is never more than there is, and no call takes more than it holds.
     """
 
     def __init__(
-        self, inner: Model, watch: Watch, *, known: Known, budgets: Budgets, counters: Counters, holding: Holding
+        self,
+        inner: Model,
+        watch: Watch,
+        *,
+        known: Known,
+        budgets: Budgets,
+        counters: Counters,
+        holding: Holding,
+        by_name: Callable[[str], Known] | None = None,
     ) -> None:
-        """watch: is told what becomes of each call."""
+        """watch: is told what becomes of each call. by_name: for a model whose name callers say, what is known of that."""
         self._inner, self._watch, self.name, self._known = inner, watch, watch.name, known
-        self._price = known.price or FREE
         self._budgets, self._counters, self._holding = budgets, counters, holding
-        self._output = known.max_output_tokens or OUTPUT_TOKENS
+        self._by_name = by_name
 
     def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         if request.dialect == "count_tokens":  # costs nothing, and says nothing of how fast the model is
@@ -48,8 +63,9 @@ class Metered:
     async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         meeting = self._budgets.at_call(request.caller, request.record, self.name)
         wants: Sequence[Want] = ()
+        known = self._known if self._by_name is None else self._by_name(request.model.partition("/")[2])
         if meeting.limits:
-            request, wants = self._held(request, meeting)
+            request, wants = self._held(request, meeting, known)
         started, first, pieces = time.perf_counter(), 0.0, 0
         usage: Usage | None = None
         outcome: Outcome = "cancelled"  # until we know better
@@ -75,40 +91,51 @@ class Metered:
             await events.aclose()  # type: ignore[attr-defined]
             if usage is None:
                 usage = _guess(request, pieces, answered=bool(first) or error is None)
-            self._settle(request, wants, usage, outcome, error, started, first)
+            self._settle(request, wants, known, usage, outcome, error, started, first)
 
-    def _held(self, request: ModelRequest, meeting: Meeting) -> tuple[ModelRequest, Sequence[Want]]:
+    def _held(self, request: ModelRequest, meeting: Meeting, known: Known) -> tuple[ModelRequest, Sequence[Want]]:
         """Hold what the call may take. Returns the request as it is to be sent."""
-        limits, money = meeting
-        if money and self._known.price is None:
+        limits, money, exact = meeting
+        price = known.price or FREE
+        if money and known.price is None:
             raise NotAllowed(
                 f"the model '{self.name}' has no price, and {money[0].owner} counts money",
                 hint=f"set models.{self.name}.input_usd_per_million and output_usd_per_million; 0 where it is your own",
             )
         if request.dialect not in WRITING:
             most = ceiling(request)
-            cost = self._price.most(most.input_tokens, most.output_tokens, most)
-            return request, self._hold(request, limits, cost, estimated_input(request) + most.output_tokens)
+            cost = price.most(most.input_tokens, most.output_tokens, most)
+            return request, self._hold(
+                request, limits, cost, most.input_tokens + most.output_tokens, estimated_input(request)
+            )
         body = request.body
-        size = input_bytes(request)
-        expected = size // BYTES_PER_TOKEN + 1
-        said = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
-        answers = body.get("n") or 1
-        output = said if isinstance(said, int) and said > 0 else self._output
-        if not isinstance(answers, int) or answers < 1:
-            answers = 1
-        cost = self._price.most(size, output * answers)
-        if money and not said and any(cost * SHARE > self._counters.free(limit) for limit in money):
-            output = min(output, OUTPUT_TOKENS)
-            cost = self._price.most(size, output * answers)
-            name = MOST_TOKENS.get(request.dialect, "max_tokens")
-            request = replace(request, body={**body, name: output}, data=b"")
-        tokens = expected + (output if said else min(output, OUTPUT_TOKENS)) * answers
-        return request, self._hold(request, limits, cost, tokens)
+        size, answers, said = input_bytes(request), _answers(body), _said(request)
+        output = said or known.max_output_tokens or known.context_tokens
+        cost, tokens = price.most(size, output * answers), size + output * answers
+        if exact and not said:
+            amounts = {"pico_usd": cost, "tokens": tokens, "requests": 0, "running": 0}
+            if not output or any(amounts[limit.unit] * SHARE > self._counters.free(limit) for limit in exact):
+                output = min(output or OUTPUT_TOKENS, OUTPUT_TOKENS)
+                cost, tokens = price.most(size, output * answers), size + output * answers
+                request = replace(request, body={**body, LIMITS[request.dialect][0]: output}, data=b"")
+        likely = size // BYTES_PER_TOKEN + 1 + (said or min(output or OUTPUT_TOKENS, OUTPUT_TOKENS)) * answers
+        return request, self._hold(request, limits, cost, tokens, likely)
 
-    def _hold(self, request: ModelRequest, limits: Limits, cost: int, tokens: int) -> Sequence[Want]:
-        amounts = {"pico_usd": cost, "tokens": tokens, "requests": 1, "running": 1}
-        wants = [Want(limit, amounts[limit.unit]) for limit in limits]
+    def _hold(self, request: ModelRequest, limits: Limits, cost: int, tokens: int, likely: int) -> Sequence[Want]:
+        """tokens: at most; likely: as rates count them, which would stand still if they counted what hardly ever happens."""
+        wants = []
+        for limit in limits:
+            unit = limit.unit
+            amount = (
+                cost
+                if unit == "pico_usd"
+                else 1
+                if unit != "tokens"
+                else likely
+                if limit.window == "minute"
+                else tokens
+            )
+            wants.append(Want(limit, amount))
         if held := self._counters.hold(wants):
             self._holding(request.record.id, held)
         return wants
@@ -117,6 +144,7 @@ class Metered:
         self,
         request: ModelRequest,
         wants: Sequence[Want],
+        known: Known,
         usage: Usage,
         outcome: Outcome,
         error: PenstockError | None,
@@ -124,7 +152,7 @@ class Metered:
         first: float,
     ) -> None:
         tokens = usage.input_tokens + usage.output_tokens
-        cost = self._price.of(usage) if tokens or outcome == "ok" else 0
+        cost = (known.price or FREE).of(usage) if tokens or outcome == "ok" else 0
         if wants:
             amounts = {"pico_usd": cost, "tokens": tokens, "requests": 1, "running": 0}
             request.record.booked += self._counters.settle(wants, [amounts[want.limit.unit] for want in wants])
@@ -140,6 +168,35 @@ class Metered:
         )
         request.record.calls.append(call)
         self._watch.ended(started, call, error, streamed=request.stream)
+
+
+def _said(request: ModelRequest) -> int:
+    """The longest answer that the request asks for, in tokens; 0 where it does not say. Raises BadRequest."""
+    most = 0
+    for name in LIMITS[request.dialect]:
+        value = request.body.get(name)
+        if value is not None:
+            if type(value) is not int or value < 1:
+                raise BadRequest(f"'{name}' must be a whole number from 1")
+            most = max(most, value)
+    return most
+
+
+def _answers(body: Mapping[str, Any]) -> int:
+    """How many answers are made. Raises BadRequest."""
+    most = 1
+    for name in ("n", "best_of"):
+        value = body.get(name)
+        if value is not None:
+            if type(value) is not int or value < 1:
+                raise BadRequest(f"'{name}' must be a whole number from 1")
+            most = max(most, value)
+    prompts = body.get("prompt")
+    return most * max(1, len(prompts)) if isinstance(prompts, list) and not _is_tokens(prompts) else most
+
+
+def _is_tokens(prompt: list[Any]) -> bool:
+    return bool(prompt) and isinstance(prompt[0], int)
 
 
 def _guess(request: ModelRequest, pieces: int, *, answered: bool) -> Usage:

@@ -71,7 +71,9 @@ class Ledger:
         """The requests of one trace: callers may give several the same."""
         if not self._is_there():
             return []
-        rows = self._database.read("select * from requests where trace_id = ? order by at", (trace_id,))
+        rows = self._database.read(
+            "select * from requests where trace_id = ? or id = ? order by at", (trace_id, trace_id)
+        )
         return [Row(*row) for row in rows]
 
     def used(self, counter: str, window: int) -> int:

@@ -6,16 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
 from penstock.assemble import House
-from penstock.documents.catalog import DocumentRow
-from penstock.documents.collection import Collection
-from penstock.documents.ingest import Report
 from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
+
+if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
+    from penstock.documents.catalog import DocumentRow
+    from penstock.documents.collection import Collection
+    from penstock.documents.ingest import Report
 
 __all__ = [
     "collections", "create_collection", "delete_document", "difference", "document", "documents", "metrics", "search",

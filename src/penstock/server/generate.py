@@ -19,7 +19,7 @@ from penstock.models.route import tags_in
 from penstock.models.translate import DIALECTS, Writing
 from penstock.server import openai
 from penstock.server.http import Request, Response, Stream
-from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire, new_id
+from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire
 
 __all__ = ["count_tokens", "generating", "parsed", "refusal"]
 
@@ -105,8 +105,7 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     if dialect == "speech" and body.get("stream_format") == "sse":
         streamed = True
     person = body.get("safety_identifier") or body.get("user") or ""
-    name = new_id()
-    record = Record(_trace_id(request) or name, person if isinstance(person, str) else "", id=name)
+    record = Record(_trace_id(request) or request.name, person if isinstance(person, str) else "", id=request.name)
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(
         dialect=dialect, model=model, body=body, data=data, headers=headers, stream=streamed, caller=request.caller,

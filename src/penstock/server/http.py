@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from penstock.errors import BadRequest, PenstockError, TooLarge
 from penstock.server.connection import CYCLE, write_whole
 from penstock.server.work import Work
-from penstock.types import Caller
+from penstock.types import Caller, new_id
 
 __all__ = ["Request", "Response", "Stream", "conditions", "event", "json_response", "matched"]
 
@@ -31,10 +31,15 @@ class Request:
     work: Work
     caller: Caller = Caller()
     gone: bool = False  # the client has left
+    name: str = field(default_factory=new_id)  # which its row in the journal has too, and its answer in x-request-id
     tags: tuple[str, ...] = ()
     path_values: dict[str, str] = field(default_factory=dict)
     _headers: dict[str, str] = field(default_factory=dict)
     _raw: dict[bytes, bytes] | None = None
+
+    @property
+    def id(self) -> bytes:
+        return self.name.encode()
 
     @property
     def method(self) -> str:
@@ -107,12 +112,12 @@ class Response:
 
     async def send(self, request: Request, send: Send) -> None:
         if CYCLE in request.scope:
-            lines = _lines(self.content_type)
+            lines = _lines(self.content_type) + b"x-request-id: %b\r\n" % request.id
             if self.headers:
                 lines += b"".join([b"%b: %b\r\n" % header for header in _encoded(self.headers)])
             if write_whole(request.scope[CYCLE], self.status, lines, self.body):
                 return
-        head = [*_head(self.content_type), (b"content-length", b"%d" % len(self.body))]
+        head = [*_head(self.content_type), (b"x-request-id", request.id), (b"content-length", b"%d" % len(self.body))]
         if self.headers:
             head += _encoded(self.headers)
         await send({"type": "http.response.start", "status": self.status, "headers": head})
@@ -129,7 +134,8 @@ class Stream:
 
     async def send(self, request: Request, send: Send) -> None:
         first = await anext(self.pieces, b"")  # a refusal from here keeps its status
-        head = [*_head(self.content_type), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        head = [*_head(self.content_type), (b"x-request-id", request.id), (b"cache-control", b"no-cache")]
+        head.append((b"x-accel-buffering", b"no"))
         await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
             await send({"type": "http.response.body", "body": first, "more_body": True})

@@ -16,7 +16,7 @@ from penstock.keys import Key
 from penstock.models.budgets import limits_of_key
 from penstock.models.limits import USD, Limit, window_at
 from penstock.models.prices import Rate, look_up
-from penstock.models.providers import PROVIDERS
+from penstock.models.providers import PROVIDERS, dialects
 from penstock.observe.ledger import FILTERS, Ledger, Per, added_up, plain_request
 from penstock.server.http import Request, Response, json_response
 
@@ -273,7 +273,7 @@ async def models(request: Request, house: House) -> Response:
         return {
             "models": [
                 _model(name, model) | {"health": watches[name].report() if name in watches else None}
-                for name, model in house.settings.models.items()
+                for name, model in house.served_models.items()
             ],
             "routes": [
                 {"name": name, "models": route.models, "choose": route.choose}
@@ -291,7 +291,7 @@ def _model(name: str, settings: ModelSettings) -> dict[str, Any]:
         "name": name,
         "provider": settings.provider,
         "model": settings.model or name,
-        "dialects": sorted(kind.dialects) if kind else [],
+        "dialects": sorted(dialects(settings, f"models.{name}")) if kind else ["chat"],
         "prices": [_rate(rate) for rate in known.price.rates] if known.price else None,
         "usd_per_call": known.price.per_call / USD if known.price else None,
         "context_tokens": known.context_tokens or None,

@@ -13,8 +13,6 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
-import numpy as np
-
 from penstock.answer import whole
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotFound
@@ -122,6 +120,8 @@ def _usage(answer: Answer) -> dict[str, int]:
 
 async def embeddings(request: Request, house: House, body: Mapping[str, Any]) -> Response:
     """Vectors of the embedder in use, as OpenAI's embeddings."""
+    import numpy as np
+
     embedder = house.library.embedder
     known = (embedder.id, embedder.id.partition("@")[0])
     if body.get("model") not in known:
