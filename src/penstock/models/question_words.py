@@ -260,13 +260,13 @@ SPELLED_OUT: Final = _replacements(r"""
 
 # Never compared: they carry grammar. What they change is compared elsewhere (kind, tense, role).
 GRAMMAR: Final = frozenset("""
-any a an the between this that these those it its is are am was were be been being do does did done doing have has had having will would
-shall can could may might to of in on at by for with from about into onto upon through via as than during within i me my mine
-myself you your yours yourself we us our ours they them their theirs one ones someone anyone somebody anybody people person and
-or so if then there here what which who whom whose when where why how while also too just really actually currently exactly
-please kindly possible possibly able way ways thing things kind type go must should need needs needed
-required necessary allowed permitted considered known called typically usually generally normally commonly often likely
-approximately around s t d m re ve ll ok okay etc ever even own such some certain specific particular both 
+any a an the between this that these those it its is are am was were be been being do does did done doing have has had having
+will would shall can could may might to of in on at by for with from about into onto upon through via as than during within i me
+my mine myself you your yours yourself we us our ours they them their theirs one ones someone anyone somebody anybody people
+person and or so if then there here what which who whom whose when where why how while also too just really actually currently
+exactly please kindly possible possibly able way ways thing things kind type go must should need needs needed required necessary
+allowed permitted considered known called typically usually generally normally commonly often likely approximately around s t d
+m re ve ll ok okay etc ever even own such some certain specific particular both
 """.split())  # fmt: skip
 
 # Compared word for word, as often as they occur: a question with another of these is another question.
@@ -498,7 +498,8 @@ unable paid unpaid likely unlikely usual unusual
 LIGHT: Final = frozenset("""
 best good great top actual various possible exact certain easy simple current usual typical proper right correct fellow dear
 thank option detail information info procedure method step tip way give provide describe explain find know tell see look need
-want help try make take come happen consider today now nowadays world receive obtain get expect available apply use offer contain include
+want help try make take come happen consider today now nowadays world receive obtain get expect available apply use offer
+contain include
 """.split())  # fmt: skip
 
 PAST: Final = frozenset("did was were had".split())

@@ -26,6 +26,19 @@ __all__ = ["count_tokens", "generating", "parsed", "refusal"]
 PASSED_ON = (b"anthropic-beta", b"anthropic-version", b"openai-beta", b"idempotency-key")
 FORMS: frozenset[Dialect] = frozenset({"transcriptions", "translations"})
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
+ABOUT: dict[Dialect, str] = {
+    "chat": "OpenAI's chat completions, of any model, route, app or collection; `stream`, tools, pictures and the rest pass.",
+    "completions": "OpenAI's completions of a prompt, as it was before chat.",
+    "responses": "OpenAI's responses. What keeps a conversation on the provider's side needs a provider that speaks them.",
+    "messages": "Anthropic's messages, of any model, route, app or collection. Errors have Anthropic's shape.",
+    "embeddings": "Vectors of texts, of a model or of the embedder in use.",
+    "images": "Pictures from a text.",
+    "speech": "A text, spoken: audio as it comes.",
+    "transcriptions": "A recording, as a form, written down.",
+    "translations": "A recording, as a form, written down in English.",
+    "moderations": "What a provider finds wrong with a text.",
+    "rerank": "Documents in the order in which they fit a question, as Cohere and Jina have it.",
+}
 
 
 def generating(dialect: Dialect) -> Route:
@@ -54,6 +67,7 @@ def generating(dialect: Dialect) -> Route:
             return await _sound(events)
         return await _whole(events, asked)
 
+    route.__doc__ = ABOUT.get(dialect)
     return route
 
 
