@@ -1,4 +1,4 @@
-"""The semantic cache takes at most 0.5 % of near pairs for the same question and knows 60 % of paraphrases; a cosine knows none.
+"""The semantic cache takes at most 0.5 % of near pairs for the same, and knows 60 % of everyday paraphrases; a cosine none.
 
     python -m benchmarks.semantic_cache [--data DATA]
 
