@@ -1233,7 +1233,9 @@ def journal() -> None:
 
     def row(n: int, key: str, model: str, outcome: str, status: int, cost: int, person: str = "") -> Row:
         more = (False, 12.0, 1234.5, 120, 50, 0, 0, cost, "")
-        return Row(f"{n:032x}", f"{n:032x}", now - n, key, person, "sales", "", model, "chat", True, status, outcome, "", *more)
+        return Row(
+            f"{n:032x}", f"{n:032x}", now - n, key, person, "sales", "", model, "chat", True, status, outcome, "", *more
+        )
 
     now, home = time.time(), Path(".penstock")
     kept = Journal(Database(home / "penstock.db"), home / "journal")

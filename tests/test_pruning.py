@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import UpstreamError
+from penstock.models.estimate import size_of
 from penstock.models.pruned import Pruned
 from penstock.models.summaries import Summaries, Summary, summarise
 from penstock.types import Dialect, ModelEvent, ModelRequest, Stopped, TextDelta, Usage
@@ -27,7 +28,7 @@ class Reader:
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         self.sent.append(request)
         yield TextDelta("ok")
-        yield Stopped(Usage(int(len(orjson.dumps(request.body)) / self._bytes_per_token), 1))
+        yield Stopped(Usage(int(size_of(request.body) / self._bytes_per_token), 1))
 
 
 class Clerk:
@@ -85,7 +86,25 @@ def test_the_oldest_turns_go_and_the_rest_fits():
     assert texts[-1] == "the last question"
     assert not any(text.startswith("q0 ") for text in texts)
     assert any(text.startswith("a19 ") for text in texts)
-    assert len(orjson.dumps(body)) / 4 <= 600 - 50
+    assert size_of(body) / 4 <= 600 - 50
+
+
+def test_what_is_left_begins_with_a_question():
+    inner = Reader()
+
+    kept = sent(Pruned(inner, context_tokens=600), inner, talk(20)[1:])["messages"]
+
+    assert kept[0]["role"] == "user"
+    assert [message["role"] for message in kept[:4]] == ["user", "assistant", "user", "assistant"]
+
+
+def test_the_cut_moves_seldom_while_a_conversation_grows():
+    inner = Reader()
+    model = Pruned(inner, context_tokens=2000)
+
+    firsts = [sent(model, inner, talk(turns))["messages"][1]["content"] for turns in range(30, 50)]
+
+    assert len(set(firsts)) < 8
 
 
 def test_what_is_pinned_stays_and_the_pin_is_not_sent():
@@ -157,7 +176,7 @@ def test_the_size_of_a_token_is_learned_from_the_provider():
 
     body = sent(model, inner, talk(20))
 
-    assert len(orjson.dumps(body)) / 2 <= 1000
+    assert size_of(body) / 2 <= 1000
 
 
 # ---------------------------------------------------------------- summaries
@@ -174,8 +193,9 @@ def test_a_summary_stands_in_for_what_was_left_out(dialect: Dialect):
     said = body["system"] if dialect == "messages" else body["messages"][1]["content"]
     assert "made by clerk" in said
     assert "about user: q0" in said
-    assert "[0:0-" in said
-    assert len(orjson.dumps(body)) / 4 <= 800
+    first = next(n for n, message in enumerate(messages) if message["content"].startswith("q0"))
+    assert f"[{first}:0-" in said
+    assert size_of(body) / 4 <= 800
 
 
 def test_a_growing_conversation_pays_for_what_is_new():

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from penstock.models.kept import Kept, Scope
 from penstock.models.limits import Counters, InMemory
 from penstock.models.local import Local
 from penstock.models.metered import OUTPUT_TOKENS, Metered
+from penstock.models.micro import Batched
 from penstock.models.prices import Known, look_up
 from penstock.models.providers import dialects, provider
 from penstock.models.pruned import Pruned
@@ -292,6 +293,7 @@ def samples() -> Path:
 #     Translated   from the client's dialect into one that the upstream speaks, where it speaks another
 #     Guarded      the rest of an upstream that fails; it sees what the upstream did, and no refusals of budgets
 #     Metered      money and tokens of one call, and what the watch is told: losers of a hedge are booked like all others
+#     Batched      embeddings that were asked for at the same time become one call; each is booked with its share
 #     Upstream     HTTP
 #
 # A model without a route has no more than Guarded, which is one comparison, and Metered. Queued is there where there is a limit.
@@ -325,7 +327,7 @@ def _candidates(around: _Around) -> tuple[Mapping[str, Candidate], list[Local]]:
             known = look_up(model, kind.prices, model.model or name)
         watch = Watch(name)
         metered = Metered(
-            upstream,
+            Batched(upstream) if model.join_embeddings else upstream,
             watch,
             known=known,
             budgets=around.budgets,
@@ -383,11 +385,18 @@ def _remembering(name: str, route: RouteSettings, model: Model) -> Model:
     kept = Kept(most_mb=route.cache_mb, keep_s=route.cache_for)
     model = Cached(model, kept, scope)
     if route.cache == "semantic":
-        from penstock.encoder import shipped
         from penstock.models.similar import Similar
 
-        model = Similar(model, kept, scope, shipped, similarity=route.similarity)
+        model = Similar(model, kept, scope, _encoder, similarity=route.similarity)
     return model
+
+
+@cache
+def _encoder() -> Embedder:
+    """The shipped encoder, loaded once for all routes that need it."""
+    from penstock.encoder import shipped
+
+    return shipped()
 
 
 def _fitted(candidate: Candidate, route: RouteSettings, candidates: Mapping[str, Candidate]) -> Candidate:

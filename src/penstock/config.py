@@ -170,6 +170,9 @@ class ModelSettings:
     usd_per_million_characters: float | None = setting(None, "Price of text that is spoken: speech.")
     context_tokens: int = setting(0, "Longest input and output together; 0: as the price data says, if it does.")
     max_output_tokens: int = setting(0, "Longest output; 0: as the price data says, else 4096.")
+    join_embeddings: bool = setting(
+        False, "Requests for embeddings that arrive within three milliseconds become one call."
+    )
     threads: int = setting(0, "Threads of a local model; 0 takes every core but one.")
     parallel: int = setting(4, "Requests that a local model works on at the same time.")
 

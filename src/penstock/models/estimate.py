@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from penstock.types import Dialect, ModelRequest, Usage
 
-__all__ = ["WRITING", "ceiling", "estimate", "estimated_input", "input_bytes"]
+__all__ = ["WRITING", "ceiling", "estimate", "estimated_input", "input_bytes", "size_of"]
 
 WRITING: Final[frozenset[Dialect]] = frozenset(
     {"chat", "completions", "responses", "messages"}
@@ -65,10 +65,11 @@ def input_bytes(request: ModelRequest) -> int:
     data = request.data
     if data and b";base64," not in data and b'"base64"' not in data:
         return len(data)
-    return _size(request.body)
+    return size_of(request.body)
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """Bytes of all texts in a value of JSON. A picture counts as so many tokens."""
     match value:
         case str():
             if value.startswith("data:") and ";base64," in value[:100]:
@@ -77,9 +78,9 @@ def _size(value: Any) -> int:
         case Mapping():
             if value.get("type") == "base64":
                 return TOKENS_PER_PICTURE
-            return sum(len(key) + _size(entry) for key, entry in value.items())
+            return sum(len(key) + size_of(entry) for key, entry in value.items())
         case list() | tuple():
-            return sum(map(_size, value))
+            return sum(map(size_of, value))
     return 8
 
 

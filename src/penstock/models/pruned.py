@@ -6,6 +6,7 @@ A call of a tool and its result go together or stay together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from penstock.errors import PenstockError
+from penstock.models.estimate import size_of
 from penstock.models.summaries import Summaries
 from penstock.trace import log
 from penstock.types import Model, ModelEvent, ModelRequest, Stopped
@@ -22,6 +24,7 @@ __all__ = ["Pruned"]
 BYTES_PER_TOKEN: Final = 4.0  # to begin with; what the provider counts corrects it
 OUTPUT_TOKENS: Final = 1_024  # room for the answer, where the request does not say
 SUMMARY_SHARE: Final = 5  # a fifth of what the model reads may be the summary
+BLOCKS: Final = 5  # the oldest messages go by the fifth of what there is room for
 SLOWLY: Final = 0.1  # how much one answer moves the ratio
 MARK: Final = "penstock"  # the key of a message that is for us and not for the model
 
@@ -45,7 +48,7 @@ class Pruned:
 
     async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         request = await self._fitted(request)
-        size = _size(request.body)
+        size = size_of(request.body)
         events = self._inner.stream(request)
         try:
             async for event in events:
@@ -72,7 +75,7 @@ class Pruned:
         kept = [message for n, message in enumerate(messages) if n not in gone]
         changed = {**body, "messages": kept}
         if self._summaries is not None:
-            changed = await self._with_summary(request, changed, [messages[n] for n in sorted(gone)])
+            changed = await self._with_summary(request, changed, {n: messages[n] for n in sorted(gone)})
         return replace(request, body=changed, data=b"")
 
     def _room(self, body: Mapping[str, Any]) -> int:
@@ -81,33 +84,35 @@ class Pruned:
         return self._context - output
 
     def _tokens(self, value: Any) -> float:
-        return _size(value) / self._ratio
+        return size_of(value) / self._ratio
 
     def _gone(self, body: Mapping[str, Any], messages: Sequence[Message], pinned: set[int], room: float) -> set[int]:
         """The messages to leave out: the oldest, whole turns, until the rest fits."""
         if self._summaries is not None:
             room -= self._context / SUMMARY_SHARE
-        needed = self._tokens({**body, "messages": messages}) - room
+        step = max(room / BLOCKS, 1.0)  # so that the cut moves seldom: what a provider has cached stays the same
+        needed = math.ceil((self._tokens({**body, "messages": messages}) - room) / step) * step
         last = max((n for n, message in enumerate(messages) if _is_question(message)), default=len(messages))
         gone: set[int] = set()
         for unit in _units(messages):
             if needed <= 0 or unit[-1] >= last:
                 break
-            if pinned.isdisjoint(unit) and not any(_role(messages[n]) in ("system", "developer") for n in unit):
+            if pinned.isdisjoint(unit) and not _is_system(messages[unit[0]]):
                 gone |= set(unit)
                 needed -= sum(self._tokens(messages[n]) for n in unit)
         return gone
 
     async def _with_summary(
-        self, request: ModelRequest, body: Mapping[str, Any], left_out: Sequence[Message]
+        self, request: ModelRequest, body: Mapping[str, Any], left_out: Mapping[int, Message]
     ) -> dict[str, Any]:
         """The request with a summary of what was left out. Without one, where the model that makes it fails."""
         assert self._summaries is not None, "asked only where there are summaries"
-        texts = [f"{_role(message)}: {_text(message)}" for message in left_out]
+        texts = {n: _text(message) for n, message in left_out.items()}
+        labels = {n: f"{_role(message)}: " for n, message in left_out.items()}
         most = int(self._context / SUMMARY_SHARE * self._ratio)
         try:
             summary = await self._summaries.of(
-                texts, most_characters=most, caller=request.caller, record=request.record
+                texts, labels=labels, most_characters=most, caller=request.caller, record=request.record
             )
         except PenstockError as error:
             log("no summary", level="warning", model=self._summaries.name, error=error.code)
@@ -116,7 +121,7 @@ class Pruned:
         if request.dialect == "messages":
             return {**body, "system": _with_system(body.get("system"), said)}
         messages = list(body["messages"])
-        place = next((n for n, message in enumerate(messages) if _role(message) not in ("system", "developer")), 0)
+        place = next((n for n, message in enumerate(messages) if not _is_system(message)), 0)
         return {**body, "messages": [*messages[:place], {"role": "system", "content": said}, *messages[place:]]}
 
 
@@ -127,13 +132,13 @@ def _with_system(system: Any, said: str) -> Any:
 
 
 def _units(messages: Sequence[Message]) -> list[list[int]]:
-    """What goes or stays together: a call of tools with all of its results; any other message by itself."""
+    """What goes or stays together: a question with all that was said and done until the next one."""
     units: list[list[int]] = []
     for n, message in enumerate(messages):
-        if units and _is_result(message) and (_calls(messages[units[-1][0]]) or _is_result(messages[units[-1][-1]])):
-            units[-1].append(n)
-        else:
+        if not units or _is_question(message) or _is_system(message) or _is_system(messages[n - 1]):
             units.append([n])
+        else:
+            units[-1].append(n)
     return units
 
 
@@ -154,6 +159,10 @@ def _calls(message: Any) -> bool:
 
 def _is_result(message: Any) -> bool:
     return _role(message) == "tool" or any(block.get("type") == "tool_result" for block in _blocks(message))
+
+
+def _is_system(message: Any) -> bool:
+    return _role(message) in ("system", "developer")
 
 
 def _is_question(message: Any) -> bool:
@@ -181,7 +190,3 @@ def _text(message: Message) -> str:
         orjson.dumps(block).decode() for block in _blocks(message) if block.get("type") in ("tool_use", "tool_result")
     ]
     return "\n".join(word for word in words if word)
-
-
-def _size(value: Any) -> int:
-    return len(orjson.dumps(value))

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -90,11 +90,15 @@ class Shared(InMemory):
     def _whole(self, limits: Sequence[Limit]) -> Iterator[None]:
         """Read the counters, let them be changed, and write them back, with nobody in between."""
         with self._locked():
-            places = [(limit, self._slot(limit)) for limit in limits]
+            places: list[tuple[Limit, int]] = []
+            for limit in limits:
+                places.append((limit, self._slot(limit, {slot for _, slot in places})))
             columns = []
             for limit, slot in places:
                 place = slot * self._size
-                _, _, window, used, at_ns = _HEAD.unpack_from(self._map, place)
+                name, _, window, used, at_ns = _HEAD.unpack_from(self._map, place)
+                if name != self._slots[limit.name][0]:  # it is new here: what stands there has passed, or is nothing
+                    window = used = at_ns = 0
                 held = self._columns.unpack_from(self._map, place + _HEAD.size)
                 columns.append(held)
                 self._counters[limit.name] = Counter(window, used, sum(held), at_ns)
@@ -115,8 +119,11 @@ class Shared(InMemory):
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
-    def _slot(self, limit: Limit) -> int:
-        """Where a counter is. One that is new takes an empty slot, or one whose day has passed."""
+    def _slot(self, limit: Limit, taken: Set[int]) -> int:
+        """Where a counter is. One that is new takes an empty slot, or one whose day has passed, as soon as it is written.
+
+        Until then the slot stays as it is: one that is emptied would hide those behind it. taken: by other new ones.
+        """
         known = self._slots.get(limit.name)
         if known is not None and self._map[known[1] * self._size : known[1] * self._size + 16] == known[0]:
             return known[1]
@@ -127,9 +134,10 @@ class Shared(InMemory):
             found = self._map[slot * self._size : slot * self._size + 16]
             if found == digest:
                 break
+            if slot in taken:
+                continue
             if found == _EMPTY:
                 slot = slot if passed < 0 else passed
-                self._clear(slot)
                 break
             if passed < 0 and self._is_past(slot):
                 passed = slot
@@ -139,12 +147,8 @@ class Shared(InMemory):
                     "too many budgets are counted at the same time", hint="fewer budgets per person, or one worker"
                 )
             slot = passed
-            self._clear(slot)
         self._slots[limit.name] = (digest, slot)
         return slot
-
-    def _clear(self, slot: int) -> None:
-        self._map[slot * self._size : (slot + 1) * self._size] = bytes(self._size)
 
     def _is_past(self, slot: int) -> bool:
         kind: int

@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from penstock.errors import UpstreamError
@@ -65,13 +66,20 @@ class Summaries:
         self._known: OrderedDict[bytes, str] = OrderedDict()
 
     async def of(
-        self, texts: Sequence[str], *, most_characters: int, caller: Caller = ANYBODY, record: Record | None = None
+        self,
+        texts: Mapping[int, str],
+        *,
+        most_characters: int,
+        labels: Mapping[int, str] = MappingProxyType({}),
+        caller: Caller = ANYBODY,
+        record: Record | None = None,
     ) -> Summary:
         """A summary of some texts in their order, no longer than asked where the model keeps to few words.
 
-        Raises what the model raises: PenstockError.
+        texts: by the number that links have; labels: what the model is told before each, such as who said it. Raises what
+        the model raises: PenstockError.
         """
-        parts = [part for number, text in enumerate(texts) for part in _pieces(text, number)]
+        parts = [part for n, text in texts.items() for part in _pieces(text, n, labels.get(n, ""))]
         slots = asyncio.Semaphore(AT_ONCE)
         record = record or Record("")
 
@@ -115,10 +123,10 @@ class Summaries:
 
 async def summarise(text: str, model: Model, *, name: str = "model", most_characters: int = 4_000) -> Summary:
     """A long text in few words, with links to its characters: `(await summarise(text, model)).spans`."""
-    return await Summaries(model, name=name).of([text], most_characters=most_characters)
+    return await Summaries(model, name=name).of({0: text}, most_characters=most_characters)
 
 
-def _pieces(text: str, number: int) -> Iterator[_Part]:
+def _pieces(text: str, number: int, label: str) -> Iterator[_Part]:
     """A text in stretches of at most PIECE characters, cut where a paragraph, a line or a word ends. Together they are it."""
     start = 0
     while start < len(text):
@@ -129,7 +137,7 @@ def _pieces(text: str, number: int) -> Iterator[_Part]:
                 if found and found[-1] > PIECE // 4:
                     end = start + found[-1]
                     break
-        yield _Part(text[start:end], (Span(number, start, end),))
+        yield _Part(label + text[start:end], (Span(number, start, end),))
         start = end
 
 

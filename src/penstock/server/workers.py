@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -101,11 +102,19 @@ def _end(processes: list[SpawnProcess], drain_s: float) -> None:
             process.join()
 
 
+def _end_with_parent() -> None:
+    """A parent that was killed says nothing: alone, this worker would keep the port, and count budgets by itself."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _work(settings: Settings, worker: int, listener: socket.socket, ready: Any) -> None:
     """One worker, in a process of its own."""
     from penstock.server.run import serve
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent says when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if worker:  # one of them looks after the documents
         documents = {name: replace(kind, refresh=Seconds(0.0)) for name, kind in settings.documents.items()}
         settings = replace(settings, documents=documents)
