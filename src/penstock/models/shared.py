@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -92,7 +92,7 @@ class Shared(InMemory):
         with self._locked():
             places: list[tuple[Limit, int]] = []
             for limit in limits:
-                places.append((limit, self._slot(limit, {slot for _, slot in places})))
+                places.append((limit, self._slot(limit, {slot: other.name for other, slot in places})))
             columns = []
             for limit, slot in places:
                 place = slot * self._size
@@ -119,23 +119,24 @@ class Shared(InMemory):
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
-    def _slot(self, limit: Limit, taken: Set[int]) -> int:
+    def _slot(self, limit: Limit, taken: Mapping[int, str]) -> int:
         """Where a counter is. One that is new takes an empty slot, or one whose day has passed, as soon as it is written.
 
-        Until then the slot stays as it is: one that is emptied would hide those behind it. taken: by other new ones.
+        Until then the slot stays as it is: one that is emptied would hide those behind it. taken: slot -> the name that it
+        was given just now.
         """
-        known = self._slots.get(limit.name)
-        if known is not None and self._map[known[1] * self._size : known[1] * self._size + 16] == known[0]:
+        name, known = limit.name, self._slots.get(limit.name)
+        if known and taken.get(known[1], name) == name and self._digest(known[1]) == known[0]:
             return known[1]
-        digest = hashlib.blake2b(limit.name.encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
         first, passed = int.from_bytes(digest[:8], "little"), -1
         for step in range(TRIED):
             slot = (first + step) % SLOTS
-            found = self._map[slot * self._size : slot * self._size + 16]
-            if found == digest:
-                break
-            if slot in taken:
+            found = self._digest(slot)
+            if taken.get(slot, name) != name:
                 continue
+            if found == digest or slot in taken:
+                break
             if found == _EMPTY:
                 slot = slot if passed < 0 else passed
                 break
@@ -147,8 +148,12 @@ class Shared(InMemory):
                     "too many budgets are counted at the same time", hint="fewer budgets per person, or one worker"
                 )
             slot = passed
-        self._slots[limit.name] = (digest, slot)
+        self._slots[name] = (digest, slot)
         return slot
+
+    def _digest(self, slot: int) -> bytes:
+        """Of the name whose counter is there."""
+        return self._map[slot * self._size : slot * self._size + 16]
 
     def _is_past(self, slot: int) -> bool:
         kind: int

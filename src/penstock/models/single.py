@@ -73,7 +73,7 @@ class _Flight:
         self.error: BaseException | None = None
         self._listeners: dict[asyncio.Event, Record] = {}  # in the order in which they came
         record = request.record
-        self._record = Record(record.trace_id, record.person, record.app)
+        self._record = Record(record.trace_id, record.person, record.app, id=record.id)  # what it holds ends with theirs
         self.task = asyncio.create_task(self._fly(inner, replace(request, record=self._record)))
 
     def board(self, record: Record) -> asyncio.Event:
@@ -87,6 +87,9 @@ class _Flight:
 
     def leave(self, news: asyncio.Event) -> None:
         self._listeners.pop(news, None)
+        for record in self._listeners.values():  # what it holds from now on ends with whom it is booked on
+            self._record.id = record.id
+            return
 
     async def _fly(self, inner: Model, request: ModelRequest) -> None:
         try:

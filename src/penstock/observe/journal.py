@@ -96,6 +96,7 @@ class Journal:
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._spool = _Spool(folder)
+        self._retired: list[_Spool] = []  # full, and of use until all that they hold is in the database
         self._thread = threading.Thread(target=self._run, daemon=True, name="journal")
         self._thread.start()
 
@@ -112,6 +113,8 @@ class Journal:
         room = spool.end(row, booked)
         with self._lock:
             self._waiting.append((row, booked, spool))
+            for full in self._retired:
+                full.forget(row.id)
         if not room:
             self._turn_over()
 
@@ -121,6 +124,8 @@ class Journal:
         try:
             self._spool = _Spool(self._folder)
             full.retired = True
+            with self._lock:
+                self._retired.append(full)
         except StorageError as error:
             log("journal spool full", level="error", error=error.code)
 
@@ -130,7 +135,7 @@ class Journal:
         """Book what processes left behind that are not there any more. Returns it. Raises StorageError or Conflict."""
         self._migrate()
         found: list[Booked] = []
-        for path in sorted(self._folder.glob("*.spool")):
+        for path in sorted(self._folder.glob("*.spool"), reverse=True):  # what one holds may have ended in a later one
             with suppress(Timeout), FileLock(f"{path}.lock", timeout=0):
                 if path.exists():
                     rows = self._new(_left_behind(path))
@@ -161,8 +166,12 @@ class Journal:
                     for _, _, spool in batch:
                         self._waiting.popleft()
                         spool.drained += 1
-                for spool in {id(spool): spool for _, _, spool in batch}.values():
-                    spool.tidy()
+                self._spool.tidy()
+                with self._lock:
+                    retired = list(self._retired)
+                gone = [spool for spool in retired if spool.tidy()]
+                with self._lock:
+                    self._retired = [spool for spool in self._retired if spool not in gone]
 
     def requests(self, *, limit: int = 100, before: float = 0.0, **equal: str) -> list[Row]:
         """The latest rows first. equal: columns and the values they must have."""
@@ -181,7 +190,8 @@ class Journal:
         self._thread.join(5.0)
         with suppress(PenstockError):
             self.drain()
-        self._spool.close(empty=not self._waiting)
+        for spool in (self._spool, *self._retired):
+            spool.close(empty=not self._waiting)
 
     def _run(self) -> None:
         while not self._stop:
@@ -282,16 +292,22 @@ class _Spool:
             self.size = end
         return end < SPOOL_BYTES - ROOM
 
-    def tidy(self) -> None:
-        """Begin again, or be gone, where nothing is left that is not in the database."""
+    def forget(self, request: str) -> None:
+        """A request that held something here has ended in another spool."""
+        with self._guard:
+            self._open.pop(request, None)
+
+    def tidy(self) -> bool:
+        """Begin again, or be gone, where nothing is left that is not in the database. Returns whether it is gone."""
         with self._guard:
             if self._closed or self._open or self.drained < self._ended:
-                return
+                return self._closed
             if self.retired:
                 self._remove()
             elif self.size:
                 self._map[: self.size] = bytes(self.size)
                 self.size = 0
+            return self._closed
 
     def close(self, *, empty: bool) -> None:
         with self._guard:
