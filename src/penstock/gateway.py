@@ -7,7 +7,7 @@ one row in the journal, and the numbers. What is wrapped around a model, and in 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -60,7 +60,7 @@ class Gateway:
             )
         return model
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """The answer of the model that the request names. Raises PenstockError before the first event, or in between."""
         model = self.find(request.model, request.caller)
         with self.visit(request) as visit:
@@ -71,7 +71,7 @@ class Gateway:
                         visit.first = time.perf_counter()
                     yield event
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
 
     def visit(self, request: ModelRequest) -> Visit:
         """Pass the door. Raises Limited; what is done within the visit is journalled when it ends."""

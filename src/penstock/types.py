@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -377,7 +377,7 @@ ModelEvent = Wire | TextDelta | ReasoningDelta | ToolCallDelta | Stopped
 class Model(Protocol):
     """Generates. Behaviour is added by wrapping: a cache is a model that holds a model."""
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Yield events in order; the last is `Stopped`, exactly once.
 
         Untouched bytes come as `Wire`; whoever edits sends typed events instead. Without `request.stream` a Wire is the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from penstock.errors import UpstreamBusy, UpstreamError, UpstreamResting
 from penstock.types import Model, ModelEvent, ModelRequest
@@ -90,12 +90,12 @@ class Guarded:
     def __init__(self, inner: Model, breaker: Breaker) -> None:
         self._inner, self._breaker = inner, breaker
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if not self._breaker.closed and (refusal := self._breaker.refusal()):
             return _refused(refusal)
         return self._inner.stream(request)
 
 
-async def _refused(error: UpstreamError) -> AsyncIterator[ModelEvent]:
+async def _refused(error: UpstreamError) -> AsyncGenerator[ModelEvent, None]:
     raise error
     yield  # a generator, so that it is raised where other errors are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from penstock.models.kept import Kept, Scope
 from penstock.types import Model, ModelEvent, ModelRequest
@@ -19,7 +19,7 @@ class Cached:
     def __init__(self, inner: Model, kept: Kept, scope: Scope) -> None:
         self._inner, self._kept, self._scope = inner, kept, scope
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         key = self._scope.key(request)
         answer = self._kept.get(key) if key else None
         if answer is not None:
@@ -34,4 +34,4 @@ class Cached:
             async for event in events:
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()

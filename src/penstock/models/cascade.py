@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Cascade:
     def __init__(self, cheap: Model, strong: Model, *, check: Check, threshold: float) -> None:
         self._cheap, self._strong, self._check, self._threshold = cheap, strong, check, threshold
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect in DIALECTS and request.body.get("n") in (None, 1):  # one text, which can be checked
             checked = Checked((), -1.0)
             with suppress(PenstockError):  # whatever the cheap model's trouble is, there is another
@@ -59,7 +59,7 @@ class Cascade:
             async for event in events:
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
 
 # ---------------------------------------------------------------- checks
@@ -117,7 +117,7 @@ async def _whole(model: Model, request: ModelRequest) -> list[ModelEvent]:
     try:
         return [event async for event in events]
     finally:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
 
 # ---------------------------------------------------------------- what an answer says

@@ -7,7 +7,7 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final, NamedTuple
 
 from penstock.errors import (
@@ -42,14 +42,14 @@ class Fallback:
     def __init__(self, choose: Choose, *, retries: int) -> None:
         self._choose, self._retries = choose, retries
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         events, first = await self._begin(request)
         try:
             yield first
             async for event in events:
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
     async def _begin(self, request: ModelRequest) -> Started:
         waiting = [_Waiting(candidate) for candidate in self._choose(request)]
@@ -96,11 +96,11 @@ class _Waiting(NamedTuple):
 class Started(NamedTuple):
     """A stream that has begun."""
 
-    events: AsyncIterator[ModelEvent]  # the rest
+    events: AsyncGenerator[ModelEvent, None]  # the rest
     first: ModelEvent
 
 
-async def begin(events: AsyncIterator[ModelEvent], *, deadline: float = math.inf) -> Started:
+async def begin(events: AsyncGenerator[ModelEvent, None], *, deadline: float = math.inf) -> Started:
     """Wait for the first event. Whatever goes wrong, the stream is closed. deadline: on the monotonic clock."""
     try:
         if deadline == math.inf:
@@ -113,7 +113,7 @@ async def begin(events: AsyncIterator[ModelEvent], *, deadline: float = math.inf
     except StopAsyncIteration:
         raise UpstreamError("a model ended without a word") from None
     except BaseException:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         raise
 
 

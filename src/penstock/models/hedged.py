@@ -7,7 +7,7 @@ one call in twenty more. Each call is metered by itself: what the one that was s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from penstock.errors import PenstockError
 from penstock.models.balance import Candidate, Choose
@@ -28,7 +28,7 @@ class Hedged:
     def __init__(self, first: Model, second: Model, *, after_s: Delay) -> None:
         self._first, self._second, self._after_s = first, second, after_s
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         racers = [asyncio.create_task(begin(self._first.stream(request)))]
         try:
             winner = await self._race(request, racers)
@@ -92,4 +92,4 @@ async def _stop(racers: Sequence[asyncio.Task[Started]]) -> None:
     await asyncio.gather(*racers, return_exceptions=True)
     for racer in racers:
         if not racer.cancelled() and racer.exception() is None:
-            await racer.result().events.aclose()  # type: ignore[attr-defined]
+            await racer.result().events.aclose()

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -106,8 +106,8 @@ class Kept:
         self.on_drop(key)
 
     async def keeping(
-        self, events: AsyncIterator[ModelEvent], key: bytes, dialect: Dialect
-    ) -> AsyncIterator[ModelEvent]:
+        self, events: AsyncGenerator[ModelEvent, None], key: bytes, dialect: Dialect
+    ) -> AsyncGenerator[ModelEvent, None]:
         """The same events, which are kept as soon as they are a whole answer. Closing this closes them."""
         said: list[ModelEvent] = []
         size = 0
@@ -120,7 +120,7 @@ class Kept:
                     self.put(key, tuple(said))
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
 
 class _Answer(NamedTuple):

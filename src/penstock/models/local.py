@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -82,7 +82,7 @@ class Local:
         """Load the model now. Raises MissingExtra, NotFound, Unreadable, or StorageError where llama.cpp cannot."""
         await self._engine()
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect != "chat":
             raise NotOffered(f"'{self.name}' runs on this machine and takes chat requests, not '{request.dialect}'")
         wanted = chat_body(request.body, name=self.name)

@@ -60,7 +60,7 @@ async def measure(
         record = Record("measure")
         began, first, usage = time.perf_counter(), 0.0, Usage()
         try:
-            async with aclosing(model.stream(_request(name, question, max_tokens, record))) as events:  # type: ignore[type-var]
+            async with aclosing(model.stream(_request(name, question, max_tokens, record))) as events:
                 async for event in events:
                     first = first or time.perf_counter()
                     if isinstance(event, Stopped):

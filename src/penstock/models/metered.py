@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,22 +55,23 @@ class Metered:
         self._budgets, self._counters, self._holding = budgets, counters, holding
         self._by_name = by_name
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect == "count_tokens":  # costs nothing, and says nothing of how fast the model is
             return self._inner.stream(request)
         return self._stream(request)
 
-    async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         meeting = self._budgets.at_call(request.caller, request.record, self.name)
         wants: Sequence[Want] = ()
         known = self._known if self._by_name is None else self._by_name(request.model.partition("/")[2])
+        sent = request
         if meeting.limits:
-            request, wants = self._held(request, meeting, known)
+            sent, wants = self._held(request, meeting, known)
         started, first, pieces = time.perf_counter(), 0.0, 0
         usage: Usage | None = None
         outcome: Outcome = "cancelled"  # until we know better
         error: PenstockError | None = None
-        events = self._inner.stream(request)
+        events = self._inner.stream(sent)
         self._watch.started(started)
         try:
             async for event in events:
@@ -88,7 +89,7 @@ class Metered:
             outcome, error = "failed", problem
             raise
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
             if usage is None:
                 usage = _guess(request, pieces, answered=bool(first) or error is None)
             self._settle(request, wants, known, usage, outcome, error, started, first)

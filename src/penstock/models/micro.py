@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
@@ -34,7 +34,7 @@ class Batched:
         self.inner, self.most, self.wait_s, self.at_once = inner, most, wait_s, at_once
         self._lines: dict[Key, _Line] = {}
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         texts = _texts(request)
         if texts is None:
             events = self.inner.stream(request)
@@ -42,7 +42,7 @@ class Batched:
                 async for event in events:
                     yield event
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
             return
         key = (asyncio.get_running_loop(), _kind(request))
         line = self._lines.get(key)
@@ -168,7 +168,7 @@ class _Call:
 
     async def _answer(self, places: Sequence[_Place]) -> None:
         if len(places) == 1:
-            async with aclosing(self._inner.stream(places[0].request)) as events:  # type: ignore[type-var]
+            async with aclosing(self._inner.stream(places[0].request)) as events:
                 places[0].give([event async for event in events])
             return
         first = places[0].request
@@ -181,7 +181,7 @@ class _Call:
             deadline=max(place.request.deadline for place in places),
         )
         data, usage = b"", Usage()
-        async with aclosing(self._inner.stream(joined)) as events:  # type: ignore[type-var]
+        async with aclosing(self._inner.stream(joined)) as events:
             async for event in events:
                 if isinstance(event, Wire):
                     data += event.data

@@ -7,7 +7,7 @@ A call of a tool and its result go together or stay together.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -41,12 +41,12 @@ class Pruned:
         self._inner, self._context, self._summaries = inner, context_tokens, summaries
         self._ratio = BYTES_PER_TOKEN  # bytes per token of this model, as seen
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect not in ("chat", "messages") or not isinstance(request.body.get("messages"), list):
             return self._inner.stream(request)
         return self._stream(request)
 
-    async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         request = await self._fitted(request)
         size = size_of(request.body)
         events = self._inner.stream(request)
@@ -57,7 +57,7 @@ class Pruned:
                     self._ratio += SLOWLY * (min(max(seen, 1.0), 8.0) - self._ratio)
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
     async def _fitted(self, request: ModelRequest) -> ModelRequest:
         body = request.body

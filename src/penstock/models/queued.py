@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from penstock.errors import Overloaded
 from penstock.models.watch import Watch
@@ -32,7 +32,7 @@ class Queued:
         self._running = 0
         self._hurried, self._patient = _Line(), _Line()
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if self._running < self._most_running:
             self._running += 1
         else:
@@ -43,7 +43,7 @@ class Queued:
                 async for event in events:
                     yield event
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
         finally:
             self._give_turn()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ class Route:
         self._usual, self._tagged, self._thrifty, self._is_low = usual, tagged or {}, thrifty, is_low
         self._deadline_s = deadline_s
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if self._deadline_s:
             request = replace(request, deadline=min(request.deadline, time.monotonic() + self._deadline_s))
         return self._way(request).stream(request)

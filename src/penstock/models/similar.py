@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -40,7 +40,7 @@ class Similar:
         self._places: dict[bytes, bytes] = {}  # key of an answer -> where its question is
         kept.on_drop = self._forget
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         asked = _asked(request)
         key = self._scope.key(request) if asked else None
         place = question = None
@@ -59,7 +59,7 @@ class Similar:
             async for event in events:
                 yield event
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
         if key and place and question and key in self._kept:
             self._remember(key, place, question)
 

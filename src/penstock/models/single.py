@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from penstock.errors import UpstreamError
@@ -24,7 +24,7 @@ class SingleFlight:
         self._inner, self._scope = inner, scope
         self._flights: dict[tuple[asyncio.AbstractEventLoop, bytes], _Flight] = {}
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         digest = self._scope.key(request)
         if digest is None:
             events = self._inner.stream(request)
@@ -32,7 +32,7 @@ class SingleFlight:
                 async for event in events:
                     yield event
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
             return
         key = (asyncio.get_running_loop(), digest)
         flight = self._flights.get(key)
@@ -73,7 +73,9 @@ class _Flight:
         self.error: BaseException | None = None
         self._listeners: dict[asyncio.Event, Record] = {}  # in the order in which they came
         record = request.record
-        self._record = Record(record.trace_id, record.person, record.app, id=record.id)  # what it holds ends with theirs
+        self._record = Record(
+            record.trace_id, record.person, record.app, id=record.id
+        )  # what it holds ends with theirs
         self.task = asyncio.create_task(self._fly(inner, replace(request, record=self._record)))
 
     def board(self, record: Record) -> asyncio.Event:
@@ -99,7 +101,7 @@ class _Flight:
                     self.said.append(event)
                     self._tell()
             finally:
-                await events.aclose()  # type: ignore[attr-defined]
+                await events.aclose()
         except asyncio.CancelledError:
             self.error = UpstreamError("the call that several requests shared was given up")
             raise

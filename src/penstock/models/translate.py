@@ -6,10 +6,10 @@ body, and from there one of a dialect that the model speaks; what it answers is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from penstock.errors import NotOffered, PenstockError, UpstreamError
 from penstock.models import speak_chat, speak_completions, speak_messages, speak_responses
@@ -110,19 +110,19 @@ class Translated:
         self._model = model
         self._best = next((dialect for dialect in DIALECTS if dialect in speaks), None)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect in self._speaks:
             return self._inner.stream(request)
         return self._stream(request)
 
-    async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         asked = self._asked(request)
         speech = DIALECTS[asked.dialect]
         reader: Reading | None = None
         whole: list[bytes] = []
         stopped = Stopped(Usage(estimated=True))
         events = self._inner.stream(asked)
-        async with aclosing(cast(Any, events)):
+        async with aclosing(events):
             async for event in events:
                 match event:
                     case Wire(data) if reader or (not whole and asked.stream and not data.lstrip().startswith(b"{")):

@@ -14,7 +14,7 @@ __all__ = ["typed"]
 async def typed(model: Model, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
     """The events of a streamed chat request without any Wire. Raises what the model raises."""
     reader = speak_chat.Reader()
-    async with aclosing(model.stream(request)) as events:  # type: ignore[type-var]
+    async with aclosing(model.stream(request)) as events:
         async for event in events:
             if type(event) is Wire:
                 for said in reader.feed(event.data):

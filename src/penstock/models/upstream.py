@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -67,7 +67,7 @@ class Upstream:
         self._json = self._headers + b"content-type: application/json\r\n"
         self._timeouts = timeouts
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         url = self._urls.get(request.dialect)
         if url is None:
             raise NotOffered(f"the model '{self.name}' does not offer {PATHS[request.dialect]}")
@@ -113,7 +113,9 @@ class Upstream:
                 body, changed, added = {**body, "stream_options": {**options, "include_usage": True}}, True, True
         return (orjson.dumps(body) if changed else request.data), added
 
-    async def _events(self, request: ModelRequest, response: Response, *, strip: bool) -> AsyncIterator[ModelEvent]:
+    async def _events(
+        self, request: ModelRequest, response: Response, *, strip: bool
+    ) -> AsyncGenerator[ModelEvent, None]:
         """Whole events as they come. Raises UpstreamError where the stream ends before it has said that it ends."""
         tail, usage, ended, pieces, last = b"", None, False, 0, b""
         word, pattern = _WORD_OF_THE_END[request.dialect], _ENDS[request.dialect]

@@ -258,7 +258,7 @@ class _Spool:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{time.time_ns()}-{secrets.token_hex(4)}.spool"
-        self._lock = FileLock(f"{self.path}.lock")
+        self._lock = FileLock(f"{self.path}.lock", thread_local=False)  # whichever thread has it, another may let it go
         with storage_errors(self.path):
             self._lock.acquire()
             file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)

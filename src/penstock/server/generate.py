@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ def generating(dialect: Dialect) -> Route:
             if dialect not in DIALECTS:
                 raise house.unknown(asked.model, asked.caller)
             body = DIALECTS[dialect].to_chat(asked.body)
-            events: AsyncIterator[ModelEvent] = openai.told(openai.answering(house, asked, body))
+            events: AsyncGenerator[ModelEvent, None] = openai.told(openai.answering(house, asked, body))
         else:
             events = house.gateway.stream(asked)
         if asked.stream:
@@ -147,7 +147,7 @@ def _trace_id(request: Request) -> str:
     return ""
 
 
-async def _pieces(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> AsyncIterator[bytes]:
+async def _pieces(events: AsyncGenerator[ModelEvent, None], asked: ModelRequest) -> AsyncIterator[bytes]:
     """The bytes of a stream: as they came, or written in the client's dialect where they come as values."""
     writer: Writing | None = None
     passed = False
@@ -164,10 +164,10 @@ async def _pieces(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> Asy
         if writer is not None and (data := writer.close()):
             yield data
     finally:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
 
-async def _whole(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> Response:
+async def _whole(events: AsyncGenerator[ModelEvent, None], asked: ModelRequest) -> Response:
     pieces: list[bytes] = []
     said: list[ModelEvent] = []
     media_type = "application/json"
@@ -179,13 +179,13 @@ async def _whole(events: AsyncIterator[ModelEvent], asked: ModelRequest) -> Resp
             else:
                 said.append(event)
     finally:
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
     if pieces:
         return Response(b"".join(pieces) if len(pieces) > 1 else pieces[0], 200, media_type)
     return Response(_writer(asked).whole(said))
 
 
-async def _sound(events: AsyncIterator[ModelEvent]) -> Stream:
+async def _sound(events: AsyncGenerator[ModelEvent, None]) -> Stream:
     """Bytes of the kind that the first ones have, passed on as they come. An error among them breaks the connection off."""
     first = await anext(events)
     wire = first if type(first) is Wire else Wire(b"")
@@ -197,7 +197,7 @@ async def _sound(events: AsyncIterator[ModelEvent]) -> Stream:
                 if type(event) is Wire:
                     yield event.data
         finally:
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
 
     return Stream(pieces(), wire.media_type, error=_cut_off)
 
