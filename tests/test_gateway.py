@@ -536,3 +536,102 @@ def test_a_question_in_other_words_gets_the_kept_answer_and_another_question_doe
         cached = [row.cached for row in reversed(rows(served, 3))]
 
     assert cached == [False, True, False]
+
+
+# ---------------------------------------------------------------- what callers might try
+
+
+LONG = "x" * 20_000
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": [{"role": "user", "content": "data:text/plain;base64," + LONG}]},
+        {"messages": [{"role": "user", "content": LONG}], "type": "base64"},
+        {"messages": [{"role": "user", "content": LONG, "type": "image_url"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.y/z"}}] * 7}]},
+    ],
+)
+def test_a_text_that_passes_for_a_picture_is_held_as_a_text(up: Upstream, tmp_path: Path, more: dict[str, Any]):
+    toml = models(up) + "[budgets.all]\nlimit_usd = 0.02\n"
+    with serving(tmp_path, toml, documents=False) as served:
+        answer = served.client().post("/v1/chat/completions", json={"model": "good", "max_tokens": 1, **more})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
+
+
+def test_what_a_provider_remembers_or_does_in_the_background_is_not_used_under_a_budget(up: Upstream, tmp_path: Path):
+    toml = f'[models.own]\nbase_url = "{up.url}"\ndialects = ["responses"]\ninput_usd_per_million = 1\n'
+    toml += "[budgets.all]\nlimit_usd = 1\n"
+    with serving(tmp_path, toml, documents=False) as served:
+        bodies = [{"background": True}, {"previous_response_id": "resp_1"}]
+        client = served.client()
+        asked_for = [{"model": "own", "input": "Hello", **body} for body in bodies]
+        statuses = [client.post("/v1/responses", json=body).status_code for body in asked_for]
+
+    assert statuses == [400, 400]
+
+
+def test_an_upstream_cannot_give_money_back(tmp_path: Path):
+    body = json.dumps(
+        {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": -(10**9), "total_tokens": 5 - 10**9}}
+    ).encode()
+    with upstream(odd=[Turn(body=body)]) as up:
+        toml = f'[models.odd]\nbase_url = "{up.url}"\noutput_usd_per_million = 2\n[budgets.all]\nlimit_usd = 1\n'
+        with serving(tmp_path, toml, documents=False) as served:
+            served.client().post("/v1/chat/completions", json=asked("odd", "Hello"))
+            cost = rows(served)[0].cost_pico_usd
+
+    assert cost >= 0
+
+
+def test_names_are_short_and_printable(client: httpx2.Client):
+    for more in ({"model": "any/a\x1fb"}, {"model": "any/" + "x" * 300}, {"user": "x" * 300}, {"stream_options": "x"}):
+        answer = client.post("/v1/chat/completions", json={**asked("good", "Hello"), **more})
+        assert answer.status_code == 400, more
+
+    assert client.get("/metrics").status_code == 200
+
+
+def test_the_numbers_name_a_provider_and_not_what_callers_make_up(client: httpx2.Client):
+    client.post("/v1/chat/completions", json=asked("any/made-up", "Hello"))
+
+    text = client.get("/metrics").text
+
+    assert 'model="any/*"' in text
+    assert "made-up" not in text
+
+
+def test_an_answer_is_kept_for_its_tag_alone(up: Upstream, tmp_path: Path):
+    toml = models(up) + '[routes.kept]\nmodels = ["good"]\ncache = "exact"\ntags = {fine = "slow"}\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        client = served.client()
+        client.post("/v1/chat/completions", json=asked("kept", "Hello"))
+        answer = client.post("/v1/chat/completions", json=asked("kept", "Hello"), headers={"x-penstock-tags": "fine"})
+
+    assert answer.json()["model"] == "slow"
+
+
+def test_what_is_nested_too_deeply_is_refused(client: httpx2.Client):
+    nested = b"[" * 900 + b"]" * 900
+
+    answer = client.post("/v1/chat/completions", content=b'{"model": "good", "messages": %b, "image": 1}' % nested)
+
+    assert answer.status_code in (200, 400)
+
+
+def test_a_client_that_reads_nothing_is_given_up(up: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("penstock.server.connection.SILENCE_S", 0.5)
+    monkeypatch.setattr("penstock.server.connection.HEAD_S", 0.2)
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "' + b"x" * 100_000 + b'"}}]}\n\n'
+    with upstream(flood=[Turn(body=event * 400)]) as flooding:
+        toml = f'[models.flood]\nbase_url = "{flooding.url}"\n'
+        with serving(tmp_path, toml, documents=False) as served:
+            body = json.dumps(asked("flood", "Hello", stream=True)).encode()
+            host, port = served.url.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(POST + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+                until(lambda: served.house.gateway.metrics.running == 1)
+
+                until(lambda: served.house.gateway.metrics.running == 0, within_s=10)

@@ -172,6 +172,11 @@ class House:
     # ---------------------------------------------------------------- what callers may ask
 
     def collections(self, caller: Caller) -> list[str]:
+        """The collections that a caller may ask, by their own name or through an app."""
+        apps = {app.documents or name for name, app in self.settings.apps.items() if allowed(name, caller)}
+        return [name for name in self._open_to(caller) if name in apps or allowed(name, caller)]
+
+    def _open_to(self, caller: Caller) -> list[str]:
         """The collections that let a caller in. Where there are keys, only those that are shared."""
         if not self.has_documents:
             return []
@@ -187,7 +192,7 @@ class House:
 
     def apps(self, caller: Caller) -> dict[str, str]:
         """What answers from documents: each app, and each collection by its own name -> the collection it answers from."""
-        names = self.collections(caller)
+        names = self._open_to(caller)
         apps = {name: app.documents or name for name, app in self.settings.apps.items()}
         known = {name: name for name in names} | {app: name for app, name in apps.items() if name in names}
         return {name: source for name, source in known.items() if allowed(name, caller)}

@@ -139,7 +139,10 @@ class Visit:
             *tokens, cost, more,
         )  # fmt: skip
         gateway.journal.write(row, booked)
-        gateway.metrics.count(row, [(call.model, call.outcome) for call in calls])
+        label = (
+            request.model if request.model in gateway.models or record.app else f"{request.model.partition('/')[0]}/*"
+        )
+        gateway.metrics.count(row, [(call.model, call.outcome) for call in calls], model=label)
 
 
 def _ending(error: BaseException | None) -> tuple[Outcome, int, str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from penstock.errors import BadRequest
 from penstock.types import Dialect, ModelRequest, Usage
 
 __all__ = ["WRITING", "ceiling", "estimate", "estimated_input", "input_bytes", "size_of"]
@@ -16,6 +17,8 @@ WRITING: Final[frozenset[Dialect]] = frozenset(
 HEARING: Final[frozenset[Dialect]] = frozenset({"transcriptions", "translations"})
 BYTES_PER_TOKEN = 4  # on average, over languages; a token is never less than one byte
 TOKENS_PER_PICTURE = 3_000  # that is looked at
+TOKENS_PER_FILE = 20_000  # at least: one that is named by its address may be long
+MEDIA_MARKS = (b"image", b"file", b"document", b"audio")  # where none of them stands, all is text
 TOKENS_PER_DRAWING = 8_192  # that is made; the largest of OpenAI's takes 6,240
 SPOKEN_TOKENS_PER_CHARACTER = 1.4  # 20.8 tokens in a second, which is 15 characters
 HEARD_TOKENS_PER_S = 10.0
@@ -61,27 +64,46 @@ def ceiling(request: ModelRequest) -> Usage:
 
 
 def input_bytes(request: ModelRequest) -> int:
-    """Bytes of the input that a model reads as text. A picture counts as so many tokens, not as its encoding."""
+    """Bytes of the input that a model reads as text. Pictures, recordings and files count as tokens, not as their encoding.
+
+    Raises BadRequest for what is nested too deeply.
+    """
     data = request.data
-    if data and b";base64," not in data and b'"base64"' not in data:
+    if data and not any(mark in data for mark in MEDIA_MARKS):
         return len(data)
     return size_of(request.body)
 
 
 def size_of(value: Any) -> int:
-    """Bytes of all texts in a value of JSON. A picture counts as so many tokens."""
+    """Bytes of all texts in a body. Parts of a message that are no text count as what they take. Raises BadRequest."""
+    try:
+        return _size(value)
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deeply") from error
+
+
+def _size(value: Any) -> int:
     match value:
         case str():
-            if value.startswith("data:") and ";base64," in value[:100]:
-                return TOKENS_PER_PICTURE
             return len(value.encode(errors="surrogatepass"))
         case Mapping():
-            if value.get("type") == "base64":
-                return TOKENS_PER_PICTURE
-            return sum(len(key) + size_of(entry) for key, entry in value.items())
+            return sum(
+                len(key) + (sum(map(_part, entry)) if key == "content" and isinstance(entry, list) else _size(entry))
+                for key, entry in value.items()
+            )
         case list() | tuple():
-            return sum(map(size_of, value))
+            return sum(map(_size, value))
     return 8
+
+
+def _part(part: Any) -> int:
+    """A part of a message's content. Only here may an encoding stand for less than its length."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in ("image_url", "input_image", "image"):
+        return TOKENS_PER_PICTURE
+    if kind in ("file", "input_file", "document", "input_audio"):
+        return max(TOKENS_PER_FILE, _size(part) // BYTES_PER_TOKEN)
+    return _size(part)
 
 
 def _characters(request: ModelRequest) -> int:

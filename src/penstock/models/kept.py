@@ -23,6 +23,7 @@ __all__ = ["FRESH", "Kept", "Scope", "whole"]
 FRESH: Final = "no-cache"  # the tag of requests whose caller wants an answer of their own
 NOT_READ: Final = frozenset({"user", "metadata", "safety_identifier"})  # about the caller: no model reads them
 STATEFUL: Final = frozenset({"background", "conversation"})  # the same request may mean something else the next time
+UNMOVED: Final = {"batch", "summary"}  # tags that lead nowhere else
 SMALL: Final = 120  # bytes that an event takes beside its text
 GOOD: Final = {
     "chat": (re.compile(rb'"finish_reason":\s*"([^"]*)"'), {b"stop", b"tool_calls", b"function_call"}),
@@ -51,10 +52,13 @@ class Scope(NamedTuple):
         caller = request.caller
         parts = (
             self.name, self.policy, self.version(), caller.team, sorted(caller.rights), request.model, request.dialect,
-            request.stream, dict(request.headers), {**body, **(instead or {})},
+            sorted(set(request.tags) - UNMOVED), request.stream, dict(request.headers), {**body, **(instead or {})},
             [request.media_type, sha256(request.data).hexdigest()] if form else None,
         )  # fmt: skip
-        return sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).digest()
+        try:
+            return sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).digest()
+        except TypeError:  # nested too deeply to be written
+            return None
 
 
 class Kept:

@@ -23,6 +23,7 @@ Window = Literal["minute", "day", "month", "ever", "now"]
 DAY_S = 86_400
 MINUTE_NS = 60_000_000_000
 USD = 10**12  # picodollars
+MOST_COUNTERS = 50_000  # before those that have passed are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self._counters: dict[str, Counter] = {}
+        self._left = 0  # after the last clearing out
         self._lock = threading.Lock()
 
     def hold(self, wants: Sequence[Want]) -> list[Booking]:
@@ -186,8 +188,25 @@ class InMemory:
     def _counter(self, name: str) -> Counter:
         found = self._counters.get(name)
         if found is None:
+            if len(self._counters) >= MOST_COUNTERS and len(self._counters) >= 2 * self._left:
+                self._forget_what_has_passed()
             found = self._counters[name] = Counter()
         return found
+
+    def _forget_what_has_passed(self) -> None:
+        """Callers name persons, and could name one after the other."""
+        today, this_month = window_at("day", time.time()), window_at("month", time.time())
+        recently = time.monotonic_ns() - 2 * MINUTE_NS
+        for name, counter in list(self._counters.items()):
+            window = "minute" if name.endswith("_per_minute") else "day" if name.endswith("_per_day") else "month"
+            passed = {
+                "minute": counter.at_ns < recently,
+                "day": counter.window < today,
+                "month": 0 < counter.window < this_month,
+            }
+            if not counter.held and (passed[window] or not counter.used):
+                del self._counters[name]
+        self._left = len(self._counters)
 
 
 _months: dict[int, int] = {}  # day -> month: working it out takes longer than all the rest

@@ -111,6 +111,8 @@ class Metered:
             )
         body = request.body
         size, answers, said = input_bytes(request), _answers(body), _said(request)
+        if exact and request.dialect == "responses":
+            size = _with_memory(body, size, known)
         output = said or known.max_output_tokens or known.context_tokens
         cost, tokens = price.most(size, output * answers), size + output * answers
         if exact and not said:
@@ -194,6 +196,19 @@ def _answers(body: Mapping[str, Any]) -> int:
             most = max(most, value)
     prompts = body.get("prompt")
     return most * max(1, len(prompts)) if isinstance(prompts, list) and not _is_tokens(prompts) else most
+
+
+def _with_memory(body: Mapping[str, Any], size: int, known: Known) -> int:
+    """The input of a response that goes on from what its provider remembers: all that fits. Raises BadRequest."""
+    if body.get("background"):
+        raise BadRequest("'background' cannot be used under a budget: what it takes is told to nobody here")
+    if not any(body.get(name) for name in ("previous_response_id", "conversation", "prompt")):
+        return size
+    if not known.context_tokens:
+        raise BadRequest(
+            "what the provider remembers cannot be used under a budget", hint="set the model's context_tokens"
+        )
+    return max(size, known.context_tokens)
 
 
 def _is_tokens(prompt: list[Any]) -> bool:

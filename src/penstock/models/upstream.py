@@ -25,6 +25,7 @@ from penstock.types import Dialect, ModelEvent, ModelRequest, Stopped, Usage, Wi
 
 __all__ = ["Upstream", "usage_in"]
 
+MOST_TOKENS: Final = 10**9  # that one call can have taken
 LARGEST_ANSWER: Final = 256 << 20
 LARGEST_REFUSAL: Final = 1 << 20
 LARGEST_EVENT: Final = 32 << 20
@@ -197,17 +198,25 @@ def usage_in(value: Any, dialect: Dialect) -> Usage | None:
     if type(value) is not dict:
         return None
     if dialect == "messages":
-        return speak_messages.usage_of(value)
+        return _sane(speak_messages.usage_of(value))
     if dialect in ("chat", "responses", "completions"):
         given, made = value.get("prompt_tokens"), value.get("completion_tokens")
         if len(value) == 3 and type(given) is int and type(made) is int and value.get("total_tokens") == given + made:
-            return Usage(given, made)  # as most servers have it
-        return speak_chat.usage_of(value)
+            return _sane(Usage(given, made))  # as most servers have it
+        return _sane(speak_chat.usage_of(value))
     if value.get("type") == "duration":
         return Usage(seconds=_measure(value.get("seconds")))
     given = _number(value, "prompt_tokens") or _number(value, "input_tokens") or _number(value, "total_tokens")
     heard = min(given, _number(value.get("input_token_details"), "audio_tokens"))
     return Usage(given, _number(value, "completion_tokens") or _number(value, "output_tokens"), audio_tokens=heard)
+
+
+def _sane(usage: Usage) -> Usage:
+    """What an upstream says, within what can be: it must neither give money back nor spend a year's at once."""
+    if 0 <= usage.input_tokens <= MOST_TOKENS and 0 <= usage.output_tokens <= MOST_TOKENS:
+        return usage
+    given, made = (min(max(n, 0), MOST_TOKENS) for n in (usage.input_tokens, usage.output_tokens))
+    return Usage(given, made, estimated=True)
 
 
 def _number(source: Any, name: str) -> int:

@@ -20,7 +20,6 @@ from penstock.observe.journal import Row
 __all__ = ["Metrics"]
 
 BUCKETS_MS = (10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 1.2e5, 3e5)
-SEPARATOR = "\x1f"
 
 
 class _Totals:
@@ -57,9 +56,9 @@ class Metrics:
         self.running = 0
         self._lock = threading.Lock()
 
-    def count(self, row: Row, calls: Iterable[tuple[str, str]]) -> None:
-        """One request has ended. calls: (model, outcome) of each upstream that was asked."""
-        key = (row.model, row.outcome, row.cached)
+    def count(self, row: Row, calls: Iterable[tuple[str, str]], *, model: str) -> None:
+        """One request has ended. model: its name in the settings; calls: (model, outcome) of each upstream that was asked."""
+        key = (model, row.outcome, row.cached)
         with self._lock:
             totals = self._models.get(key)
             if totals is None:
@@ -97,8 +96,8 @@ class Metrics:
     def _plain(self) -> dict[str, dict[str, Any]]:
         with self._lock:
             return {
-                "models": {SEPARATOR.join(map(str, key)): totals.plain() for key, totals in self._models.items()},
-                "calls": {SEPARATOR.join(key): [value] for key, value in self._calls.items()},
+                "models": {_joined(map(str, key)): totals.plain() for key, totals in self._models.items()},
+                "calls": {_joined(key): [value] for key, value in self._calls.items()},
                 "running": {"": [self.running]},
             }
 
@@ -116,6 +115,10 @@ class Metrics:
         return total
 
 
+def _joined(parts: Iterable[str]) -> str:
+    return orjson.dumps(list(parts)).decode()
+
+
 class _Collector:
     """The numbers as Prometheus' client library wants them."""
 
@@ -130,7 +133,7 @@ class _Collector:
         )
         by_model: dict[str, list[float]] = {}
         for key, numbers in self._total["models"].items():
-            model, outcome, cached = key.split(SEPARATOR)
+            model, outcome, cached = orjson.loads(key)
             requests.add_metric([model, outcome, cached.lower()], numbers[0])
             known = by_model.setdefault(model, [0.0] * len(numbers))
             by_model[model] = [a + b for a, b in zip(known, numbers, strict=True)]
@@ -144,7 +147,7 @@ class _Collector:
         yield from (tokens, cost)
         calls = CounterMetricFamily("penstock_upstream_calls", "Calls of upstreams.", labels=["model", "outcome"])
         for key, (count,) in self._total["calls"].items():
-            calls.add_metric(key.split(SEPARATOR), count)
+            calls.add_metric(orjson.loads(key), count)
         yield calls
         wide = len(BUCKETS_MS) + 1
         for name, text, place in (

@@ -14,7 +14,7 @@ LEFT: Final = "penstock.left"  # key of the scope: a set of callables, called wh
 CYCLE: Final = "penstock.cycle"  # key of the scope: uvicorn's side of the request, for `write_whole`
 LARGEST_HEAD: Final = 64 << 10
 HEAD_S: Final = 20.0  # longest time for the head of a request, from its first byte; and for the first one to begin
-SILENCE_S: Final = 60.0  # longest silence within a body
+SILENCE_S: Final = 60.0  # longest silence within a body, and longest time that a client reads nothing
 KEEP_ALIVE_S: Final = 75.0  # longest wait for another request
 _NEVER: Final = float("inf")
 
@@ -28,6 +28,7 @@ class Connection(HttpToolsProtocol):
         self._head_size = 0
         self._in_body = False
         self._deadline = _NEVER
+        self._paused = _NEVER  # since when the client reads nothing of what is there for it
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -52,6 +53,14 @@ class Connection(HttpToolsProtocol):
         else:
             self._head_size += len(data)
         super().data_received(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._paused = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._paused = _NEVER
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -83,7 +92,9 @@ class Connection(HttpToolsProtocol):
     def _look(self) -> None:
         """One timer serves all deadlines: it looks again later instead of being set anew for each request."""
         now = self.loop.time()
-        if now < self._deadline:
+        if now - self._paused > SILENCE_S:
+            self.transport.abort()
+        elif now < self._deadline:
             self._timer = self.loop.call_later(min(self._deadline - now, HEAD_S), self._look)
         elif not self.transport.is_closing():
             self.transport.close()

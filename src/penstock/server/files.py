@@ -74,7 +74,7 @@ async def delete(request: Request, house: House) -> Response:
 def page(request: Request, *, usual: int, most: int) -> tuple[int, str]:
     """How many rows of a list are asked for, and after which one. Raises BadRequest."""
     said = request.query("limit", str(usual))
-    if not said.isdecimal() or not 1 <= int(said[:9]) <= most:
+    if not said.isdecimal() or len(said) > 9 or not 1 <= int(said) <= most:
         raise BadRequest(f"'limit' must be from 1 to {most}")
     return int(said), request.query("after")
 

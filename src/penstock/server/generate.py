@@ -13,6 +13,7 @@ import orjson
 
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotOffered, PenstockError
+from penstock.keys import allowed
 from penstock.models import form
 from penstock.models.estimate import estimated_input
 from penstock.models.route import tags_in
@@ -24,6 +25,7 @@ from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire
 __all__ = ["count_tokens", "generating", "parsed", "refusal"]
 
 PASSED_ON = (b"anthropic-beta", b"anthropic-version", b"openai-beta", b"idempotency-key")
+LONGEST_NAME = 256  # characters
 FORMS: frozenset[Dialect] = frozenset({"transcriptions", "translations"})
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 ABOUT: dict[Dialect, str] = {
@@ -54,7 +56,10 @@ def generating(dialect: Dialect) -> Route:
             if dialect == "chat":
                 return await openai.chat(request, house, asked)
             if dialect == "embeddings":
-                return await openai.embeddings(request, house, asked.body)
+                if not allowed(asked.model, asked.caller):
+                    raise house.unknown(asked.model, asked.caller)
+                with house.gateway.visit(asked):
+                    return await openai.embeddings(request, house, asked.body)
             if dialect not in DIALECTS:
                 raise house.unknown(asked.model, asked.caller)
             body = DIALECTS[dialect].to_chat(asked.body)
@@ -114,11 +119,17 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     model, streamed = body.get("model"), body.get("stream") or False
     if not isinstance(model, str) or not model:
         raise BadRequest("'model' must name a model")
+    if len(model) > LONGEST_NAME or not model.isprintable():
+        raise BadRequest(f"'model' is no name: at most {LONGEST_NAME} printable characters")
     if not isinstance(streamed, bool):
         raise BadRequest("'stream' must be true or false")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise BadRequest("'stream_options' must be an object")
     if dialect == "speech" and body.get("stream_format") == "sse":
         streamed = True
     person = body.get("safety_identifier") or body.get("user") or ""
+    if isinstance(person, str) and len(person) > LONGEST_NAME:
+        raise BadRequest(f"'user' is longer than {LONGEST_NAME} characters", hint="a name or a hash of one")
     record = Record(_trace_id(request) or request.name, person if isinstance(person, str) else "", id=request.name)
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(

@@ -206,7 +206,7 @@ async def requests(request: Request, house: House) -> Response:
     """
     _only_admins(request)
     limit, before = request.query("limit", "20"), request.query("before")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 10_000:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= 10_000:
         raise BadRequest("'limit' must be a whole number from 1 to 10000")
     wanted = {name: value for name in FILTERS if (value := request.query(name))}
     until = moment(before) if before else 0.0
