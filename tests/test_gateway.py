@@ -1,5 +1,6 @@
 """A request through the gateway: passed on untouched, counted exactly, and over when its client has left."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -17,6 +18,7 @@ from upstream import INPUT_TOKENS, PIECES, TEXT, Turn, Upstream, upstream
 
 from penstock.assemble import House
 from penstock.config import load
+from penstock.models.client import Client, Url
 from penstock.observe.journal import Row
 
 NAMES = ("good", "fail", "busy", "refuse", "locked", "slow", "trickle", "die", "stall", "hang", "garbage")
@@ -215,15 +217,21 @@ def test_a_client_that_leaves_ends_the_call_within_a_tenth_of_a_second(
 
 
 def test_a_thousand_streams_at_once_are_all_whole(gate: Served):
-    def one(_: int) -> bool:
-        with client.stream("POST", "/v1/chat/completions", json=asked("trickle", "Hello", stream=True)) as answer:
-            return answer.read().endswith(b"data: [DONE]\n\n")
+    body = json.dumps(asked("trickle", "Hello", stream=True)).encode()
+    url = Url.parse(f"{gate.url}/v1/chat/completions")
 
-    limits = httpx2.Limits(max_connections=1000)
-    with httpx2.Client(base_url=gate.url, timeout=120, limits=limits) as client, ThreadPoolExecutor(250) as pool:
-        whole = sum(pool.map(one, range(1000)))
+    async def one(client: Client) -> bool:
+        response = await client.request("POST", url, b"", body)
+        return (await response.read(limit=1 << 20)).endswith(b"data: [DONE]\n\n")
 
-    assert whole == 1000
+    async def all_of_them() -> list[bool]:
+        client = Client()
+        try:
+            return await asyncio.gather(*(one(client) for _ in range(1000)))
+        finally:
+            client.close()
+
+    assert sum(asyncio.run(all_of_them())) == 1000
 
 
 # ---------------------------------------------------------------- money

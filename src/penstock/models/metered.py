@@ -18,6 +18,7 @@ from penstock.types import Call, Dialect, Model, ModelEvent, ModelRequest, Outco
 __all__ = ["Metered", "estimated_input"]
 
 OUTPUT_TOKENS = 4_096  # assumed of a model of which nobody says more
+USUAL_TOKENS_PER_S = 30.0  # of a model that nobody has heard yet
 SHARE = 10  # a request without a limit of its own may hold a tenth of what is left
 LIMITS: Mapping[
     Dialect, tuple[str, ...]
@@ -91,6 +92,9 @@ class Metered:
         finally:
             await events.aclose()
             if usage is None:
+                if not request.stream and error is None and request.dialect in WRITING:  # nobody saw how far it was
+                    speed = self._watch.tokens_per_s or USUAL_TOKENS_PER_S
+                    pieces = min(int((time.perf_counter() - started) * speed), OUTPUT_TOKENS)
                 usage = _guess(request, pieces, answered=bool(first) or error is None)
             self._settle(request, wants, known, usage, outcome, error, started, first)
 
