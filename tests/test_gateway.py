@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -643,3 +645,36 @@ def test_a_client_that_reads_nothing_is_given_up(up: Upstream, tmp_path: Path, m
                 until(lambda: served.house.gateway.metrics.running == 1)
 
                 until(lambda: served.house.gateway.metrics.running == 0, within_s=10)
+
+
+def test_models_are_measured_by_what_they_cost_and_how_often_they_are_right(up: Upstream, tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text(
+        models(up) + '[routes.thrifty]\nmodels = ["good", "slow"]\nchoose = "cascade"\ncascade_check = "json"\n'
+    )
+    cases = [
+        {"question": "How many?", "expected": "T0  t1"},
+        {"question": "Why?", "expected": "because"},
+        {"question": "?"},
+    ]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+    command = [
+        sys.executable,
+        "-m",
+        "penstock",
+        "models",
+        "bench",
+        "good",
+        "fail",
+        "thrifty",
+        "--jsonl",
+        "cases.jsonl",
+        "--json",
+    ]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+
+    good, fail, thrifty = json.loads(done.stdout)
+    assert (good["requests"], good["right"], good["errors"]) == (3, 2, {})
+    assert good["cost_usd"] > 0
+    assert fail["errors"] == {"upstream_error": 3}
+    assert (thrifty["right"], thrifty["escalated"]) == (2, 3)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 from penstock.cli import show
 from penstock.config import load
-from penstock.errors import NotFound, PenstockError
+from penstock.errors import BadRequest, NotFound, PenstockError
 
 if TYPE_CHECKING:
     from penstock.models.shelf import Shelf
@@ -77,6 +79,28 @@ def list_(file: str | None, as_json: bool) -> None:
         heads,
     )  # fmt: skip
     click.echo("prices in USD for a million tokens", err=True)
+
+
+def _cases(file: str) -> list[Any]:
+    """The questions of a JSON Lines file. Raises BadRequest, naming the line."""
+    from penstock.models.measure import Case
+
+    cases = []
+    try:
+        lines = Path(file).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            cases.append(Case(str(row["question"]), str(row.get("expected") or "")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadRequest(f"{file}, line {number}: not an object with 'question'") from error
+    if not cases:
+        raise BadRequest(f"{file} holds no questions")
+    return cases
 
 
 class _Bar:
@@ -153,6 +177,9 @@ def remove(file: str | None, name: str, yes: bool) -> None:
 )
 @click.option("--max-tokens", type=click.IntRange(1, 100_000), default=128, show_default=True, help="Longest answer.")
 @click.option("--question", help="What is asked.")
+@click.option(
+    "--jsonl", metavar="FILE", help='Questions to ask once each: {"question": …, "expected": words of a right answer}.'
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def bench(
@@ -162,17 +189,21 @@ def bench(
     concurrent: int,
     max_tokens: int,
     question: str | None,
+    jsonl: str | None,
     as_json: bool,
 ) -> None:
     """Measure models as a caller feels them: first piece, tokens per second, errors, money.
 
-    NAMES are models or routes; without any, all of them. They are asked for real, and what that costs is shown.
+    NAMES are models or routes; without any, all of them. They are asked for real, and what that costs is shown. With --jsonl
+    each is asked all the questions of a file: beside its two models, a cascade shows what it saves and how often it is right.
     """
     from tqdm import tqdm
 
     from penstock.assemble import assemble
-    from penstock.models.measure import QUESTION, measure
+    from penstock.models.measure import QUESTION, Case, measure
 
+    cases = _cases(jsonl) if jsonl else [Case(question or QUESTION)]
+    requests = len(cases) if jsonl else requests
     house = assemble(load(file, keys=False))
     known = [name for name in house.gateway.models if not name.endswith("/*")]
     for name in names:
@@ -193,7 +224,7 @@ def bench(
                             requests=requests,
                             concurrent=concurrent,
                             max_tokens=max_tokens,
-                            question=question or QUESTION,
+                            cases=cases,
                             done=bar.update,
                         )
                     finally:
@@ -205,13 +236,14 @@ def bench(
     if as_json:
         show.as_json([asdict(row) for row in found])
         return
-    heads = ("model", "first ms p50/p95", "whole ms p50/p95", "tokens/s", "all tokens/s", "errors", "USD")
+    heads = ("model", "first ms p50/p95", "whole ms p50/p95", "tokens/s", "errors", "USD", "right", "escalated")
     show.table(
         [
             (
                 row.model, f"{row.first_ms[0]:,.0f} / {row.first_ms[1]:,.0f}",
-                f"{row.total_ms[0]:,.0f} / {row.total_ms[1]:,.0f}", row.tokens_per_s, row.all_tokens_per_s,
+                f"{row.total_ms[0]:,.0f} / {row.total_ms[1]:,.0f}", row.tokens_per_s,
                 ", ".join(f"{code} {count}" for code, count in row.errors.items()) or "0", f"{row.cost_usd:.6f}",
+                "" if row.right is None else f"{row.right} of {row.requests}", row.escalated or "",
             )
             for row in found
         ],

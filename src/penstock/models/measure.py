@@ -6,15 +6,16 @@ import asyncio
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.types import Model, ModelRequest, Record, Stopped, Usage
+from penstock.models.typed import typed
+from penstock.types import Model, ModelRequest, Record, Stopped, TextDelta, Usage
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Case", "Measured", "measure"]
 
 QUESTION = "Name three things that a good manual has, and say in one sentence for each why it has it."
 
@@ -34,6 +35,16 @@ class Measured:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    right: int | None = None  # answers that hold what was expected; None where nobody said what
+    escalated: int = 0  # answers of a cascade that the strong model had to give
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and words that a right answer holds; "" where any answer will do."""
+
+    question: str
+    expected: str = ""
 
 
 async def measure(
@@ -43,43 +54,51 @@ async def measure(
     requests: int = 10,
     concurrent: int = 1,
     max_tokens: int = 128,
-    question: str = QUESTION,
+    cases: Sequence[Case] = (Case(QUESTION),),
     done: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Ask a model so many times, streamed. Raises nothing that the model raises: errors are counted by their code."""
+    """Ask a model so many times, streamed, one case after the other and then from the first again.
+
+    An answer is right that holds what was expected, letter case and spaces aside. Raises nothing that the model raises:
+    errors are counted by their code.
+    """
     firsts: list[float] = []
     totals: list[float] = []
     speeds: list[float] = []
     errors: Counter[str] = Counter()
     usages: list[Usage] = []
-    cost = 0
+    cost = right = escalated = 0
     waiting = iter(range(requests))
 
-    async def ask() -> None:
-        nonlocal cost
-        record = Record("measure")
+    async def ask(case: Case) -> None:
+        nonlocal cost, right, escalated
+        record, said = Record("measure"), []
         began, first, usage = time.perf_counter(), 0.0, Usage()
         try:
-            async with aclosing(model.stream(_request(name, question, max_tokens, record))) as events:
+            async with aclosing(typed(model, _request(name, case.question, max_tokens, record))) as events:
                 async for event in events:
                     first = first or time.perf_counter()
                     if isinstance(event, Stopped):
                         usage = event.usage
+                    elif isinstance(event, TextDelta):
+                        said.append(event.text)
         except PenstockError as error:
             errors[error.code] += 1
             return
         finally:
             cost += sum(call.cost_pico_usd for call in record.calls)
+            escalated += record.escalated
         ended = time.perf_counter()
         firsts.append((first - began) * 1000)
         totals.append((ended - began) * 1000)
         usages.append(usage)
+        right += _plain(case.expected) in _plain("".join(said))
         if usage.output_tokens > 1 and ended > first:
             speeds.append((usage.output_tokens - 1) / (ended - first))
 
     async def work() -> None:
-        for _ in waiting:
-            await ask()
+        for n in waiting:
+            await ask(cases[n % len(cases)])
             done()
 
     began = time.perf_counter()
@@ -98,6 +117,8 @@ async def measure(
         sum(usage.input_tokens for usage in usages),
         made,
         cost / 1e12,
+        right if any(case.expected for case in cases) else None,
+        escalated,
     )
 
 
@@ -105,6 +126,10 @@ def _request(name: str, question: str, max_tokens: int, record: Record) -> Model
     messages = [{"role": "user", "content": question}]
     body: dict[str, Any] = {"model": name, "messages": messages, "max_tokens": max_tokens, "stream": True}
     return ModelRequest(dialect="chat", model=name, body=body, stream=True, record=record)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:
