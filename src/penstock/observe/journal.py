@@ -92,7 +92,7 @@ class Journal:
         self._waiting: deque[tuple[Row, Sequence[Booked], _Spool]] = deque()
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), False
         self._draining = threading.Lock()
-        self._migrated, self._swept, self._warned = False, 0.0, False
+        self._migrated, self._swept, self._warned, self._spool_warned = False, 0.0, False, False
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._spool = _Spool(folder)
@@ -123,11 +123,13 @@ class Journal:
         full = self._spool
         try:
             self._spool = _Spool(self._folder)
-            full.retired = True
+            full.retired, self._spool_warned = True, False
             with self._lock:
                 self._retired.append(full)
         except StorageError as error:
-            log("journal spool full", level="error", error=error.code)
+            if not self._spool_warned:
+                log("journal spool full", level="error", error=error.code)
+            self._spool_warned = True
 
     # ---------------------------------------------------------------- to the database
 

@@ -26,6 +26,7 @@ __all__ = ["count_tokens", "generating", "parsed", "refusal"]
 
 PASSED_ON = (b"anthropic-beta", b"anthropic-version", b"openai-beta", b"idempotency-key")
 LONGEST_NAME = 256  # characters
+MOST_ITEMS = 20_000  # messages, or texts to embed
 FORMS: frozenset[Dialect] = frozenset({"transcriptions", "translations"})
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 ABOUT: dict[Dialect, str] = {
@@ -121,6 +122,11 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
         raise BadRequest("'model' must name a model")
     if len(model) > LONGEST_NAME or not model.isprintable():
         raise BadRequest(f"'model' is no name: at most {LONGEST_NAME} printable characters")
+    for name in ("messages", "input", "prompt"):
+        if (
+            isinstance(said := body.get(name), list) and len(said) > MOST_ITEMS
+        ):  # a million take seconds to look through
+            raise BadRequest(f"'{name}' has {len(said)} entries, the limit is {MOST_ITEMS}")
     if not isinstance(streamed, bool):
         raise BadRequest("'stream' must be true or false")
     if not isinstance(body.get("stream_options"), dict | None):
