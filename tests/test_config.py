@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.config import DocumentsSettings, Settings, defaults_of, describe, load, variables
 from penstock.errors import BadSetting
+from penstock.upkeep import missing
 
 EVERYTHING = """
 home = "state"
@@ -226,9 +227,9 @@ def test_a_file_in_another_encoding_is_refused(encoding: str):
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path):
-    for missing in (tmp_path / "none.toml", tmp_path, "~nobody-of-that-name/x", "a\0b"):
+    for absent in (tmp_path / "none.toml", tmp_path, "~nobody-of-that-name/x", "a\0b"):
         with pytest.raises(BadSetting):
-            load(missing, environment={})
+            load(absent, environment={})
     with pytest.raises(BadSetting, match="there is no settings file"):
         load(environment={"PENSTOCK_CONFIG": "none.toml"})
 
@@ -433,3 +434,13 @@ def test_what_is_described_is_what_was_set():
     assert described["documents"]["handbook"]["rules"][0]["access"] == ["hr"]
     assert "folder" not in described
     assert described == describe(replace(settings, folder=Path("/elsewhere")))
+
+
+def test_a_check_names_providers_that_are_not_there_and_addresses_that_are_missing(tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text(
+        '[models.a]\nprovider = "openia"\n[models.b]\nprovider = "azure"\n[models.c]\n[models.d]\nprovider = "local"\n'
+    )
+
+    found = missing(load(tmp_path / "penstock.toml", environment={}))
+
+    assert [line.partition(":")[0] for line in found] == ["models.a.provider", "models.b.base_url"]

@@ -25,6 +25,7 @@ from penstock.documents.sources import is_web
 from penstock.errors import NotFound, PenstockError, StorageError
 from penstock.jobs.files import Files
 from penstock.keys import Key, Keys
+from penstock.models.providers import PROVIDERS
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
 from penstock.storage.database import Database
@@ -78,6 +79,12 @@ def missing(settings: Settings) -> list[str]:
         and not _at(settings, model).is_dir()
     ):
         found.append(f"embedder.model: there is no folder {model}")
+    for name, served in settings.models.items():
+        kind = PROVIDERS.get(served.provider)
+        if kind is None and served.provider != "local":
+            found.append(f"models.{name}.provider: there is no provider '{served.provider}'")
+        elif kind is not None and not (served.base_url or kind.base_url):
+            found.append(f"models.{name}.base_url: {served.provider} has no address of its own")
     if not is_loopback(settings.server.host) and not settings.keys and not _stored_keys(settings):
         found.append(f"server.host: {settings.server.host} can be reached by others, and there is no key")
     return found
