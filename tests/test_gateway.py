@@ -177,6 +177,35 @@ def test_a_stream_that_breaks_off_ends_in_an_error_and_never_cleanly(client: htt
         assert json.loads(text.rstrip().rpartition("data: ")[2])["error"]["code"].startswith("upstream_")
 
 
+def chunk(index: int, finish: str | None = None) -> str:
+    choice = {"index": index, "delta": {"content": "a"}, "finish_reason": finish}
+    return f"data: {json.dumps({'choices': [choice]})}\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "n", "is_whole"),
+    [
+        (chunk(0) + chunk(0, "stop"), 1, True),
+        (chunk(0) + 'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n', 1, False),
+        (chunk(0) + chunk(1, "stop"), 2, False),
+        (chunk(0, "stop") + chunk(1, "stop"), 2, True),
+        (chunk(0), 1, False),
+    ],
+)
+def test_a_stream_without_its_last_word_is_whole_when_every_answer_has_ended(
+    tmp_path: Path, said: str, n: int, is_whole: bool
+):
+    with upstream(odd=[Turn(body=said.encode())]) as odd:
+        toml = f'[models.odd]\nbase_url = "{odd.url}"\n'
+        with serving(tmp_path, toml, documents=False) as served:
+            body = asked("odd", "Hello", stream=True, n=n)
+            with served.client().stream("POST", "/v1/chat/completions", json=body) as answer:
+                text = answer.read().decode()
+
+    assert text.endswith("data: [DONE]\n\n") is is_whole
+    assert ('"error"' in text) is not is_whole
+
+
 def test_what_was_streamed_before_the_end_is_paid_for(client: httpx2.Client, gate: Served):
     with client.stream("POST", "/v1/chat/completions", json=asked("die", "Hello", stream=True)) as answer:
         answer.read()

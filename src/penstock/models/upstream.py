@@ -30,6 +30,7 @@ LARGEST_ANSWER: Final = 256 << 20
 LARGEST_REFUSAL: Final = 1 << 20
 LARGEST_EVENT: Final = 32 << 20
 _USAGE: Final = re.compile(rb'"usage":\s*\{')
+_FINISH: Final = re.compile(rb'"finish_reason":\s*"')
 _NO_CHOICES: Final = re.compile(rb'"choices":\s*\[\s*\]')
 _ENDS: Final[Mapping[Dialect, re.Pattern[bytes]]] = {
     "chat": re.compile(rb"(?:^|\n)data: ?\[DONE\]"),
@@ -120,6 +121,8 @@ class Upstream:
         """Whole events as they come. Raises UpstreamError where the stream ends before it has said that it ends."""
         tail, usage, ended, pieces, last = b"", None, False, 0, b""
         word, pattern = _WORD_OF_THE_END[request.dialect], _ENDS[request.dialect]
+        asked, finished, before = request.body.get("n"), 0, b""
+        answers = asked if type(asked) is int else 1
         while data := await response.next():
             if tail or not data.endswith(b"\n\n"):
                 tail += data
@@ -134,11 +137,14 @@ class Upstream:
                 data, usage = _with_usage(data, usage, request.dialect, strip=strip)
             if word in data and pattern.search(data):
                 ended = True
+            if answers != 1:
+                finished += len(_FINISH.findall(data))
             if data:
-                last = data
+                before, last = last, data
                 yield Wire(data, "text/event-stream")
         if not ended:
-            if request.dialect not in ("chat", "completions") or not _finished(last):
+            whole = _finished(before, last) if answers == 1 else finished >= answers
+            if request.dialect not in ("chat", "completions") or not whole:
                 raise UpstreamError(f"{self.name}: the stream broke off")
             yield Wire(tail + b"\n\ndata: [DONE]\n\n" if tail else b"data: [DONE]\n\n", "text/event-stream")
         yield Stopped(usage or estimate(request, pieces))
@@ -268,9 +274,11 @@ def _joined(before: Usage | None, now: Usage) -> Usage:
     )
 
 
-def _finished(last: bytes) -> bool:
-    """Whether a chat stream without [DONE] came to its end: some servers leave it out."""
-    return re.search(rb'"finish_reason":\s*"', last) is not None or _NO_CHOICES.search(last) is not None
+def _finished(before: bytes, last: bytes) -> bool:
+    """Whether a chat stream without [DONE] came to its end: some servers leave it out, and send usage last."""
+    if _FINISH.search(last):
+        return True
+    return _NO_CHOICES.search(last) is not None and _FINISH.search(before) is not None
 
 
 def _seconds(value: bytes) -> float:
