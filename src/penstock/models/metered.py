@@ -20,16 +20,15 @@ __all__ = ["Metered", "estimated_input"]
 OUTPUT_TOKENS = 4_096  # assumed of a model of which nobody says more
 USUAL_TOKENS_PER_S = 30.0  # of a model that nobody has heard yet
 SHARE = 10  # a request without a limit of its own may hold a tenth of what is left
-LIMITS: Mapping[
-    Dialect, tuple[str, ...]
-] = {  # what a request says of the length of its answer; the first is how we say it
+# what a request says of the length of its answer; the first is how we say it
+LIMITS: Mapping[Dialect, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
     "responses": ("max_output_tokens",),
     "messages": ("max_tokens",),
     "completions": ("max_tokens",),
 }
 
-Holding = Callable[[str, Sequence[Booking]], None]  # trace, what is held
+Holding = Callable[[str, Sequence[Booking]], None]  # request, what is held
 
 
 class Metered:
@@ -130,19 +129,9 @@ class Metered:
 
     def _hold(self, request: ModelRequest, limits: Limits, cost: int, tokens: int, likely: int) -> Sequence[Want]:
         """tokens: at most; likely: as rates count them, which would stand still if they counted what hardly ever happens."""
-        wants = []
-        for limit in limits:
-            unit = limit.unit
-            amount = (
-                cost
-                if unit == "pico_usd"
-                else 1
-                if unit != "tokens"
-                else likely
-                if limit.window == "minute"
-                else tokens
-            )
-            wants.append(Want(limit, amount))
+        amounts = {"pico_usd": cost, "tokens": tokens, "requests": 1, "running": 1}
+        rates = amounts | {"tokens": likely}
+        wants = [Want(limit, (rates if limit.window == "minute" else amounts)[limit.unit]) for limit in limits]
         if held := self._counters.hold(wants):
             self._holding(request.record.id, held)
         return wants

@@ -64,7 +64,8 @@ def generating(dialect: Dialect) -> Route:
             if dialect not in DIALECTS:
                 raise house.unknown(asked.model, asked.caller)
             body = DIALECTS[dialect].to_chat(asked.body)
-            events: AsyncGenerator[ModelEvent, None] = openai.told(openai.answering(house, asked, body))
+            _, answer = openai.answering(house, asked, body)
+            events: AsyncGenerator[ModelEvent, None] = openai.told(answer)
         else:
             events = house.gateway.stream(asked)
         if asked.stream:
@@ -123,9 +124,8 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     if len(model) > LONGEST_NAME or not model.isprintable():
         raise BadRequest(f"'model' is no name: at most {LONGEST_NAME} printable characters")
     for name in ("messages", "input", "prompt"):
-        if (
-            isinstance(said := body.get(name), list) and len(said) > MOST_ITEMS
-        ):  # a million take seconds to look through
+        said = body.get(name)
+        if isinstance(said, list) and len(said) > MOST_ITEMS:  # a million take seconds to look through
             raise BadRequest(f"'{name}' has {len(said)} entries, the limit is {MOST_ITEMS}")
     if not isinstance(streamed, bool):
         raise BadRequest("'stream' must be true or false")

@@ -63,9 +63,9 @@ async def chat(request: Request, house: House, asked: ModelRequest) -> Response 
     options = asked.body.get("stream_options") or {}
     if not isinstance(options, dict):
         raise BadRequest("'stream_options' must be an object")
-    events = answering(house, asked, asked.body)
+    source, events = answering(house, asked, asked.body)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": asked.model}
-    link = _Link(request, house.source(asked.model, asked.caller))
+    link = _Link(request, source)
     if asked.stream:
         return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
     answer = await whole(events)
@@ -80,18 +80,21 @@ async def chat(request: Request, house: House, asked: ModelRequest) -> Response 
     )  # fmt: skip
 
 
-def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
-    """An app's answer to the last message of a chat body, with its row in the journal. Raises BadRequest and NotFound."""
+def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tuple[str, AsyncGenerator[Event, None]]:
+    """The collection that an app answers from, and its answer to the last message of a chat body, which is journalled.
+
+    Raises BadRequest and NotFound.
+    """
     if body.get("n") not in (None, 1):
         raise BadRequest("'n' must be 1: an answer from documents has one wording")
     *history, question = _messages(body.get("messages"))
     if question.role != "user":
         raise BadRequest("the last message must be the user's")
-    house.source(asked.model, asked.caller)
+    source = house.source(asked.model, asked.caller)
     asked.record.app = asked.model
     where = conditions(body.get("where") or {}, "where")
     turn = Turn(question.content, asked.caller, tuple(history), where, record=asked.record)
-    return _visited(house, asked, house.answerer(asked.model).stream(turn))
+    return source, _visited(house, asked, house.answerer(asked.model).stream(turn))
 
 
 async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
