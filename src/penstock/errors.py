@@ -3,7 +3,8 @@
     PenstockError                 500
     ├── BadRequest                400   the request cannot be understood
     │   ├── BadSetting            400   penstock.toml or the environment
-    │   └── NotOffered            400   the model that was asked does not offer this
+    │   ├── NotOffered            400   the model that was asked does not offer this
+    │   └── Blocked               400   the guard stopped a request or an answer; it says by which rule
     ├── NeedsKey                  401   no key, or one that is not known
     ├── NotAllowed                403   a known caller, not allowed to do this
     ├── NotFound                  404   no such document, version, collection, model or path
@@ -34,6 +35,7 @@ from typing import Any, ClassVar
 __all__ = [
     "BadRequest",
     "BadSetting",
+    "Blocked",
     "BudgetSpent",
     "Conflict",
     "Limited",
@@ -108,6 +110,12 @@ class NotOffered(BadRequest):
     """The model that was asked, or its provider, does not offer what the request wants."""
 
     code = "not_offered"
+
+
+class Blocked(BadRequest):
+    """The guard stopped a request, or an answer on its way. The message names the rule, and never repeats the words."""
+
+    code = "blocked_by_guard"
 
 
 class NeedsKey(PenstockError):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a plain gateway never loads numpy
 
 __all__ = [
     "ANYBODY",
+    "Action",
     "Answer",
     "Answerer",
     "Block",
@@ -24,11 +25,14 @@ __all__ = [
     "Call",
     "Caller",
     "Citation",
+    "Decision",
+    "Detector",
     "Dialect",
     "Document",
     "Embedder",
     "Event",
     "Filter",
+    "Finding",
     "Finished",
     "Found",
     "Hit",
@@ -47,6 +51,7 @@ __all__ = [
     "Status",
     "StopReason",
     "Stopped",
+    "Surface",
     "TextDelta",
     "ToolCallDelta",
     "Turn",
@@ -214,6 +219,25 @@ class Answer:
     version: str = ""
     written_by: str = ""  # the model whose words the text is in; "" where it is quoted
     usage: Usage = Usage()  # of that model
+
+
+# ---------------------------------------------------------------- what a check found
+
+Surface = Literal["prompt", "document", "tool", "output"]  # where a text comes from, or goes to
+Action = Literal["allow", "mask", "pseudonymise", "redact", "hash", "review", "quarantine", "block"]
+Decision = Literal["allow", "mask", "review", "block"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found in a text: text[start:end]. Types have Presidio's names where it has one."""
+
+    type: str  # "EMAIL_ADDRESS", "PERSON", "INJECTION", "SECRET:aws_key", "hate"
+    start: int
+    end: int
+    score: float = 1.0  # how sure, 0 to 1
+    action: Action = "allow"  # what a policy did about it
+    rule: str = ""  # which rule or head said so, for people
 
 
 # ---------------------------------------------------------------- who asks, and what
@@ -412,6 +436,14 @@ class Embedder(Protocol):
 
     def familiarity(self, text: str) -> float:
         """How well this embedder reads such text, 0 (not at all) to 1 (as its home language)."""
+        ...
+
+
+class Detector(Protocol):
+    """Looks for one kind of thing in a text. It never changes the text, and says nothing about what to do."""
+
+    def find(self, text: str, *, language: str = "") -> list[Finding]:
+        """Findings in the order of the text, none overlapping another. language: ISO 639-1 where it is known."""
         ...
 
 
