@@ -30,6 +30,7 @@ __all__ = [
     "BudgetSettings",
     "DocumentsSettings",
     "EmbedderSettings",
+    "GuardSettings",
     "JournalSettings",
     "KeySettings",
     "LogSettings",
@@ -175,6 +176,7 @@ class ModelSettings:
     )
     threads: int = setting(0, "Threads of a local model; 0 takes every core but one.")
     parallel: int = setting(4, "Requests that a local model works on at the same time.")
+    guard: str = setting("off", "Its policy: a `[guard.NAME]`, `default`, or `off`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +210,7 @@ class RouteSettings:
     single_flight: bool = setting(False, "Identical requests that run at the same time share one call.")
     prune: bool = setting(False, "Leave out the oldest messages where a conversation is longer than the model reads.")
     summarise: str = setting("", "The model that sums up what `prune` leaves out.")
+    guard: str = setting("off", "Its policy: a `[guard.NAME]`, `default`, or `off`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,56 @@ class JournalSettings:
     keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
 
 
+OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]
+OnTopic = Literal["allow", "careful", "review", "help", "block"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardSettings:
+    """What may pass: `[guard.NAME]`. Apps, routes and models name their policy; apps that name none have `default`."""
+
+    personal_data: OnPersonal = setting(
+        "pseudonymise", "What a model gets instead of names, addresses, numbers: a stand-in, turned back in its answer."
+    )
+    types: Mapping[str, OnPersonal] = setting(dict, "Type of personal data -> what is done about it instead.")
+    stand_ins: Literal["tokens", "look_alikes"] = setting(
+        "tokens", "What `pseudonymise` puts in: `<PERSON_1>`, or a made-up value of the same form."
+    )
+    injection: Literal["allow", "review", "block"] = setting(
+        "block", "What happens to a prompt that gives orders to the model."
+    )
+    documents: Literal["allow", "quarantine", "block"] = setting(
+        "quarantine", "What happens to a passage or a tool's result that gives orders to the model."
+    )
+    secrets: Literal["allow", "mask", "block"] = setting("mask", "What happens to passwords, keys and tokens.")
+    moderation: OnTopic = setting(
+        "review",
+        "What happens to harmful topics: `careful` lowers the temperature, `help` refuses with a line to turn to.",
+    )
+    topics: Mapping[str, OnTopic] = setting(
+        lambda: {"self_harm": "help"},
+        "Topic -> what happens instead: hate, harassment, violence, sexual, self_harm, illegal, toxicity.",
+    )
+    help_line: str = setting(
+        "If you are in danger or thinking of hurting yourself, please call your local emergency number or a crisis line "
+        "(findahelpline.com lists them for each country).",
+        "What somebody reads whose message a topic with `help` refuses.",
+    )
+    sensitivity: Mapping[str, float] = setting(
+        dict, "Score -> from where on it counts, 0 to 1: `injection`, `documents`, `names`, or a topic; else 0.5."
+    )
+    allow: tuple[str, ...] = setting((), "Words and values that are never found; `*` stands for anything.")
+    block: tuple[str, ...] = setting((), "Words and values that no text may have; `*` stands for anything.")
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "Hosts that answers may link to and show pictures from; `*.example.com`."
+    )
+    links: Literal["any", "allowed_hosts"] = setting("any", "Which links an answer may have.")
+    leaks: Literal["allow", "block"] = setting(
+        "block", "What happens to an answer that repeats the system's instructions."
+    )
+    keep_text: bool = setting(False, "Keep what was found in the journal, for reviewers; masked where it is masked.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
@@ -255,6 +308,7 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
+    guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +337,7 @@ class Settings:
     models: Mapping[str, ModelSettings] = setting(dict, "")
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
+    guard: Mapping[str, GuardSettings] = setting(dict, "")
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
     batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
@@ -416,6 +471,7 @@ def _check(settings: Settings) -> Settings:
             if model not in settings.models and model not in settings.routes:
                 raise _no_model(f"apps.{name}.models", model, settings)
     _check_models(settings)
+    _check_guard(settings)
     for name, key in settings.keys.items():
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
@@ -465,6 +521,32 @@ def _check_models(settings: Settings) -> None:
                 raise BadSetting(
                     f"budgets.{name}.{key} names '{wanted}', and there is none", hint=_nearest(wanted, list(known))
                 )
+
+
+TOPICS = ("hate", "harassment", "violence", "sexual", "self_harm", "illegal", "toxicity")
+
+
+def _check_guard(settings: Settings) -> None:
+    known = ["default", "off", *(name for name in settings.guard if name != "default")]
+    for kind in ("apps", "routes", "models"):
+        for name, owner in getattr(settings, kind).items():
+            if owner.guard not in known:
+                raise BadSetting(
+                    f"{kind}.{name}.guard names '{owner.guard}', and there is no such policy",
+                    hint=_nearest(owner.guard, known),
+                )
+    for name, policy in settings.guard.items():
+        check_name(name, what="a policy")
+        if name == "off":
+            raise BadSetting("guard.off cannot be a policy: the name stands for having none", hint="rename it")
+        scores = ("injection", "documents", "names", *TOPICS)
+        for key, values, allowed in (("topics", policy.topics, TOPICS), ("sensitivity", policy.sensitivity, scores)):
+            for entry in values:
+                if entry not in allowed:
+                    raise BadSetting(f"guard.{name}.{key} has no '{entry}'", hint=_nearest(entry, list(allowed)))
+        for entry, value in policy.sensitivity.items():
+            if value > 1:
+                raise BadSetting(f"guard.{name}.sensitivity.{entry} is {value:g}", hint="from 0 to 1")
 
 
 def _no_model(where: str, name: str, settings: Settings) -> BadSetting:
