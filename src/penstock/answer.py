@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from penstock.documents.followup import speaks_of, understood
 from penstock.errors import BadRequest, PenstockError
-from penstock.models.typed import typed
+from penstock.models.translate import read
 from penstock.trace import log, span
 from penstock.types import (
     Answer,
@@ -119,7 +119,7 @@ async def _writing(
     request = _request(name, turn, sources)
     with span("write", model=name) as writing:
         try:
-            async with aclosing(typed(model, request)) as events:
+            async with aclosing(read(model.stream(request), request)) as events:
                 async for event in events:
                     match event:
                         case TextDelta(text) if text:

@@ -136,7 +136,7 @@ class Visit:
         row = Row(
             record.id, record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
             request.dialect, request.stream, status, outcome, code, record.cached, first_ms, (now - self._started) * 1000,
-            *tokens, cost, more,
+            *tokens, cost, more, orjson.dumps(record.guarded).decode() if record.guarded else "",
         )  # fmt: skip
         gateway.journal.write(row, booked)
         label = (

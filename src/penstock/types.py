@@ -340,6 +340,9 @@ class Record:
     booked: list[tuple[str, int, int]] = field(default_factory=list)  # limit, window, amount: spent so far
     cached: bool = False
     escalated: int = 0  # answers of a cheap model that did not pass, so that the strong one was asked
+    guarded: list[Mapping[str, Any]] = field(
+        default_factory=list
+    )  # what the guard found, in which text, and what it did
     id: str = field(default_factory=new_id)  # of this request alone
 
 

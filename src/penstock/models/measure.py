@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.models.typed import typed
+from penstock.models.translate import read
 from penstock.types import Model, ModelRequest, Record, Stopped, TextDelta, Usage
 
 __all__ = ["Case", "Measured", "measure"]
@@ -75,7 +75,8 @@ async def measure(
         record, said = Record("measure"), []
         began, first, usage = time.perf_counter(), 0.0, Usage()
         try:
-            async with aclosing(typed(model, _request(name, case.question, max_tokens, record))) as events:
+            request = _request(name, case.question, max_tokens, record)
+            async with aclosing(read(model.stream(request), request)) as events:
                 async for event in events:
                     first = first or time.perf_counter()
                     if isinstance(event, Stopped):

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 from penstock.errors import UpstreamError
-from penstock.models.typed import typed
+from penstock.models.translate import read
 from penstock.types import ANYBODY, Caller, Model, ModelRequest, Record, TextDelta
 
 __all__ = ["Span", "Summaries", "Summary", "summarise"]
@@ -110,7 +110,7 @@ class Summaries:
         request = ModelRequest(
             dialect="chat", model=self.name, body=body, stream=True, caller=caller, record=record, tags=("summary",)
         )
-        async with aclosing(typed(self._model, request)) as events:
+        async with aclosing(read(self._model.stream(request), request)) as events:
             said = [event.text async for event in events if isinstance(event, TextDelta)]
         summary = " ".join("".join(said).split())
         if not summary:

@@ -15,7 +15,7 @@ from penstock.errors import NotOffered, PenstockError, UpstreamError
 from penstock.models import speak_chat, speak_completions, speak_messages, speak_responses
 from penstock.types import Dialect, Model, ModelEvent, ModelRequest, Stopped, Usage, Wire
 
-__all__ = ["DIALECTS", "Reading", "Speech", "Translated", "Writing"]
+__all__ = ["DIALECTS", "Reading", "Speech", "Translated", "Writing", "read"]
 
 
 class Reading(Protocol):
@@ -113,32 +113,8 @@ class Translated:
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         if request.dialect in self._speaks:
             return self._inner.stream(request)
-        return self._stream(request)
-
-    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         asked = self._asked(request)
-        speech = DIALECTS[asked.dialect]
-        reader: Reading | None = None
-        whole: list[bytes] = []
-        stopped = Stopped(Usage(estimated=True))
-        events = self._inner.stream(asked)
-        async with aclosing(events):
-            async for event in events:
-                match event:
-                    case Wire(data) if reader or (not whole and asked.stream and not data.lstrip().startswith(b"{")):
-                        reader = reader or speech.Reader()
-                        for said in reader.feed(data):
-                            yield said
-                    case Wire(data):
-                        whole.append(data)
-                    case Stopped():
-                        stopped = event
-                    case _:
-                        yield event
-        last = reader.close() if reader else speech.read_whole(b"".join(whole)) if whole else [stopped]
-        for said in last[:-1]:
-            yield said
-        yield _ended(last[-1], stopped)
+        return read(self._inner.stream(asked), asked)
 
     def _asked(self, request: ModelRequest) -> ModelRequest:
         """The request in the best dialect that the inner model speaks."""
@@ -155,8 +131,33 @@ class Translated:
         return replace(request, dialect=self._best, body=body, data=b"", headers=headers)
 
 
-def _ended(read: ModelEvent, told: Stopped) -> Stopped:
+async def read(events: AsyncGenerator[ModelEvent, None], asked: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    """What was answered to a request in a dialect of DIALECTS, without any Wire. Closing this closes the events."""
+    speech = DIALECTS[asked.dialect]
+    reader: Reading | None = None
+    whole: list[bytes] = []
+    stopped = Stopped(Usage(estimated=True))
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case Wire(data) if reader or (not whole and asked.stream and not data.lstrip().startswith(b"{")):
+                    reader = reader or speech.Reader()
+                    for said in reader.feed(data):
+                        yield said
+                case Wire(data):
+                    whole.append(data)
+                case Stopped():
+                    stopped = event
+                case _:
+                    yield event
+    last = reader.close() if reader else speech.read_whole(b"".join(whole)) if whole else [stopped]
+    for said in last[:-1]:
+        yield said
+    yield _ended(last[-1], stopped)
+
+
+def _ended(last: ModelEvent, told: Stopped) -> Stopped:
     """The end as it was read; its usage from whoever sent the bytes, where the answer itself names none."""
-    if not isinstance(read, Stopped):
+    if not isinstance(last, Stopped):
         raise UpstreamError("the upstream's answer has no end")
-    return Stopped(told.usage, read.reason) if read.usage.estimated else read
+    return Stopped(told.usage, last.reason) if last.usage.estimated else last

@@ -54,11 +54,15 @@ STEPS = [
         primary key (counter, window)) strict, without rowid
     """,
     "create index requests_at on requests (at)",
+    "alter table requests add column guarded text not null default ''",
 ]
 
 
 class Row(NamedTuple):
-    """One request. Times in milliseconds, money in picodollars; `calls` is JSON, one entry for each upstream asked."""
+    """One request. Times in milliseconds, money in picodollars.
+
+    `calls` is JSON, one entry for each upstream asked; `guarded` too, one for each text in which the guard found something.
+    """
 
     id: str
     trace_id: str  # W3C's: several requests may share it
@@ -82,6 +86,7 @@ class Row(NamedTuple):
     reasoning_tokens: int
     cost_pico_usd: int
     calls: str
+    guarded: str = ""
 
 
 class Journal:

@@ -55,12 +55,15 @@ class Ledger:
         )
         return [Spent(*row) for row in rows]
 
-    def requests(self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0) -> list[Row]:
-        """The latest requests first. wanted: values of the columns in FILTERS; before: a Unix time."""
+    def requests(
+        self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, guarded: bool = False
+    ) -> list[Row]:
+        """The latest requests first. wanted: values of the columns in FILTERS; before: a Unix time; guarded: only those in
+        which the guard found something."""
         if not self._is_there():
             return []
         named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
-        where = " and ".join(["at < ?", *(f"{name} = ?" for name in named)])
+        where = " and ".join(["at < ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])])
         rows = self._database.read(
             f"select * from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
             (before - 1e-6 if before else 1e12, *named.values(), limit),  # what is written is rounded to microseconds
@@ -115,6 +118,7 @@ def plain_request(row: Row) -> dict[str, Any]:
     values["streamed"], values["cached"] = bool(row.streamed), bool(row.cached)
     values["first_ms"], values["duration_ms"] = round(row.first_ms, 3), round(row.duration_ms, 3)
     values["cost_usd"] = values.pop("cost_pico_usd") / USD
+    values["guarded"] = orjson.loads(row.guarded) if row.guarded else []
     calls = orjson.loads(row.calls) if row.calls else []
     values["calls"] = [{"cost_usd": call.pop("cost_pico_usd") / USD, **call} for call in calls]
     return values
