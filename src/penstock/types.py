@@ -243,6 +243,9 @@ class Finding:
 # ---------------------------------------------------------------- who asks, and what
 
 
+PREFIXES = ("user:", "role:", "group:", "tenant:")  # in access lists
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is asking. With no key in use that is everybody's own laptop: Caller() reads what is open to all."""
@@ -252,11 +255,16 @@ class Caller:
     admin: bool = False  # may change documents, keys and settings
     team: str = ""
     models: tuple[str, ...] = ()  # the only ones they may use, as names or patterns; empty: all
+    tenant: str = ""  # the customer or organisation they belong to
 
     @property
     def rights(self) -> frozenset[str]:
-        """The names an access list may hold for this caller to be let in."""
-        return frozenset((self.name, *self.roles))
+        """The names an access list may hold for this caller to be let in: `anna` or `user:anna`, `hr` or `role:hr` or
+        `group:hr`, `tenant:acme`. A plain name or role cannot pass for one with such a prefix."""
+        plain = (name for name in (self.name, *self.roles) if not name.startswith(PREFIXES))
+        roles = (f"{kind}:{role}" for role in self.roles for kind in ("role", "group"))
+        tenant = (f"tenant:{self.tenant}",) if self.tenant else ()
+        return frozenset((*plain, f"user:{self.name}", *roles, *tenant))
 
 
 ANYBODY = Caller()
