@@ -319,6 +319,7 @@ class KeySettings:
     roles: tuple[str, ...] = setting((), "Roles of whoever holds it, for access lists.")
     admin: bool = setting(False, "May change documents and versions, keys and budgets.")
     team: str = setting("", "The team it belongs to, for budgets.")
+    tenant: str = setting("", "The tenant it belongs to, for access lists: `tenant:NAME`.")
     models: tuple[str, ...] = setting(
         (), "The only models, routes and apps it may use, `*` at the end allowed; empty: all."
     )

@@ -1,8 +1,8 @@
 """API keys: made, scoped, rotated, expired and revoked. Only their digests are stored; who holds one is known from memory.
 
-Keys stand in the settings (`[keys.NAME]`) or are made with `penstock keys create`. A change reaches a running server
-within a second or two. While the database cannot be read the known keys go on working, and an unknown one is told to try
-again, not that it is wrong: it may have been made since.
+Keys stand in the settings (`[keys.NAME]`) or are made with `penstock keys create`. What is changed is recorded in the
+audit trail in the same transaction, and reaches a running server within a second. While the database cannot be read the
+known keys go on working, and an unknown one is told to try again, not that it is wrong: it may have been made since.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from penstock.config import BudgetSettings, KeySettings, check_name, iso
 from penstock.errors import BadRequest, Conflict, NeedsKey, NotFound, NotReady, PenstockError
+from penstock.storage.audit import Audit
 from penstock.storage.database import Database
 from penstock.types import Caller
 
@@ -34,6 +35,7 @@ STEPS = [
         revoked real not null, old_digest blob, old_until real not null
     ) strict
     """,
+    "alter table keys add column tenant text not null default ''",
 ]
 
 
@@ -53,6 +55,7 @@ class Key:
     revoked: float = 0.0
     old_until: float = 0.0  # until when the key from before the last rotation works too
     stored: bool = True  # in the database, else in the settings file
+    tenant: str = ""
 
     @property
     def state(self) -> str:
@@ -69,9 +72,9 @@ class Keys:
     """The keys of the settings, and those of one database."""
 
     def __init__(self, database: Database, settings: Mapping[str, KeySettings]) -> None:
-        self._database, self._settings = database, settings
+        self._database, self._settings, self._audit = database, settings, Audit(database)
         self._fixed = {
-            _digest(key.key): (Caller(name, key.roles, key.admin, key.team, key.models), 0.0)
+            _digest(key.key): (Caller(name, key.roles, key.admin, key.team, key.models, key.tenant), 0.0)
             for name, key in settings.items()
             if key.key
         }
@@ -134,7 +137,7 @@ class Keys:
         for digest, old_digest, key in rows:
             if key.revoked:
                 continue
-            caller = Caller(key.name, key.roles, key.admin, key.team, key.models)
+            caller = Caller(key.name, key.roles, key.admin, key.team, key.models, key.tenant)
             known[digest] = (caller, key.expires)
             if old_digest and key.old_until > now:
                 known[old_digest] = (caller, min(key.old_until, key.expires or key.old_until))
@@ -152,7 +155,7 @@ class Keys:
     def stated(self) -> list[Key]:
         """The keys of the settings."""
         return [
-            Key(name, "", key.team, key.roles, key.admin, key.models, stored=False)
+            Key(name, "", key.team, key.roles, key.admin, key.models, stored=False, tenant=key.tenant)
             for name, key in sorted(self._settings.items())
         ]
 
@@ -171,6 +174,7 @@ class Keys:
         name: str,
         *,
         team: str = "",
+        tenant: str = "",
         roles: Sequence[str] = (),
         admin: bool = False,
         models: Sequence[str] = (),
@@ -186,19 +190,20 @@ class Keys:
             raise taken
         secret = _new_secret()
         key = Key(
-            name, secret[:8], team, tuple(roles), admin, tuple(models), budget or BudgetSettings(), time.time(), expires
-        )
+            name, secret[:8], team, tuple(roles), admin, tuple(models), budget or BudgetSettings(), time.time(), expires,
+            tenant=tenant,
+        )  # fmt: skip
         self._migrate()
-        with self._database.write() as w:
+        with self._audit.changing("key.created", target=name, admin=admin, roles=key.roles, models=key.models) as w:
             if found := w.execute("select revoked from keys where name = ?", (name,)).fetchone():
                 if found[0]:
                     raise _Settled(f"the key '{name}' is revoked", hint=f"another name, or penstock keys remove {name}")
                 raise taken
             w.execute(
-                f"insert into keys values ({', '.join('?' * 13)})",  # noqa: S608
+                f"insert into keys values ({', '.join('?' * 14)})",  # noqa: S608
                 (
                     name, _digest(secret), key.shown, team, json.dumps(key.roles), admin, json.dumps(key.models),
-                    json.dumps(_said(key.budget)), key.created, expires, 0.0, None, 0.0,
+                    json.dumps(_said(key.budget)), key.created, expires, 0.0, None, 0.0, tenant,
                 ),
             )  # fmt: skip
         self._reload()
@@ -210,7 +215,7 @@ class Keys:
         if key.state != "active":
             raise _Settled(f"the key '{name}' is {key.state}", hint="make another: penstock keys create NAME")
         secret, until = _new_secret(), time.time() + grace_s if grace_s else 0.0
-        with self._database.write() as w:
+        with self._audit.changing("key.rotated", target=name, grace_s=round(grace_s)) as w:
             w.execute(
                 "update keys set old_digest = digest, old_until = ?, digest = ?, shown = ? where name = ?",
                 (until, _digest(secret), secret[:8], name),
@@ -222,7 +227,7 @@ class Keys:
         """A revoked key works no more, and stays in the list. Raises NotFound."""
         key = self.get(name)
         now = key.revoked or time.time()
-        with self._database.write() as w:
+        with self._audit.changing("key.revoked", target=name) as w:
             w.execute("update keys set revoked = ?, old_until = 0 where name = ?", (now, name))
         self._reload()
         return replace(key, revoked=now, old_until=0.0)
@@ -231,19 +236,20 @@ class Keys:
         """Forget a key that works no more; when none is left, nobody needs one. Raises NotFound or Conflict."""
         if self.get(name).state == "active":
             raise _Settled(f"the key '{name}' works", hint=f"first: penstock keys revoke {name}")
-        with self._database.write() as w:
+        with self._audit.changing("key.removed", target=name) as w:
             w.execute("delete from keys where name = ?", (name,))
         self._reload()
 
     def _rows(self) -> list[tuple[bytes, bytes | None, Key]]:
         rows = self._database.read(
-            "select digest, old_digest, name, shown, team, roles, admin, models, budget, created, expires, revoked, old_until"
-            " from keys order by name"
+            "select digest, old_digest, name, shown, team, roles, admin, models, budget, created, expires, revoked, old_until,"
+            " tenant from keys order by name"
         )
         return [
             (digest, old, Key(name, shown, team, tuple(json.loads(roles)), bool(admin), tuple(json.loads(models)),
-                              BudgetSettings(**json.loads(budget)), *times))
-            for digest, old, name, shown, team, roles, admin, models, budget, *times in rows
+                              BudgetSettings(**json.loads(budget)), created, expires, revoked, until, tenant=tenant))
+            for digest, old, name, shown, team, roles, admin, models, budget, created, expires, revoked, until,
+                tenant in rows
         ]  # fmt: skip
 
     def _migrate(self) -> None:

@@ -79,6 +79,7 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--team", default="", metavar="TEAM", help="The team it belongs to, for budgets and reports.")
+@click.option("--tenant", default="", metavar="TENANT", help="The tenant it belongs to, for access lists.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role for access lists; may be repeated.")
 @click.option("--admin", is_flag=True, help="It may change documents, versions, keys and budgets over HTTP.")
 @click.option(
@@ -102,6 +103,7 @@ def create(
     file: str | None,
     name: str,
     team: str,
+    tenant: str,
     roles: tuple[str, ...],
     admin: bool,
     models: tuple[str, ...],
@@ -137,7 +139,7 @@ def create(
         concurrent=concurrent or 0,
     )
     key, secret = home.keys.create(
-        name, team=team, roles=roles, admin=admin, models=models, expires=expires, budget=budget
+        name, team=team, tenant=tenant, roles=roles, admin=admin, models=models, expires=expires, budget=budget
     )
     _hand_over(home, key, secret, as_json=as_json)
     if first:
@@ -219,7 +221,7 @@ def show_(file: str | None, name: str, as_json: bool) -> None:
         return
     rows = [
         ("state", _state(key) + ("" if key.stored else ", in the settings file")), ("begins with", key.shown),
-        ("team", key.team), ("roles", ", ".join(key.roles)), ("models", ", ".join(key.models) or "all"),
+        ("team", key.team), ("tenant", key.tenant), ("roles", ", ".join(key.roles)), ("models", ", ".join(key.models) or "all"),
         ("made", _time(key.created)), ("expires", _time(key.expires)), ("revoked", _time(key.revoked)),
         ("before it works until", _time(key.old_until) if key.old_until > time.time() else ""),
         ("spent today", f"{usd(today.get(name, 0))} USD"), ("spent this month", f"{usd(month.get(name, 0))} USD"),

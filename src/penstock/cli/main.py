@@ -25,6 +25,7 @@ VERBS = {
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),
+    "audit": ("penstock.cli.audit", "audit"),
     "config": ("penstock.cli.config", "config"),
     "doctor": ("penstock.cli.doctor", "doctor"),
     "backup": ("penstock.cli.backup", "backup"),

@@ -9,6 +9,7 @@ from penstock.config import Settings, is_loopback
 from penstock.errors import BadSetting, NeedsKey, NotAllowed
 from penstock.keys import Keys
 from penstock.server.http import Request
+from penstock.storage.audit import acting
 from penstock.types import Caller
 
 __all__ = ["check_binding", "identify"]
@@ -37,10 +38,13 @@ def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
         _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
     if (site := request.header(b"sec-fetch-site")) and site not in (b"same-origin", b"none"):
         raise NotAllowed("requests from other sites are not answered")
-    if not keys.needed:
+    if keys.needed:
+        caller = keys.find(_given(request))
+    else:
         _check_keyless(settings.server.host)
-        return OWNER
-    return keys.find(_given(request))
+        caller = OWNER
+    acting.set(caller.name)
+    return caller
 
 
 def _given(request: Request) -> bytes:

@@ -43,6 +43,7 @@ def _only_admins(request: Request) -> None:
 class _NewKey:
     name: str = ""
     team: str = ""
+    tenant: str = ""
     roles: tuple[str, ...] = ()
     admin: bool = False
     models: tuple[str, ...] = ()
@@ -91,8 +92,8 @@ async def create_key(request: Request, house: House) -> Response:
 
     def create() -> tuple[Key, str]:
         made = house.keys.create(
-            asked.name, team=asked.team, roles=asked.roles, admin=asked.admin, models=asked.models, expires=expires,
-            budget=asked.budget,
+            asked.name, team=asked.team, tenant=asked.tenant, roles=asked.roles, admin=asked.admin, models=asked.models,
+            expires=expires, budget=asked.budget,
         )  # fmt: skip
         house.gateway.budgets.use_keys(house.keys.budgets)
         return made

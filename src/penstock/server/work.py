@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from penstock.errors import NotReady
@@ -25,7 +26,8 @@ class Work:
 
     def start(self, function: Callable[[], object]) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=function, daemon=True)
+        context = copy_context()  # who is acting, among other things
+        thread = threading.Thread(target=lambda: context.run(function), daemon=True)
         self._threads.append(thread)
         thread.start()
 
