@@ -335,7 +335,7 @@ def test_a_model_writes_from_numbered_passages(shop: Penstock):
     assert said == answer.text == "Within thirty days [1]."
     assert (answer.written_by, answer.usage.output_tokens) == ("model0", 4)
     assert answer.citations[0].quote in shown
-    assert "[1]" in shown
+    assert "source 1" in shown
 
 
 def test_where_the_documents_are_silent_no_model_is_asked(shop: Penstock):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings
+from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings, load
 from penstock.errors import BadSetting, NotFound
 from penstock.gateway import Gateway
+from penstock.guard.guard import Guard
+from penstock.guard.policy import OFF, Policies
 from penstock.jobs.batches import Batches
 from penstock.jobs.files import Files
 from penstock.keys import Keys, allowed
@@ -43,12 +45,13 @@ from penstock.models.watch import Watch
 from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
 from penstock.storage.database import Database
-from penstock.types import Answerer, Caller, Embedder, Model
+from penstock.types import Answerer, Caller, Embedder, Model, Record
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
     from penstock.documents.quote import Quotes
+    from penstock.guard.crossing import Crossing
     from penstock.models.shared import Shared
 
 __all__ = ["SAMPLE", "House", "assemble", "samples"]
@@ -99,6 +102,22 @@ class House:
         return Quotes()
 
     @cached_property
+    def guard(self) -> Guard:
+        return Guard()
+
+    @cached_property
+    def policies(self) -> Policies:
+        return Policies(self.settings.guard)
+
+    def reload_policies(self) -> bool:
+        """Take over what the settings file says of the policies now. Returns whether it says something else.
+
+        Raises BadSetting, and then nothing changes.
+        """
+        file = self.settings.file
+        return file is not None and self.policies.use(load(file, keys=False).guard)
+
+    @cached_property
     def gateway(self) -> Gateway:
         home, settings = self.settings.home_path, self.settings
         journal = Journal(self.database, home / "journal", keep_s=settings.journal.keep)
@@ -106,9 +125,33 @@ class House:
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
         candidates, self.locals = _candidates(around)
         self.watches = {name: candidate.watch for name, candidate in candidates.items()}
-        models = _models(around, candidates)
+        models = {name: self._shielded(name, model) for name, model in _models(around, candidates).items()}
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
+
+    def _shielded(self, name: str, model: Model) -> Model:
+        """A model or route behind its policy, where it has one."""
+        named = name.removesuffix("/*")
+        behind = self.settings.routes.get(named) or self.served_models[named]
+        if behind.guard == OFF:
+            return model
+        from penstock.boundary import Shielded
+
+        crossing = self._crossing(behind.guard, behind.models if isinstance(behind, RouteSettings) else (named,))
+        return Shielded(model, lambda request: crossing(request.record))
+
+    def _crossing(self, policy: str, models: Iterable[str]) -> Callable[[Record], Crossing]:
+        """The way to these models under a policy. What runs inside our walls may see personal data."""
+        from penstock.guard.crossing import Crossing
+        from penstock.guard.masking import Scope
+
+        masks = not all(self._is_local(name) for name in models)
+        return lambda record: Crossing(self.guard, self.policies[policy], Scope(), record, masks=masks)
+
+    def _is_local(self, name: str) -> bool:
+        if route := self.settings.routes.get(name):
+            return all(map(self._is_local, route.models))
+        return self.served_models[name].provider == "local"
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -252,7 +295,9 @@ class House:
 
         pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
         app = self.settings.apps.get(name, AppSettings(models=pulled))
-        quoted = Quoted(self.library[app.documents or name], self.quotes)
+        crossing = self._crossing(app.guard, app.models) if app.guard != OFF else None
+        guard = (lambda turn: crossing(turn.record or Record(""))) if crossing else None
+        quoted = Quoted(self.library[app.documents or name], self.quotes, guard=guard)
         if not app.models:
             return quoted
         return Written(quoted, {model: self.gateway.models[model] for model in app.models})
@@ -285,6 +330,7 @@ def samples() -> Path:
 
 # The order of wrapping, from the caller inwards, and why:
 #
+#     Shielded     what a policy stops costs nothing, and below it there are stand-ins only, in caches too
 #     Similar      the answer to a question that asks the same in other words; around what keeps the answers
 #     Cached       an answer that is kept costs nothing, and meets no limit but that of requests
 #     SingleFlight who asks what is being answered listens to that answer

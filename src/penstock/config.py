@@ -308,7 +308,7 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
-    guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
+    guard: str = setting("off", "Its policy: a `[guard.NAME]`, or `off`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ __all__ = [
     "Answerer",
     "Block",
     "BlockKind",
+    "Boundary",
     "Call",
     "Caller",
     "Citation",
@@ -37,6 +38,7 @@ __all__ = [
     "Found",
     "Hit",
     "Index",
+    "Leaving",
     "Message",
     "Metadata",
     "Model",
@@ -198,11 +200,12 @@ class Usage:
 
 
 class Status(StrEnum):
-    """How an answer ended. RELATED is never phrased as an answer."""
+    """How an answer ended. RELATED is never phrased as an answer; REFUSED means that the guard stopped the question."""
 
     ANSWER = "answer"
     RELATED = "related"
     NOT_FOUND = "not_found"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Answer:
     citations: tuple[Citation, ...] = ()  # best first
     quoted: tuple[int, ...] = ()  # which of them the text is made of, in the order of the text
     nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
+    withheld: tuple[Citation, ...] = ()  # passages that give orders to the model: neither shown to it nor quoted
     question: str = ""  # as it was understood: a follow-up has its subject back
     version: str = ""
     written_by: str = ""  # the model whose words the text is in; "" where it is quoted
@@ -290,6 +294,7 @@ class Turn:
     fragment: str = ""  # what it says itself, where that is no question
     record: Record | None = None  # what the request takes, where somebody counts
     found: Found | None = None
+    boundary: Boundary | None = None  # between us and the models, where a policy holds
 
 
 # ---------------------------------------------------------------- what is streamed
@@ -455,6 +460,44 @@ class Detector(Protocol):
 
     def find(self, text: str, *, language: str = "") -> list[Finding]:
         """Findings in the order of the text, none overlapping another. language: ISO 639-1 where it is known."""
+        ...
+
+
+class Boundary(Protocol):
+    """One request on its way to a model, and its answer on the way back: one scope of stand-ins for all of its texts."""
+
+    @property
+    def careful(self) -> bool:
+        """Whether the model is to be asked with a low temperature."""
+        ...
+
+    def enter(self, text: str, surface: Surface) -> str:
+        """What a model is given in place of a text: personal data masked. Raises Blocked where the policy stops it."""
+        ...
+
+    def withholds(self, text: str) -> bool:
+        """Whether a passage gives orders to the model, so that it is kept away from it."""
+        ...
+
+    def leaving(self) -> Leaving:
+        """The way back of one stream of text."""
+        ...
+
+
+class Leaving(Protocol):
+    """Text on its way to the person who asked: stand-ins turned back, and nothing forbidden in it."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more may leave."""
+        ...
+
+    def feed(self, text: str) -> str:
+        """What may leave by now."""
+        ...
+
+    def close(self) -> str:
+        """What was held back."""
         ...
 
 

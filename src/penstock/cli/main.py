@@ -22,6 +22,7 @@ VERBS = {
     "ask": ("penstock.cli.ask", "ask"),
     "docs": ("penstock.cli.docs", "docs"),
     "models": ("penstock.cli.models", "models"),
+    "guard": ("penstock.cli.guard", "guard"),
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),

@@ -64,7 +64,7 @@ def answer(found: Answer, question: str) -> None:
     """An answer with its numbered sources."""
     if found.question and found.question != question:
         click.echo(click.style(f"understood as: {clean(found.question)}", dim=True), err=True)
-    colour = {Status.ANSWER: None, Status.RELATED: "yellow", Status.NOT_FOUND: "yellow"}[found.status]
+    colour = None if found.status is Status.ANSWER else "red" if found.status is Status.REFUSED else "yellow"
     text = (
         found.text
         if not found.quoted
@@ -73,6 +73,9 @@ def answer(found: Answer, question: str) -> None:
     if found.quoted:
         text += " ".join(f"{' '.join(found.citations[n].quote.split())} [{n + 1}]" for n in found.quoted)
     click.echo(click.style(textwrap.fill(clean(text), WIDTH), fg=colour))
+    if found.withheld:
+        places = ", ".join(place(citation) for citation in found.withheld)
+        click.echo(click.style(f"withheld, since they give orders to the model: {places}", fg="red"), err=True)
     sources = found.citations or found.nearest
     if not sources:
         return

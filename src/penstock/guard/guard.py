@@ -66,17 +66,26 @@ class Guard:
         found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
         found += self._private(text, policy, language)
         orders, injection = self._orders(text, policy, surface, language)
-        harm, topics = self._harm(text, policy, surface, language)
+        harm, topics = self._harm(text, policy, language)
         found = [(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])] + orders + harm
-        found.sort(key=lambda pair: (pair[0].start, pair[0].end))
         topics_found = {finding.type for finding, _ in harm}
-        return Seen(
-            tuple(replace(finding, action=ruling.action) for finding, ruling in found),
-            {"injection": injection, **topics},
-            tuple(_reason(finding, ruling) for finding, ruling in found),
+        return replace(
+            _seen(found, {"injection": injection, **topics}),
             helped=any(policy.topic(topic)[1] for topic in topics_found),
             careful=any(policy.careful(topic) for topic in topics_found),
         )
+
+    def harm(self, text: str, policy: Policy, *, language: str = "") -> Seen:
+        """What is harmful in a text, and nothing else: for what a model says."""
+        found, scores = self._harm(text, policy, language)
+        return _seen(found, scores)
+
+    def private(self, text: str, policy: Policy, *, language: str = "") -> Seen:
+        """What is private in a text, and nothing else: for texts whose orders are to be followed."""
+        found = [
+            (f, ruling) for f, ruling in self._private(text, policy, language) if not policy.lets(text[f.start : f.end])
+        ]
+        return _seen(found)
 
     def _private(self, text: str, policy: Policy, language: str) -> list[tuple[Finding, Ruling]]:
         """Secrets, then structured personal data, then names: each leaves alone what the ones before have taken."""
@@ -117,7 +126,7 @@ class Guard:
         ], scored.score
 
     def _harm(
-        self, text: str, policy: Policy, surface: Surface, language: str
+        self, text: str, policy: Policy, language: str
     ) -> tuple[list[tuple[Finding, Ruling]], Mapping[str, float]]:
         scores = self.moderation.scores(text, language=language)
         found = []
@@ -158,6 +167,12 @@ class Guard:
         from penstock.guard.moderation import Moderation
 
         return Moderation()
+
+
+def _seen(found: list[tuple[Finding, Ruling]], scores: Mapping[str, float] | None = None) -> Seen:
+    found = sorted(found, key=lambda pair: (pair[0].start, pair[0].end))
+    findings = tuple(replace(finding, action=ruling.action) for finding, ruling in found)
+    return Seen(findings, scores or {}, tuple(_reason(finding, ruling) for finding, ruling in found))
 
 
 def _apart(findings: Iterable[Finding], taken: list[tuple[int, int]]) -> list[Finding]:

@@ -15,7 +15,7 @@ from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
-from penstock.server import admin, batches, files, manage, openai, pages
+from penstock.server import admin, batches, files, guard, manage, openai, pages
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
@@ -43,6 +43,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/v1/batches", batches.create),
     ("GET", "/v1/batches/{batch}", batches.get),
     ("POST", "/v1/batches/{batch}/cancel", batches.cancel),
+    ("POST", "/v1/guard", guard.check_text),
     ("GET", "/metrics", admin.metrics),
     ("GET", "/api/me", manage.me),
     ("GET", "/api/keys", manage.keys),
@@ -55,6 +56,8 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/requests", manage.requests),
     ("GET", "/api/requests/{trace_id}", manage.request_),
     ("GET", "/api/models", manage.models),
+    ("GET", "/api/guard/policies", guard.policies),
+    ("GET", "/api/guard/events", guard.events),
     ("GET", "/api/collections", admin.collections),
     ("POST", "/api/collections", admin.create_collection),
     ("GET", "/api/collections/{name}/documents", admin.documents),
@@ -81,6 +84,7 @@ class App:
         self.ready = False
         self.work = Work()
         self._batches: tuple[Runner, asyncio.Task[None]] | None = None
+        self._settings_read = 0  # when the settings file was last changed, as far as it was read
         self._max_body_bytes = house.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,7 +198,21 @@ class App:
     def _keep_keys(self) -> None:
         while not self.work.stop.wait(KEYS_EVERY_S):
             self._refresh_keys()
+            self._refresh_policies()
             self.house.gateway.metrics.share()
+
+    def _refresh_policies(self) -> None:
+        """Take over policies that were changed in the settings file. One that cannot be read changes nothing."""
+        file = self.house.settings.file
+        try:
+            changed = file.stat().st_mtime_ns if file else 0
+            if changed == self._settings_read:
+                return
+            self._settings_read = changed
+            if self.house.reload_policies():
+                log("policies changed", level="warning", policies=len(self.house.policies.names()))
+        except (PenstockError, OSError) as error:
+            log("policies not changed", level="error", error=getattr(error, "message", type(error).__name__))
 
     def _refresh_keys(self, *, first: bool = False) -> None:
         """Take over keys that were made or revoked elsewhere. With the database down, those known go on working."""

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
-from penstock.answer import whole
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotFound
 from penstock.server.http import Request, Response, Stream, conditions, event, json_response
@@ -25,6 +24,7 @@ from penstock.types import (
     Message,
     ModelEvent,
     ModelRequest,
+    Status,
     Stopped,
     TextDelta,
     Turn,
@@ -68,16 +68,22 @@ async def chat(request: Request, house: House, asked: ModelRequest) -> Response 
     link = _Link(request, source)
     if asked.stream:
         return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
-    answer = await whole(events)
-    text, annotations = _marked(answer, link)
-    message = {"role": "assistant", "content": text, "refusal": None, "annotations": annotations}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    told = _Told(link)
+    async for item in events:
+        told.take(item)
+    answer = told.answer
+    message = {"role": "assistant", "content": told.text, "refusal": None, "annotations": told.annotations}
+    choice = {"index": 0, "message": message, "finish_reason": _finish(answer), "logprobs": None}
     return json_response(
         {
             **head, "object": "chat.completion", "choices": [choice], "usage": _usage(answer),
             "penstock": plain(answer, link),
         }
     )  # fmt: skip
+
+
+def _finish(answer: Answer) -> str:
+    return "content_filter" if answer.status is Status.REFUSED else "stop"
 
 
 def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tuple[str, AsyncGenerator[Event, None]]:
@@ -208,28 +214,44 @@ class _Link:
 def plain(answer: Answer, link: _Link) -> dict[str, Any]:
     """An answer as JSON: what goes into the `penstock` field."""
     values = asdict(answer)
-    for name in ("citations", "nearest"):
+    for name in ("citations", "nearest", "withheld"):
         values[name] = [{**asdict(citation), "url": link(citation)} for citation in getattr(answer, name)]
     return values
 
 
-def _marked(answer: Answer, link: _Link) -> tuple[str, list[dict[str, Any]]]:
-    """The text with [1] after each quote, and OpenAI's annotations, whose indices are characters of that text."""
-    text, annotations = answer.text, []
-    if answer.written_by:
-        marks = [(int(mark[1]), mark) for mark in re.finditer(r"\[(\d{1,3})\]", text)]
-        known = range(1, len(answer.citations) + 1)
-        return text, [
-            _annotation(answer.citations[n - 1], mark.start(), mark.end(), link) for n, mark in marks if n in known
-        ]
-    at = len(text) - len(" ".join(answer.citations[n].quote for n in answer.quoted))
-    text = text[:at]
-    for place, n in enumerate(answer.quoted):
-        citation = answer.citations[n]
-        text += " " if place else ""
-        annotations.append(_annotation(citation, len(text), len(text) + len(citation.quote), link))
-        text += f"{citation.quote} [{n + 1}]"
-    return text, annotations
+class _Told:
+    """An answer as far as it was told: its text with [1] after each quote, and OpenAI's annotations, characters of that text."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link, self._quotes = link, list[tuple[int, int, int]]()
+        self.text = ""
+        self.answer = Answer("", Status.NOT_FOUND, 0.0)  # the stream ends with the real one
+
+    def take(self, event: Event) -> str:
+        """One event. Returns what it adds to the text."""
+        match event:
+            case TextDelta(text, None):
+                self.text += text
+                return text
+            case TextDelta(text, n) if n is not None:
+                start = len(self.text) + len(text) - len(text.lstrip())
+                self._quotes.append((n, start, len(self.text) + len(text)))
+                marked = f"{text} [{n + 1}]"
+                self.text += marked
+                return marked
+            case Finished(answer):
+                self.answer = answer
+        return ""
+
+    @property
+    def annotations(self) -> list[dict[str, Any]]:
+        citations = self.answer.citations
+        if self.answer.written_by:
+            marks = [(int(mark[1]) - 1, mark) for mark in re.finditer(r"\[(\d{1,3})\]", self.text)]
+            places = [(n, mark.start(), mark.end()) for n, mark in marks if 0 <= n < len(citations)]
+        else:
+            places = self._quotes
+        return [_annotation(citations[n], start, end, self._link) for n, start, end in places]
 
 
 def _annotation(citation: Citation, start: int, end: int, link: _Link) -> dict[str, Any]:
@@ -241,24 +263,21 @@ def _annotation(citation: Citation, start: int, end: int, link: _Link) -> dict[s
 
 
 async def _chunks(
-    events: AsyncIterator[Any], head: dict[str, Any], link: _Link, *, include_usage: bool
+    events: AsyncIterator[Event], head: dict[str, Any], link: _Link, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
     def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return event({**head, "object": "chat.completion.chunk", "choices": [choice], **more})
 
-    first, usage = True, {}
+    told, first = _Told(link), True
     async for item in events:
-        match item:
-            case TextDelta(text, citation):
-                if first:
-                    yield chunk({"role": "assistant", "content": ""})
-                    first = False
-                yield chunk({"content": text if citation is None else f"{text} [{citation + 1}]"})
-            case Finished(answer):
-                _, annotations = _marked(answer, link)
-                usage = _usage(answer)
-                yield chunk({"annotations": annotations}, "stop", penstock=plain(answer, link))
+        if text := told.take(item):
+            if first:
+                yield chunk({"role": "assistant", "content": ""})
+                first = False
+            yield chunk({"content": text})
+    answer = told.answer
+    yield chunk({"annotations": told.annotations}, _finish(answer), penstock=plain(answer, link))
     if include_usage:
-        yield event({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+        yield event({**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(answer)})
     yield b"data: [DONE]\n\n"

@@ -175,11 +175,11 @@ function show(turn, answer, question, found) {
     turn.insertBefore(make("p", { className: "understood", textContent: `understood as: ${found.question}` }), answer);
   }
   const parts = [];
-  answer.classList.toggle("refused", found.status === "not_found");
+  answer.classList.toggle("refused", ["not_found", "refused"].includes(found.status));
   if (found.status === "related") parts.push(make("span", { className: "label", textContent: "Possibly related" }));
   const said = make("div", { className: "said" });
   const quoted = found.quoted.map((n) => found.citations[n].quote).join(" ");
-  const opening = found.quoted.length ? found.text.slice(0, found.text.length - quoted.length) : found.text;
+  const opening = found.quoted.length ? (found.text.endsWith(quoted) ? found.text.slice(0, -quoted.length) : "") : found.text;
   if (found.written_by) said.append(...written(found));
   else if (found.status !== "related") said.append(opening);
   for (const n of found.quoted) said.append(...numbered(found.citations[n], n + 1));
@@ -188,7 +188,8 @@ function show(turn, answer, question, found) {
   const rest = found.citations.map((c, n) => [c, n + 1]).filter(([, n]) => !found.quoted.includes(n - 1));
   if (rest.length) parts.push(fold(found.written_by ? "Sources" : "More from your documents", rest));
   if (found.nearest.length) parts.push(fold("Nearest passages", found.nearest.map((c, n) => [c, n + 1])));
-  if (found.status !== "not_found") parts.push(foot(found));
+  if (found.withheld.length) parts.push(fold("Withheld: these passages give orders to the model", found.withheld.map((c, n) => [c, n + 1])));
+  if (!["not_found", "refused"].includes(found.status)) parts.push(foot(found));
   answer.replaceChildren(...parts);
   const last = turn.getBoundingClientRect();
   turn.scrollIntoView({ block: last.height > $("scroll").clientHeight ? "start" : "end" });

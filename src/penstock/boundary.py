@@ -1,0 +1,110 @@
+"""A model behind the guard: what goes in is looked at and masked, what comes out is restored and gated.
+
+What nobody looks at passes on as the bytes it came in. With a policy in force every answer is read, since the output gate
+must see it; a request in which nothing was found goes up as it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+from penstock.errors import Blocked, NotOffered
+from penstock.guard.bodies import pieces, replaced
+from penstock.guard.crossing import Crossing
+from penstock.models.translate import DIALECTS, read
+from penstock.types import Model, ModelEvent, ModelRequest, ReasoningDelta, Stopped, TextDelta, ToolCallDelta, Usage
+
+__all__ = ["Shielded"]
+
+CAREFUL = 0.2  # temperature where a policy wants a sober answer
+MOST_JUDGED = 100_000  # characters of an answer that are looked at for harm
+
+
+class Shielded:
+    """A model behind a policy. Satisfies `Model`. Outermost of all: below it, caches too, stand-ins are all there is."""
+
+    def __init__(self, inner: Model, crossing: Callable[[ModelRequest], Crossing]) -> None:
+        self._inner, self._crossing = inner, crossing
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        crossing = self._crossing(request)
+        asked = await asyncio.to_thread(_entered, request, crossing)
+        if request.dialect not in DIALECTS:
+            async with aclosing(self._inner.stream(asked)) as events:
+                async for event in events:
+                    yield event
+            return
+        held: list[ModelEvent] = []
+        said: list[str] = []
+        async with aclosing(_gated(read(self._inner.stream(asked), asked), crossing)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    said.append(event.text)
+                elif isinstance(event, Stopped):
+                    with (
+                        suppress(Blocked) if request.stream else nullcontext()
+                    ):  # of a stream, the words are out already
+                        await asyncio.to_thread(crossing.judge, "".join(said)[:MOST_JUDGED])
+                if request.stream:
+                    yield event
+                else:
+                    held.append(event)
+        for event in held:
+            yield event
+
+
+def _entered(request: ModelRequest, crossing: Crossing) -> ModelRequest:
+    """The request as the model is given it. Raises Blocked."""
+    if request.body.get("n") not in (None, 1) and request.dialect in DIALECTS:
+        raise NotOffered("several answers at once cannot be guarded: 'n' must be 1")
+    changed = {}
+    for piece in pieces(request.body, request.dialect):
+        if piece.origin.kind in ("system", "definition", "model"):
+            entered = crossing.told(piece.text)
+            if piece.origin.kind == "system":
+                crossing.protect(piece.text)
+        else:
+            entered = crossing.enter(piece.text, piece.surface)
+        if entered != piece.text:
+            changed[piece.path] = entered
+    if not changed and not crossing.careful:
+        return request
+    body: dict[str, Any] = dict(replaced(request.body, changed))
+    if crossing.careful and request.dialect in DIALECTS:
+        body["temperature"] = min(CAREFUL, body.get("temperature") or CAREFUL)
+    return replace(request, body=body, data=b"")
+
+
+async def _gated(events: AsyncGenerator[ModelEvent, None], crossing: Crossing) -> AsyncGenerator[ModelEvent, None]:
+    """What may leave of an answer. Closing this closes the events."""
+    saying, thinking, calling = crossing.leaving(), crossing.leaving(), crossing.calling()
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case TextDelta(text):
+                    if text := saying.feed(text):
+                        yield replace(event, text=text)
+                    if saying.stopped:
+                        break
+                case ReasoningDelta(text):
+                    if (text := thinking.feed(text)) or event.signature:
+                        yield replace(event, text=text)
+                case ToolCallDelta():
+                    for passed in calling.feed(event):
+                        yield passed
+                case Stopped():
+                    if rest := thinking.close():
+                        yield ReasoningDelta(rest)
+                    if rest := saying.close():
+                        yield TextDelta(rest)
+                    for passed in calling.feed(event):
+                        yield passed
+                    return
+                case _:
+                    yield event
+    saying.close()
+    yield Stopped(Usage(estimated=True), "content_filter")

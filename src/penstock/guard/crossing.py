@@ -1,0 +1,148 @@
+"""One request on its way over the model's boundary, and its answer on the way back.
+
+Inside our walls the words are as they were written. What a model is given has stand-ins for personal data, one scope for all
+texts of a request, so that the same person has the same stand-in in the question and in the sources. On the way back they
+are turned into the words again, and then the output gate looks at what leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from penstock.errors import Blocked
+from penstock.guard.gate import Gate, GateRules
+from penstock.guard.guard import Guard, Seen
+from penstock.guard.masking import Restoring, Scope, masked
+from penstock.guard.policy import Policy
+from penstock.types import Finding, Record, Surface
+
+__all__ = ["WITHHELD", "Crossing", "Leaving", "gate_rules"]
+
+WITHHELD = "[withheld: this text gave orders to the model]"
+MOST_KEPT = 200  # characters of what was found, where a policy keeps them
+
+
+class Crossing:
+    """Satisfies `Boundary`. For one request, in one thread at a time."""
+
+    def __init__(self, guard: Guard, policy: Policy, scope: Scope, record: Record, *, masks: bool = True) -> None:
+        """masks: whether personal data are replaced; a model that runs inside our walls may see them."""
+        self._guard, self._policy, self._scope, self._record, self._masks = guard, policy, scope, record, masks
+        self._seen: dict[tuple[str, Surface], Seen] = {}
+        self._protected: list[str] = []
+        self.careful = False
+
+    def enter(self, text: str, surface: Surface) -> str:
+        """What a model is given in place of a text. Raises Blocked where the policy stops it."""
+        seen = self._look(text, surface)
+        blocking = [finding for finding in seen.findings if finding.action == "block"]
+        if blocking:
+            raise _refusal(blocking, self._policy, seen)
+        if any(finding.action == "quarantine" for finding in seen.findings):
+            return WITHHELD
+        return masked(text, self._changes(seen), self._scope).text
+
+    def told(self, text: str) -> str:
+        """What a model is given in place of a text that may give it orders, or that it said itself: masked, and no more."""
+        seen = self._guard.private(text, self._policy)
+        self._note(text, "prompt", seen)
+        return masked(text, self._changes(seen), self._scope).text
+
+    def withholds(self, text: str) -> bool:
+        """Whether a passage gives orders to the model, so that it is kept away from it."""
+        return any(finding.action == "quarantine" for finding in self._look(text, "document").findings)
+
+    def protect(self, text: str) -> None:
+        """Instructions that no answer may repeat."""
+        self._protected.append(text)
+
+    def leaving(self) -> Leaving:
+        """The way back of one stream of text."""
+        return Leaving(self._scope, gate_rules(self._policy), self._protected, self._note_output)
+
+    def judge(self, text: str) -> None:
+        """Look at a whole answer for harm. Raises Blocked where the policy stops it and the answer has not left yet."""
+        seen = self._guard.harm(text, self._policy)
+        self._note(text, "output", seen)
+        if seen.stops:
+            raise _refusal(seen.stops, self._policy, seen)
+
+    def _look(self, text: str, surface: Surface) -> Seen:
+        seen = self._seen.get((text, surface))
+        if seen is None:
+            seen = self._guard.look(text, self._policy, surface=surface)
+            self._seen[text, surface] = seen
+            self.careful = self.careful or seen.careful
+            self._note(text, surface, seen)
+        return seen
+
+    def _changes(self, seen: Seen) -> Sequence[Finding]:
+        if self._masks:
+            return seen.changes
+        return [finding for finding in seen.changes if finding.type.startswith("SECRET")]
+
+    def _note(self, text: str, surface: Surface, seen: Seen) -> None:
+        if seen.findings:
+            self._record.guarded.append(
+                _event(text, surface, seen.findings, self._policy) | {"decision": seen.decision}
+            )
+
+    def _note_output(self, text: str, findings: Iterable[Finding]) -> None:
+        found = tuple(findings)
+        if found:
+            self._record.guarded.append(_event(text, "output", found, self._policy) | {"decision": "mask"})
+
+
+class Leaving:
+    """Text on its way out. Satisfies `Leaving` of types.py."""
+
+    def __init__(
+        self, scope: Scope, rules: GateRules, protected: Sequence[str], note: Callable[[str, Iterable[Finding]], None]
+    ) -> None:
+        self._restoring, self._gate, self._note = Restoring(scope), Gate(rules, protected=protected), note
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more may leave."""
+        return self._gate.blocked is not None
+
+    def feed(self, text: str) -> str:
+        """What may leave by now."""
+        return self._gate.feed(self._restoring.feed(text))
+
+    def close(self) -> str:
+        """What was held back. What the gate did goes to the journal."""
+        rest = self._gate.feed(self._restoring.close()) + self._gate.close()
+        self._note("", self._gate.findings)
+        return rest
+
+
+def gate_rules(policy: Policy) -> GateRules:
+    """What the output gate does under a policy."""
+    settings = policy.settings
+    return GateRules(allowed_hosts=settings.allowed_hosts, links=settings.links, leaks=settings.leaks)
+
+
+def _refusal(findings: Sequence[Finding], policy: Policy, seen: Seen) -> Blocked:
+    """The words are never repeated; what was found, and the line that decided, are."""
+    if seen.helped:
+        return Blocked(policy.settings.help_line)
+    types = ", ".join(dict.fromkeys(finding.type for finding in findings))
+    return Blocked(
+        f"the guard stopped this: {types}",
+        hint=f"policy '{policy.name}'; penstock guard explain says which rule acted and why",
+    )
+
+
+def _event(text: str, surface: Surface, findings: Sequence[Finding], policy: Policy) -> dict[str, Any]:
+    """What the journal keeps: everything a reviewer needs, and the words only where the policy keeps them."""
+    rows = []
+    for f in findings:
+        row: dict[str, Any] = {
+            "type": f.type, "start": f.start, "end": f.end, "score": round(f.score, 3), "action": f.action, "rule": f.rule,
+        }  # fmt: skip
+        if policy.settings.keep_text and text:
+            row["text"] = text[f.start : f.end][:MOST_KEPT] if f.action in ("review", "quarantine", "block") else ""
+        rows.append(row)
+    return {"surface": surface, "policy": f"{policy.name}@{policy.version}", "findings": rows}
