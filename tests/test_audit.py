@@ -20,14 +20,17 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from serving import KEYS, WITH_KEYS, serving
 
 from penstock.cli.main import cli
+from penstock.documents.library import Library
 from penstock.errors import PenstockError
 from penstock.keys import Keys
 from penstock.storage import audit as module
-from penstock.storage.audit import GENESIS, KINDS, SIGNED, Audit, acting
+from penstock.storage.audit import GENESIS, KINDS, SIGNED, Audit, Note, acting
 from penstock.storage.database import Database
 from penstock.storage.ocsf import SHAPES, event
+from penstock.testing import WordEmbedder
 
 Make = Callable[[], Audit]
 
@@ -55,10 +58,9 @@ def audit(make: Make) -> Audit:
 def filled(audit: Audit, batches: int = 5, size: int = 4) -> Audit:
     """Twenty records under five signatures."""
     for batch in range(batches):
-        audit.write(
-            [(KINDS[(batch + n) % len(KINDS)], f"target {n % 3}", {"n": n, "batch": batch}) for n in range(size)],
-            actor=f"actor {batch % 2}",
-        )
+        notes = [Note(KINDS[(batch + n) % len(KINDS)], f"target {n % 3}", {"n": n}) for n in range(1, size)]
+        with audit.changing("key.created", actor=f"actor {batch % 2}", target="target 0", also=notes, batch=batch):
+            pass
     return audit
 
 
@@ -85,7 +87,7 @@ def test_what_was_recorded_is_read_with_who_what_and_when(audit: Audit):
 
 
 def test_without_a_caller_the_user_of_the_machine_acts(audit: Audit):
-    audit.write([("policy.changed", "default", {})])
+    audit.write("policy.changed", target="default")
 
     assert next(audit.records()).actor.startswith("local")
 
@@ -122,7 +124,7 @@ def test_several_processes_write_one_chain(make: Make):
         for m in range(20):
             audit.record("request.blocked", actor=f"a{n}", target=f"t{m}")
             if m % 5 == 0:
-                audit.write([("key.created", f"k{m}", {})])
+                audit.write("key.created", target=f"k{m}")
         audit.drain()
 
     threads = [threading.Thread(target=write, args=(audit, n)) for n, audit in enumerate(trails)]
@@ -146,7 +148,7 @@ def test_any_text_can_be_a_name_or_a_fact(audit: Audit, text: str):
 
 
 def test_the_chain_itself_holds_no_name(audit: Audit):
-    audit.write([("document.added", "anna's cv.pdf", {})], actor="anna@example.com")
+    audit.write("document.added", target="anna's cv.pdf", actor="anna@example.com")
 
     chain = "".join(record for (record,) in audit.database.read("select record from audit"))
     assert "anna" not in chain
@@ -478,7 +480,8 @@ def test_bytes_flipped_in_the_database_file_are_found_or_change_nothing(audit: A
 
 
 def test_a_name_that_is_forgotten_is_nowhere_and_the_chain_still_verifies(audit: Audit):
-    audit.write([("document.added", "cv of anna", {}), ("key.created", "shop", {})], actor="anna")
+    audit.write("document.added", target="cv of anna", actor="anna")
+    audit.write("key.created", target="shop", actor="anna")
 
     assert audit.forget(["anna", "cv of anna", "nobody"], passages=3) == 2
 
@@ -490,7 +493,7 @@ def test_a_name_that_is_forgotten_is_nowhere_and_the_chain_still_verifies(audit:
 
 
 def test_whoever_erases_themselves_is_not_named_by_it(audit: Audit):
-    audit.write([("key.created", "shop", {})], actor="anna")
+    audit.write("key.created", target="shop", actor="anna")
     token = acting.set("anna")
     audit.forget(["anna"])
     acting.reset(token)
@@ -531,7 +534,7 @@ def run(home: Path, *arguments: str) -> tuple[int, str]:
 
 def test_the_terminal_lists_what_is_asked_for(audit: Audit, home: Path):
     filled(audit)
-    audit.write([("key.created", "shop", {"admin": True})], actor="boss")
+    audit.write("key.created", target="shop", actor="boss", admin=True)
 
     _, whole = run(home, "list")
     _, chosen = run(home, "list", "--kind", "key.*", "--actor", "boss", "--json")
@@ -546,7 +549,7 @@ def test_the_terminal_says_whether_the_trail_is_whole_and_ends_so(audit: Audit, 
     status, text = run(home, "verify")
     assert (status, text) == (0, "20 records and 5 signatures are as they were written\n")
 
-    attacked.run("update audit set record = replace(record, 'batch', 'match') where number = 6")
+    attacked.run("update audit set record = replace(record, '1', '2') where number = 6")
     status, text = run(home, "verify")
     assert status == 1
     assert "record 6 is not as it was written" in text
@@ -586,9 +589,50 @@ def test_every_kind_is_exported_as_an_event_of_ocsf(audit: Audit, home: Path):
 
 
 def test_an_erased_name_is_exported_by_its_id(audit: Audit):
-    audit.write([("key.created", "shop", {})], actor="anna")
+    audit.write("key.created", target="shop", actor="anna")
     audit.forget(["anna"])
 
     found = event(next(audit.records()))
 
     assert found["actor"]["user"].keys() == {"uid"}
+
+
+def test_what_is_done_with_documents_is_recorded_with_whoever_did_it(
+    make_library: Callable[..., Library], folder: Path, audit: Audit
+):
+    token = acting.set("clerk")
+    library = make_library()
+    collection = library.create("shop")
+    collection.add([str(folder)])
+    collection.put("prices.txt", b"Books cost ten kroner.")
+    collection.remove("prices.txt")
+    collection.use("previous")
+    acting.reset(token)
+    library.remove("shop")
+
+    found = [(record.kind, record.actor == "clerk", record.target) for record in audit.records()]
+    added = [("document.added", True, f"shop/{name}") for name in ("hours.txt", "returns.md", "shipping.md")]
+    assert found == [
+        ("collection.created", True, "shop"),
+        ("version.published", True, "shop"), *added,
+        ("version.published", True, "shop"), ("document.added", True, "shop/prices.txt"),
+        ("version.published", True, "shop"), ("document.removed", True, "shop/prices.txt"),
+        ("version.rolled_back", True, "shop"),
+        ("collection.removed", False, "shop"),
+    ]  # fmt: skip
+    assert audit.verify().problems == ()
+
+
+def test_over_http_the_holder_of_the_key_is_who_acts(tmp_path: Path):
+
+    with serving(tmp_path / "shop", WITH_KEYS, embedder=WordEmbedder()) as served:
+        boss = served.client(KEYS["boss"])
+        assert (
+            boss.post("/api/collections/handbook/documents?name=a.txt", content=b"Open on Mondays.").status_code == 201
+        )
+        assert boss.post("/api/keys", json={"name": "shop"}).status_code == 201
+        trail = list(Audit(served.house.database).records())
+
+    done = {(record.kind, record.target): record.actor for record in trail}
+    assert done["document.added", "handbook/a.txt"] == "boss"
+    assert done["key.created", "shop"] == "boss"

@@ -126,7 +126,7 @@ def export(file: str | None, kind: str, since: float) -> None:
     for record in trail.records(kind=kind, since=since):
         click.echo(json.dumps(event(record, product_version=__version__), ensure_ascii=False))
         count += 1
-    trail.write([("audit.exported", "", {"records": count})])
+    trail.write("audit.exported", records=count)
 
 
 def _name(name: str, id: str) -> str:  # noqa: A002

@@ -179,10 +179,9 @@ class Catalog:
     def names(self) -> list[str]:
         return [name for (name,) in self.database.read("select name from collections order by name")]
 
-    def remove_collection(self, collection: int) -> None:
-        with self.database.write() as w:
-            w.execute("delete from collections where id = ?", (collection,))
-            _drop_texts(w)
+    def remove_collection(self, w: sqlite3.Connection, collection: int) -> None:
+        w.execute("delete from collections where id = ?", (collection,))
+        _drop_texts(w)
 
     def places(self, collection: int) -> list[str]:
         rows = self.database.read("select path from places where collection = ? order by rowid", (collection,))
@@ -310,19 +309,16 @@ class Catalog:
         known, recall, ndcg = json.loads(rows[0][0])
         return (recall, ndcg) if known == asked else None
 
-    def publish(self, collection: int, number: int) -> None:
+    def publish(self, w: sqlite3.Connection, collection: int, number: int) -> None:
         """Make a version the live one. This single row is the switch."""
-        with self.database.write() as w:
-            found = w.execute(
-                "select state from versions where collection = ? and number = ?", (collection, number)
-            ).fetchone()
-            if not found or found[0] == "building":
-                raise NotFound(f"there is no finished version v{number}", hint="penstock docs versions")
-            w.execute("update collections set live = ? where id = ?", (number, collection))
-            w.execute(
-                "update versions set published = ? where collection = ? and number = ?", (now(), collection, number)
-            )
-            w.execute("insert into publications (collection, number, at) values (?, ?, ?)", (collection, number, now()))
+        found = w.execute(
+            "select state from versions where collection = ? and number = ?", (collection, number)
+        ).fetchone()
+        if not found or found[0] == "building":
+            raise NotFound(f"there is no finished version v{number}", hint="penstock docs versions")
+        w.execute("update collections set live = ? where id = ?", (number, collection))
+        w.execute("update versions set published = ? where collection = ? and number = ?", (now(), collection, number))
+        w.execute("insert into publications (collection, number, at) values (?, ?, ?)", (collection, number, now()))
 
     def previous(self, collection: int) -> int | None:
         """The version that was live before the present one and is still kept."""

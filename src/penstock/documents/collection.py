@@ -16,6 +16,7 @@ from penstock.documents.places import Places
 from penstock.documents.published import Published
 from penstock.documents.sources import as_text, existing, is_web, resolved, scan
 from penstock.errors import BadRequest, Conflict, NotFound, Unreadable, WorseVersion
+from penstock.storage.audit import Kind, Note
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Document
 
@@ -131,7 +132,10 @@ class Collection(Published):
         version = self.version(name)
         if version.state != "building":
             self._check_embedder(version.number, {version.embedder})
-        self.home.catalog.publish(self.number, version.number)
+        live = self.home.catalog.live(self.number) or 0
+        kind: Kind = "version.rolled_back" if version.number < live else "version.published"
+        with self.home.audit.changing(kind, target=self.name, version=version.number, before=live) as w:
+            self.home.catalog.publish(w, self.number, version.number)
         return self.home.catalog.version(self.number, version.number)
 
     @contextmanager
@@ -180,11 +184,25 @@ class Collection(Published):
         if report.version is None or not publish:
             return report
         self._check_golden(report)
-        catalog.publish(self.number, report.version)
+        with self.home.audit.changing(
+            "version.published", target=self.name, also=self._notes(report), version=report.version
+        ) as w:
+            catalog.publish(w, self.number, report.version)
         report.published = True
         catalog.keep_versions(self.number, self.settings.keep_versions)
         self.segments.keep_only(catalog.segment_files(self.number))
         return report
+
+    def _notes(self, report: Report) -> Iterator[Note]:
+        """What the audit trail says of each document."""
+        changes: tuple[tuple[Kind, Sequence[str]], ...] = (
+            ("document.added", report.added),
+            ("document.changed", (*report.changed, *report.moved)),
+            ("document.removed", report.removed),
+        )
+        for kind, sources in changes:
+            for source in sources:
+                yield Note(kind, f"{self.name}/{source}", {"version": report.version or 0})
 
     def _check_golden(self, report: Report) -> None:
         """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""

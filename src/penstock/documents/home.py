@@ -9,6 +9,7 @@ from typing import cast
 
 from penstock.config import DocumentsSettings, WebSettings
 from penstock.documents.catalog import Catalog
+from penstock.storage.audit import Audit
 from penstock.storage.database import Database
 from penstock.types import Caller, Embedder
 
@@ -22,6 +23,7 @@ class Home:
                  collections: Mapping[str, DocumentsSettings], web: WebSettings) -> None:  # fmt: skip
         self.path, self.folder, self.settings, self.web = path, folder, collections, web
         self.catalog = Catalog(Database(path / "penstock.db"))
+        self.audit = Audit(self.catalog.database)
         self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()
 
     @property

@@ -51,7 +51,10 @@ class Library(Home):
         One that is not shared is not served to holders of keys: it was made by asking a folder, whatever rules there are.
         """
         check_name(name)
-        self.catalog.create(name, shared=shared or name in self.settings)
+        known = self.catalog.collection(name)
+        number = self.catalog.create(name, shared=shared or name in self.settings)
+        if known is None:
+            self.audit.write("collection.created", target=name, number=number)
         return self[name]
 
     def shared(self) -> list[str]:
@@ -71,7 +74,8 @@ class Library(Home):
         """Forget a collection: its versions, documents and uploads."""
         collection = self[name]
         with collection.writing():
-            self.catalog.remove_collection(collection.number)
+            with self.audit.changing("collection.removed", target=name) as w:
+                self.catalog.remove_collection(w, collection.number)
             for folder in (collection.uploads, collection.segments.path):
                 shutil.rmtree(folder, ignore_errors=True)
         self._collections.pop(name, None)

@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ from penstock.trace import log
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["KINDS", "Audit", "Kind", "Problem", "Recorded", "Verdict", "acting", "who"]
+__all__ = ["KINDS", "Audit", "Kind", "Note", "Problem", "Recorded", "Verdict", "acting", "who"]
 
 Kind = Literal[
     "key.created", "key.rotated", "key.revoked", "key.removed",
@@ -99,6 +99,14 @@ class Recorded(NamedTuple):
     actor_id: str
     target_id: str
     hash: str
+
+
+class Note(NamedTuple):
+    """What is to be recorded."""
+
+    kind: Kind
+    target: str
+    facts: Mapping[str, Fact]
 
 
 class Checkpoint(NamedTuple):
@@ -167,22 +175,25 @@ class Audit:
     # ---------------------------------------------------------------- written
 
     @contextmanager
-    def changing(self, kind: Kind, *, actor: str = "", target: str = "", **facts: Fact) -> Iterator[sqlite3.Connection]:
-        """A transaction that ends with a record: what is changed in it is recorded, or it is not changed."""
+    def changing(
+        self, kind: Kind, *, actor: str = "", target: str = "", also: Iterable[Note] = (), **facts: Fact
+    ) -> Iterator[sqlite3.Connection]:
+        """A transaction that ends with a record, and others: what is changed in it is recorded, or it is not changed."""
+        with self._writing([_entry(*note, actor) for note in (Note(kind, target, facts), *also)]) as w:
+            yield w
+
+    def write(self, kind: Kind, *, actor: str = "", target: str = "", **facts: Fact) -> None:
+        """Record what has happened, durably. Raises StorageError or Conflict."""
+        with self._writing([_entry(kind, target, facts, actor)]):
+            pass
+
+    @contextmanager
+    def _writing(self, entries: Sequence[_Entry]) -> Iterator[sqlite3.Connection]:
         self._migrate()
         with self.database.write() as w:
             yield w
-            self._append(w, [_entry(kind, actor, target, facts)])
+            self._append(w, entries)
         self._anchor()
-
-    def write(self, entries: Iterable[tuple[Kind, str, dict[str, Fact]]], *, actor: str = "") -> None:
-        """Write several records (kind, target, facts) at once, durably. Raises StorageError or Conflict."""
-        found = [_entry(kind, actor, target, facts) for kind, target, facts in entries]
-        if found:
-            self._migrate()
-            with self.database.write() as w:
-                self._append(w, found)
-            self._anchor()
 
     def record(self, kind: Kind, *, actor: str = "", target: str = "", **facts: Fact) -> None:
         """Record what has happened. facts: numbers and codes, nobody's words.
@@ -190,7 +201,7 @@ class Audit:
         When this returns the record survives the process being killed: it is in a file. It is in the chain, and safe
         from a power cut, a moment later. Raises StorageError where the file cannot be written.
         """
-        entry = _entry(kind, actor, target, facts)
+        entry = _entry(kind, target, facts, actor)
         with self._guard:
             if self._spool is None:
                 self._begin()
@@ -389,7 +400,7 @@ class Audit:
             gone = [found for name in names for (found,) in w.execute(sql, (name,))]
             actor = who()
             self._append(
-                w, [_entry("subject.erased", "erased" if actor in names else actor, target, {**facts, "names": gone})]
+                w, [_entry("subject.erased", target, {**facts, "names": gone}, "erased" if actor in names else actor)]
             )
         self._anchor()
         return len(gone)
@@ -556,7 +567,7 @@ def _forgotten(record: bytes) -> set[bytes]:
     return {id.encode() for id in said["facts"].get("names", ())} if said["kind"] == "subject.erased" else set()  # noqa: A001
 
 
-def _entry(kind: Kind, actor: str, target: str, facts: dict[str, Fact]) -> _Entry:
+def _entry(kind: Kind, target: str, facts: Mapping[str, Fact], actor: str) -> _Entry:
     plain = {name: _plain(value) for name, value in facts.items()}
     return _Entry(time.time_ns() // 1_000_000, kind, _text(actor or who()), _text(target), plain)
 
