@@ -40,7 +40,7 @@ class Shielded:
             return
         held: list[ModelEvent] = []
         said: list[str] = []
-        async with aclosing(_gated(read(self._inner.stream(asked), asked), crossing)) as events:
+        async with aclosing(_gated(read(self._inner.stream(asked), asked), crossing, request)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     said.append(event.text)
@@ -79,9 +79,11 @@ def _entered(request: ModelRequest, crossing: Crossing) -> ModelRequest:
     return replace(request, body=body, data=b"")
 
 
-async def _gated(events: AsyncGenerator[ModelEvent, None], crossing: Crossing) -> AsyncGenerator[ModelEvent, None]:
+async def _gated(
+    events: AsyncGenerator[ModelEvent, None], crossing: Crossing, request: ModelRequest
+) -> AsyncGenerator[ModelEvent, None]:
     """What may leave of an answer. Closing this closes the events."""
-    saying, thinking, calling = crossing.leaving(), crossing.leaving(), crossing.calling()
+    saying, thinking, calling = crossing.leaving(), crossing.leaving(), crossing.calling(request)
     async with aclosing(events):
         async for event in events:
             match event:

@@ -297,6 +297,13 @@ class GuardSettings:
     leaks: Literal["allow", "block"] = setting(
         "block", "What happens to an answer that repeats the system's instructions."
     )
+    tools: Mapping[str, Any] = setting(
+        dict,
+        "Tools that a model may call, by name: `[guard.NAME.tools.TOOL]`; as soon as there is one, no others may be called.",
+    )
+    other_tools: Literal["refuse", "guess"] = setting(
+        "refuse", "What happens to calls of other tools; `guess` tells from their names what they do."
+    )
     keep_text: bool = setting(False, "Keep what was found in the journal, for reviewers; masked where it is masked.")
 
 
@@ -599,6 +606,8 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
     if isinstance(kind, types.UnionType):  # a number or nothing
         kind = next(member for member in get_args(kind) if member is not type(None))
     origin = get_origin(kind)
+    if kind is Any:  # whoever reads it checks it
+        return value
     if is_dataclass(kind):
         return _build(typing.cast(type, kind), value, where, key + ".", environment)
     if kind is Seconds:

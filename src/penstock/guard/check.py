@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from penstock.guard.crossing import gate_rules
+from penstock.guard.crossing import gate_rules, lookalikes
 from penstock.guard.gate import gated
 from penstock.guard.guard import Guard
 from penstock.guard.masking import Scope, masked
@@ -36,7 +36,7 @@ class Verdict:
 def check(guard: Guard, text: str, policy: Policy, *, surface: Surface = "prompt", language: str = "") -> Verdict:
     """Look at a text, and do with it what the policy says. Stand-ins are the same within this one text."""
     seen = guard.look(text, policy, surface=surface, language=language)
-    changed = masked(text, seen.changes, Scope()).text
+    changed = masked(text, seen.changes, Scope(), lookalike=lookalikes(policy, seen.changes)).text
     if surface != "output":
         return Verdict(seen.decision, seen.findings, seen.scores, changed, seen.reasons)
     rules = gate_rules(policy)

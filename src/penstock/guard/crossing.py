@@ -8,6 +8,7 @@ are turned into the words again, and then the output gate looks at what leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from penstock.errors import Blocked
@@ -15,9 +16,12 @@ from penstock.guard.gate import Gate, GateRules
 from penstock.guard.guard import Guard, Seen
 from penstock.guard.masking import Restoring, Scope, masked
 from penstock.guard.policy import Policy
-from penstock.types import Finding, Record, Surface
+from penstock.guard.tools import CallGate, Confirmations
+from penstock.types import Finding, ModelEvent, ModelRequest, Record, Stopped, Surface, ToolCallDelta
 
-__all__ = ["WITHHELD", "Crossing", "Leaving", "gate_rules"]
+__all__ = ["WITHHELD", "Calling", "Crossing", "Leaving", "gate_rules", "lookalikes"]
+
+CONFIRM = "confirm:"  # what a tag of a request begins with that brings a person's agreement
 
 WITHHELD = "[withheld: this text gave orders to the model]"
 MOST_KEPT = 200  # characters of what was found, where a policy keeps them
@@ -26,8 +30,19 @@ MOST_KEPT = 200  # characters of what was found, where a policy keeps them
 class Crossing:
     """Satisfies `Boundary`. For one request, in one thread at a time."""
 
-    def __init__(self, guard: Guard, policy: Policy, scope: Scope, record: Record, *, masks: bool = True) -> None:
-        """masks: whether personal data are replaced; a model that runs inside our walls may see them."""
+    def __init__(
+        self,
+        guard: Guard,
+        policy: Policy,
+        scope: Scope,
+        record: Record,
+        *,
+        masks: bool = True,
+        confirmations: Confirmations | None = None,
+    ) -> None:
+        """masks: whether personal data are replaced; a model that runs inside our walls may see them. confirmations: how a
+        person agrees to a call of a tool; without them nobody can."""
+        self._confirmations = confirmations
         self._guard, self._policy, self._scope, self._record, self._masks = guard, policy, scope, record, masks
         self._seen: dict[tuple[str, Surface], Seen] = {}
         self._protected: list[str] = []
@@ -41,13 +56,13 @@ class Crossing:
             raise _refusal(blocking, self._policy, seen)
         if any(finding.action == "quarantine" for finding in seen.findings):
             return WITHHELD
-        return masked(text, self._changes(seen), self._scope).text
+        return self._masked(text, seen)
 
     def told(self, text: str) -> str:
         """What a model is given in place of a text that may give it orders, or that it said itself: masked, and no more."""
         seen = self._guard.private(text, self._policy)
         self._note(text, "prompt", seen)
-        return masked(text, self._changes(seen), self._scope).text
+        return self._masked(text, seen)
 
     def withholds(self, text: str) -> bool:
         """Whether a passage gives orders to the model, so that it is kept away from it."""
@@ -60,6 +75,10 @@ class Crossing:
     def leaving(self) -> Leaving:
         """The way back of one stream of text."""
         return Leaving(self._scope, gate_rules(self._policy), self._protected, self._note_output)
+
+    def calling(self, request: ModelRequest) -> Calling:
+        """The way back of the calls of tools that answer a request."""
+        return Calling(self._scope, self._policy, request, self._confirmations, self._note_output)
 
     def judge(self, text: str) -> None:
         """Look at a whole answer for harm. Raises Blocked where the policy stops it and the answer has not left yet."""
@@ -77,10 +96,11 @@ class Crossing:
             self._note(text, surface, seen)
         return seen
 
-    def _changes(self, seen: Seen) -> Sequence[Finding]:
-        if self._masks:
-            return seen.changes
-        return [finding for finding in seen.changes if finding.type.startswith("SECRET")]
+    def _masked(self, text: str, seen: Seen) -> str:
+        changes = seen.changes
+        if not self._masks:
+            changes = tuple(finding for finding in changes if finding.type.startswith("SECRET"))
+        return masked(text, changes, self._scope, lookalike=lookalikes(self._policy, changes)).text if changes else text
 
     def _note(self, text: str, surface: Surface, seen: Seen) -> None:
         if seen.findings:
@@ -116,6 +136,51 @@ class Leaving:
         rest = self._gate.feed(self._restoring.close()) + self._gate.close()
         self._note("", self._gate.findings)
         return rest
+
+
+class Calling:
+    """Calls of tools on their way out: stand-ins turned back, and held until the policy's rules let them pass."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        policy: Policy,
+        request: ModelRequest,
+        confirmations: Confirmations | None,
+        note: Callable[[str, Iterable[Finding]], None],
+    ) -> None:
+        self._scope, self._note = scope, note
+        self._restoring: dict[int, Restoring] = {}
+        tokens = [tag.removeprefix(CONFIRM) for tag in request.tags if tag.startswith(CONFIRM)]
+        self._gate = policy.tools and CallGate(
+            policy.tools,
+            request.body,
+            request.dialect,
+            confirmations=confirmations,
+            scope=request.caller.name,
+            tokens=tokens,
+        )
+
+    def feed(self, event: ToolCallDelta | Stopped) -> list[ModelEvent]:
+        """What may leave by now: pieces of calls as they come, or whole calls where there are rules for them."""
+        events: list[ModelEvent] = []
+        if isinstance(event, Stopped):
+            events += [ToolCallDelta(n, rest) for n, piece in self._restoring.items() if (rest := piece.close())]
+            events.append(event)
+        else:
+            piece = self._restoring.setdefault(event.index, Restoring(self._scope, json=True))
+            events.append(replace(event, arguments=piece.feed(event.arguments)))
+        if self._gate is None:
+            return events
+        passed = [passed for event in events for passed in self._gate.feed(event)]
+        if isinstance(event, Stopped):
+            self._note("", self._gate.findings)
+        return passed
+
+
+def lookalikes(policy: Policy, findings: Sequence[Finding]) -> frozenset[str]:
+    """The types whose stand-ins are made-up values of the same form."""
+    return frozenset(f.type for f in findings) if policy.settings.stand_ins == "look_alikes" else frozenset()
 
 
 def gate_rules(policy: Policy) -> GateRules:

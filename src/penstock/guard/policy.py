@@ -16,6 +16,7 @@ import orjson
 
 from penstock.config import GuardSettings
 from penstock.errors import NotFound
+from penstock.guard.tools import ToolRules
 from penstock.types import Action, Finding, Surface
 
 __all__ = ["CONTEXT", "OFF", "TOPICS", "Policies", "Policy", "Ruling"]
@@ -34,10 +35,13 @@ class Ruling(NamedTuple):
 
 
 class Policy:
-    """One policy. Safe to share between threads."""
+    """One policy. Safe to share between threads. Raises BadSetting for rules of tools that say nothing sensible."""
 
     def __init__(self, name: str, settings: GuardSettings) -> None:
         self.name, self.settings = name, settings
+        self.tools = (
+            ToolRules.read({"tools": dict(settings.tools), "others": settings.other_tools}) if settings.tools else None
+        )
         self.version = hashlib.sha256(orjson.dumps(asdict(settings), option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
     def personal(self, type_: str) -> Ruling:
