@@ -557,6 +557,20 @@ def test_the_terminal_says_whether_the_trail_is_whole_and_ends_so(audit: Audit, 
     assert (status, json.loads(text)["first_bad"]) == (1, 6)
 
 
+def test_a_restored_home_says_so_and_its_trail_is_whole(audit: Audit, home: Path, tmp_path: Path):
+    filled(audit)
+    CliRunner().invoke(
+        cli, ["backup", str(tmp_path / "a.tar")], env={"PENSTOCK_HOME": str(home)}, catch_exceptions=False
+    )
+    other = {"PENSTOCK_HOME": str(tmp_path / "other")}
+    CliRunner().invoke(cli, ["restore", str(tmp_path / "a.tar")], env=other, catch_exceptions=False)
+
+    restored = Audit(Database(tmp_path / "other" / "penstock.db"))
+    assert restored.verify().problems == ()
+    assert [record.kind for record in restored.records()][20:] == ["home.restored"]
+    restored.database.close()
+
+
 def test_an_empty_home_stays_empty(home: Path):
     with pytest.raises(PenstockError, match="nothing recorded"):
         run(home, "verify")

@@ -46,7 +46,10 @@ def back_up(settings: Settings, target: Path) -> int:
         ]
         uploads = sorted(path.relative_to(home).as_posix() for path in (home / "uploads").rglob("*") if path.is_file())
         kept = [f"files/{name}" for name in Files(Database(copy), home / "files", most_bytes=0).ids()]
-        return [*segments, *uploads, *kept]
+        signing = (
+            ["audit/key.pem"] if (home / "audit" / "key.pem").is_file() else []
+        )  # what is signed goes on being checked
+        return [*segments, *uploads, *kept, *signing]
 
     return backup.back_up(home, target, files)
 

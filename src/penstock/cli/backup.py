@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -31,8 +32,12 @@ def backup(file: str | None, target: Path, as_json: bool) -> None:
 @click.pass_obj
 def restore(file: str | None, source: Path, replace: bool, as_json: bool) -> None:
     """Restore a backup into the home folder. Stop the server first."""
+    from penstock.storage.audit import Audit
     from penstock.storage.backup import restore as unpack
+    from penstock.storage.database import Database
 
     home = load(file, keys=False).home_path
     unpack(source, home, replace=replace)
+    with closing(Database(home / "penstock.db")) as database, closing(Audit(database)) as audit:
+        audit.write("home.restored", target=source.name)
     show.as_json({"home": str(home)}) if as_json else click.echo(f"{home} is restored from {source}")
