@@ -10,17 +10,19 @@ import base64
 import binascii
 import codecs
 import html
+import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from penstock.guard.bodies import Piece
+    from penstock.guard.bodies import Path, Piece
 
 __all__ = ["DEFINITION", "MODEL", "SYSTEM", "UNKNOWN", "USER", "Context", "Kind", "Origin", "Url", "apart", "url_of"]
 
@@ -92,11 +94,11 @@ def _cut(piece: Piece, opening: str, closing: str) -> list[Piece]:
 
 
 def shown(value: str, most: int) -> str:
-    """A value as a person can trust to read it: what is invisible or turns the direction is written out, the end cut off."""
+    """A value as a person can trust to read it in quotes: quotes and what is invisible are written out, the end is cut off."""
     cut = value if len(value) <= most else f"{value[:most]}… ({len(value)} characters)"
     return "".join(
         character
-        if character == " " or unicodedata.category(character)[0] not in "CZ"
+        if character == " " or (character != '"' and unicodedata.category(character)[0] not in "CZ")
         else f"\\u{{{ord(character):x}}}"
         for character in cut
     )
@@ -179,7 +181,11 @@ class Context:
         """The web addresses that were given, those without a scheme with either."""
         found: set[Url] = set()
         for match in _WORD.finditer(self._said):
-            word = match[0].lstrip(_OPENING)
+            word = (
+                _FOREIGN_START.sub("", match[0].lstrip(_OPENING), 1)
+                if not match[0].isascii()
+                else match[0].lstrip(_OPENING)
+            )
             if "." not in word or len(word) > 4_000:
                 continue
             for cut in {word, word.rstrip(_CLOSING), _ascii_start(word)}:
@@ -257,7 +263,29 @@ class Context:
                 asked = asked or pattern.search(piece.text) is not None
         return asked
 
+    def called(self, tool: str) -> list[Mapping[str, Any]]:
+        """The arguments of the calls of a tool since the user last spoke, as far as they are text."""
+        spoke = max((n for n, piece in enumerate(self.pieces) if piece.origin.kind == "user"), default=-1)
+        found: dict[Path, dict[str, Any]] = {}
+        for piece in self.pieces[spoke + 1 :]:
+            if piece.origin.kind != "model" or piece.origin.name != tool:
+                continue
+            end = next((n for n, key in enumerate(piece.path) if key in ("arguments", "input") and n), len(piece.path))
+            arguments = found.setdefault(piece.path[:end], {})
+            if len(piece.path) > end + 1:
+                arguments.setdefault(str(piece.path[end + 1]), []).append(piece.text)
+            else:
+                with suppress(ValueError, RecursionError):
+                    said = json.loads(piece.text)
+                    arguments.update(said if isinstance(said, dict) else {})
+        return list(found.values())
+
     # ---------------------------------------------------------------- where else a value comes from
+
+    def is_written(self, value: str) -> bool:
+        """Whether a document or a tool said it, whole, before the model did: a tool may repeat what it was asked."""
+        first = next((piece.origin for piece in self.pieces if value in piece.text), None)
+        return first is not None and first.tainted
 
     def traced(self, value: str) -> str:
         """Where a value that is not the user's came from, for people: as it is, encoded, or put together."""
@@ -305,6 +333,7 @@ class Context:
 _NAME_EDGE: Final = re.compile(r"[\w@]|[.+%-][^\W_]")
 _PATH_EDGE: Final = re.compile(r"[\w@~]|[./\\-]+[^\W_]|[/\\]\.")
 _WORD: Final = re.compile(r"[^\s<>\"'`\0]+")
+_FOREIGN_START: Final = re.compile(r"\A[^\x00-\x7f]+")
 _OPENING: Final = "([{«“„‘*_"
 _CLOSING: Final = ".,;:!?)]}»”“’*_"
 _BARE: Final = re.compile(r"(?:[\w-]+\.)+[a-zA-Z]{2,24}(?::\d{1,5})?(?:[/?]\S*)?", re.ASCII)
@@ -395,7 +424,8 @@ def _decoded(text: str, *, whole: bool) -> Iterator[str]:
         yield html.unescape(text)
     if not text.isascii():
         yield text.translate(_TAGS)
-    if blobs := [said for match in _BASE64.finditer(text) if (said := _from_base64(match[0]))]:
+    encoded = [part for match in _BASE64.finditer(text) for part in dict.fromkeys((match[0], *match[0].split("/")))]
+    if blobs := [said for part in encoded if len(part) > 7 and (said := _from_base64(part))]:
         yield " ".join(blobs)
     if blobs := [said for match in _HEX.finditer(text) if (said := _from_hex(match[0]))]:
         yield " ".join(blobs)

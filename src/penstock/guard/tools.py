@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, TypeGuard, cast, get_args
 
 from penstock.errors import BadRequest, BadSetting, Blocked, PenstockError
 from penstock.guard.bodies import Piece, pieces, replaced
-from penstock.guard.provenance import Context, apart, host_of, numbers, shown, url_of
+from penstock.guard.provenance import Context, apart, host_of, numbers, shown, squashed, url_of
 from penstock.types import Dialect, Finding, ModelEvent, Stopped, TextDelta, ToolCallDelta, Wire
 
 __all__ = [
@@ -70,7 +70,7 @@ class Tool:
         default_factory=dict
     )  # name of an argument, at any depth -> what it names
     free: tuple[str, ...] = ()  # arguments that are text, also where all of it looks like an address
-    hosts: tuple[str, ...] = ()  # that its URLs may go to: "example.com", "*.example.com"
+    hosts: tuple[str, ...] = ()  # that its URLs may go to: "example.com", "*.example.com", "example.com:8443"
     asked_by: tuple[str, ...] = ()  # words with which a user asks for it; () takes them from its name
     schema: Mapping[str, Any] | None = None  # of the arguments; None takes the request's own
     returns: Mapping[str, Any] | None = (
@@ -264,8 +264,18 @@ def _no_number(name: str) -> None:
     raise ValueError(name)
 
 
-def check(call: ToolCall, context: Context | Sequence[Piece], rules: ToolRules, *, schema: Any = None) -> Verdict:
-    """Whether a call may be made. schema: of its arguments, as the request has it, where the rule has none."""
+def check(
+    call: ToolCall,
+    context: Context | Sequence[Piece],
+    rules: ToolRules,
+    *,
+    schema: Any = None,
+    others: Sequence[ToolCall] = (),
+) -> Verdict:
+    """Whether a call may be made.
+
+    schema: of its arguments, as the request has it, where the rule has none. others: calls of the same answer, before it.
+    """
     context = context if isinstance(context, Context) else Context(context)
     tool = rules.find(call.name)
     if tool is None:
@@ -284,19 +294,33 @@ def check(call: ToolCall, context: Context | Sequence[Piece], rules: ToolRules, 
                 foreign[place] = source
     if foreign and tool.foreign == "refuse":
         return Refused(f"'{targets[min(foreign)].name}' is not in the user's own words")
-    unasked = unspoken = False
+    unasked = unspoken = again = False
     if tool.effect == "write" and context.tainted:
+        aim = _aim(targets)
+        before = [*context.called(call.name), *(other.arguments for other in others if other.name == call.name)]
+        again = any(_aim(list(_targets(arguments, tool))) == aim for arguments in before)
         unasked = not context.asked_for(call.name, tool.asked_by or _words_for(call.name))
         own = any(target.kind != "amount" for place, target in enumerate(targets) if place not in foreign)
         unspoken = unasked or not (own or tool.asked_by or context.asked_for(call.name, ()))
     if unasked and foreign:
         return Refused(f"nobody asked for it, and '{targets[min(foreign)].name}' is not in the user's own words")
-    if not (unspoken or foreign or tool.confirm == "always"):
+    if not (unspoken or again or foreign or tool.confirm == "always"):
         return Allowed()
     if tool.confirm == "never":
-        why = f"'{targets[min(foreign)].name}' is not in the user's own words" if foreign else "nobody asked for it"
-        return Refused(why)
-    return Confirm(_read_back(call, targets, foreign, unspoken=unasked or (unspoken and not foreign)))
+        if foreign:
+            return Refused(f"'{targets[min(foreign)].name}' is not in the user's own words")
+        return Refused("nobody asked for it" if unspoken else "it is asked for more than once")
+    remarks = []
+    if unasked or (unspoken and not foreign):
+        remarks.append("You did not ask for it in so many words.")
+    if again:
+        remarks.append("It is asked for more than once since you last spoke.")
+    return Confirm(_read_back(call, targets, foreign, remarks))
+
+
+def _aim(targets: Sequence[_Target]) -> frozenset[str]:
+    """Where a call goes, however much, and whatever else it says."""
+    return frozenset(squashed(target.value) for target in targets if target.kind != "amount")
 
 
 # ---------------------------------------------------------------- targets
@@ -416,12 +440,12 @@ def _judged_url(name: str, value: str, context: Context, tool: Tool) -> Refused 
     if context.says_url(url):
         return ""
     whole = value.partition("#")[0]
-    written = any(whole in piece.text for piece in context.pieces if piece.origin.tainted)
+    written = context.is_written(whole)
     if not written and (source := context.carries(url.rest)):
         return Refused(f"'{name}' would take along text of {source}")
     if len(value) > LONGEST_TARGET:
         return Refused(f"'{name}' is longer than a person can check")
-    if _reaches(url.host, tool.hosts):
+    if _reaches(f"{url.host}:{url.port}" if url.port else url.host, tool.hosts):
         if tool.foreign == "allow" or (tool.effect == "read" and (written or url.bare or not context.tainted)):
             return ""
     elif not written:
@@ -429,11 +453,9 @@ def _judged_url(name: str, value: str, context: Context, tool: Tool) -> Refused 
     return context.traced(whole)
 
 
-def _read_back(call: ToolCall, targets: Sequence[_Target], foreign: Mapping[int, str], *, unspoken: bool) -> str:
+def _read_back(call: ToolCall, targets: Sequence[_Target], foreign: Mapping[int, str], remarks: Sequence[str]) -> str:
     """What a person is told: the targets first, whole, each with where it came from."""
-    lines = [f"{shown(call.name, 64)}: may this be done?"]
-    if unspoken:
-        lines.append("You did not ask for it in so many words.")
+    lines = [f"{shown(call.name, 64)}: may this be done?", *remarks]
     for place, target in enumerate(targets):
         value = shown(target.value, LONGEST_TARGET)
         letters = "" if value.isascii() else f" (letters: {target.value.encode('ascii', 'namereplace').decode()[:400]})"
@@ -876,6 +898,7 @@ class CallGate:
         self._pending: dict[int, _Pending] = {}
         self._finished: set[int] = set()
         self._passed = 0
+        self._asked: list[ToolCall] = []  # that were not refused
         self.findings: list[Finding] = []
         self.held: list[Held] = []
 
@@ -936,9 +959,12 @@ class CallGate:
         call = ToolCall(pending.name, {})
         try:
             call = ToolCall(pending.name, read_arguments(arguments))
-            verdict = check(call, self._context, self._rules, schema=self._schemas.get(pending.name))
+            schema = self._schemas.get(pending.name)
+            verdict = check(call, self._context, self._rules, schema=schema, others=self._asked)
         except PenstockError as error:
             verdict = Refused(error.message)
+        if not isinstance(verdict, Refused):
+            self._asked.append(call)
         if isinstance(verdict, Confirm) and self._is_confirmed(call):
             verdict = Allowed()
         if isinstance(verdict, Allowed):
