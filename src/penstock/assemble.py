@@ -45,7 +45,7 @@ from penstock.models.watch import Watch
 from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
 from penstock.storage.database import Database
-from penstock.types import Answerer, Caller, Embedder, Model, Record
+from penstock.types import Answerer, Boundary, Caller, Embedder, Model, ModelRequest, Record, Turn
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.collection import Collection
@@ -131,14 +131,28 @@ class House:
 
     def _shielded(self, name: str, model: Model) -> Model:
         """A model or route behind its policy, where it has one."""
-        named = name.removesuffix("/*")
-        behind = self.settings.routes.get(named) or self.served_models[named]
-        if behind.guard == OFF:
+        crossing = self.crossing(name.removesuffix("/*"))
+        if crossing is None:
             return model
         from penstock.boundary import Shielded
 
-        crossing = self._crossing(behind.guard, behind.models if isinstance(behind, RouteSettings) else (named,))
-        return Shielded(model, lambda request: crossing(request.record))
+        return Shielded(model, crossing)
+
+    def crossing(self, name: str) -> Callable[[ModelRequest], Crossing] | None:
+        """The way of a request to a model or route and back; None where it has no policy."""
+        behind = self.settings.routes.get(name) or self.served_models[name]
+        if behind.guard == OFF:
+            return None
+        crossing = self._crossing(behind.guard, behind.models if isinstance(behind, RouteSettings) else (name,))
+        return lambda request: crossing(request.record)
+
+    def boundary(self, app: str) -> Callable[[Turn], Boundary] | None:
+        """The way of an app's question to its models and back; None where it has no policy."""
+        settings = self.settings.apps.get(app, AppSettings())
+        if settings.guard == OFF:
+            return None
+        crossing = self._crossing(settings.guard, settings.models)
+        return lambda turn: crossing(turn.record or Record(""))
 
     def _crossing(self, policy: str, models: Iterable[str]) -> Callable[[Record], Crossing]:
         """The way to these models under a policy. What runs inside our walls may see personal data."""
@@ -295,9 +309,7 @@ class House:
 
         pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
         app = self.settings.apps.get(name, AppSettings(models=pulled))
-        crossing = self._crossing(app.guard, app.models) if app.guard != OFF else None
-        guard = (lambda turn: crossing(turn.record or Record(""))) if crossing else None
-        quoted = Quoted(self.library[app.documents or name], self.quotes, guard=guard)
+        quoted = Quoted(self.library[app.documents or name], self.quotes, guard=self.boundary(name))
         if not app.models:
             return quoted
         return Written(quoted, {model: self.gateway.models[model] for model in app.models})

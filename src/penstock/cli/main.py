@@ -23,6 +23,7 @@ VERBS = {
     "docs": ("penstock.cli.docs", "docs"),
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),
+    "redteam": ("penstock.cli.redteam", "redteam"),
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),
