@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from penstock.guard.labels import Label
+    from penstock.guard.tables import Table
 
 __all__ = ["births"]
 
@@ -41,7 +42,7 @@ _MONTHS: Final = """
 """
 _YEAR: Final = r"(?:1[89]|20)[0-9]{2}"
 _TWO: Final = r"(?:[12][0-9]|3[01]|0?[1-9])"  # a day or a month
-_LINK: Final = r"[\s.,/\-]{0,3}(?:(?:of|de|del|d['’]|di|do|den)[\s']{0,2})?"
+_LINK: Final = r"[\s.,/\-]{0,3}(?:(?:of|de|del|di|do|den)\s{1,2}|d['’]\s?)?"
 _WORD: Final = r"(?P<month%s>[^\W\d_][^\s\d.,/\-:;()]{1,12})"
 _DATE: Final = "|".join((
     rf"{_YEAR}\s{{0,2}}[年년]\s{{0,2}}{_TWO}\s{{0,2}}[月월]\s{{0,2}}{_TWO}(?:\s?[日日일号])?",
@@ -52,7 +53,7 @@ _DATE: Final = "|".join((
     rf"{_TWO}(?P<sep2>\s?[.\-/]\s?|\s){_TWO}(?P=sep2)(?:{_YEAR}|[0-9]{{2}})(?![0-9])",
     rf"{_TWO}(?:st|nd|rd|th|er|-?го|-?е|:a|:e|ª|º|°|'?(?:te|ten))?{_LINK}{_WORD % 2}{_LINK}(?:{_YEAR}|['’]?[0-9]{{2}}(?![0-9]))",
     rf"{_WORD % 3}[\s.\-/]{{1,2}}{_TWO}(?:st|nd|rd|th)?[\s,.\-/]{{1,3}}{_YEAR}",
-    rf"{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![0-9])",
+    r"(?P<squeezed>(?:(?:19|20)[0-9]{2}|[0-9]{2})(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![0-9\-+]))",
 ))  # fmt: skip
 _BREAK: Final = re.compile(r"\n|[.!?;]\s+(?=[A-ZÀ-ÞА-Я])|。")
 _FORM: Final = re.compile(r"[\s:=\"'|*<>()\[\]./,\-]*")
@@ -68,8 +69,15 @@ def _months() -> frozenset[str]:
     return frozenset(_MONTHS.split())
 
 
-def births(plain: str, words: Sequence[Label]) -> Iterator[Finding]:
-    """The dates of birth in a text, in order. `words` are all its labels."""
+def births(plain: str, words: Sequence[Label], table: Table) -> Iterator[Finding]:
+    """The dates of birth in a text. `words` are all its labels, `table` its rows under a heading."""
+    if not any(BIRTH in label.kinds for label in words):
+        return
+    for start, end, label in table.cells(BIRTH):
+        for match in _dates(plain, start, end):
+            if not plain[start : match[0]].strip("\"' ") and not plain[match[1] : end].strip("\"' "):
+                yield Finding(BIRTH, *match, 0.95, rule=f"a date in the column '{label.word}'")
+            break
     done = 0
     for at, label in enumerate(words):
         if BIRTH not in label.kinds or _is_alliance(label.word):
@@ -77,17 +85,22 @@ def births(plain: str, words: Sequence[Label]) -> Iterator[Finding]:
         start = max(label.end, done)
         found = None
         for match in _dates(plain, start, min(len(plain), label.end + _AFTER)):
-            if _near(plain[label.end : match[0]]):
+            if _near(plain[label.end : match[0]]) and (not plain[slice(*match)].isdigit() or match[0] - label.end < 8):
                 found = match
             break
         if found is None:
             later = words[at + 1].start if at + 1 < len(words) and BIRTH in words[at + 1].kinds else len(plain)
             for match in _dates(plain, max(done, label.start - _BEFORE), label.start):
-                if label.start - match[1] <= 16 and label.end <= later and _near(plain[match[1] : label.start]):
+                if (
+                    label.start - match[1] <= 28
+                    and not plain[slice(*match)].isdigit()
+                    and label.end <= later
+                    and _near(plain[match[1] : label.start])
+                ):
                     found = match
         if found is not None:
             done = found[1]
-            yield Finding("DATE_OF_BIRTH", *found, 0.95, rule=f"a date beside the word '{label.word}'")
+            yield Finding(BIRTH, *found, 0.95, rule=f"a date beside the word '{label.word}'")
 
 
 def _is_alliance(word: str) -> bool:
@@ -117,7 +130,9 @@ def _possible(match: re.Match[str]) -> bool:
         return False
     numbers = [int(number) for number in re.findall(r"[0-9]+", match[0])]
     years = [number for number in numbers if number > 31]
-    if any(not 1850 <= year <= date.today().year for year in years if 100 <= year < 10_000_000):
+    if match["squeezed"]:
+        years = [int(match[0][:4])] if len(match[0]) == 8 else []
+    if any(not 1850 <= year <= date.today().year for year in years if year >= 100):
         return False
     small = [number for number in numbers if number <= 31]
     return month is not None or len(small) < 2 or min(small) <= 12

@@ -27,29 +27,30 @@ _WORDS: Final[dict[str, str]] = {
         signal app|contact no|contact number|contact|contacts|contact us|reach me|reach us|reach him|reach her|reach them
         reached at|reached on|reachable|hotline*|helpline|my number is|our number is|his number is|her number is|my number
         their number is|new number is|number to reach|landline*|switchboard|msisdn|msg me|voicemail|extension|toll free|ph|mob
-        phone no|line is|on the line|caller|caller id|emergency contact|msisdn|pager
+        phone no|line is|on the line|caller|caller id|emergency contact|pager|new number|rung|ringing|text|texting|texted|reach you|reached you
+        answering at|answering on|messages to|message to|office|desk|registered mobile|direct line|personal line|work line|home line|give me a bell
         telefon*|tel nr|handy|handynummer*|handynr|mobil|mobilnummer*|mobilnr|mobiltelefon*|mobilfunk*|ruf*an|rufnummer*
         rufen sie*|anruf*|anrufen|angerufen|zurückrufen|rückruf*|durchwahl*|festnetz*|telefax*|erreichbar|erreichen
-        erreichst du*|meine nummer*|unsere nummer*|ihre nummer*|fon|funk|kontakt*|fernsprecher|anschluss|hotline
+        erreichst du*|neue nummer|meine neue nummer|deine nummer|die nummer|nummer lautet|meine nummer*|unsere nummer*|ihre nummer*|fon|funk|kontakt*|fernsprecher|anschluss|hotline
         téléphone*|téléphon*|tél|portable*|appelez*|appeler|appelle*|rappeler|rappelez*|rappelle*|joindre|joignable*
-        joignez*|mon numéro|mon numero|son numéro|notre numéro|fixe|ligne directe|coordonnées|contacter|contactez*|numéro vert
+        joignez*|nouveau numéro|ton numéro|le numéro|au numéro|mon numéro|mon numero|son numéro|notre numéro|fixe|ligne directe|coordonnées|contacter|contactez*|numéro vert
         télécopie*|composez|composer le|gsm|par sms
         teléfono*|telefónic*|tfno|tlf|tlfno|tfn|móvil*|celular*|llamar*|llame*|llama*|llámen*|llámam*|llámem*|llamada*
-        contacto|contactar*|mi número|nuestro número|localizar*|fijo|comunicarse|comuníquese
+        contacto|contactar*|nuevo número|al número|tu número|su número|mi número|nuestro número|localizar*|fijo|comunicarse|comuníquese
         telefono*|telefonic*|cellulare|cell|chiamare|chiama*|chiami*|chiamate*|chiamat*|recapit*|il mio numero|mio numero
-        contatt*|contattar*|rintracciabil*|fisso|numero verde|utenza
+        contatt*|contattar*|nuovo numero|al numero|tuo numero|suo numero|rintracciabil*|fisso|numero verde|utenza
         telefoon*|telefonisch|telnr|bel|bellen|belt|gebeld|bel me|bel ons|terugbellen|mobiel*|bereikbaar|bereiken|mijn nummer
-        contactnummer*|06 nummer|vast nummer|vaste lijn|nummer is|bereik
+        contactnummer*|06 nummer|nieuwe nummer|nieuw nummer|appje|app me|vast nummer|vaste lijn|nummer is|bereik
         telefone*|fone|celular*|telemóvel*|telemovel*|ligue*|ligar*|liga*|ligação|ligações|zap|whats|meu número|meu numero
-        contato*|contacto*|contactar|contatar|ramal|telefônic*|fixo|recado*
+        contato*|contacto*|contactar|novo número|no número|pelo número|contatar|ramal|telefônic*|fixo|recado*
         telefon*|telefonicz*|komórk*|kom|komórkow*|zadzwo*|dzwoń*|dzwoni*|oddzwo*|mój numer|numer telefonu|kontakt*|infolini*
-        pod numerem|nr tel|faks*|stacjonarn*
+        pod numerem|pod nr|pod numer|nowy numer|na numer|nr tel|faks*|stacjonarn*
         telefon*|mobil*|mobilnr|ring|ringa|ringer|ringde|nås|nå mig|nå oss|tfn|mitt nummer|vårt nummer|telnr|kontakta*
-        kontakt*|sms|växel|mobilnummer*
+        kontakt*|sms|växel|mobilnummer*|nya nummer|nytt nummer|på nummer
         telefon*|cep|cep tel*|cep no|cep numara*|ara|arayın*|arayabilir*|ararsanız*|aradı*|arayan*|numaram*|numaralı hat*
-        numarası|iletişim*|gsm no|gsm|ulaşabilir*|ulaşın*|ulaşabil*|faks*|dahili|santral|beni ara*|hattı*
+        numarası|yeni numara*|numarayı|numaradan|numaraya|iletişim*|gsm no|gsm|ulaşabilir*|ulaşın*|ulaşabil*|faks*|dahili|santral|beni ara*|hattı*
         телефон*|тел|моб|мобильн*|звон*|позвон*|перезвон*|дозвон*|номер телефона*|сотов*|связ*|мой номер*|факс*|набер*|контакт*
-        вацап*|ватсап*|вотсап*|смс|доб
+        новый номер|по номеру|номеру|вацап*|ватсап*|вотсап*|смс|доб
         هاتف*|تلفون|تليفون*|تلفن|جوال*|موبايل*|محمول*|اتصل*|اتصال*|الاتصال|للاتصال|يتصل|نتصل|فاكس|واتساب|واتس|رقمي|للتواصل|التواصل
         تواصل*|خلوي|نقال|الرقم المباشر|مكالمة|أتصل
         फ़ोन|फोन|फ़ोन|मोबाइल|मोबाईल|टेलीफोन|टेलीफ़ोन|टेलीफ़ोन|दूरभाष|कॉल|काल करें|संपर्क|सम्पर्क|व्हाट्सएप|व्हाट्सऐप|व्हाट्सऐप|मेरा नंबर|नंबर पर|नम्बर पर|फैक्स
@@ -88,7 +89,7 @@ _WORDS: Final[dict[str, str]] = {
         född|födda|fött|födelse*|födelsedatum*|födelsedag*|föddes|doğum*|dogum*|doğdu*|doğumlu*|doğan|d tarihi
         родил*|рождения*|рожд|рождён*|рожден*|г р|д р|др|день рождения*|днем рождения
         تاريخ الميلاد|الميلاد|ميلاد*|مواليد|ولدت|وُلد*|وُلدت|ولد|المولود*|مولود*|تولد|عيد ميلاد*
-        जन्म|जन्मतिथि|जन्मदिन|जन्मदिवस|पैदा|जन्मे|जन्मी|生年月日|誕生日|生まれ|誕生|出生日|生日|출생|생년월일|생일|태어|생년|년생|일생
+        जन्म|जन्मतिथि|जन्मदिन|जन्मदिवस|पैदा|जन्मे|जन्मी|生年月日|誕生日|生まれ|誕生|出生日|生日|출생|생년월일|생일|태어|생년|년생|일생|생
         出生|出生日期|出生于|出生年月|生于|生於|诞生|誕辰|诞辰|壽辰|출생일
     """,
     "US_SSN": """
@@ -213,6 +214,14 @@ def _squeezed(word: str) -> str:
     return re.sub(r"[\s_'’\-./\u0307]+", "", word.lower())
 
 
+def _pattern(term: str) -> str:
+    """What finds a term. A short one begins after something that is no letter: "s/n" is not in "suis né"."""
+    pattern = _GAP.join(re2.escape(part) for part in re.split(r"[ '\-]", term))
+    if len(_squeezed(term)) > 3 or term[0] >= "\u0590":
+        return pattern
+    return rf"(?:\b|_){pattern}" if term[0].isascii() else rf"(?:^|[^\pL]){pattern}"
+
+
 @cache
 def _words() -> _Words:
     kinds: dict[str, tuple[tuple[str, ...], bool]] = {}
@@ -228,10 +237,9 @@ def _words() -> _Words:
                 key = _squeezed(form)
                 before, went_on = kinds.get(key, ((), False))
                 kinds[key] = (before if kind in before else (*before, kind), went_on or longer)
-                patterns.add(_GAP.join(re2.escape(part) for part in re.split(r"[ '\-]", form)))
-                if form.isascii() or "i" not in form:
-                    continue
-                patterns.add(_GAP.join(re2.escape(part) for part in form.replace("i", "İ").split(" ")))
+                patterns.add(_pattern(form))
+                if "i" in form and not form.isascii():  # Turkish: İLETİŞİM, İletişim
+                    patterns.update((_pattern(form.replace("i", "İ")), _pattern(form.replace("i", "İ", 1))))
     options = re2.Options()
     options.case_sensitive = False
     options.longest_match = True
@@ -254,13 +262,21 @@ def labels(plain: str) -> list[Label]:
             start = place + len(data[byte:first].decode("utf-8", "surrogatepass"))
             end = start + len(data[first:last].decode("utf-8", "surrogatepass"))
             place, byte = end, last
+        while start < end and not plain[start].isalnum() and plain[start] not in "§°":
+            start += 1
         word = plain[start:end]
         known = kinds.get(_squeezed(word))
         if known is None:
             continue
         meant, longer = known
-        if start and not _begins(plain, start) or not longer and not _ends(plain, end):
+        if (start and not _begins(plain, start)) or (not longer and not _ends(plain, end)):
             continue
+        if word == "생" and (
+            plain[start - 1] not in "0123456789일년"
+            or "가" <= plain[end : end + 1] <= "힣"
+            and plain[end] not in "이입인의"
+        ):
+            continue  # "1971-02-21생", and not any word with that syllable
         found.append(Label(start, end, meant, word))
     return found
 

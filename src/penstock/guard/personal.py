@@ -18,6 +18,7 @@ from penstock.guard import identity
 from penstock.guard.births import births
 from penstock.guard.labels import OTHER, PERSONAL, VERSION, Label, labels
 from penstock.guard.phones import Number, phone
+from penstock.guard.tables import Table
 from penstock.types import Finding
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ _TIGHT: Final = re.compile(
     r"(?:(?:no|nr|num|number|n[°ºo]|№|id|is|was|ist|lautet|est|es|è|é|e|är|jest|to|is|the|type|code|und|of|für|del|value|v|str|"
     r"numéro|número|numero|nummer|nummern|numer|номер|номера|رقم|هو|هي|है|नंबर|नम्बर|संख्या|क्रमांक|का|は|が|を|の|番号|번호|는|은|가|이|"
     r"是|为|為|号码|號碼|号|號|numarası|numaram|numarasi|no'su|mein|meine|min|mitt|mój|moja|meu|minha|mi|mon|ma|my|our|neu|new)"
-    r"[\s:#=.,\-'\"“”„«»’()\[\]{}<>*|/_、，：（）「」]*+){0,3}"
+    r"[\s:#=.,\-'\"“”„«»’()\[\]{}<>*|/_、，：（）「」]*+){0,3}",
+    re.I,
 )
 _SENTENCE: Final = re.compile(r"[.!?;]\s|[。！？\n]")
 _TAKEN: Final = re.compile(
@@ -232,6 +234,7 @@ class _Reading:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self.spoken: tuple[str, ...] = ()
+        self.table = Table(plain, ())
 
     def findings(self) -> list[Finding]:
         plain = self.plain
@@ -243,11 +246,12 @@ class _Reading:
                 self.words = labels(plain)
                 self.starts = [label.start for label in self.words]
                 self.ends = [label.end for label in self.words]
+                self.table = Table(plain, self.words)
             if "://" in plain:
                 self.blocked += [match.span() for match in _URL.finditer(plain)]
             if plain.count(":") > 1 or plain.count("-") > 4 or plain.count(".") > 1:
                 self._networks()
-            self.found += births(plain, self.words)
+            self.found += births(plain, self.words, self.table)
             self._numbers(tokens)
         return self._settled()
 
@@ -381,17 +385,14 @@ class _Reading:
         before = plain[max(0, start - 2) : start]
         if max(octets) > 255 or any(len(part) > 1 and part[0] == "0" for part in parts):
             return
+        if before[-1:] == "." and before[:1].isdigit():
+            return
         self.blocked.append((start, end))
-        if (
-            before[-1:] == "."
-            and before[:1].isdigit()
-            or before == "=="
-            or (before[-1:] in "-~^" and before[-1:] and before[:1].isalpha())
-        ):
+        if before == "==" or (before[:1].isalpha() and before[1:] in ("-", "~", "^")):
             return
         if octets[0] == 0 or match[0] == "127.0.0.1" or octets[:3] == [255, 255, 255]:
             return
-        said = self._said(start, end)
+        said = self._said(start, end, version=True)
         named = "IP_ADDRESS" in said.kinds
         if not named and (
             VERSION in said.kinds and not said.follows or (OTHER in said.kinds and said.tight and not said.follows)
@@ -538,9 +539,12 @@ class _Reading:
         if not groups or groups[-1].end - groups[0].start < 6:
             return
         plain = self.plain
-        at, fresh = 0, True
+        at, fresh = 0, True  # fresh: a phone number may begin here
         while at < len(groups):
             lengths = tuple(group.end - group.start for group in groups[at : at + _MOST_GROUPS])
+            if lengths[:4] == (1, 1, 1, 1):
+                at, fresh = at + 3, False
+                continue
             if lengths[:3] in _DATE_SHAPES and self._is_date(groups[at : at + 3]):
                 at, fresh = at + 3, True
                 continue
@@ -581,9 +585,14 @@ class _Reading:
         ):
             return None
         before = plain[start - 1 : start] if start else ""
-        if before in (".", ",") and start > 1 and plain[start - 2].isdigit():
-            return None
         said = self._said(start, end)
+        if (
+            before in (".", ",")
+            and start > 1
+            and plain[start - 2].isdigit()
+            and not (kind.type in said.kinds and said.tight)
+        ):
+            return None
         if kind.type in said.kinds:
             return 4.0, size, kind.type, start, end, f"{kind.type}: {kind.rule}, {said.where}"
         if kind.type == "US_PASSPORT":
@@ -686,11 +695,11 @@ class _Reading:
             if OTHER in said.kinds and said.tight and not said.follows and not number.plus:
                 return None
             return number._replace(rank=number.rank + (0.4 if named else 0))
-        if before[-1:] in (".", ",", ":") and before[-2:-1].isdigit():
+        if before[-1:] in (".", ",", ":") and before[-2:-1].isdigit() and not (named and said.tight):
             return None
-        if (after[:1] in (",", ".", ":") and after[1:2].isdigit()) or (
-            after[:1] in ("-", "_") and after[1:2].isascii() and after[1:2].isalpha()
-        ):
+        if after[:1] in (",", ".", ":") and after[1:2].isdigit() and not (named and said.tight):
+            return None
+        if after[:1] in ("-", "_") and after[1:2].isascii() and after[1:2].isalpha() and not (named and said.follows):
             return None
         if _UNIT.match(after) or _MONEY.search(before):
             return None
@@ -718,7 +727,7 @@ class _Reading:
     def _speaks(self, language: str, *, given: bool = False) -> bool:
         return self.language == language or (not given and language in self.languages())
 
-    def _said(self, start: int, end: int) -> _Said:
+    def _said(self, start: int, end: int, *, version: bool = False) -> _Said:
         other = _Said()
         index = bisect_right(self.ends, start) - 1
         plain = self.plain
@@ -726,6 +735,8 @@ class _Reading:
         while index >= 0 and start - self.words[index].end <= _NEAR:
             label = self.words[index]
             index -= 1
+            if label.kinds == (VERSION,) and not version:
+                continue
             gap = plain[label.end : start]
             tight = _TIGHT.fullmatch(gap) is not None and gap.count("\n") < 3
             if not tight and ("\n" in gap or _SENTENCE.search(gap)):
@@ -752,13 +763,17 @@ class _Reading:
             gap = plain[end : label.start]
             if _SENTENCE.search(gap) or any(letter.isdigit() for letter in gap):
                 break
-            if _TAKEN.match(plain, label.end) or plain[label.end : label.end + 1] in (":", "="):
-                break
+            if gap.strip() not in ("-", "(", "（", "/") and (
+                plain[label.end : label.end + 1] in (":", "=") or _TAKEN.match(plain, label.end)
+            ):
+                break  # it is the next number's
             if set(label.kinds) <= {OTHER, VERSION}:
                 continue
             if other.tight:
                 break
             return _Said(label.kinds, label.word, tight=len(gap) < 4, follows=True)
+        if not other.kinds and (label := self.table.label(start)):
+            return _Said(label.kinds, label.word, tight=True)
         return other
 
     def _same_list(self, label: Label, gap: str) -> bool:
