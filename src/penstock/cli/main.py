@@ -28,6 +28,7 @@ VERBS = {
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),
     "audit": ("penstock.cli.audit", "audit"),
+    "erase": ("penstock.cli.erase", "erase"),
     "config": ("penstock.cli.config", "config"),
     "doctor": ("penstock.cli.doctor", "doctor"),
     "backup": ("penstock.cli.backup", "backup"),

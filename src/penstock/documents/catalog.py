@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -466,6 +466,78 @@ class Catalog:
             )
             found += [TwinRow(*row) for row in self.database.read(sql, some)]
         return found
+
+    def twins_of(self, passages: Collection[int]) -> list[TwinRow]:
+        """The passages that some passages stand for in the index, of all versions."""
+        found: list[TwinRow] = []
+        for some in _batches(sorted(passages)):
+            marks = ",".join("?" * len(some))
+            sql = f"select id, twin, document from passages where twin in ({marks}) order by id"  # noqa: S608
+            found += [TwinRow(*row) for row in self.database.read(sql, some)]
+        return found
+
+    def every_document(self, collection: int) -> list[DocumentRow]:
+        """The documents of all versions, finished or not."""
+        sql = f"select {_DOCUMENT} from documents d where collection = ? order by id"  # noqa: S608  constant columns
+        rows = self.database.read(sql, (collection,))
+        return [_document_row(row) for row in rows]
+
+    def erase(
+        self,
+        collection: int,
+        documents: Collection[int],
+        *,
+        files: Mapping[str, str],
+        held: Collection[str],
+        added: str,
+        heirs: Mapping[int, int],
+    ) -> None:
+        """Take documents out of all versions, in one step.
+
+        files: segment file -> what it is without them, or "". Versions that read one of `held` read `added` from now on.
+        heirs: passage that goes -> the one that stands in its place.
+        """
+        with self.database.write() as w:
+            versions = w.execute(
+                "select s.version, s.file from version_segments s join versions v on v.id = s.version where v.collection = ?",
+                (collection,),
+            ).fetchall()
+            for version in {version for version, file in versions if file in held}:
+                w.execute(
+                    "insert into version_segments select ?1, max(place) + 1, ?2 from version_segments where version = ?1",
+                    (version, added),
+                )
+            for version, file in versions:
+                if file in files:
+                    w.execute(
+                        "update version_segments set file = ? where version = ? and file = ?",
+                        (files[file], version, file),
+                    )
+            w.execute("delete from version_segments where file = ''")
+            for passage, heir in heirs.items():
+                w.execute("update passages set twin = ? where twin = ?", (heir, passage))
+                w.execute("update passages set twin = null where id = ?", (heir,))
+            for some in _batches(sorted(documents)):
+                marks = ",".join("?" * len(some))
+                w.execute(
+                    f"delete from skipped where collection = ? and file in (select file from documents where id in ({marks}))",  # noqa: S608
+                    (collection, *some),
+                )
+                w.execute(f"delete from documents where id in ({marks})", some)  # noqa: S608
+            w.execute(
+                "update versions set documents = (select count(*) from memberships m join documents d on d.id = m.document "
+                "where d.collection = versions.collection and first <= number and (past is null or past > number)) "
+                "where collection = ?",
+                (collection,),
+            )
+            _drop_texts(w)
+
+    def set_passages(self, collection: int, number: int, passages: int) -> None:
+        """How many passages a version serves."""
+        with self.database.write() as w:
+            w.execute(
+                "update versions set passages = ? where collection = ? and number = ?", (passages, collection, number)
+            )
 
     def _passages(self, column: str, ids: Sequence[int]) -> list[PassageRow]:
         found: list[PassageRow] = []

@@ -53,6 +53,7 @@ class Published:
                 return Found((), f"v{snapshot.number}")
             with suppress(_Dropped):
                 return self.found(question, snapshot, snapshot.view(caller, where or {}), k=k)
+            self.forget()  # what it was opened for is not there any more: dropped, or erased
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
     def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
@@ -95,6 +96,10 @@ class Published:
                 self.segments.hold(files)
             return opened
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
+
+    def forget(self) -> None:
+        """Open the live version anew with the next question."""
+        self._snapshot = None
 
     def _check_embedder(self, number: int, embedders: set[str]) -> None:
         """Vectors of two models have nothing to say to each other. Raises Conflict."""

@@ -392,18 +392,19 @@ class Audit:
             self.drain()
             self.recover()
 
-    def forget(self, names: Sequence[str], *, target: str = "", **facts: Fact) -> int:
-        """Forget some names, and record that they were erased, in one transaction. Returns how many there were."""
+    def forget(self, names: Sequence[str], facts: Mapping[str, Fact]) -> tuple[int, str]:
+        """Forget some names, and record that they were erased, in one transaction. Returns that record's number and hash."""
         self._catch_up()
         with self.database.write() as w:
             sql = "delete from audit_names where name = ? returning id"
             gone = [found for name in names for (found,) in w.execute(sql, (name,))]
             actor = who()
             self._append(
-                w, [_entry("subject.erased", target, {**facts, "names": gone}, "erased" if actor in names else actor)]
+                w, [_entry("subject.erased", "", {**facts, "names": gone}, "erased" if actor in names else actor)]
             )
+            number, digest = w.execute("select number, hash from audit order by number desc limit 1").fetchone()
         self._anchor()
-        return len(gone)
+        return number, digest.hex()
 
     def names(self) -> dict[str, str]:
         """All names by their id."""
