@@ -133,7 +133,7 @@ def _found(folded: str, scope: Scope) -> Iterator[tuple[int, int, str]]:
     at, shape = 0, scope.shape
     while place := shape.find(folded, at):
         at = place.start + 1
-        if meant := _meant(place, folded, scope):
+        if meant := _meant(place, folded, scope, told=False):
             yield place.start, *meant
             at = meant[0]
 
@@ -240,17 +240,17 @@ class Restoring:
         return "".join(given)
 
 
-def _meant(place: Place, folded: str, scope: Scope) -> tuple[int, str] | None:
+def _meant(place: Place, folded: str, scope: Scope, *, told: bool = True) -> tuple[int, str] | None:
     """Where a stand-in ends and what it means; None where it means nothing in this scope."""
     if not place.label:
-        value = scope.likened(folded[place.start : place.end])
+        value = scope.likened(folded[place.start : place.end], told=told)
         return None if value is None else (place.end, value)
     if place.letter and (place.firm or ends_there(folded, place.end)):
-        value = scope.meaning(place.label, place.number, place.letter)
+        value = scope.meaning(place.label, place.number, place.letter, told=told)
         if value is not None:
             return place.end, value
     if place.firm:  # a model that wrote PERSON_1 means the person
-        value = scope.meaning(place.label, place.number, LETTERS[0])
+        value = scope.meaning(place.label, place.number, LETTERS[0], told=told)
         if value is not None:
             return place.bare, value
     return None

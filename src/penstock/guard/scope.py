@@ -110,8 +110,8 @@ class Scope:
         """secret: for hashes that stay the same beyond this scope. seen: told each token whose value was asked for."""
         self._rows = rows or _Memory()
         self._secret, self._seen = secret or secrets.token_bytes(32), seen
-        self._issued: dict[str, str] = {}  # look-alikes that were handed out here, folded -> value
-        self._alike: dict[str, str] = {}  # the same in lower case, and the single words of names
+        self._issued: dict[str, tuple[str, str]] = {}  # look-alikes that were handed out here, folded -> value, token
+        self._alike: dict[str, tuple[str, str]] = {}  # the same in lower case, and the single words of names
         self._texts: set[str] = set()  # words of the texts that have look-alikes in them
         self._shape: tuple[Hashable, Shape] | None = None
 
@@ -139,8 +139,10 @@ class Scope:
         if any(entry is None or (wants and not entry.like) for entry, wants in zip(found, wanted, strict=True)):
             with rows.writing():
                 for n, (label, (kind, value)) in enumerate(zip(labels, items, strict=True)):
-                    known = found[n] or self._known(keys[n]) or self._add(label, value, keys[n])
-                    found[n] = self._dressed(known, kind, text) if wanted[n] and not known.like else known
+                    known = found[n]
+                    if known is None or (wanted[n] and not known.like):
+                        known = self._known(keys[n]) or self._add(label, value, keys[n])  # it may have come meanwhile
+                        found[n] = self._dressed(known, kind, text) if wanted[n] and not known.like else known
         stand_ins = []
         for entry, wants in zip(found, wanted, strict=True):
             assert entry is not None
@@ -167,8 +169,6 @@ class Scope:
         if not number or letters == len(LETTERS):
             number, letters = rows.next_number(), 0
         entry = Entry(number, LETTERS[letters], label, value)
-        if letters and label == PERSON and (first := rows.entry(number, LETTERS[0])):
-            entry = replace(entry, names=first.names)
         rows.add(entry, exact, alike)
         if name.words:
             rows.add_words(number, self._words(name))
@@ -209,12 +209,13 @@ class Scope:
         """The entry with a look-alike, where one of its kind can be made that nothing else has, and no text has said."""
         rows, plain_text = self._rows, f"{entry.value}\n{text}"
         chance = random.Random(secrets.token_bytes(16))  # noqa: S311  which look-alike it is protects nothing
-        names = dict(entry.names)
+        first = rows.entry(entry.number, LETTERS[0]) if entry.label == PERSON else None
+        known = names = dict(first.names if first else entry.names)
         for _ in range(TRIES):
             if entry.label == PERSON:
-                names = lookalikes.renamed(entry.value, entry.names, chance)
+                names = lookalikes.renamed(entry.value, known, chance)
                 made = lookalikes.written(entry.value, names)
-                fresh = [made.lower() for word, made in names.items() if entry.names.get(word) != made]
+                fresh = [name.lower() for word, name in names.items() if known.get(word) != name]
             else:
                 made, fresh = lookalikes.made(kind, entry.value, chance), []
             if not made:
@@ -237,13 +238,13 @@ class Scope:
         plain = fold(entry.like)
         if plain in self._issued:
             return
-        self._issued[plain] = entry.value
-        self._alike.setdefault(plain.lower(), entry.value)
+        self._issued[plain] = meant = entry.value, entry.token
+        self._alike.setdefault(plain.lower(), meant)
         if entry.names:
             for start, end in lookalikes.spelled(entry.value):
                 word = entry.value[start:end]
                 if like := entry.names.get(word.casefold()):
-                    self._alike.setdefault(fold(like).lower(), word)
+                    self._alike.setdefault(fold(like).lower(), (word, entry.token))
         self._shape = None
 
     # ------------------------------------------------------------ what stands for it -> the value
@@ -254,8 +255,6 @@ class Scope:
         number, letter = rest[:-1], rest[-1:]
         if label in LABELS and letter in LETTERS and number.isascii() and number.isdigit() and len(number) < 10:
             return self.meaning(label, int(number), letter)
-        if (known := self._issued.get(fold(stand_in))) is not None:
-            return known
         found = self._rows.liked(self._rows.key("like", fold(stand_in)))
         entry = self._rows.entry(*found) if found else None
         if entry is None or entry.like != stand_in:
@@ -263,18 +262,23 @@ class Scope:
         self._tell(entry.token)
         return entry.value
 
-    def meaning(self, label: str, number: int, letter: str) -> str | None:
-        """The value of a token, given in its parts."""
+    def meaning(self, label: str, number: int, letter: str, *, told: bool = True) -> str | None:
+        """The value of a token, given in its parts. told: that it was asked for."""
         entry = self._rows.entry(number, letter)
         if entry is None or entry.label != label:
             return None
-        self._tell(entry.token)
+        if told:
+            self._tell(entry.token)
         return entry.value
 
-    def likened(self, words: str) -> str | None:
-        """The value of a look-alike that was handed out here, or of a word of one; in any case of letters. Folded."""
-        exact = self._issued.get(words)
-        return exact if exact is not None else self._alike.get(words.lower())
+    def likened(self, words: str, *, told: bool = True) -> str | None:
+        """The value of a look-alike that was handed out here, or of a word of one, in any case of letters. words: folded."""
+        meant = self._issued.get(words) or self._alike.get(words.lower())
+        if meant is None:
+            return None
+        if told:
+            self._tell(meant[1])
+        return meant[0]
 
     @property
     def shape(self) -> Shape:

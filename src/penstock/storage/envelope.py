@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = [
+    "REMEMBERED_S",
     "Encryption",
     "Envelope",
     "EnvironmentKeys",
@@ -336,8 +337,10 @@ class Envelope:
         self._scrub()
         return len(rows)
 
-    def destroy(self, tenant: str, *, purpose: str | None = None, beneath: str | None = None) -> int:
+    def destroy(self, tenant: str, *, purpose: str | None = None, beneath: str | None = None, old: bool = False) -> int:
         """Destroy a tenant's data keys: all, those for one purpose, or those whose purpose begins so. Returns how many.
+
+        old: only those that a rotation has replaced; seal anew before what they sealed.
 
         Nothing sealed with them can be opened again, here at once and in other processes within a second. Backups of the
         database still hold them, wrapped.
@@ -347,8 +350,9 @@ class Envelope:
         with self.database.write() as w:
             count = w.execute(
                 "update data_keys set wrapped = x'', current = 0, destroyed = ?1 where tenant = ?2 and not destroyed"
-                " and (?3 is null or purpose = ?3) and (?4 is null or substr(purpose, 1, length(?4)) = ?4)",
-                (time.time(), tenant, purpose, beneath),
+                " and (?3 is null or purpose = ?3) and (?4 is null or substr(purpose, 1, length(?4)) = ?4)"
+                " and not (?5 and current)",
+                (time.time(), tenant, purpose, beneath, old),
             ).rowcount
         self._forget()
         self._scrub()
