@@ -21,24 +21,20 @@ __all__ = ["births"]
 _AFTER: Final = 64  # characters from the word to the end of the date
 _BEFORE: Final = 48  # from the start of the date to the word that follows it
 _MONTHS: Final = """
-    january february march april may june july august september october november december
-    jan feb mar apr jun jul aug sep sept oct nov dec
-    januar jänner februar feber märz mai juni juli oktober dezember mrz okt dez
-    janvier février fevrier mars avril juin juillet août aout septembre octobre novembre décembre decembre janv févr fevr avr juil déc
-    enero febrero marzo abril mayo junio julio agosto septiembre setiembre octubre noviembre diciembre ene abr ago set dic
-    gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre gen mag giu lug ott
-    januari februari maart augustus mrt mei
-    janeiro fevereiro março maio junho julho setembro outubro novembro dezembro fev out
-    stycznia lutego marca kwietnia maja czerwca lipca sierpnia września wrzesnia października pazdziernika listopada grudnia
-    styczeń luty marzec kwiecień czerwiec lipiec sierpień wrzesień październik listopad grudzień sty lut kwi cze lip sie wrz paź lis gru
-    augusti maj
-    ocak şubat subat mart nisan mayıs mayis haziran temmuz ağustos agustos eylül eylul ekim kasım kasim aralık aralik
-    oca şub nis haz tem ağu eyl eki kas ara
-    января февраля марта апреля мая июня июля августа сентября октября ноября декабря
-    январь февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь янв фев мар апр июн июл авг сен сент окт ноя нояб дек
-    يناير فبراير مارس أبريل ابريل إبريل مايو يونيو يوليو أغسطس اغسطس سبتمبر أكتوبر اكتوبر نوفمبر ديسمبر
-    شباط آذار اذار نيسان أيار ايار حزيران تموز آب أيلول ايلول كانون تشرين جانفي فيفري أفريل جوان جويلية أوت شتنبر نونبر دجنبر
-    जनवरी फरवरी फ़रवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर सितम्बर अक्टूबर अक्तूबर नवंबर नवम्बर दिसंबर दिसम्बर
+    january february march april may june july august september october november december jan feb mar apr jun jul aug sep
+    sept oct nov dec januar jänner februar feber märz mai juni juli oktober dezember mrz okt dez janvier février fevrier
+    mars avril juin juillet août aout septembre octobre novembre décembre decembre janv févr fevr avr juil déc enero febrero
+    marzo abril mayo junio julio agosto septiembre setiembre octubre noviembre diciembre ene abr ago set dic gennaio
+    febbraio aprile maggio giugno luglio settembre ottobre dicembre gen mag giu lug ott januari februari maart augustus mrt
+    mei janeiro fevereiro março maio junho julho setembro outubro novembro dezembro fev out stycznia lutego marca kwietnia
+    maja czerwca lipca sierpnia września wrzesnia października pazdziernika listopada grudnia styczeń luty marzec kwiecień
+    czerwiec lipiec sierpień wrzesień październik listopad grudzień sty lut kwi cze lip sie wrz paź lis gru augusti maj ocak
+    şubat subat mart nisan mayıs mayis haziran temmuz ağustos agustos eylül eylul ekim kasım kasim aralık aralik oca şub nis
+    haz tem ağu eyl eki kas ara января февраля марта апреля мая июня июля августа сентября октября ноября декабря январь
+    февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь янв фев мар апр июн июл авг сен сент окт ноя
+    нояб дек يناير فبراير مارس أبريل ابريل إبريل مايو يونيو يوليو أغسطس اغسطس سبتمبر أكتوبر اكتوبر نوفمبر ديسمبر شباط آذار
+    اذار نيسان أيار ايار حزيران تموز آب أيلول ايلول كانون تشرين جانفي فيفري أفريل جوان جويلية أوت شتنبر نونبر دجنبر जनवरी
+    फरवरी फ़रवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर सितम्बर अक्टूबर अक्तूबर नवंबर नवम्बर दिसंबर दिसम्बर
 """
 _YEAR: Final = r"(?:1[89]|20)[0-9]{2}"
 _TWO: Final = r"(?:[12][0-9]|3[01]|0?[1-9])"  # a day or a month

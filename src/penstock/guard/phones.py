@@ -21,6 +21,7 @@ _REGIONS: Final = {
     "sv": ("SE", "FI"), "tr": ("TR",), "ru": ("RU", "KZ"), "ar": ("SA", "EG", "AE", "MA", "DZ", "JO"), "hi": ("IN",),
     "ja": ("JP",), "ko": ("KR",), "zh": ("CN", "TW", "HK"), "": ("GB", "DE", "FR", "IT", "NL", "SE", "TR"),
 }  # fmt: skip
+_OFTEN_BARE: Final = frozenset(("pt", "tr", "hi"))  # the languages in which the trunk prefix is often left out
 _TRUNKED: Final = frozenset(("", "en", "de", "fr", "nl", "sv", "tr", "ar", "hi", "ja", "ko", "zh", "it"))
 _EXTENSION: Final = re.compile(
     r"(?:[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.?|interno|ramal|toestel|tst\.?|wew\.?|anknytning|dahili|"
@@ -59,17 +60,20 @@ def _codes() -> frozenset[str]:
 
 
 @cache
-def _national(region: str) -> re.Pattern[str]:
-    """The numbers of a country, with the trunk prefix where it has one."""
+def _national(region: str, *, bare: bool) -> re.Pattern[str]:
+    """The numbers of a country, with the trunk prefix where it has one. bare: it may be left out."""
     from phonenumbers.phonemetadata import PhoneMetadata
 
     table = PhoneMetadata.metadata_for_region(region)
+    if table is None:
+        raise LookupError(region)
     numbers = "|".join(
         kind.national_number_pattern
         for kind in (table.fixed_line, table.mobile, table.toll_free, table.premium_rate, table.voip, table.shared_cost)
         if kind is not None and kind.national_number_pattern
     )
-    return re.compile(f"(?:{table.national_prefix or ''})(?:{numbers})")
+    trunk = f"(?:{table.national_prefix})" if table.national_prefix else ""
+    return re.compile(f"{trunk}{'?' if trunk and bare else ''}(?:{numbers})")
 
 
 def _country_code(digits: str) -> str:
@@ -84,9 +88,7 @@ def phone(plain: str, groups: Sequence[Span], at: int, languages: Sequence[str])
     start = first = groups[at].start
     before = plain[max(0, first - 3) : first]
     plus = False
-    if before.endswith("(+"):
-        start, plus = first - 2, True
-    elif before.endswith("+("):
+    if before.endswith("(+") or before.endswith("+("):
         start, plus = first - 2, True
     elif before.endswith("+"):
         start, plus = first - 1, True
@@ -180,7 +182,13 @@ def _in_country(
         return number._replace(rank=2, rule="Russian phone number")
     if total == 11 and _MOBILE_CN.fullmatch(digits) and ("zh" in languages or lengths == (3, 4, 4)):
         return number._replace(rank=2, rule="Chinese mobile number")
-    if digits[0] == "0" and digits[1] != "0" and 9 <= total <= 12 and size > 1 and min(lengths) >= 2:
+    if (
+        digits[0] == "0"
+        and digits[1] != "0"
+        and (9 if "sv" not in languages else 8) <= total <= 12
+        and size > 1
+        and min(lengths) >= 2
+    ):
         if _TRUNKED.intersection(languages) and sum(gap in (" / ", "/", " - ") for gap in gaps) <= 1:
             return number._replace(rank=1.8, rule="phone number with a trunk prefix, in groups")
     if size > 1 or digits[0] == "0":
@@ -189,7 +197,7 @@ def _in_country(
             if total < 9 or (size == 1 and total < 10):
                 break
             for region in _REGIONS.get(language, ()):
-                if _national(region).fullmatch(digits) and not _thousands(lengths, gaps):
+                if _national(region, bare=language in _OFTEN_BARE).fullmatch(digits) and not _thousands(lengths, gaps):
                     return number._replace(rank=1.4, rule=f"phone number of {region}")
     return number._replace(loose=size == 1 or total < 7)
 

@@ -97,7 +97,7 @@ class Table:
 
 
 def _places(plain: str, line: _Line) -> list[int]:
-    found = []
+    found: list[int] = []
     at = plain.find(line.mark, line.start, line.end)
     while at >= 0 and len(found) < line.parts:
         found.append(at)
