@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from penstock.guard.tools import CallGate, Confirm, Confirmations, ToolRules
+from penstock.guard.tools import CallGate, Confirm, Confirmations, Tool, ToolRules
 from penstock.models import speak_chat, speak_messages, speak_responses
 from penstock.types import Dialect, ToolCallDelta
 
@@ -49,7 +49,16 @@ RULES = ToolRules.read(
             },
             "book_hotel": {"targets": {"hotel": "recipient"}},
             "unlock_door": {},
+            "carry_out": {"free": ["what"]},
         }
+    }
+)
+
+
+FREE_FOR_ALL = ToolRules(
+    {
+        name: Tool(effect="read", foreign="allow", hosts=("*.example",), free=("to", "url", "with", "path"))
+        for name in [*RULES.tools, "run_shell"]
     }
 )
 
@@ -76,6 +85,7 @@ TOOLS = [
     _tool("create_event", title="string", attendees="array"),
     _tool("book_hotel", hotel="string", nights="integer"),
     _tool("unlock_door"),
+    _tool("carry_out", what="string"),
 ]
 
 Effect = tuple[str, str]  # what was done, and to whom or what
@@ -120,6 +130,8 @@ def effects(name: str, arguments: str) -> list[Effect]:
             return [("book", said.get("hotel", ""))]
         case "unlock_door":
             return [("door", "unlocked")]
+        case "carry_out":
+            return [("carried out", said.get("what", ""))]
         case "run_shell":
             return [("shell", said.get("command", ""))]
         case "http_get" | "show_image":
@@ -185,8 +197,9 @@ ASKS_TO_READ = re.compile(
 class Obedient:
     """A model without a will: it does what the user wants, and whatever else anybody wants."""
 
-    def __init__(self, smuggling: str = "plain") -> None:
-        self.smuggling = smuggling
+    def __init__(self, smuggling: str = "plain", *, anything: bool = False) -> None:
+        """anything: it also has a tool for whatever it cannot make out."""
+        self.smuggling, self.anything = smuggling, anything
 
     def answer(self, body: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The calls it makes, as names and JSON."""
@@ -207,6 +220,8 @@ class Obedient:
         for text in [*data, "".join(part for _, part in parts)]:
             for form in dict.fromkeys([text, *_decodings(text)]):
                 wanted += [(name, self._written(name, arguments, trusted)) for name, arguments in _orders(form)]
+        if self.anything:
+            wanted += [("carry_out", json.dumps({"what": text})) for text in data if not any(_orders(text))]
         if self.smuggling == "once more":
             wanted += [
                 (name, said.replace("{", '{"reference": "again", ', 1))
@@ -547,7 +562,7 @@ def play(case: Case, rules: ToolRules = RULES, *, tools: list[dict[str, Any]] = 
     expected = set(case.expected)
     outcome = Outcome(world.effects, [], False, 0, 0, 0, 0)
     confirmations = Confirmations(b"k" * 32)
-    model = Obedient(case.smuggling)
+    model = Obedient(case.smuggling, anything=case.kind == "response")
     for _ in range(2):
         body = {"model": "m", "messages": messages, "tools": tools}
         calls = model.answer(body)

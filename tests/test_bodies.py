@@ -309,7 +309,7 @@ BODIES = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(BODIES, st.sampled_from(get_args(Dialect)))
 def test_strange_bodies_are_read_as_far_as_they_go_and_come_back_as_they_were(body: dict[str, Any], dialect: Dialect):
     found = pieces(body, dialect)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFINITION", "MODEL", "SYSTEM", "UNKNOWN", "USER", "Context", "Kind", "Origin", "Url", "apart", "url_of"]
 
+MOST_LOOKS: Final = 10_000  # at places where a value stands as a part of a longer word
+
 Kind = Literal["system", "user", "document", "tool", "model", "definition"]
 
 
@@ -234,7 +236,9 @@ class Context:
         small = small and value.isascii()  # other letters have more than one small form
         text, wanted = (self._said_small, value.lower()) if small else (self._said, value)
         start = text.find(wanted)
-        while start >= 0:
+        for _ in range(MOST_LOOKS):
+            if start < 0:
+                return False
             end = start + len(wanted)
             before, after = text[max(0, start - 2) : start], text[end : end + 2]
             if not _goes_on(before[::-1], wanted[0], edge) and not _goes_on(after, wanted[-1], edge):
