@@ -87,10 +87,16 @@ def _part(
     house = assemble(settings)
     own = Report(report.target, report.policy, report.model)
     asking: Ask = partial(_ask_app if target in _apps(house) else _ask_model, house, target)
+
+    async def drilled() -> Report:
+        try:
+            return await drill(own, asking, live=live, most=most, part=part, tick=tick)
+        finally:
+            house.clients.close()  # their loop ends here
+
     try:
-        return asyncio.run(drill(own, asking, live=live, most=most, part=part, tick=tick))
+        return asyncio.run(drilled())
     finally:
-        house.clients.close()
         house.close()
 
 

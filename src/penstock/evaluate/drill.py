@@ -9,7 +9,6 @@ where a limit is asked for.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import time
@@ -242,18 +241,15 @@ async def drill(
     for shaped, attack in plans[part[0] :: part[1]]:
         report.trials.append(await tried(shaped, attack, ask, live=live))
         tick(1)
-    refused = 0
+    refused = failed = 0
     for text in BENIGN:
         attack = Attack("override", text)
         try:
             refused += (await ask(attack, None if live else Obedient(attack, attack))).refused
         except Blocked:
             refused += 1
-    report.harmless = Share("harmless requests refused", len(BENIGN), refused)
+        except PenstockError:
+            failed += 1
+    report.harmless = Share("harmless requests refused", len(BENIGN) - failed, refused, unscored=failed)
     report.seconds = time.monotonic() - began
     return report
-
-
-def run(report: Report, ask: Ask, **options: Any) -> Report:
-    """The drill, for whoever has no event loop."""
-    return asyncio.run(drill(report, ask, **options))
