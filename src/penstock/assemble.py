@@ -44,6 +44,7 @@ from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch
 from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
+from penstock.storage.audit import Audit
 from penstock.storage.database import Database
 from penstock.types import Answerer, Boundary, Caller, Embedder, Model, ModelRequest, Record, Turn
 
@@ -78,6 +79,10 @@ class House:
         return Database(self.settings.home_path / "penstock.db")
 
     @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.database)
+
+    @cached_property
     def keys(self) -> Keys:
         return Keys(self.database, self.settings.keys)
 
@@ -110,12 +115,17 @@ class House:
         return Policies(self.settings.guard)
 
     def reload_policies(self) -> bool:
-        """Take over what the settings file says of the policies now. Returns whether it says something else.
+        """Take over what the settings file says now of the policies, and of who may read what. Returns whether it differs.
 
         Raises BadSetting, and then nothing changes.
         """
         file = self.settings.file
-        return file is not None and self.policies.use(load(file, keys=False).guard)
+        if file is None:
+            return False
+        now = load(file, keys=False)
+        if guarded := self.policies.use(now.guard):
+            self.audit.write("policy.changed", target="guard")
+        return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -322,6 +332,8 @@ class House:
             self.gateway.journal.close()
         if "library" in parts:
             self.library.close()
+        if "audit" in parts:
+            self.audit.close()
         if "database" in parts:
             self.database.close()
 

@@ -85,6 +85,7 @@ class DocumentRow:
     characters: int
     passages: int
     added: str
+    ruled: tuple[str, ...] = ()  # whom the rules let in as they are now, where that is not what `access` says
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +34,22 @@ class Home:
             if self._loaded is None:
                 self._loaded = self._embedder()
             return self._loaded
+
+    def use_access(self, collections: Mapping[str, DocumentsSettings]) -> bool:
+        """Take over who may read what, from settings that have changed. Returns whether they differ.
+
+        It holds from the next question on. A rule that closes a document closes it at once, in every version; what a rule
+        opens, or what had its list from another rule, is open after the next sync.
+        """
+        changed = {
+            name: replace(held, access=new.access, rules=new.rules)
+            for name, held in self.settings.items()
+            if (new := collections.get(name)) and (new.access, new.rules) != (held.access, held.rules)
+        }
+        self.settings = {**self.settings, **changed}
+        for name in changed:
+            self.audit.write("policy.changed", target=f"documents.{name}")
+        return bool(changed)
 
     def open_to(self, name: str, caller: Caller) -> bool:
         """Whether a collection lets this caller in at all."""

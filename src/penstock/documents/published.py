@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from penstock.config import DocumentsSettings
+from penstock.config import DocumentsSettings, RuleSettings
 from penstock.documents import rules, split
 from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow
 from penstock.documents.home import Home
@@ -39,9 +40,14 @@ class Published:
 
     def __init__(self, home: Home, name: str, number: int) -> None:
         self.home, self.name, self.number = home, name, number
-        self.settings = home.settings.get(name, DocumentsSettings())
         self.segments = SegmentFolder(home.path / "segments" / str(number))
         self._snapshot: Snapshot | None = None
+        self._ruled: Sequence[RuleSettings] = ()  # the rules it was opened under
+
+    @property
+    def settings(self) -> DocumentsSettings:
+        """As they are now: who may read what can change while a server runs."""
+        return self.home.settings.get(self.name, DocumentsSettings())
 
     # ------------------------------------------------------------ asking
 
@@ -71,7 +77,7 @@ class Published:
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """A version, opened; the live one by default. A version that was published meanwhile is taken at once."""
-        catalog = self.home.catalog
+        catalog, ruled = self.home.catalog, self.settings.rules
         for _ in range(ATTEMPTS):
             with catalog.database.snapshot():  # one state for all reads
                 wanted = number or catalog.live(self.number)
@@ -79,9 +85,9 @@ class Published:
                     hint = f"penstock docs add PATH --to {self.name}"
                     raise NotFound(f"nothing is indexed in '{self.name}' yet", hint=hint)
                 held = self._snapshot
-                if held and held.number == wanted:
+                if held and held.number == wanted and self._ruled == ruled:
                     return held
-                rows = {row.id: row for row in catalog.documents(self.number, wanted)}
+                rows = {row.id: row for row in self._under_rules(catalog.documents(self.number, wanted))}
                 files, twins = catalog.segments(self.number, wanted), catalog.twins(self.number, wanted)
             try:
                 segments = [self.segments[file] for file in files]
@@ -92,7 +98,7 @@ class Published:
             self._check_embedder(wanted, {segment.embedder for segment in segments})
             opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
-                self._snapshot = opened
+                self._snapshot, self._ruled = opened, ruled
                 self.segments.hold(files)
             return opened
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
@@ -169,7 +175,7 @@ class Published:
         if not re.fullmatch(r"\d{1,18}", document_id, re.ASCII) or not self.home.open_to(self.name, caller):
             raise missing
         row = self.home.catalog.document(self.number, int(document_id))
-        if row is None or not may_read(row, caller.rights):
+        if row is None or not may_read(next(self._under_rules([row])), caller.rights):
             raise missing
         return row, self.home.catalog.text(row.id)
 
@@ -180,14 +186,38 @@ class Published:
         rows = self.home.catalog.documents(self.number, self.home.catalog.live(self.number))
         if caller is None:
             return rows
-        return [row for row in rows if self.home.open_to(self.name, caller) and may_read(row, caller.rights)]
+        return self._readable(rows, caller)
+
+    def _readable(self, rows: Sequence[DocumentRow], caller: Caller) -> list[DocumentRow]:
+        if not self.home.open_to(self.name, caller):
+            return []
+        return [row for row in self._under_rules(rows) if may_read(row, caller.rights)]
+
+    def _under_rules(self, rows: Sequence[DocumentRow]) -> Iterator[DocumentRow]:
+        """Each document with whom the rules let in as they are now: they may have changed since it was read."""
+        ruled = [rule for rule in self.settings.rules if rule.access]
+        places = [] if not ruled else [*self.settings.paths, *self.home.catalog.places(self.number)]
+        prefixes = {f"{Path(place).name}/" for place in places}  # which may have been put before the path
+        for row in rows:
+            names = {row.source, *(row.source.removeprefix(prefix) for prefix in prefixes)}
+            readers = rules.readers(names, ruled) if ruled else ()
+            yield replace(row, ruled=readers) if readers and readers != row.access else row
 
     def skipped(self) -> list[SkippedRow]:
         """The files that could not be read, each with its reason."""
         return self.home.catalog.skipped(self.number)
 
-    def versions(self) -> list[VersionRow]:
-        return self.home.catalog.versions(self.number)
+    def versions(self, caller: Caller | None = None) -> list[VersionRow]:
+        """The versions that are kept. With a caller they count only what that one may read, and have no notes."""
+        catalog = self.home.catalog
+        rows = catalog.versions(self.number)
+        if caller is None:
+            return rows
+        readable = [self._readable(catalog.documents(self.number, row.number), caller) for row in rows]
+        return [
+            replace(row, documents=len(seen), passages=sum(one.passages for one in seen), note="")
+            for row, seen in zip(rows, readable, strict=True)
+        ]
 
     def version(self, name: str) -> VersionRow:
         """A version by name: "v3" or "3", "live", "previous", "newest"."""

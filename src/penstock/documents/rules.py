@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from penstock.config import RuleSettings
 from penstock.types import Document
 
-__all__ = ["apply", "stale"]
+__all__ = ["apply", "readers", "stale"]
 
 
 def apply(document: Document, rules: Sequence[RuleSettings], prefix: str = "") -> Document:
@@ -25,6 +25,12 @@ def apply(document: Document, rules: Sequence[RuleSettings], prefix: str = "") -
             tags |= dict.fromkeys(rule.tags)
             access = rule.access or access
     return replace(document, tags=tuple(tags), access=access)
+
+
+def readers(names: Collection[str], rules: Sequence[RuleSettings]) -> tuple[str, ...]:
+    """Who may read what goes by any of these names, as far as rules say; the last one that says it wins."""
+    lists = [rule.access for rule in rules if rule.access and any(fnmatchcase(name, rule.match) for name in names)]
+    return lists[-1] if lists else ()
 
 
 def stale(source: str, written: str, rules: Sequence[RuleSettings]) -> bool:

@@ -117,12 +117,13 @@ class Snapshot:
     # ------------------------------------------------------------ who sees what
 
     @cached_property
-    def _guarded(self) -> bool:
-        return any(row.access for row in self.documents.values())
+    def _named(self) -> frozenset[str]:
+        """Everybody whom some access list lets in."""
+        return frozenset(name for row in self.documents.values() for name in (*row.access, *row.ruled))
 
     def view(self, caller: Caller, where: Filter) -> View:
         """The mask for a caller and a filter; kept, because the same few come again and again."""
-        rights = caller.rights if self._guarded else None
+        rights = caller.rights & self._named if self._named else None  # callers who differ in nothing else share a view
         key = (rights, tuple(sorted((name, _as_text(value)) for name, value in where.items())))
         with self._lock:
             held = self._views.get(key)
@@ -289,7 +290,7 @@ def _as_text(value: Any) -> tuple[str, ...]:
 
 def may_read(row: DocumentRow, rights: frozenset[str] | None) -> bool:
     """An empty access list lets everybody in; None stands for a caller who needs no rights."""
-    return rights is None or not row.access or not rights.isdisjoint(row.access)
+    return rights is None or all(not names or not rights.isdisjoint(names) for names in (row.access, row.ruled))
 
 
 FILTERS = ("source", "title", "language", "tag", "media_type", "since", "until")

@@ -90,7 +90,7 @@ async def documents(request: Request, house: House) -> Response:
 
 def _row(row: DocumentRow) -> dict[str, Any]:
     values = asdict(row)
-    for name in ("file", "fingerprint", "content"):  # paths and hashes of this machine
+    for name in ("file", "fingerprint", "content", "ruled"):  # paths and hashes of this machine
         del values[name]
     return values | {"id": str(row.id)}
 
@@ -186,12 +186,10 @@ async def search(request: Request, house: House) -> Response:
 
 
 async def versions(request: Request, house: House) -> Response:
-    """The versions that are kept."""
-    rows = await asyncio.to_thread(house.collection(request.path_values["name"], request.caller).versions)
-    notes = [row.note if request.caller.admin else "" for row in rows]  # they name files, whatever their access list
-    return json_response(
-        {"versions": [asdict(row) | {"name": row.name, "note": note} for row, note in zip(rows, notes, strict=True)]}
-    )
+    """The versions that are kept, each with what the caller may read of it."""
+    seen_by = None if request.caller.admin else request.caller
+    rows = await asyncio.to_thread(house.collection(request.path_values["name"], request.caller).versions, seen_by)
+    return json_response({"versions": [asdict(row) | {"name": row.name} for row in rows]})
 
 
 async def use_version(request: Request, house: House) -> Response:

@@ -71,7 +71,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/collections/{name}/diff", admin.difference),
 ]
 
-KEYS_EVERY_S = 1.0
+KEYS_EVERY_S = 0.5
 CLIENT_LEFT = 499  # for the log, as nginx has it
 CLOSING_S = 2.0  # longest wait for those who are indexing to notice that they should stop
 
