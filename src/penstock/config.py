@@ -30,6 +30,7 @@ __all__ = [
     "BudgetSettings",
     "DocumentsSettings",
     "EmbedderSettings",
+    "EncryptionSettings",
     "GuardSettings",
     "JournalSettings",
     "KeySettings",
@@ -265,6 +266,9 @@ class GuardSettings:
     stand_ins: Literal["tokens", "look_alikes"] = setting(
         "tokens", "What `pseudonymise` puts in: `<PERSON_1>`, or a made-up value of the same form."
     )
+    scope: Literal["request", "key", "team", "tenant"] = setting(
+        "request", "Within what a person keeps the same stand-in; all but `request` are kept in the vault."
+    )
     injection: Literal["allow", "review", "block"] = setting(
         "block", "What happens to a prompt that gives orders to the model."
     )
@@ -308,6 +312,19 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionSettings:
+    """What is stored can be sealed with AES-256-GCM. The vault always is."""
+
+    content: bool = setting(
+        False, "Seal the texts and vectors of documents. Read when documents are indexed: sync anew after."
+    )
+    keys: str = setting(
+        "file", "Where the keys come from that wrap all others: `file`, or `env:NAME` with `NAME:BASE64` in it."
+    )
+    key_file: str = setting("", "That file; empty: `keys` in the home folder. Keep it elsewhere, and keep a copy.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
@@ -346,6 +363,7 @@ class Settings:
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
+    encryption: EncryptionSettings = setting(EncryptionSettings, "")
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
     batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
