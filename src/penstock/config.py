@@ -35,6 +35,7 @@ __all__ = [
     "JournalSettings",
     "KeySettings",
     "LogSettings",
+    "LoginSettings",
     "ModelSettings",
     "RouteSettings",
     "RuleSettings",
@@ -74,6 +75,8 @@ class ServerSettings:
     max_body_mb: int = setting(100, "Largest request body, uploads included.")
     workers: int = setting(1, "Processes that serve; limits and budgets hold over all of them.")
     drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
+    tls_cert: str = setting("", "File with the server's certificate and those that signed it (PEM): serves HTTPS.")
+    tls_key: str = setting("", "File with its private key; empty: it is in the file of the certificate.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +353,22 @@ class KeySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoginSettings:
+    """Logging in with an OpenID Connect provider, besides keys: browsers at `/login`, programs with its tokens."""
+
+    issuer: str = setting("", "Address of the provider, as its tokens have it in `iss`; empty: keys alone.")
+    client_id: str = setting("", "What the provider calls this server.")
+    client_secret: Secret = setting("", "Its secret there, where it has one; write `env:NAME`.")
+    audience: str = setting("", "What `aud` of programs' tokens must have; empty: `client_id`.")
+    address: str = setting("", "How browsers reach this server, `https://ask.example.com`; empty: as they say.")
+    scopes: tuple[str, ...] = setting(("openid", "email"), "What a browser's login asks the provider for.")
+    roles_claim: str = setting("roles", "Where a token has its roles, as in `realm_access.roles`.")
+    tenant_claim: str = setting("", "Where a token has its tenant; empty: nowhere.")
+    admin_role: str = setting("", "Who has this role is an admin; empty: nobody who logs in.")
+    session: Seconds = setting(Seconds(8 * 3600.0), "How long a browser stays logged in.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole tree."""
 
@@ -368,6 +387,7 @@ class Settings:
     batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
+    login: LoginSettings = setting(LoginSettings, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
     file: Path | None = field(default=None, metadata={"internal": True})
 
@@ -478,6 +498,9 @@ def _check(settings: Settings) -> Settings:
     _path(settings.home, "home")  # an empty one would be the folder of the settings file itself
     if settings.server.port > 65_535:
         raise BadSetting(f"server.port is {settings.server.port}, the highest port is 65535")
+    if settings.server.tls_key and not settings.server.tls_cert:
+        raise BadSetting("server.tls_key is set, and server.tls_cert is not", hint='tls_cert = "server.pem"')
+    _check_login(settings.login)
     if not 1 <= settings.server.workers <= 64:
         raise BadSetting(f"server.workers is {settings.server.workers}", hint="from 1 to 64")
     if not 1 <= settings.batches.concurrent <= 1000:
@@ -508,6 +531,24 @@ def _check(settings: Settings) -> Settings:
                 f"documents.{name}.keep_versions is 0, and the live version is always kept", hint="1 or more"
             )
     return settings
+
+
+def _check_login(login: LoginSettings) -> None:
+    if not login.issuer:
+        if login.client_id:
+            raise BadSetting("login.client_id is set, and login.issuer is not", hint='issuer = "https://…"')
+        return
+    for name in ("issuer", "address"):
+        address = getattr(login, name)
+        secure = re.fullmatch(r"https://[^\s?#]+|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?", address)
+        if address and not secure:
+            raise BadSetting(f"login.{name} is {address!r}", hint="an address that begins with https://")
+    if not login.client_id:
+        raise BadSetting("login.client_id is empty", hint="the provider names it where this server is registered")
+    if "openid" not in login.scopes:
+        raise BadSetting("login.scopes has no 'openid'", hint='scopes = ["openid", "email"]')
+    if login.session <= 0:
+        raise BadSetting("login.session is 0", hint='session = "8h"')
 
 
 def _check_models(settings: Settings) -> None:
