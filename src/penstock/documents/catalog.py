@@ -3,6 +3,9 @@
 A version is a number within its collection. A document belongs to the versions from `first` up to, not including,
 `past`; rows never change once written and no number is given twice, so a version reads the same for as long as it is
 kept, and who holds one that was dropped misses rows but never reads others.
+
+With encryption what documents say is sealed: texts, passages, titles, headings, tags, metadata, why a file was skipped, and the
+hashes of all that. What a search is narrowed by stays readable: sources, file names, languages, dates, access lists, sizes.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from penstock.errors import NotFound
+from penstock.errors import NotFound, StorageError
 from penstock.storage.database import Database
+from penstock.storage.envelope import SEALED, TEXT_MARK, Encryption
 from penstock.types import Document, Metadata
 
 __all__ = ["Catalog", "DocumentRow", "PassageRow", "SkippedRow", "TwinRow", "VersionRow", "digest", "now"]
@@ -156,8 +160,8 @@ def digest(*parts: str | bytes) -> bytes:
 class Catalog:
     """Typed access to the tables. Methods that take a connection are steps of a caller's transaction."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database, encryption: Encryption | None = None) -> None:
+        self.database, self.encryption = database, encryption
         database.migrate("documents", MIGRATIONS)
 
     # ------------------------------------------------------------ collections
@@ -218,6 +222,8 @@ class Catalog:
 
     def begin_version(self, collection: int, embedder: str, splitter: str, note: str) -> int:
         """Start building. What an interrupted build left behind is cleared first. Returns the number."""
+        if self.encryption:
+            self.encryption.prepare()
         with self.database.write() as w:
             unfinished = w.execute("select id from versions where collection = ? and state = 'building'", (collection,))
             for (version,) in unfinished.fetchall():
@@ -373,15 +379,22 @@ class Catalog:
     def add_document(self, w: sqlite3.Connection, collection: int, document: Document, *, file: str, fingerprint: str,
                      content: bytes, passages: int) -> int:  # fmt: skip
         """Returns the new row's id. It is seen by nobody until a finished version holds it."""
-        text_hash = digest(document.text)
-        body = zlib.compress(document.text.encode(), 3)
+        text_hash, body = digest(document.text), zlib.compress(document.text.encode(), 3)
+        title, tags, metadata = document.title, _json(document.tags), _json(dict(document.metadata))
+        if self.encryption:
+            text_hash = self.encryption.digest(text_hash)
+            body = self.encryption.seal(body, aad=text_hash)
+            metadata = self.encryption.sealed(
+                _json([title, tags, metadata, content.hex()]), aad=document.source.encode()
+            )
+            title, tags, content = "", "[]", b""
         w.execute("insert or ignore into texts values (?, ?)", (text_hash, body))
         cursor = w.execute(
             "insert into documents (collection, source, file, fingerprint, content, text_hash, title, media_type, language, date, "
             "tags, metadata, access, characters, passages, added) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                collection, document.source, file, fingerprint, content, text_hash, document.title, document.media_type,
-                document.language, document.date, _json(document.tags), _json(dict(document.metadata)), _json(document.access),
+                collection, document.source, file, fingerprint, content, text_hash, title, document.media_type,
+                document.language, document.date, tags, metadata, _json(document.access),
                 len(document.text), passages, now(),
             ),
         )  # fmt: skip
@@ -395,7 +408,7 @@ class Catalog:
     def add_passages(self, w: sqlite3.Connection, passages: Iterable[PassageRow]) -> None:
         w.executemany(
             "insert into passages (id, document, start, stop, page, section, text, key, twin) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((p.id, p.document, p.start, p.end, p.page, _section(p.section), p.text, p.key, p.twin) for p in passages),
+            map(self._passage_values, passages),
         )
 
     def touch(self, collection: int, file: str, fingerprint: str) -> None:
@@ -413,7 +426,7 @@ class Catalog:
             "where collection = ? and first <= ? and (past is null or past > ?) order by source",
             (collection, number, number),
         )
-        return [_document_row(row) for row in rows]
+        return [self._document_row(row) for row in rows]
 
     def document(self, collection: int, document: int) -> DocumentRow | None:
         """A document of the live version."""
@@ -423,23 +436,26 @@ class Catalog:
             "and first <= live and (past is null or past > live)",
             (collection, document),
         )
-        return _document_row(rows[0]) if rows else None
+        return self._document_row(rows[0]) if rows else None
 
     def documents_by_id(self, ids: Sequence[int]) -> dict[int, DocumentRow]:
         found: dict[int, DocumentRow] = {}
         for some in _batches(ids):
             marks = ",".join("?" * len(some))
             rows = self.database.read(f"select {_DOCUMENT} from documents d where id in ({marks})", some)  # noqa: S608
-            found |= {row[0]: _document_row(row) for row in rows}
+            found |= {row[0]: self._document_row(row) for row in rows}
         return found
 
     def text(self, document: int) -> str:
         rows = self.database.read(
-            "select body from texts t join documents d on d.text_hash = t.hash where d.id = ?", (document,)
+            "select body, hash from texts t join documents d on d.text_hash = t.hash where d.id = ?", (document,)
         )
         if not rows:
             raise NotFound(f"there is no document {document}")
-        return zlib.decompress(rows[0][0]).decode()
+        body, text_hash = rows[0]
+        if body[:1] == SEALED:  # what zlib writes begins otherwise
+            body = self._key().open(body, aad=text_hash)
+        return zlib.decompress(body).decode()
 
     def passages(self, ids: Sequence[int]) -> dict[int, PassageRow]:
         return {row.id: row for row in self._passages("id", ids)}
@@ -481,7 +497,7 @@ class Catalog:
         """The documents of all versions, finished or not."""
         sql = f"select {_DOCUMENT} from documents d where collection = ? order by id"  # noqa: S608  constant columns
         rows = self.database.read(sql, (collection,))
-        return [_document_row(row) for row in rows]
+        return [self._document_row(row) for row in rows]
 
     def erase(
         self,
@@ -545,27 +561,76 @@ class Catalog:
         for some in _batches(ids):
             marks = ",".join("?" * len(some))
             rows = self.database.read(f"select {_PASSAGE} from passages where {column} in ({marks}) order by id", some)  # noqa: S608
-            found += [_passage_row(row) for row in rows]
+            found += [self._passage_row(row) for row in rows]
         return found
 
     # ------------------------------------------------------------ what could not be read
 
     def skipped(self, collection: int) -> list[SkippedRow]:
         sql = "select source, file, fingerprint, reason, hint, seen from skipped where collection = ? order by source"
-        return [SkippedRow(*row) for row in self.database.read(sql, (collection,))]
+        return [self._skipped_row(row) for row in self.database.read(sql, (collection,))]
 
     def set_skipped(self, collection: int, *, gone: Iterable[str], found: Iterable[SkippedRow]) -> None:
         """Forget what was said of some files, and note what is so now."""
+        if self.encryption:
+            self.encryption.prepare()
         with self.database.write() as w:
             w.executemany(
                 "delete from skipped where collection = ? and file = ?", [(collection, file) for file in gone]
             )
             w.executemany(
                 "insert or replace into skipped values (?, ?, ?, ?, ?, ?, ?)",
-                [(collection, s.source, s.file, s.fingerprint, s.reason, s.hint, s.seen) for s in found],
+                [(collection, s.source, s.file, s.fingerprint, *self._reason(s), s.seen) for s in found],
             )
 
+    # ------------------------------------------------------------ sealed and opened
 
+    def _key(self) -> Encryption:
+        """Raises StorageError where something is sealed, and the settings say nothing of encryption."""
+        if self.encryption is None:
+            raise StorageError(
+                "the documents are encrypted", hint="switch encryption on, with the keys they were written with"
+            )
+        return self.encryption
+
+    def _document_row(self, row: Sequence[Any]) -> DocumentRow:
+        content, title, tags, metadata = row[4], row[5], row[9], row[10]
+        if metadata.startswith(TEXT_MARK):  # otherwise it is JSON
+            opened = self._key().opened(metadata, aad=row[1].encode())
+            title, tags, metadata, content = json.loads(opened)
+            content = bytes.fromhex(content)
+        access = tuple(json.loads(row[11]))
+        given = [*row[:4], content, title, *row[6:9], tuple(json.loads(tags)), json.loads(metadata), access, *row[12:]]
+        return DocumentRow(*given)
+
+    def _passage_values(self, p: PassageRow) -> tuple[Any, ...]:
+        section, text, key = _section(p.section), p.text, p.key
+        if self.encryption:
+            text = self.encryption.sealed(_json([section, text, key.hex()]), aad=b"passage %d" % p.id)
+            section, key = SEALED_SECTION, b""
+        return p.id, p.document, p.start, p.end, p.page, section, text, key, p.twin
+
+    def _passage_row(self, row: Sequence[Any]) -> PassageRow:
+        section, text, key = row[5:8]
+        if section == SEALED_SECTION:  # otherwise it is JSON
+            section, text, key = json.loads(self._key().opened(text, aad=b"passage %d" % row[0]))
+            key = bytes.fromhex(key)
+        return PassageRow(*[*row[:5], tuple(json.loads(section)), text, key, row[8]])
+
+    def _reason(self, skipped: SkippedRow) -> tuple[str, str]:
+        if self.encryption is None:
+            return skipped.reason, skipped.hint
+        sealed = self.encryption.sealed(_json([skipped.reason, skipped.hint]), aad=skipped.source.encode())
+        return sealed, ""
+
+    def _skipped_row(self, row: Sequence[Any]) -> SkippedRow:
+        source, file, fingerprint, reason, hint, seen = row
+        if reason.startswith(TEXT_MARK):
+            reason, hint = json.loads(self._key().opened(reason, aad=source.encode()))
+        return SkippedRow(source, file, fingerprint, reason, hint, seen)
+
+
+SEALED_SECTION = "sealed"
 _DOCUMENT = (
     "d.id, d.source, d.file, d.fingerprint, d.content, d.title, d.media_type, d.language, d.date, d.tags, d.metadata, d.access, "
     "d.characters, d.passages, d.added"
@@ -575,15 +640,6 @@ _PASSAGE = "id, document, start, stop, page, section, text, key, twin"
 
 def _version_row(row: Sequence[Any]) -> VersionRow:
     return VersionRow(*[*row[:-1], bool(row[-1])])
-
-
-def _passage_row(row: Sequence[Any]) -> PassageRow:
-    return PassageRow(*[*row[:5], tuple(json.loads(row[5])), *row[6:]])
-
-
-def _document_row(row: Sequence[Any]) -> DocumentRow:
-    tags, metadata, access = map(json.loads, row[9:12])
-    return DocumentRow(*[*row[:9], tuple(tags), metadata, tuple(access), *row[12:]])
 
 
 def _json(value: Any) -> str:

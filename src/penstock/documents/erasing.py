@@ -81,4 +81,4 @@ def _write(collection: Collection, passages: list[int]) -> str:
         (vectors,) = embedder.embed_parts([(whole, [(a + shift, b + shift) for a, b in spans])])
         (signature,) = duplicates.signatures([terms])
         writer.add(Entry(row.id, row.document, row.key, owner.language, terms, vectors, spans, signature))
-    return writer.write(collection.segments.path)
+    return writer.write(collection.segments.path, collection.segments.encryption)

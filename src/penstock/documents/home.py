@@ -12,6 +12,7 @@ from penstock.config import DocumentsSettings, WebSettings
 from penstock.documents.catalog import Catalog
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database
+from penstock.storage.envelope import Encryption
 from penstock.types import Caller, Embedder
 
 __all__ = ["Home"]
@@ -21,9 +22,11 @@ class Home:
     """Opening it reads nothing but the catalog's tables. folder: where relative paths in the settings start."""
 
     def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
-                 collections: Mapping[str, DocumentsSettings], web: WebSettings) -> None:  # fmt: skip
+                 collections: Mapping[str, DocumentsSettings], web: WebSettings,
+                 encryption: Encryption | None = None) -> None:  # fmt: skip
         self.path, self.folder, self.settings, self.web = path, folder, collections, web
-        self.catalog = Catalog(Database(path / "penstock.db"))
+        self.encryption = encryption
+        self.catalog = Catalog(Database(path / "penstock.db"), encryption)
         self.audit = Audit(self.catalog.database)
         self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()
 

@@ -379,7 +379,7 @@ class _Indexer:
 
     def _write_segment(self) -> None:
         if len(self._writer):
-            self._new.append(self._writer.write(self.work.segments.path))
+            self._new.append(self._writer.write(self.work.segments.path, self.work.segments.encryption))
             self._writer = SegmentWriter(self.work.embedder.id, self.work.embedder.dim)
 
     # ------------------------------------------------------------ segments of the finished version

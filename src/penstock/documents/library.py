@@ -13,6 +13,7 @@ from penstock.documents.collection import Collection
 from penstock.documents.home import Home
 from penstock.documents.sources import as_text, is_web, resolved
 from penstock.errors import NotFound
+from penstock.storage.envelope import Encryption
 from penstock.types import Embedder
 
 __all__ = ["Library"]
@@ -22,8 +23,9 @@ class Library(Home):
     """All collections under one home folder."""
 
     def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
-                 collections: Mapping[str, DocumentsSettings], web: WebSettings) -> None:  # fmt: skip
-        super().__init__(path, embedder, folder=folder, collections=collections, web=web)
+                 collections: Mapping[str, DocumentsSettings], web: WebSettings,
+                 encryption: Encryption | None = None) -> None:  # fmt: skip
+        super().__init__(path, embedder, folder=folder, collections=collections, web=web, encryption=encryption)
         self._collections: dict[str, Collection] = {}
 
     def names(self) -> list[str]:

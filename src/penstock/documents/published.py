@@ -40,7 +40,7 @@ class Published:
 
     def __init__(self, home: Home, name: str, number: int) -> None:
         self.home, self.name, self.number = home, name, number
-        self.segments = SegmentFolder(home.path / "segments" / str(number))
+        self.segments = SegmentFolder(home.path / "segments" / str(number), home.encryption)
         self._snapshot: Snapshot | None = None
         self._ruled: Sequence[RuleSettings] = ()  # the rules it was opened under
 

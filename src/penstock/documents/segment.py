@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from penstock.documents.graph import ENDING, Graph, installed, write_graph
 from penstock.storage.arrays import open_arrays, write_arrays
+from penstock.storage.envelope import Encryption
 
 if TYPE_CHECKING:
     from penstock.types import Vectors
@@ -58,7 +59,7 @@ class SegmentWriter:
     def add(self, entry: Entry) -> None:
         self._entries.append(entry)
 
-    def write(self, folder: Path) -> str:
+    def write(self, folder: Path, encryption: Encryption | None = None) -> str:
         """Returns the file's name."""
         entries = self._entries
         languages = sorted({entry.language for entry in entries})
@@ -80,7 +81,7 @@ class SegmentWriter:
             **_index(terms, passages, counts),
         }
         facts = {"embedder": self._embedder, "dim": self._dim, "languages": languages}
-        return write_arrays(folder, arrays, facts)
+        return write_arrays(folder, arrays, facts, encryption=encryption)
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,14 @@ class Segment:
     posting_count: NDArray[np.uint16]
     embedder: str
     languages: tuple[str, ...]
+    encryption: Encryption | None = None  # with what anything that is made from it is sealed
 
     @classmethod
-    def open(cls, path: Path) -> Segment:
-        arrays, facts = open_arrays(path)
+    def open(cls, path: Path, encryption: Encryption | None = None) -> Segment:
+        arrays, facts = open_arrays(path, encryption=encryption)
         arrays.pop("dim", None)
-        return cls(path, embedder=facts["embedder"], languages=tuple(facts["languages"]), **arrays)
+        languages = tuple(facts["languages"])
+        return cls(path, embedder=facts["embedder"], languages=languages, encryption=encryption, **arrays)
 
     def __len__(self) -> int:
         return len(self.passage)
@@ -164,8 +167,8 @@ class Segment:
 class SegmentFolder:
     """The segment files of one collection, each opened once. Whoever writes or clears holds the collection's lock."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, encryption: Encryption | None = None) -> None:
+        self.path, self.encryption = path, encryption
         self._open: dict[str, Segment] = {}
         self._lock = threading.Lock()
 
@@ -173,7 +176,7 @@ class SegmentFolder:
         """Raises StorageError for a file that is not there or not whole."""
         with self._lock:
             if name not in self._open:
-                self._open[name] = Segment.open(self.path / name)
+                self._open[name] = Segment.open(self.path / name, self.encryption)
             return self._open[name]
 
     def hold(self, names: Iterable[str]) -> None:
@@ -185,7 +188,9 @@ class SegmentFolder:
         return sorted(path.name for path in self.path.glob("*.arrays"))
 
     def add_graphs(self, names: Iterable[str]) -> None:
-        """Give every large segment a graph, where the extra is installed."""
+        """Give every large segment a graph, where the extra is installed. A graph is not sealed, so encrypted ones have none."""
+        if self.encryption is not None:
+            return
         for segment in map(self.__getitem__, names):
             path = segment.path.with_suffix(ENDING)
             if installed() and len(segment) >= LEAST_FOR_GRAPH and not path.is_file():
@@ -234,7 +239,7 @@ def merge(parts: Sequence[tuple[Segment, Mask]], folder: Path) -> str:
     arrays = {**joined, **_index(all_terms[order], np.concatenate(passages)[order], np.concatenate(counts)[order])}
     first = parts[0][0]
     facts = {"embedder": first.embedder, "dim": int(first.vectors.shape[1]), "languages": languages}
-    return write_arrays(folder, arrays, facts)
+    return write_arrays(folder, arrays, facts, encryption=first.encryption)
 
 
 _PER_PASSAGE = ("passage", "document", "key", "signature", "length", "vectors")

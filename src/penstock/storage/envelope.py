@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REMEMBERED_S",
+    "SEALED",
+    "TEXT_MARK",
     "Encryption",
     "Envelope",
     "EnvironmentKeys",
@@ -52,7 +54,7 @@ STEPS = [
 ]
 
 KEY, NONCE, TAG, ID = 32, 12, 16, 8  # bytes
-VERSION = b"\x01"
+SEALED = b"\x01"  # what is sealed begins with it
 REMEMBERED_S = 1.0  # a key that another process destroyed opens things for so long yet
 CHUNK = 1 << 16
 TEXT_MARK = "\x00sealed:"  # before a sealed text; what was written before encryption was switched on has none
@@ -272,12 +274,12 @@ class Envelope:
     def seal(self, data: bytes, *, tenant: str, purpose: str, aad: bytes = b"") -> bytes:
         """Encrypt with the current data key, which is made where there is none. aad: what must be the same when it is opened."""
         key = self._now(tenant, purpose)
-        return VERSION + key.id + _seal(_cipher(key.secret), data, _context(tenant, purpose, aad))
+        return SEALED + key.id + _seal(_cipher(key.secret), data, _context(tenant, purpose, aad))
 
     def open(self, sealed: bytes, *, tenant: str, purpose: str, aad: bytes = b"") -> bytes:
         """Raises StorageError for what was altered, sealed for another tenant or purpose, or whose key was destroyed."""
         what = f"something sealed for '{purpose}'"
-        if len(sealed) < 1 + ID + NONCE + TAG or sealed[:1] != VERSION:
+        if len(sealed) < 1 + ID + NONCE + TAG or sealed[:1] != SEALED:
             raise StorageError(f"{what} is damaged", hint="restore a backup: penstock restore FILE")
         key = self._named(tenant, purpose, sealed[1 : 1 + ID])
         return _open(_cipher(key.secret), sealed[1 + ID :], _context(tenant, purpose, aad), what)
@@ -470,6 +472,11 @@ class Encryption:
     purpose: str
     tenant: str = ""
 
+    def prepare(self) -> None:
+        """See that there are keys. A key is made in a transaction of its own, so this comes before one."""
+        self.envelope.key(self.tenant, self.purpose)
+        self.digest(b"")
+
     def seal(self, data: bytes, *, aad: bytes = b"") -> bytes:
         return self.envelope.seal(data, tenant=self.tenant, purpose=self.purpose, aad=aad)
 
@@ -506,7 +513,7 @@ def chunks(encryption: Encryption, data: Callable[[], Iterable[bytes | memoryvie
     bytes for each file.
     """
     name, secret = encryption.envelope.key(encryption.tenant, encryption.purpose)
-    head = FILE_MARK + VERSION + name + salt
+    head = FILE_MARK + SEALED + name + salt
     yield head
     cipher = _cipher(_file_key(secret, salt))
     place, held = 0, bytearray()
@@ -579,7 +586,7 @@ class SealedFile:
 
 def is_sealed(head: bytes) -> bool:
     """Whether a file that begins so was made by `chunks`."""
-    return head.startswith(FILE_MARK + VERSION)
+    return head.startswith(FILE_MARK + SEALED)
 
 
 def _file_key(secret: bytes, salt: bytes) -> bytes:
