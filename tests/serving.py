@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from penstock.server.app import App
 from penstock.server.run import Server, free_socket
 from penstock.types import Embedder
 
+TLS = Path(__file__).parent / "data" / "tls"
 shipped = functools.cache(encoder.shipped)  # loaded once for all servers of a test run
 
 HANDBOOK = {
@@ -67,7 +69,8 @@ class Served:
     def client(self, key: str = "", **headers: str) -> httpx2.Client:
         if key:
             headers["authorization"] = f"Bearer {key}"
-        self.clients.append(httpx2.Client(base_url=self.url, headers=headers, timeout=60))
+        trusted = ssl.create_default_context(cafile=TLS / "authority.pem") if self.url.startswith("https") else True
+        self.clients.append(httpx2.Client(base_url=self.url, headers=headers, timeout=60, verify=trusted))
         return self.clients[-1]
 
 
@@ -92,7 +95,8 @@ def serving(
     ready = threading.Event()
     server = Server(App(house), started=ready.set)
     listener = free_socket("127.0.0.1", 0)
-    served = Served(house, server, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    scheme = "https" if settings.server.tls_cert else "http"
+    served = Served(house, server, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -121,7 +125,7 @@ def up(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subp
         try:
             assert process.stdout
             lines = iter(process.stdout.readline, "")
-            address = next((found[0] for line in lines if (found := re.search(r"http://[\w.:\[\]]+", line))), "")
+            address = next((found[0] for line in lines if (found := re.search(r"https?://[\w.:\[\]]+", line))), "")
             assert address, process.stderr.read() if process.stderr else ""
             yield process, address
         finally:

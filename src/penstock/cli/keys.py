@@ -159,7 +159,8 @@ def _hand_over(home: _Home, key: Key, secret: str, *, as_json: bool) -> None:
         return
     settings, caller = home.settings, Caller(models=key.models)
     host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{settings.server.port}"  # noqa: S104
+    scheme = "https" if settings.server.tls_cert else "http"
+    address = f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{settings.server.port}"  # noqa: S104
     named = (*settings.routes, *settings.models, *settings.apps, *settings.documents)
     model = next((name for name in named if allowed(name, caller)), "NAME")
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'

@@ -125,7 +125,7 @@ def _serve(house: House, names: Sequence[str]) -> None:
         click.echo(click.style(f"\nport {server.port} is taken, using {port}", fg="yellow"), err=True)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  what a browser can open
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}"
+    address = f"{'https' if server.tls_cert else 'http'}://{shown}:{port}"
     known = [*names, *house.settings.routes, *house.served_models]
     model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
     welcome = _welcome(address, model, keys=house.keys.needed)

@@ -7,19 +7,26 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
 from penstock.assemble import House
+from penstock.config import Settings
 from penstock.errors import BadSetting
 from penstock.server.access import check_binding
 from penstock.server.app import App
 from penstock.server.connection import Connection
 from penstock.trace import set_log_level
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
 
 __all__ = ["Server", "free_socket", "serve"]
 
@@ -68,13 +75,45 @@ def serve(house: House, listener: socket.socket, *, started: Callable[[], None])
         os._exit(0)
 
 
+def around(app: App) -> ASGIApplication:
+    """The app, behind the login where people log in."""
+    if not app.house.settings.login.issuer:
+        return cast("ASGIApplication", app)
+    from penstock.server.login import Login
+
+    return cast("ASGIApplication", Login(app, app.house))
+
+
+def _tls(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+    """How to serve HTTPS, where there is a certificate. Raises BadSetting for one that cannot be used."""
+    if not settings.server.tls_cert:
+        return None
+    cert = settings.folder / Path(settings.server.tls_cert).expanduser()
+    key = settings.folder / Path(settings.server.tls_key).expanduser() if settings.server.tls_key else None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key, lambda: "")  # nobody is there to type a password
+    except FileNotFoundError as error:
+        missing = next((path for path in (cert, key) if path and not path.exists()), cert)
+        raise BadSetting(f"server.tls_cert: there is no file {missing}") from error
+    except (ssl.SSLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise BadSetting(
+            f"server.tls_cert: {cert} cannot be used: {reason}",
+            hint="PEM: the certificate, those that signed it, and a private key without a password",
+        ) from error
+    return lambda *_: context
+
+
 class Server(uvicorn.Server):
     """uvicorn around one app. It answers from the first moment, says when it is up, and finishes what runs."""
 
     def __init__(self, app: App, *, started: Callable[[], None]) -> None:
         self._app, self._up, self._drain_s = app, started, app.house.settings.server.drain_s
         config = uvicorn.Config(
-            self._app,
+            around(app),
+            ssl_context_factory=_tls(app.house.settings),
             http=Connection,
             ws="none",
             lifespan="off",
