@@ -1,0 +1,333 @@
+"""Names, addresses, organisations, places and dates of birth, which no pattern describes: a small tagger that we train.
+
+A text is cut into words, and where a script has no spaces into characters. Each has a handful of hashed features (the
+word, how it begins and ends, its shape, whether it is a known name); their vectors are added, five small convolutions look
+at the neighbourhood, and the best sequence of labels is taken. It never sees more than some thirty words at once.
+What rules have found before stands in for itself as one token, and is never part of a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from penstock.errors import StorageError
+from penstock.guard.gazetteers import Gazetteer
+from penstock.types import Finding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Names", "shipped"]
+
+WEIGHTS = Path(__file__).parent.parent / "weights" / "names"
+TYPES = ("PERSON", "ADDRESS", "ORGANIZATION", "LOCATION", "DATE_OF_BIRTH")
+LABELS = ("O", *(f"{place}-{kind}" for kind in TYPES for place in "BI"))
+
+WINDOW, MARGIN = 2048, 48  # tokens; the convolutions see 36 to each side
+
+# ---------------------------------------------------------------- words
+
+_ALONE = (  # scripts that write without spaces, or in syllables: each character is a token
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u309f\u30f5\u30f6\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_KANA = "\u30a1-\u30f4\u30fc\u31f0-\u31ff\uff66-\uff9f"
+_MARKS = "".join(chr(c) for c in range(0x300, 0xE00) if unicodedata.category(chr(c)) in ("Mn", "Mc")) + "\u200c\u200d"
+_LETTER = rf"[^\W\d_{_ALONE}{_KANA}]"
+_TOKEN = re.compile(
+    rf"{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*|\d+|[{_ALONE}]|[{_KANA}]+|_+|([^\w\s])\1*|\S",
+)
+_SPACE = re.compile(r"\s+")
+_IS_ALONE = re.compile(f"[{_ALONE}]")
+
+LONGEST = 40  # characters of a word that are looked at
+
+
+class Tokens(NamedTuple):
+    """The tokens of a text: where each begins and ends, and its features, (tokens, FEATURES) numbers of rows."""
+
+    starts: list[int]
+    ends: list[int]
+    features: NDArray[np.uint16]
+
+
+# ---------------------------------------------------------------- features
+
+BITS = 15
+FEATURES = 24
+_CONTEXT = 2  # of them, which are not the word's own: the space before it, and whether a rule has found it
+_OWN = FEATURES - _CONTEXT
+
+
+def row(feature: str) -> int:
+    """The row of the table that a feature is hashed into, 1 to 2**BITS - 1. Row 0 is no feature."""
+    value = zlib.crc32(feature.encode("utf-8", "surrogatepass")) * 0x9E3779B1 & 0xFFFFFFFF
+    return (value >> (32 - BITS)) or 1
+
+
+def _packed(features: list[str], size: int) -> bytes:
+    rows = [row(feature) for feature in features[:size]]
+    return np.array(rows + [0] * (size - len(rows)), np.uint16).tobytes()
+
+
+def _shape(word: str) -> str:
+    shape = ""
+    for character in word[:LONGEST]:
+        kind = "X" if character.isupper() else "x" if character.islower() else "9" if character.isdigit() else "c"
+        if not shape.endswith(kind):
+            shape += kind
+    return shape[:6]
+
+
+_SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "GREEK", "HEBREW", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
+
+
+def _script(character: str) -> str:
+    if character < "\u0250":
+        return "LATIN"
+    name = unicodedata.name(character, "")
+    return next((script for script in _SCRIPTS if name.startswith(script)), "other")
+
+
+class Features:
+    """From a text to rows of the table. Keeps what it has worked out for words; safe to share between threads."""
+
+    def __init__(self, gazetteer: Gazetteer) -> None:
+        self._gazetteer = gazetteer
+        self._known: dict[str, bytes] = {}
+        self._spaces = {
+            kind: _packed([f"space {kind}"], 1) for kind in ("none", "one", "many", "line", "lines", "start")
+        }
+        self._free = _packed([], 1)
+
+    def tokens(self, text: str, taken: Sequence[tuple[int, int]] = ()) -> Tokens:
+        """The tokens of a text. Each of the taken spans is one token, whatever is in it."""
+        starts: list[int] = []
+        ends: list[int] = []
+        parts: list[bytes] = []
+        at = 0
+        for start, end in sorted(taken):
+            if start < at or end <= start:  # one that overlaps the one before it, or is empty
+                if end > at and ends:
+                    ends[-1] = at = min(end, len(text))
+                continue
+            self._add_words(text, at, start, starts, ends, parts)
+            end = min(end, len(text))
+            parts += (self._taken(text[start:end]), self._space(text, ends[-1] if ends else 0, start), _TAKEN)
+            starts.append(start)
+            ends.append(end)
+            at = end
+        self._add_words(text, at, len(text), starts, ends, parts)
+        features = np.frombuffer(b"".join(parts), np.uint16).reshape(-1, FEATURES)
+        return Tokens(starts, ends, features)
+
+    def _add_words(
+        self, text: str, start: int, end: int, starts: list[int], ends: list[int], parts: list[bytes]
+    ) -> None:
+        known, free = self._known, self._free
+        before = ends[-1] if ends else 0
+        for found in _TOKEN.finditer(text, start, end):
+            first, last = found.span()
+            word = text[first : min(last, first + LONGEST)]
+            if last - first == 1 and word >= "\u0e00" and _IS_ALONE.match(word):
+                word = text[max(first - 2, start) : first][-2:].rjust(2) + text[first : min(first + 3, end)].ljust(3)
+            own = known.get(word)
+            if own is None:
+                own = self._work_out(word)
+            starts.append(first)
+            ends.append(last)
+            parts += (own, self._space(text, before, first), free)
+            before = last
+
+    def _work_out(self, word: str) -> bytes:
+        alone = len(word) == 5 and bool(_IS_ALONE.match(word[2]))
+        own = _packed(self._of_character(word) if alone else self._of_word(word), _OWN)
+        if len(self._known) > 50_000:  # about ten megabytes
+            self._known.clear()
+        self._known[word] = own
+        return own
+
+    def _space(self, text: str, end: int, start: int) -> bytes:
+        if not end and not text[:start].strip():
+            return self._spaces["start"]
+        if start == end:
+            return self._spaces["none"]
+        gap = text[end:start] if start - end < 50 else text[end : end + 50]
+        lines = gap.count("\n")
+        return self._spaces["lines" if lines > 1 else "line" if lines else "one" if start - end == 1 else "many"]
+
+    def _taken(self, covered: str) -> bytes:
+        return _packed(["taken", f"taken {'@' in covered} {_shape(covered[:12])}"], _OWN)
+
+    def _of_word(self, word: str) -> list[str]:
+        lower = word.lower()
+        first = word[0]
+        if first.isdigit():
+            return [f"w {len(word)} digits", f"w {lower}", f"p {lower[:2]}", f"l {min(len(word), 9)}", "shape 9"]
+        if not first.isalpha():
+            return [f"w {lower[:4]}", f"w1 {first}", f"l {min(len(word), 4)}"]
+        kinds = self._gazetteer.kinds(lower)
+        features = [f"w {lower}", f"shape {_shape(word)}", f"l {min(len(word), 12)} {_script(first)}"]
+        features.append(f"kinds {kinds}" if kinds else "unknown")
+        if kinds:
+            features.append(f"kinds {kinds} {_shape(word)}")
+        features += [f"p {lower[:size]}" for size in (1, 2, 3)]
+        features += [f"s {lower[-size:]}" for size in (1, 2, 3, 4)]
+        padded = f"^{lower[:16]}$"
+        return features + [f"t {padded[i : i + 3]}" for i in range(0, len(padded) - 2)]
+
+    def _of_character(self, five: str) -> list[str]:
+        """Of the middle one of five characters: with its neighbours it is the words that it may be part of."""
+        before, this, after = five[:2], five[2], five[3:]
+        kinds = self._gazetteer.kinds
+        script = _script(this)
+        features = [f"w {this}", f"l {script}", f"< {before[1]}{this}", f"> {this}{after[0]}"]
+        features += [f"<> {before[1]}{this}{after[0]}", f"<< {before}{this}", f">> {this}{after}"]
+        features += [f"b {before[1]}", f"bb {before}", f"a {after[0]}", f"aa {after}"]
+        features += [f"scripts {_script(before[1])} {script} {_script(after[0])}"]
+        for name, part in (("1", this), ("2b", this + after[0]), ("2e", before[1] + this), ("3b", this + after)):
+            if found := kinds(part):
+                features.append(f"kinds {name} {found}")
+        if found := kinds(before[1] + this + after[0]):
+            features.append(f"kinds 3m {found}")
+        if found := kinds(before + this):
+            features.append(f"kinds 3e {found}")
+        return features
+
+
+_TAKEN = _packed(["taken here"], 1)
+
+# ---------------------------------------------------------------- labels
+
+
+def decoded(scores: NDArray[np.float32]) -> list[int]:
+    """The best sequence of labels for log-probabilities (tokens, labels): an I only after its own B or I."""
+    count, labels = scores.shape
+    if not count:
+        return []
+    best = scores[0].astype(np.float64)
+    best[2::2] = -np.inf  # nothing begins inside
+    back = np.empty((count, labels), np.int64)
+    inside = np.arange(2, labels, 2)
+    for at in range(1, count):
+        top = int(best.argmax())
+        back[at] = top
+        following = best[top] + scores[at]
+        begun = best[1::2] >= best[2::2]
+        own = np.where(begun, inside - 1, inside)
+        back[at, 2::2] = own
+        following[2::2] = best[own] + scores[at, 2::2]
+        best = following
+    path = [int(best.argmax())]
+    for at in range(count - 1, 0, -1):
+        path.append(int(back[at, path[-1]]))
+    return path[::-1]
+
+
+class _Span(NamedTuple):
+    kind: int
+    first: int  # token
+    last: int  # one beyond
+    score: float
+
+
+def _spans(labels: Sequence[int], chances: NDArray[np.float32]) -> list[_Span]:
+    """Runs of one type; the score is the mean chance of that type over its tokens."""
+    found: list[_Span] = []
+    at = 0
+    while at < len(labels):
+        label = labels[at]
+        if not label:
+            at += 1
+            continue
+        kind, first = (label - 1) // 2, at
+        at += 1
+        while at < len(labels) and labels[at] == 2 * kind + 2:
+            at += 1
+        score = float(chances[first:at, 2 * kind + 1 : 2 * kind + 3].sum(1).mean())
+        found.append(_Span(kind, first, at, score))
+    return found
+
+
+# ---------------------------------------------------------------- the detector
+
+
+class Names:
+    """Finds PERSON, ADDRESS, ORGANIZATION, LOCATION and DATE_OF_BIRTH. Safe to share between threads.
+
+    Loads its weights when it is first asked. Time and memory grow with the length of the text and nothing else.
+    """
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._loaded: tuple[Features, Any, dict[str, float]] | None = None
+
+    def find(self, text: str, *, language: str = "", taken: Sequence[tuple[int, int]] = ()) -> list[Finding]:
+        """Findings in the order of the text. taken: spans that a rule has found already; no finding overlaps one."""
+        if not text or text.isspace():
+            return []
+        features, session, thresholds = self._load()
+        tokens = features.tokens(text, taken)
+        if not tokens.starts:
+            return []
+        chances = self._chances(session, tokens.features)
+        labels = decoded(np.log(np.maximum(chances, 1e-9)))
+        found = []
+        for span in _spans(labels, chances):
+            kind = TYPES[span.kind]
+            if span.score >= thresholds[kind]:
+                start, end = tokens.starts[span.first], tokens.ends[span.last - 1]
+                found.append(Finding(kind, start, end, round(span.score, 3), rule="names"))
+        return found
+
+    def _chances(self, session: Any, features: NDArray[np.uint16]) -> NDArray[np.float32]:
+        if len(features) <= WINDOW:
+            return _run(session, features)
+        parts = []
+        for start in range(0, len(features), WINDOW):
+            first = max(start - MARGIN, 0)
+            chances = _run(session, features[first : start + WINDOW + MARGIN])
+            parts.append(chances[start - first : start - first + WINDOW])
+        return np.concatenate(parts)
+
+    def _load(self) -> tuple[Features, Any, dict[str, float]]:
+        if self._loaded:
+            return self._loaded
+        with self._lock:
+            if not self._loaded:
+                import onnxruntime  # takes 60 MB and a tenth of a second: only who looks for names pays for it
+
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = options.inter_op_num_threads = 1
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                options.log_severity_level = 3
+                options.enable_cpu_mem_arena = False
+                try:
+                    card = json.loads((self._folder / "card.json").read_text("utf-8"))
+                    gazetteer = Gazetteer.load(self._folder / "words.bin")
+                    graph = str(self._folder / "tagger.onnx")
+                    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+                except Exception as error:  # the library raises its own bare types
+                    raise StorageError(f"the tagger in {self._folder} cannot be loaded: {error}") from error
+                self._loaded = Features(gazetteer), session, card["thresholds"]
+        return self._loaded
+
+
+def _run(session: Any, features: NDArray[np.uint16]) -> NDArray[np.float32]:
+    chances: NDArray[np.float32] = session.run(["chances"], {"features": features.astype(np.int64)})[0]
+    return chances
+
+
+def shipped() -> Names:
+    """The tagger that comes with Penstock."""
+    return Names()
