@@ -19,15 +19,18 @@ import random
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measure import show, versions, write
+from penstock.guard.personal import Personal
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -36,23 +39,32 @@ Span = tuple[int, int, str]
 PHONES: Mapping[str, str] = {
     "en": "+1-2##-2##-####|(2##) 2##-####|2##-2##-####|2##.2##.####|001-2##-2##-####x###|+1 2## 2## ####|(2##)2##-####x####|"
     "+12##2######|2##-2##-####x##|1-800-2##-####|2##2######",
-    "en-GB": "07### ######|+44 7### ######|020 7### ####|(0161) 496 0###|01632 960###|+44(0)1632 960###|07#########|+447#########",
+    "en-GB": "07### ######|+44 7### ######|020 7### ####|(0161) 496 0###|"
+    "01632 960###|+44(0)1632 960###|07#########|+447#########",
     "de": "0### #######|+49 30 #######|(0####) ######|+49(0)#### ######|+49 (0) #### ######|0171 #######|0###########|0171/#######|"
     "030 - ## ## ## ##|+491########",
-    "fr": "06 ## ## ## ##|01 ## ## ## ##|+33 6 ## ## ## ##|+33 (0)1 ## ## ## ##|06########|06.##.##.##.##|+336########|04-##-##-##-##",
+    "fr": "06 ## ## ## ##|01 ## ## ## ##|+33 6 ## ## ## ##|+33 (0)1 ## ## ## ##|"
+    "06########|06.##.##.##.##|+336########|04-##-##-##-##",
     "es": "6## ### ###|+34 6## ### ###|+346########|9## ## ## ##|6########|+34 9## ## ## ##|91 ### ## ##|6##-##-##-##",
     "it": "3## #######|+39 3## #######|06 #######|3#########|+39 06 ########|02-########|3## ### ####|+393#########|0## #######",
-    "nl": "06 ########|06-########|+31 6 ########|020-#######|+31(0)20 #######|0### ######|(020) #######|+316########|06 ## ## ## ##",
-    "pt": "(11) 9####-####|+55 11 9####-####|11 9####-####|(21) 2###-####|+5511 9########|11 2###-####|(061) 2### ####|119########",
+    "nl": "06 ########|06-########|+31 6 ########|020-#######|+31(0)20 #######|"
+    "0### ######|(020) #######|+316########|06 ## ## ## ##",
+    "pt": "(11) 9####-####|+55 11 9####-####|11 9####-####|(21) 2###-####|"
+    "+5511 9########|11 2###-####|(061) 2### ####|119########",
     "pl": "6## ### ###|+48 6## ### ###|22 ### ## ##|+486########|6########|+48 22 ### ## ##|6##-###-###|(22) ### ## ##",
-    "sv": "070-### ## ##|+46 70 ### ## ##|08-### ## ##|0##-### ## ##|+46 (0)8 ### ### ##|070#######|08-## ## ##|+4670#######|0### - ### ##",
-    "tr": "05## ### ## ##|+90 5## ### ## ##|0212 ### ## ##|+90 (5##) ### ####|0(532) ### ## ##|053########|+905#########|5## ### ## ##",
+    "sv": "070-### ## ##|+46 70 ### ## ##|08-### ## ##|0##-### ## ##|"
+    "+46 (0)8 ### ### ##|070#######|08-## ## ##|+4670#######|0### - ### ##",
+    "tr": "05## ### ## ##|+90 5## ### ## ##|0212 ### ## ##|+90 (5##) ### ####|"
+    "0(532) ### ## ##|053########|+905#########|5## ### ## ##",
     "ru": "+7 9## ###-##-##|8 (9##) ###-##-##|89#########|+7 (495) ###-##-##|8 9## ### ## ##|+79#########|8-9##-###-##-##",
-    "ar": "+966 5# ### ####|05########|+20 10 #### ####|05# ### ####|+971 50 ### ####|٠٥########|٠٥# ### ####|00966 5########|+٩٦٦ 5########",
-    "hi": "+91 9#########|9#########|+91-9####-#####|098########|9#### #####|011-2#######|+91 9#### #####|०९########|+91 ९#########",
+    "ar": "+966 5# ### ####|05########|+20 10 #### ####|05# ### ####|"
+    "+971 50 ### ####|٠٥########|٠٥# ### ####|00966 5########|+٩٦٦ 5########",
+    "hi": "+91 9#########|9#########|+91-9####-#####|098########|9#### #####|"
+    "011-2#######|+91 9#### #####|०९########|+91 ९#########",
     "ja": "090-####-####|03-####-####|080########|+81 90-####-####|０９０－####－####|045-###-####|(03)####-####|+81-3-####-####",
     "ko": "010-####-####|02-###-####|+82 10-####-####|010########|031-###-####|010.####.####|+82-2-###-####|010 #### ####",
-    "zh": "13#########|+86 13#########|139 #### ####|010-########|+86-10-########|138-####-####|021-########|0755-########|１３#########",
+    "zh": "13#########|+86 13#########|139 #### ####|010-########|"
+    "+86-10-########|138-####-####|021-########|0755-########|１３#########",
 }
 MONTHS: Mapping[str, str] = {
     "en": "January February March April May June July August September October November December",
@@ -75,12 +87,16 @@ DATES: Mapping[str, str] = {  # strftime, with B for a month's name and e for a 
     "it": "%d/%m/%Y|%e %B %Y|%d.%m.%Y", "nl": "%d-%m-%Y|%e %B %Y|%d/%m/%Y", "pt": "%d/%m/%Y|%e de %B de %Y",
     "pl": "%d.%m.%Y|%e %B %Y|%Y-%m-%d", "sv": "%Y-%m-%d|%e %B %Y|%y%m%d|%d/%m/%Y", "tr": "%d.%m.%Y|%e %B %Y|%d/%m/%Y",
     "ru": "%d.%m.%Y|%e %B %Y", "ar": "%d/%m/%Y|%e %B %Y|%Y/%m/%d", "hi": "%d/%m/%Y|%e %B %Y|%d-%m-%Y",
-    "ja": "%Y年%n月%e日|%Y/%m/%d|%Y-%m-%d|昭和55年%n月%e日", "ko": "%Y년 %n월 %e일|%Y-%m-%d|%Y.%m.%d", "zh": "%Y年%n月%e日|%Y-%m-%d|%Y/%m/%d",
+    "ja": "%Y年%n月%e日|%Y/%m/%d|%Y-%m-%d|昭和55年%n月%e日", "ko": "%Y년 %n월 %e일|%Y-%m-%d|%Y.%m.%d",
+    "zh": "%Y年%n月%e日|%Y-%m-%d|%Y/%m/%d",
 }  # fmt: skip
 NAMES: Mapping[str, str] = {
-    "en": "Maria Jensen|Tom Okafor|Priya Shah", "de": "Jörg Müller|Anke Schulz", "fr": "Chloé Lefèvre|Marc Petit", "es": "Lucía Gómez|Íñigo Ruiz",
-    "it": "Giulia Rossi|Nicolò Serra", "nl": "Femke de Vries|Bas Jansen", "pt": "João Souza|Ana Lima", "pl": "Łukasz Nowak|Zofia Wójcik",
-    "sv": "Åsa Lindgren|Erik Öberg", "tr": "Ayşe Yılmaz|Çağrı Demir", "ru": "Иван Петров|Ольга Смирнова", "ar": "ليلى حداد|عمر ناصر",
+    "en": "Maria Jensen|Tom Okafor|Priya Shah", "de": "Jörg Müller|Anke Schulz",
+    "fr": "Chloé Lefèvre|Marc Petit", "es": "Lucía Gómez|Íñigo Ruiz",
+    "it": "Giulia Rossi|Nicolò Serra", "nl": "Femke de Vries|Bas Jansen", "pt": "João Souza|Ana Lima",
+    "pl": "Łukasz Nowak|Zofia Wójcik",
+    "sv": "Åsa Lindgren|Erik Öberg", "tr": "Ayşe Yılmaz|Çağrı Demir", "ru": "Иван Петров|Ольга Смирнова",
+    "ar": "ليلى حداد|عمر ناصر",
     "hi": "अनीता शर्मा|राहुल वर्मा", "ja": "山田太郎|佐藤花子", "ko": "김민준|이서연", "zh": "王伟|李娜",
 }  # fmt: skip
 IDS: Mapping[str, str] = {
@@ -92,7 +108,8 @@ IBANS: Mapping[str, tuple[str, int]] = {
     "tr": ("TR", 22), "pt": ("PT", 21), "ar": ("SA", 20), "en-GB": ("GB", 18),
 }  # fmt: skip
 TYPES = {
-    "phone": "PHONE_NUMBER", "email": "EMAIL_ADDRESS", "dob": "DATE_OF_BIRTH", "iban": "IBAN_CODE", "card": "CREDIT_CARD", "ip": "IP_ADDRESS",
+    "phone": "PHONE_NUMBER", "email": "EMAIL_ADDRESS", "dob": "DATE_OF_BIRTH", "iban": "IBAN_CODE",
+    "card": "CREDIT_CARD", "ip": "IP_ADDRESS",
     "ip6": "IP_ADDRESS", "mac": "MAC_ADDRESS", "btc": "CRYPTO", "eth": "CRYPTO", "ssn": "US_SSN", "passport": "US_PASSPORT",
 }  # fmt: skip
 
@@ -227,10 +244,11 @@ class Maker:
                     return made if self.random.random() < 0.6 else f"{made[:2]} {made[2:5]} {made[5:8]} {made[8:]}"
 
     def _fr(self) -> str:
-        body = f"{self.random.choice('12')}{self.digits('##')}{self.random.randrange(1, 13):02d}{self.random.randrange(10, 90)}{self.digits('######')}"
+        month, department = self.random.randrange(1, 13), self.random.randrange(10, 90)
+        body = f"{self.random.choice('12')}{self.digits('##')}{month:02d}{department}{self.digits('######')}"
         body += f"{97 - int(body) % 97:02d}"
         cuts = (0, 1, 3, 5, 7, 10, 13, 15)
-        return body if self.random.random() < 0.5 else " ".join(body[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+        return body if self.random.random() < 0.5 else " ".join(body[a:b] for a, b in pairwise(cuts))
 
     def _es(self) -> str:
         number = self.random.randrange(10**7, 10**8)
@@ -244,7 +262,8 @@ class Maker:
         from stdnum.it import codicefiscale
 
         letters = "".join(self.random.choices("BCDFGLMNPRSTV", k=6))
-        body = f"{letters}{self.digits('##')}{self.pick('A|B|C|D|E|H|L|M|P|R|S|T')}{self.random.randrange(1, 29):02d}H{self.random.randrange(100, 999)}"
+        born = f"{self.digits('##')}{self.pick('A|B|C|D|E|H|L|M|P|R|S|T')}{self.random.randrange(1, 29):02d}"
+        body = f"{letters}{born}H{self.random.randrange(100, 999)}"
         return body + str(codicefiscale.calc_check_digit(body))
 
     def _nl(self) -> str:
@@ -282,7 +301,8 @@ class Maker:
         return f"{made[:6]}-{made[6:]}" if self.random.random() < 0.8 else made
 
     def _zh(self) -> str:
-        body = f"11010{self.random.randrange(1, 9)}19{self.random.randrange(40, 99)}0{self.random.randrange(1, 10)}1{self.digits('####')}"
+        born = f"19{self.random.randrange(40, 99)}0{self.random.randrange(1, 10)}"
+        body = f"11010{self.random.randrange(1, 9)}{born}1{self.digits('####')}"
         weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
         return body + "10X98765432"[sum(int(a) * b for a, b in zip(body, weights, strict=True)) % 11]
 
@@ -422,3 +442,159 @@ def scores(rows: Iterable[Row], found: Iterable[list[Span]]) -> Row:
 def _same(one: Span, other: Span) -> bool:
     shared = min(one[1], other[1]) - max(one[0], other[0])
     return one[2] == other[2] and shared * 2 >= max(one[1], other[1]) - min(one[0], other[0])
+
+
+def spans(findings: Iterable[Any]) -> list[Span]:
+    return [(finding.start, finding.end, finding.type) for finding in findings]
+
+
+# ---------------------------------------------------------------- what is measured
+
+PEERS = """
+import json, logging, sys, time, warnings
+warnings.filterwarnings("ignore"); logging.disable(logging.WARNING)
+import presidio_analyzer as pa, presidio_analyzer.predefined_recognizers as pr, spacy
+from presidio_analyzer.nlp_engine import SpacyNlpEngine
+class Blank(SpacyNlpEngine):  # no model: rules against rules
+    def __init__(self):
+        super().__init__(); self.nlp = {"en": spacy.blank("en")}
+    def load(self): pass
+    def is_loaded(self): return True
+nlp = Blank()
+default = pa.RecognizerRegistry(supported_languages=["en"])
+default.load_predefined_recognizers(languages=["en"], nlp_engine=nlp)
+default.recognizers = [r for r in default.recognizers if "Spacy" not in type(r).__name__]
+every = pa.RecognizerRegistry(supported_languages=["en"])
+models = ("Spacy", "Stanza", "Transformers", "GLiNER", "Azure", "Remote", "angextract", "LangExtract", "Openai", "HuggingFace",
+          "Ollama", "Medical")
+for name in dir(pr):
+    kind = getattr(pr, name)
+    rules = isinstance(kind, type) and issubclass(kind, (pa.PatternRecognizer, pa.LocalRecognizer))
+    if rules and not any(m in name for m in models):
+        if kind in (pa.PatternRecognizer, pa.LocalRecognizer): continue
+        try: every.add_recognizer(kind(supported_language="en"))
+        except Exception: pass
+def presidio(registry):
+    engine = pa.AnalyzerEngine(registry=registry, nlp_engine=nlp, supported_languages=["en"])
+    names = {"DATE_TIME": "DATE_OF_BIRTH"}
+    def find(text):
+        sure = [r for r in engine.analyze(text, language="en") if r.score >= .35]
+        return [(r.start, r.end, names.get(r.entity_type, r.entity_type)) for r in sure]
+    return find
+import scrubadub
+from datafog import engine as fog
+scrubber = scrubadub.Scrubber()
+S = {"email": "EMAIL_ADDRESS", "phone": "PHONE_NUMBER", "credit_card": "CREDIT_CARD", "social_security_number": "US_SSN",
+     "national_insurance_number": "UK_NINO", "date_of_birth": "DATE_OF_BIRTH"}
+D = {"EMAIL": "EMAIL_ADDRESS", "PHONE": "PHONE_NUMBER", "SSN": "US_SSN", "CREDIT_CARD": "CREDIT_CARD", "IP_ADDRESS": "IP_ADDRESS",
+     "DOB": "DATE_OF_BIRTH", "DATE": "DATE_OF_BIRTH", "DE_IBAN": "IBAN_CODE", "IBAN": "IBAN_CODE"}
+systems = {
+    "presidio": presidio(default), "presidio, all recognisers": presidio(every),
+    "scrubadub": lambda text: [(f.beg, f.end, S.get(f.type, f.type)) for f in scrubber.iter_filth(text)],
+    "datafog": lambda text: [(e.start, e.end, D.get(e.type, e.type)) for e in fog.scan(text, engine="regex").entities],
+}
+sets, pieces = json.load(open(sys.argv[1]))
+import importlib.metadata as meta
+out = {"versions": {n: meta.version(n) for n in ("presidio-analyzer", "scrubadub", "datafog")}, "systems": {}}
+for name, find in systems.items():
+    find(pieces[0])
+    took = []
+    for piece in pieces:
+        start = time.process_time(); find(piece)
+        took.append((time.process_time() - start) * 1e3 / (len(piece.encode()) / 1024))
+    out["systems"][name] = {"ms_per_kb": took, "found": {k: [find(t) for t in texts] for k, texts in sets.items()}}
+json.dump(out, open(sys.argv[2], "w"))
+"""
+
+
+def kilobytes(rows: Iterable[Row]) -> list[str]:
+    """The texts one after the other, in pieces of about a kilobyte."""
+    pieces, piece = [], ""
+    for row in rows:
+        piece += row["text"] + "\n"
+        if len(piece.encode()) >= 1024:
+            pieces.append(piece)
+            piece = ""
+    return pieces
+
+
+def milliseconds(find: Callable[[str], object], pieces: Iterable[str]) -> list[float]:
+    taken = []
+    for piece in pieces:
+        find(piece)
+        start = time.process_time()
+        find(piece)
+        taken.append((time.process_time() - start) * 1e3 / (len(piece.encode()) / 1024))
+    return taken
+
+
+def peers(python: str, sets: Mapping[str, list[Row]], pieces: list[str]) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        script, asked, answered = (Path(folder) / name for name in ("peers.py", "asked.json", "answered.json"))
+        script.write_text(PEERS, "utf-8")
+        asked.write_text(
+            json.dumps([{name: [row["text"] for row in rows] for name, rows in sets.items()}, pieces]), "utf-8"
+        )
+        subprocess.run([python, str(script), str(asked), str(answered)], check=True)
+        return json.loads(answered.read_text("utf-8"))  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the rows of other people")
+    parser.add_argument("--peers", help="a Python that has presidio-analyzer, scrubadub and datafog")
+    parser.add_argument("--rows", type=int, default=40, help="texts of each sentence")
+    chosen = parser.parse_args()
+    rules = Personal()
+    sets = {"seen": rows(chosen.rows, held=False), "held": rows(chosen.rows, held=True)}
+    for name in ("pii_multi_dev", "pii_train"):
+        if chosen.data and (file := chosen.data / f"{name}.jsonl").exists():
+            sets[name] = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    order = random.Random(1)
+    pieces = kilobytes(order.sample(sets["held"], len(sets["held"])))[:60]
+    took = milliseconds(rules.find, pieces)
+    tables = {
+        name: {"penstock": scores(its, (spans(rules.find(row["text"], language=row["lang"])) for row in its))}
+        for name, its in sets.items()
+    }
+    tables["held"]["penstock, language not told"] = scores(
+        sets["held"], (spans(rules.find(row["text"])) for row in sets["held"])
+    )
+    cost = {"penstock": took}
+    used = versions(["penstock", "phonenumberslite", "python-stdnum", "google-re2"])
+    if chosen.peers:
+        few = {name: order.sample(its, min(1500, len(its))) for name, its in sets.items() if name != "seen"}
+        said = peers(chosen.peers, few, pieces)
+        used |= said["versions"]
+        for system, answer in said["systems"].items():
+            cost[system] = answer["ms_per_kb"]
+            for name, found in answer["found"].items():
+                tables[name][system] = scores(few[name], [[tuple(span) for span in spans_] for spans_ in found])
+    columns = {
+        "micro-F1": "micro_f1",
+        "macro-F1": "macro_f1",
+        "others flagged": "texts_without_flagged",
+        "values": "values",
+    }
+    for name, table in tables.items():
+        show(name, columns, table)
+    costs = {
+        name: {"ms_per_kb": round(statistics.median(ms), 3), "ms_per_kb_p99": round(sorted(ms)[int(len(ms) * 0.99)], 3)}
+        for name, ms in cost.items()
+    }
+    show("CPU time", {"ms/KB": "ms_per_kb", "p99": "ms_per_kb_p99"}, costs)
+    conditions = {
+        "texts_of_each_sentence": chosen.rows,
+        "kilobyte_pieces": len(pieces),
+        "texts_peers_see_of_each_set": 1500,
+    }
+    write(
+        "personal",
+        claim=__doc__,
+        command="python -m benchmarks.personal --data DATA --peers PYTHON",
+        figures={"packages": used, "conditions": conditions, "scores": tables, "cpu": costs},
+    )
+
+
+if __name__ == "__main__":
+    main()

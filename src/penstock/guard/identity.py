@@ -89,8 +89,8 @@ def bank_account(text: str) -> bool:
 
 
 def card(digits: str) -> bool:
-    """The check digit of a payment card (ISO/IEC 7812), and 12 to 19 digits that are not all alike."""
-    return 12 <= len(digits) <= 19 and len(set(digits)) > 2 and luhn(digits)
+    """The check digit of a payment card (ISO/IEC 7812), and 12 to 19 digits, not all alike."""
+    return 12 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
 
 
 def card_issuer(digits: str) -> str:

@@ -247,7 +247,7 @@ class _Reading:
             self._mails()
         tokens = [match.span() for match in _TOKEN.finditer(plain)]
         if tokens or ":" in plain:
-            if any(end - start > 1 for start, end in tokens):
+            if len(tokens) > 2 or any(end - start > 1 for start, end in tokens):
                 self.words = labels(plain)
                 self.starts = [label.start for label in self.words]
                 self.ends = [label.end for label in self.words]
@@ -319,20 +319,20 @@ class _Reading:
         if domain is None:
             return self._mail_at_number(start, at)
         host = domain[0].replace("\u3002", ".").rstrip(".-")
-        labels_ = host.split(".")
-        for index in range(1, len(labels_)):
-            if "" in (labels_[index], labels_[index - 1]):
-                labels_ = labels_[:index]
+        parts = host.split(".")
+        for index in range(1, len(parts)):
+            if "" in (parts[index], parts[index - 1]):
+                parts = parts[:index]
                 break
-        last = labels_[-1]
-        if len(labels_) > 1 and last[:1].isascii() and (cut := _RUN_ON.search(last)):  # "…@example.com으로"
-            labels_[-1] = last = last[: cut.start()].rstrip("-")
-        while len(labels_) > 1 and not _is_top(last):
-            labels_.pop()
-            last = labels_[-1]
-        if len(labels_) < 2 or any(len(part) > 63 or part.startswith("-") or part.endswith("-") for part in labels_):
+        last = parts[-1]
+        if len(parts) > 1 and last[:1].isascii() and (more := _RUN_ON.search(last)):  # "…@example.com으로"
+            parts[-1] = last = last[: more.start()].rstrip("-")
+        while len(parts) > 1 and not _is_top(last):
+            parts.pop()
+            last = parts[-1]
+        if len(parts) < 2 or any(len(part) > 63 or part.startswith("-") or part.endswith("-") for part in parts):
             return None
-        host = ".".join(labels_)
+        host = ".".join(parts)
         end = at + 1 + len(host)
         if (name == "git" and plain[end : end + 1] in (":", "/")) or last.lower() in _FILE_ENDINGS:
             return None
@@ -461,25 +461,23 @@ class _Reading:
             return finished
         if size == 16 and identity.fiscal_code(word):
             return self._add("IT_FISCAL_CODE", start, end, 1.0, "codice fiscale, check letter right")
-        if size == 5 and word[2].isalpha() and (spaced := _FISCAL_SPACED.match(plain, max(0, start - 8))):
-            if spaced.end() > end and identity.fiscal_code(spaced[0].replace(" ", "")):
-                return self._add(
-                    "IT_FISCAL_CODE", spaced.start(), spaced.end(), 1.0, "codice fiscale, check letter right"
-                )
-        if size == 9:
-            finished = self._nine(word, start, end)
-            if finished:
-                return finished
-        if 4 <= size <= 9 and word[:2].isalpha() and word[2:4].isdigit() and (match := _NINO.match(plain, start)):
-            if finished := self._insurance(match):
+        if size == 5 and word[2].isalpha():
+            spaced = _FISCAL_SPACED.match(plain, max(0, start - 8))
+            if spaced and spaced.end() > end and identity.fiscal_code(spaced[0].replace(" ", "")):
+                return self._add("IT_FISCAL_CODE", *spaced.span(), 1.0, "codice fiscale, check letter right")
+        if size == 9 and (finished := self._nine(word, start, end)):
+            return finished
+        if 4 <= size <= 9 and word[:2].isalpha() and word[2:4].isdigit():
+            match = _NINO.match(plain, start)
+            if match and (finished := self._insurance(match)):
                 return finished
         if size == 18 and word[:17].isdigit() and word[17] in "Xx" and identity.chinese(word):
             return self._add("CN_ID", start, end, 1.0, "CN_ID: a birth date and a check character")
         if word in ("2A", "2B", "2a", "2b") or (size == 15 and word[5:7].upper() in ("2A", "2B")):
             for back in (0, 5, 6, 7, 8):
-                if start >= back and (match := _CORSICAN.match(plain, start - back)) and match.end() >= end:
-                    if identity.nir(match[0].replace(" ", "")):
-                        return self._add("FR_NIR", match.start(), match.end(), 1.0, "FR_NIR: key of two digits right")
+                match = _CORSICAN.match(plain, start - back) if start >= back else None
+                if match and match.end() >= end and identity.nir(match[0].replace(" ", "")):
+                    return self._add("FR_NIR", *match.span(), 1.0, "FR_NIR: key of two digits right")
         if 14 <= size <= 90 and (kind := identity.wallet(word)):
             return self._add("CRYPTO", start, end, 0.99, kind)
         return end
@@ -562,7 +560,7 @@ class _Reading:
                     best = (number.rank, number.groups, "PHONE_NUMBER", number.start, number.end, number.rule)
             if best is None:
                 at += 1
-                fresh = at < len(groups) and plain[groups[at - 1].end : groups[at].start] not in ("-", ".")
+                fresh = at < len(groups) and plain[groups[at].start - 1 : groups[at].start + 1] in (" 0", "(0")
                 continue
             rank, taken, type_, start, end, rule = best
             self._add(type_, start, end, min(1.0, 0.6 + rank / 10), rule)
@@ -611,6 +609,10 @@ class _Reading:
             if rank:
                 return rank - (0 if gaps else 0.4), size, kind.type, start, end, f"{issuer} card, check digit right"
             return None
+        if kind is _BARE_PERSONNUMMER and digits.startswith("19") and len(digits) == 12:
+            rank = 2.0  # "20…" may as well be a time: 202403021011
+        if kind is _AADHAAR and not self._speaks("hi"):
+            rank = 0
         if kind.type == "KR_RRN" and rank and not identity.korean_check(digits):
             rank = 1.8 if self._speaks("ko") else 0
         if rank == 0 and kind.language and self._speaks(kind.language, given=True) and not gaps and not said.kinds:
@@ -710,10 +712,9 @@ class _Reading:
             if not number.loose or said.tight or number.digits >= 9:
                 return number._replace(rank=3.5 if said.tight else 3.3, rule=f"{number.rule}, {said.where}")
             return None
-        if said.kinds and (said.tight or (OTHER not in said.kinds and VERSION not in said.kinds)):
-            if not (number.rank >= 2 and OTHER not in said.kinds and not said.tight):
-                return None
-        if OTHER in said.kinds and number.groups == 1:
+        if said.kinds and (said.tight or (OTHER not in said.kinds and number.rank < 2)):
+            return None
+        if OTHER in said.kinds and (number.groups == 1 or number.rank < 1.8):
             return None
         return number if number.rank > 1 else None
 
@@ -763,12 +764,11 @@ class _Reading:
                 other = _Said(label.kinds, label.word, tight=tight)
                 nearest = False
                 continue
-            if used and sum(letter.isdigit() for letter in gap) > 4:
-                if not self._same_list(label, gap):
-                    break
+            if sum(letter.isdigit() for letter in gap) > 4 and not self._same_list(label, gap):
+                break
             if other.kinds and other.tight and not _is_vague(other.word):
                 break
-            return _Said(label.kinds, label.word, tight=tight or _TIGHT.fullmatch(gap) is not None)
+            return _Said(label.kinds, label.word, tight=tight)
         index = bisect_left(self.starts, end)
         while index < len(self.words) and self.starts[index] - end <= _BEHIND:
             label = self.words[index]
@@ -785,9 +785,8 @@ class _Reading:
             if other.tight:
                 break
             return _Said(label.kinds, label.word, tight=len(gap) < 4, follows=True)
-        if not other.kinds and (label := self.table.label(start)):
-            return _Said(label.kinds, label.word, tight=True)
-        return other
+        above = None if other.kinds else self.table.label(start)
+        return _Said(above.kinds, above.word, tight=True) if above else other
 
     def _same_list(self, label: Label, gap: str) -> bool:
         """Whether the numbers between a label and this one are of the label's kind: "phones: 555-123-4567, 555-123-4568"."""

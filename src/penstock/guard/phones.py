@@ -18,14 +18,19 @@ __all__ = ["Number", "phone"]
 _REGIONS: Final = {
     "en": ("US", "GB", "AU", "IN", "IE", "ZA", "NZ"), "de": ("DE", "AT", "CH"), "fr": ("FR", "BE", "CH"),
     "es": ("ES", "MX", "AR", "CO", "CL"), "it": ("IT", "CH"), "nl": ("NL", "BE"), "pt": ("BR", "PT"), "pl": ("PL",),
-    "sv": ("SE", "FI"), "tr": ("TR",), "ru": ("RU", "KZ"), "ar": ("SA", "EG", "AE", "MA", "DZ", "JO"), "hi": ("IN",),
+    "sv": ("SE", "FI"), "tr": ("TR",), "ru": ("RU", "KZ"), "ar": ("SA", "EG", "AE", "MA", "DZ", "JO"),
+    "hi": ("IN",),
     "ja": ("JP",), "ko": ("KR",), "zh": ("CN", "TW", "HK"), "": ("GB", "DE", "FR", "IT", "NL", "SE", "TR"),
 }  # fmt: skip
 _OFTEN_BARE: Final = frozenset(("pt", "tr", "hi"))  # the languages in which the trunk prefix is often left out
+_BARE_SHAPES: Final = {  # groups of numbers without a trunk prefix, as they are written in these languages
+    "es": ((3, 3, 3), (3, 2, 2, 2), (2, 3, 2, 2)), "pl": ((3, 3, 3), (2, 3, 2, 2)), "it": ((3, 7), (3, 3, 4), (3, 6)),
+    "pt": ((2, 5, 4), (2, 4, 4), (3, 3, 3)), "tr": ((3, 3, 2, 2), (3, 3, 4), (3, 7)), "hi": ((5, 5), (2, 4, 4), (2, 8)),
+}  # fmt: skip
 _TRUNKED: Final = frozenset(("", "en", "de", "fr", "nl", "sv", "tr", "ar", "hi", "ja", "ko", "zh", "it"))
 _EXTENSION: Final = re.compile(
-    r"(?:[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.?|interno|ramal|toestel|tst\.?|wew\.?|anknytning|dahili|"
-    r"доб\.?|内線|분기|내선|分机|轉|转|تحويلة|एक्सटेंशन)[ .:]{0,2}[0-9]{1,6}|#[0-9]{1,5})(?![0-9A-Za-z])",
+    r"(?:[ ,;]{0,2}(?:x|ext\.?|extn\.?|extension|durchwahl|dw\.?|poste|int\.?|interno|ramal|toestel|tst\.?|wew\.?|anknytning|"
+    r"dahili|доб\.?|内線|내선|分机|轉|转|تحويلة|एक्सटेंशन)[ .:]{0,2}[0-9]{1,6}|#[0-9]{1,5})(?![0-9A-Za-z])",
     re.I,
 )
 _JOINTS: Final = frozenset(("-", ".", ") ", ")", ")-", " ", " (", "(", "/", " / ", " - ", "-(", ") - ", ")/"))
@@ -112,7 +117,7 @@ def phone(plain: str, groups: Sequence[Span], at: int, languages: Sequence[str])
         end = extension.end()
     size = last - at + 1
     lengths = tuple(group.end - group.start for group in groups[at : last + 1])
-    if plus or (digits.startswith("00") and total >= 10):
+    if plus or (digits.startswith("00") and total >= 10 and (size == 1 or lengths[0] <= 5)):
         found = _international(digits, size, start, end, plus=plus)
         if found or plus:
             return found
@@ -169,6 +174,7 @@ def _in_country(
     if sum(length == 1 for length in lengths) > 2 or lengths[-1] == 1:
         return None
     gaps = [plain[groups[i].end : groups[i + 1].start] for i in range(at, at + size - 1)]
+    gap_set = set(gaps)
     bracket = plain[number.start] == "("
     shape = lengths[1:] if lengths[0] == 1 and digits[0] in "1780" else lengths
     local = digits[1:] if shape is not lengths else digits
@@ -182,26 +188,15 @@ def _in_country(
         return number._replace(rank=2, rule="Russian phone number")
     if total == 11 and _MOBILE_CN.fullmatch(digits) and ("zh" in languages or lengths == (3, 4, 4)):
         return number._replace(rank=2, rule="Chinese mobile number")
-    if (
-        digits[0] == "0"
-        and digits[1] != "0"
-        and (9 if "sv" not in languages else 8) <= total <= 12
-        and size > 1
-        and min(lengths) >= 2
-    ):
-        if _TRUNKED.intersection(languages) and sum(gap in (" / ", "/", " - ") for gap in gaps) <= 1:
-            return number._replace(rank=1.8, rule="phone number with a trunk prefix, in groups")
-    if size > 1 or digits[0] == "0":
-        known = [language for language in languages if language] if digits[0] != "0" or size == 1 else languages
-        for language in known:
-            if total < 9 or (size == 1 and total < 10):
-                break
+    shortest = 8 if "sv" in languages else 9
+    trunk = digits[0] == "0" and digits[1] != "0" and bool(_TRUNKED.intersection(languages))
+    wide = sum(gap in (" / ", "/", " - ") for gap in gaps)
+    if trunk and size > 1 and shortest <= total <= 12 and min(lengths) >= 2 and wide < 2:
+        return number._replace(rank=1.8, rule="phone number with a trunk prefix, in groups")
+    for language in languages if total >= 9 else ():
+        bare = lengths in _BARE_SHAPES.get(language, ()) and not gap_set & {".", "/"}
+        if bare or (digits[0] == "0" and (size > 1 or (total >= 10 and language))):
             for region in _REGIONS.get(language, ()):
-                if _national(region, bare=language in _OFTEN_BARE).fullmatch(digits) and not _thousands(lengths, gaps):
+                if _national(region, bare=language in _OFTEN_BARE).fullmatch(digits):
                     return number._replace(rank=1.4, rule=f"phone number of {region}")
     return number._replace(loose=size == 1 or total < 7)
-
-
-def _thousands(lengths: tuple[int, ...], gaps: Sequence[str]) -> bool:
-    """Whether this may as well be a large number: 650.000.000."""
-    return lengths[0] <= 3 and all(length == 3 for length in lengths[1:]) and set(gaps) == {"."}
