@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings, load
-from penstock.errors import BadSetting, NotFound
+from penstock.errors import BadSetting, NotFound, PenstockError
 from penstock.gateway import Gateway
 from penstock.guard.guard import Guard
 from penstock.guard.policy import OFF, Policies
@@ -46,6 +47,7 @@ from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database
+from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
 from penstock.types import Answerer, Boundary, Caller, Embedder, Model, ModelRequest, Record, Turn
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
@@ -53,9 +55,11 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.library import Library
     from penstock.documents.quote import Quotes
     from penstock.guard.crossing import Crossing
+    from penstock.guard.tools import Confirmations
+    from penstock.guard.vault import Vault
     from penstock.models.shared import Shared
 
-__all__ = ["SAMPLE", "House", "assemble", "samples"]
+__all__ = ["SAMPLE", "House", "assemble", "key_source", "samples"]
 
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
@@ -84,7 +88,7 @@ class House:
 
     @cached_property
     def keys(self) -> Keys:
-        return Keys(self.database, self.settings.keys)
+        return Keys(self.database, self.settings.keys, login=bool(self.settings.login.issuer))
 
     @cached_property
     def library(self) -> Library:
@@ -96,15 +100,29 @@ class House:
         def embedder() -> Embedder:
             return embedders.build(settings.embedder, settings.folder, threads=_threads(settings.embedder))
 
+        encryption = Encryption(self.envelope, "documents") if settings.encryption.content else None
         return Library(
-            settings.home_path, embedder, folder=settings.folder, collections=settings.documents, web=settings.web
-        )
+            settings.home_path, embedder, folder=settings.folder, collections=settings.documents, web=settings.web,
+            encryption=encryption,
+        )  # fmt: skip
 
     @cached_property
     def quotes(self) -> Quotes:
         from penstock.documents.quote import Quotes
 
         return Quotes()
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        return Envelope(self.database, key_source(self.settings))
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Stand-ins that stay. Turning them back in an answer is its purpose; a look-up by a person is recorded by whoever
+        makes it."""
+        from penstock.guard.vault import Vault
+
+        return Vault(self.database, self.envelope)
 
     @cached_property
     def guard(self) -> Guard:
@@ -153,24 +171,44 @@ class House:
         behind = self.settings.routes.get(name) or self.served_models[name]
         if behind.guard == OFF:
             return None
-        crossing = self._crossing(behind.guard, behind.models if isinstance(behind, RouteSettings) else (name,))
-        return lambda request: crossing(request.record)
+        models = behind.models if isinstance(behind, RouteSettings) else (name,)
+        masks = not all(map(self._is_local, models))
+        return lambda request: self._crossing(behind.guard, name, request.caller, request.record, masks=masks)
 
     def boundary(self, app: str) -> Callable[[Turn], Boundary] | None:
         """The way of an app's question to its models and back; None where it has no policy."""
         settings = self.settings.apps.get(app, AppSettings())
         if settings.guard == OFF:
             return None
-        crossing = self._crossing(settings.guard, settings.models)
-        return lambda turn: crossing(turn.record or Record(""))
+        masks = not all(map(self._is_local, settings.models))
+        return lambda turn: self._crossing(settings.guard, app, turn.caller, turn.record or Record(""), masks=masks)
 
-    def _crossing(self, policy: str, models: Iterable[str]) -> Callable[[Record], Crossing]:
-        """The way to these models under a policy. What runs inside our walls may see personal data."""
+    def _crossing(self, policy_name: str, target: str, caller: Caller, record: Record, *, masks: bool) -> Crossing:
+        """masks: what runs inside our walls may see personal data."""
         from penstock.guard.crossing import Crossing
         from penstock.guard.masking import Scope
 
-        masks = not all(self._is_local(name) for name in models)
-        return lambda record: Crossing(self.guard, self.policies[policy], Scope(), record, masks=masks)
+        policy = self.policies[policy_name]
+        whose = {"key": caller.name, "team": caller.team, "tenant": ""}.get(policy.settings.scope)
+        tenant = caller.tenant or caller.team
+        scope = Scope() if whose is None else self.vault.scope(tenant, f"{policy.settings.scope}/{whose}")
+
+        def blocked(types: str) -> None:
+            with suppress(PenstockError):  # the refusal stands, also where it cannot be written down
+                self.audit.record("request.blocked", actor=caller.name, target=target, found=types, request=record.id)
+
+        return Crossing(
+            self.guard, policy, scope, record, masks=masks, blocked=blocked, confirmations=self.confirmations
+        )
+
+    @cached_property
+    def confirmations(self) -> Confirmations | None:
+        """How people agree to calls of tools. The key is the same in all processes of one home."""
+        from penstock.guard.tools import Confirmations
+
+        if not any(policy.tools for policy in self.settings.guard.values()):
+            return None
+        return Confirmations(self.envelope.secret("", "confirmations"))
 
     def _is_local(self, name: str) -> bool:
         if route := self.settings.routes.get(name):
@@ -559,6 +597,17 @@ def _upstream(name: str, settings: ModelSettings, clients: Clients) -> Upstream:
         dialects=dialects(settings, f"models.{name}"),
         timeouts=Timeouts(settings.connect_s, settings.first_byte_s, settings.idle_s),
     )
+
+
+def key_source(settings: Settings) -> KeySource:
+    """Where the keys come from that wrap all others."""
+    said = settings.encryption.keys
+    if said.startswith("env:"):
+        return EnvironmentKeys(said.removeprefix("env:"))
+    if said != "file":
+        raise BadSetting(f"encryption.keys is '{said}'", hint="file, or env:NAME")
+    path = settings.encryption.key_file
+    return FileKeys(settings.folder / Path(path).expanduser() if path else settings.home_path / "keys")
 
 
 def _threads(settings: EmbedderSettings) -> int:

@@ -39,10 +39,11 @@ class Crossing:
         *,
         masks: bool = True,
         confirmations: Confirmations | None = None,
+        blocked: Callable[[str], None] = lambda types: None,
     ) -> None:
         """masks: whether personal data are replaced; a model that runs inside our walls may see them. confirmations: how a
-        person agrees to a call of a tool; without them nobody can."""
-        self._confirmations = confirmations
+        person agrees to a call of a tool; without them nobody can. blocked: told the types for which something is stopped."""
+        self._confirmations, self._blocked = confirmations, blocked
         self._guard, self._policy, self._scope, self._record, self._masks = guard, policy, scope, record, masks
         self._seen: dict[tuple[str, Surface], Seen] = {}
         self._protected: list[str] = []
@@ -53,7 +54,7 @@ class Crossing:
         seen = self._look(text, surface)
         blocking = [finding for finding in seen.findings if finding.action == "block"]
         if blocking:
-            raise _refusal(blocking, self._policy, seen)
+            raise self._refusal(blocking, seen)
         if any(finding.action == "quarantine" for finding in seen.findings):
             return WITHHELD
         return self._masked(text, seen)
@@ -85,7 +86,18 @@ class Crossing:
         seen = self._guard.harm(text, self._policy)
         self._note(text, "output", seen)
         if seen.stops:
-            raise _refusal(seen.stops, self._policy, seen)
+            raise self._refusal(seen.stops, seen)
+
+    def _refusal(self, findings: Sequence[Finding], seen: Seen) -> Blocked:
+        """The words are never repeated; what was found is."""
+        types = ", ".join(dict.fromkeys(finding.type for finding in findings))
+        self._blocked(types)
+        if seen.helped:
+            return Blocked(self._policy.settings.help_line)
+        return Blocked(
+            f"the guard stopped this: {types}",
+            hint=f"policy '{self._policy.name}'; penstock guard explain says which rule acted and why",
+        )
 
     def _look(self, text: str, surface: Surface) -> Seen:
         seen = self._seen.get((text, surface))
@@ -187,17 +199,6 @@ def gate_rules(policy: Policy) -> GateRules:
     """What the output gate does under a policy."""
     settings = policy.settings
     return GateRules(allowed_hosts=settings.allowed_hosts, links=settings.links, leaks=settings.leaks)
-
-
-def _refusal(findings: Sequence[Finding], policy: Policy, seen: Seen) -> Blocked:
-    """The words are never repeated; what was found, and the line that decided, are."""
-    if seen.helped:
-        return Blocked(policy.settings.help_line)
-    types = ", ".join(dict.fromkeys(finding.type for finding in findings))
-    return Blocked(
-        f"the guard stopped this: {types}",
-        hint=f"policy '{policy.name}'; penstock guard explain says which rule acted and why",
-    )
 
 
 def _event(text: str, surface: Surface, findings: Sequence[Finding], policy: Policy) -> dict[str, Any]:
