@@ -24,6 +24,7 @@ VERBS = {
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),
     "redteam": ("penstock.cli.redteam", "redteam"),
+    "vault": ("penstock.cli.vault", "vault"),
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),
