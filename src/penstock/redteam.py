@@ -205,7 +205,8 @@ async def _ask_model(house: House, target: str, attack: Attack, model: Obedient 
         stream=True,
         record=record,
     )
-    shielded = Shielded(model, house.crossing(target)) if model else house.gateway.models[target]
+    crossing = house.crossing(target)
+    shielded = Shielded(model, crossing) if model and crossing else house.gateway.models[target]
     text, stopped = "", ""
     async with aclosing(read(shielded.stream(request), request)) as events:
         async for event in events:

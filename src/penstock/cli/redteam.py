@@ -81,7 +81,7 @@ def _print(report: Report) -> None:
         click.echo()
         rows = [
             (share.name, f"{share.trials:,}", f"{share.rate:.1%}", f"{share.interval[0]:.1%}-{share.interval[1]:.1%}")
-            for share in report.by(what)  # type: ignore[arg-type]
+            for share in report.by(what)
         ]
         show.table(rows, (what, "trials", "worked", "95 % interval"))
     click.echo(f"\n{report.seconds:.0f} s", err=True)
@@ -102,10 +102,7 @@ def page(report: Report) -> str:
     """The report as one page that needs nothing else."""
     total = report.total
     low, high = total.interval
-    sections = "".join(
-        f"<h2>By {what}</h2>{_table(report.by(what))}"  # type: ignore[arg-type]
-        for what in ("kind", "transform", "language")
-    )
+    sections = "".join(f"<h2>By {what}</h2>{_table(report.by(what))}" for what in ("kind", "transform", "language"))
     worked = [trial.attack for trial in report.trials if trial.outcome == "worked"][:20]
     examples = "".join(
         f"<tr><td>{e(a.kind)}</td><td>{e(a.transform)}</td><td>{e(a.language)}</td><td><pre>{e(a.text[:400])}</pre></td></tr>"
