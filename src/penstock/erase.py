@@ -275,6 +275,8 @@ def _erase_rows(w: sqlite3.Connection, subject: Subject, house: House) -> None:
         w.execute("update batches set problems = '[]' where mentioned(problems)")
         for file, owner, name in w.execute("select id, owner, name from files").fetchall():
             _erase_file(w, house, file, subject, whole=subject.mentioned_in(owner, name))
+    if "sessions" in tables:
+        w.execute("delete from sessions where mentioned(name)")
     if "versions" in tables:
         w.execute("update versions set note = '' where mentioned(note)")
         w.execute("delete from skipped where mentioned(source) or mentioned(file) or mentioned(reason)")

@@ -71,7 +71,8 @@ class Key:
 class Keys:
     """The keys of the settings, and those of one database."""
 
-    def __init__(self, database: Database, settings: Mapping[str, KeySettings]) -> None:
+    def __init__(self, database: Database, settings: Mapping[str, KeySettings], *, login: bool = False) -> None:
+        """login: whether people log in besides, so that nobody comes in with neither."""
         self._database, self._settings, self._audit = database, settings, Audit(database)
         self._fixed = {
             _digest(key.key): (Caller(name, key.roles, key.admin, key.team, key.models, key.tenant), 0.0)
@@ -80,7 +81,8 @@ class Keys:
         }
         self._known: dict[bytes, tuple[Caller, float]] = dict(self._fixed)  # digest -> caller, expiry
         self._budgets: dict[str, BudgetSettings] = {}
-        self._needed, self._sure, self._migrated = bool(self._fixed), False, False
+        self._login = login
+        self._needed, self._sure, self._migrated = bool(self._fixed) or login, False, False
         self._seen = threading.local()  # the database's version: each connection counts by itself
 
     # ---------------------------------------------------------------- asked on every request
@@ -143,7 +145,12 @@ class Keys:
                 known[old_digest] = (caller, min(key.old_until, key.expires or key.old_until))
             if key.budget != BudgetSettings():
                 budgets[key.name] = key.budget
-        self._known, self._budgets, self._needed, self._sure = known, budgets, bool(self._fixed or rows), True
+        self._known, self._budgets, self._needed, self._sure = (
+            known,
+            budgets,
+            bool(self._fixed or rows or self._login),
+            True,
+        )
 
     # ---------------------------------------------------------------- changed now and then
 

@@ -6,20 +6,21 @@ from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from penstock.config import Settings, is_loopback
-from penstock.errors import BadSetting, NeedsKey, NotAllowed
+from penstock.errors import BadSetting, NeedsKey, NotAllowed, PenstockError
 from penstock.keys import Keys
 from penstock.server.http import Request
 from penstock.storage.audit import acting
 from penstock.types import Caller
 
-__all__ = ["check_binding", "identify"]
+__all__ = ["CALLER", "check_binding", "check_host", "identify"]
 
+CALLER = "penstock.caller"  # key of the scope: whoever logged in, or the error that they are told
 OWNER = Caller("owner", admin=True)
 
 
 def check_binding(settings: Settings, keys: Keys) -> None:
     """Raises BadSetting for an address that others can reach while nobody needs a key."""
-    if not is_loopback(settings.server.host) and not keys.needed:
+    if not is_loopback(settings.server.host) and not keys.needed and not settings.login.issuer:
         raise BadSetting(
             f"server.host is {settings.server.host}, which others can reach, and there is no key",
             hint='penstock keys create me --admin, or [keys.me] with key = "env:PENSTOCK_KEY" and admin = true, or bind 127.0.0.1',
@@ -33,18 +34,32 @@ def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
     another site that the owner visits can reach a local port, and must get nothing from it.
     """
     host = request.header(b"host")
-    _check_host(host.decode("latin-1"), settings.server.host, settings.server.public_hosts)
+    check_host(host.decode("latin-1"), settings)
     if origin := request.header(b"origin"):
         _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
     if (site := request.header(b"sec-fetch-site")) and site not in (b"same-origin", b"none"):
         raise NotAllowed("requests from other sites are not answered")
-    if keys.needed:
+    if CALLER in request.scope:
+        found = request.scope[CALLER]
+        if isinstance(found, PenstockError):
+            raise found
+        caller: Caller = found
+    elif settings.login.issuer and not _given(request):
+        raise NeedsKey(
+            "this server needs a login, or an API key", hint="in a browser: /login; Authorization: Bearer TOKEN"
+        )
+    elif keys.needed:
         caller = keys.find(_given(request))
     else:
         _check_keyless(settings.server.host)
         caller = OWNER
     acting.set(caller.name)
     return caller
+
+
+def check_host(host: str, settings: Settings) -> None:
+    """Raises NotAllowed for a name that is not of this machine, where it serves this machine alone."""
+    _check_host(host, settings.server.host, settings.server.public_hosts)
 
 
 def _given(request: Request) -> bytes:
