@@ -181,10 +181,11 @@ class Shape:
         ways = []
         if self._names.branches:
             names = self._names.whole()
+            letter = rf"(?:(\\?[_-])?([{LETTERS}{LETTERS.lower()}]))?"
             name = f"((?:{_LATIN_BEFORE}(?i:{names})|(?:{names})(?=_[1-9])))"
-            ways.append(f"{name}((?i:{_MARKS.whole()}))([1-9][0-9]{{0,8}})([{LETTERS}{LETTERS.lower()}]?)")
+            ways.append(f"{name}((?i:{_MARKS.whole()}))([1-9][0-9]{{0,8}}){letter}")
         else:
-            ways.append("(?!)()()()()")
+            ways.append("(?!)()()()()()")
         ways.append(f"{_BEFORE}((?i:{self._likes.whole()})){_AFTER}" if self._likes.branches else "(?!)()")
         self._find = re.compile("|".join(ways)).search
 
@@ -192,7 +193,7 @@ class Shape:
     def _begun(self) -> Callable[[str, int], re.Match[str] | None]:
         ways = []
         if self._names.branches:
-            names, number = self._names.whole(), r"[1-9][0-9]{0,8}\Z"
+            names, number = self._names.whole(), r"[1-9][0-9]{0,8}\\?[_-]?\Z"
             ways.append(rf"(?:{names})_(?:\Z|{number})")
             ways.append(self._names.begun("(?!)"))
             ways.append(
@@ -207,13 +208,20 @@ class Shape:
         found = self._find(text, at)
         if found is None:
             return None
-        label, mark, number, letter, like = found.groups()
+        label, mark, number, gap, letter, like = found.groups()
         end = found.end()
         if like is not None:
             return Place(found.start(), end, end, "", 0, "", firm=True, settled=end + AHEAD <= len(text))
-        firm = mark.lower() in _FIRM_SET
-        settled = end < len(text) if not letter else firm or end + AHEAD <= len(text)
-        return Place(found.start(), end, end - len(letter), label.upper(), int(number), letter.upper(), firm, settled)
+        firm, bare = mark.lower() in _FIRM_SET, found.end(3)
+        if letter is None:
+            settled = bare + 3 <= len(text) or text[bare : bare + 1] not in ("", "\\", "_", "-")
+        else:
+            settled = (firm and not gap) or end + AHEAD <= len(text)
+        if letter is None or (
+            gap and not (firm and ends_there(text, end))
+        ):  # "PERSON_1_A" is a token, "PERSON_1-Akte" is not
+            end, letter = bare, ""
+        return Place(found.start(), end, bare, label.upper(), int(number), letter.upper(), firm, settled)
 
     def begun(self, text: str, at: int) -> int:
         """Where a stand-in may have begun whose end is still to come; the length of the text where none has."""

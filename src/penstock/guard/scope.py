@@ -34,6 +34,7 @@ from penstock.guard.pseudonyms import (
 __all__ = ["Entry", "Rows", "Scope", "Words"]
 
 COMMON = 64  # persons that share a word; beyond, it says too little about who is meant
+LONGEST = 64  # characters of a value that gets a look-alike
 TRIES = 60  # look-alikes that are made until one is free
 PERSON = "PERSON"
 
@@ -111,7 +112,8 @@ class Scope:
         self._rows = rows or _Memory()
         self._secret, self._seen = secret or secrets.token_bytes(32), seen
         self._issued: dict[str, tuple[str, str]] = {}  # look-alikes that were handed out here, folded -> value, token
-        self._alike: dict[str, tuple[str, str]] = {}  # the same in lower case, and the single words of names
+        self._alike: dict[str, tuple[str, str]] = {}  # the same in lower case
+        self._single: dict[str, tuple[str, str]] = {}  # the single words of names, in lower case
         self._texts: set[str] = set()  # words of the texts that have look-alikes in them
         self._shape: tuple[Hashable, Shape] | None = None
 
@@ -209,6 +211,8 @@ class Scope:
         """The entry with a look-alike, where one of its kind can be made that nothing else has, and no text has said."""
         rows, plain_text = self._rows, f"{entry.value}\n{text}"
         chance = random.Random(secrets.token_bytes(16))  # noqa: S311  which look-alike it is protects nothing
+        if len(entry.value) > LONGEST:
+            return entry
         first = rows.entry(entry.number, LETTERS[0]) if entry.label == PERSON else None
         known = names = dict(first.names if first else entry.names)
         for _ in range(TRIES):
@@ -244,7 +248,7 @@ class Scope:
             for start, end in lookalikes.spelled(entry.value):
                 word = entry.value[start:end]
                 if like := entry.names.get(word.casefold()):
-                    self._alike.setdefault(fold(like).lower(), (word, entry.token))
+                    self._single.setdefault(fold(like).lower(), (word, entry.token))
         self._shape = None
 
     # ------------------------------------------------------------ what stands for it -> the value
@@ -274,6 +278,8 @@ class Scope:
     def likened(self, words: str, *, told: bool = True) -> str | None:
         """The value of a look-alike that was handed out here, or of a word of one, in any case of letters. words: folded."""
         meant = self._issued.get(words) or self._alike.get(words.lower())
+        if meant is None and not words.islower():  # a robin is a bird
+            meant = self._single.get(words.lower())
         if meant is None:
             return None
         if told:
@@ -285,13 +291,13 @@ class Scope:
         """Where this scope's stand-ins may be in a text, as far as they have been handed out here."""
         labels = frozenset(self._rows.labels())
         if self._shape is None or self._shape[0] != labels:
-            self._shape = labels, shape_of(labels, frozenset(self._alike))
+            self._shape = labels, shape_of(labels, frozenset(self.likes))
         return self._shape[1]
 
     @property
-    def likes(self) -> Iterable[str]:
+    def likes(self) -> AbstractSet[str]:
         """The look-alikes that have been handed out here, folded and in lower case."""
-        return self._alike.keys()
+        return self._alike.keys() | self._single.keys()
 
     def _tell(self, said: str) -> None:
         if self._seen:
