@@ -537,7 +537,10 @@ def injected(count: int, seed: int = 4) -> list[Case]:
 
 def from_tool_response(response: str, seed: int) -> Case:
     """A case with the response of a tool that somebody else wrote an order into."""
-    said, expected = TASKS[seed % len(TASKS)]
+    tasks = [
+        (said, expected) for said, expected in TASKS if ("mail." not in said and "sender" not in said) or not expected
+    ]
+    said, expected = tasks[seed % len(tasks)]
     return Case(said, (response,), expected, SMUGGLING[seed % len(SMUGGLING)], kind="response")
 
 

@@ -192,6 +192,10 @@ def test_words_are_whole_unless_a_star_says_otherwise():
     assert not turns(("user", "the sender")).asked_for("x", ("send",))
     assert turns(("user", "schicke es")).asked_for("x", ("schick*",))
     assert turns(("user", "ボブに送信して")).asked_for("x", ("送信",))
+    assert turns(("user", "इसे भेजें")).asked_for("x", ("send", "भेज*"))
+    assert turns(("user", "Отправь это")).asked_for("x", ("отправ*",))
+    assert not turns(("user", "переотправь это")).asked_for("x", ("отправ*",))
+    assert not turns(("user", "\ud800 anything")).asked_for("x", ())
     assert turns(("user", "use send_email now")).asked_for("send_email", ())
 
 

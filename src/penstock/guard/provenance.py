@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFINITION", "MODEL", "SYSTEM", "UNKNOWN", "USER", "Context", "Kind", "Origin", "Url", "apart", "url_of"]
 
 MOST_LOOKS: Final = 10_000  # at places where a value stands as a part of a longer word
+MOST_SAID: Final = 1_000_000  # characters of trusted text in which numbers and addresses are looked for
+MOST_TRACED: Final = 4_000_000  # characters of a conversation that are looked through for where a value is from
+MOST_DECODED: Final = 400_000  # and of those, for encodings of it
 
 Kind = Literal["system", "user", "document", "tool", "model", "definition"]
 
@@ -176,13 +179,13 @@ class Context:
 
     @cached_property
     def _numbers(self) -> frozenset[Decimal]:
-        return frozenset(number for match in _NUMBER.finditer(self._said) for number in numbers(match[0]))
+        return frozenset(number for match in _NUMBER.finditer(self._said[:MOST_SAID]) for number in numbers(match[0]))
 
     @cached_property
     def _urls(self) -> frozenset[Url]:
         """The web addresses that were given, those without a scheme with either."""
         found: set[Url] = set()
-        for match in _WORD.finditer(self._said):
+        for match in _WORD.finditer(self._said[:MOST_SAID]):
             word = (
                 _FOREIGN_START.sub("", match[0].lstrip(_OPENING), 1)
                 if not match[0].isascii()
@@ -264,7 +267,7 @@ class Context:
                 if piece.path[:2] != message:
                     message = piece.path[:2]
                     asked, called = asked and not called, False
-                asked = asked or pattern.search(piece.text) is not None
+                asked = asked or pattern.search(piece.text.encode(errors="replace")) is not None
         return asked
 
     def called(self, tool: str) -> list[Mapping[str, Any]]:
@@ -307,6 +310,8 @@ class Context:
 
     def carries(self, value: str) -> str:
         """Which text of the conversation a value takes along, plainly or encoded; "" where none was found."""
+        if sum(len(piece.text) for piece in self.pieces) > MOST_TRACED:
+            return "a conversation too long to look through"
         probes: dict[str, None] = {}
         for form in (value, *decodings(value)):
             for word in _WORTH.findall(form):
@@ -322,16 +327,21 @@ class Context:
 
     @cached_property
     def _squashed(self) -> list[tuple[Origin, str]]:
-        return [(piece.origin, squashed(piece.text)) for piece in self.pieces if piece.origin.kind != "definition"]
+        found, left = [], MOST_TRACED
+        for piece in self.pieces:
+            if piece.origin.kind != "definition" and left > 0:
+                found.append((piece.origin, squashed(piece.text[:left])))
+                left -= len(piece.text)
+        return found
 
     @cached_property
     def _decoded(self) -> list[tuple[Origin, str]]:
-        return [
-            (piece.origin, squashed(form))
-            for piece in self.pieces
-            if piece.origin.tainted or piece.origin.kind == "model"
-            for form in decodings(piece.text[:1_000_000])
-        ]
+        found, left = [], MOST_DECODED
+        for piece in self.pieces:
+            if (piece.origin.tainted or piece.origin.kind == "model") and left > 0:
+                found += [(piece.origin, squashed(form)) for form in decodings(piece.text[:left])]
+                left -= len(piece.text)
+        return found
 
 
 _NAME_EDGE: Final = re.compile(r"[\w@]|[.+%-][^\W_]")
@@ -369,15 +379,20 @@ def _ascii_start(text: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def _words(words: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern for any of the words. `send*` is any word that begins so; scripts without spaces have no words."""
-    parts = []
-    for word in words:
-        if word and not word.isascii() and any(ord(c) > 0x2E7F for c in word):
-            parts.append(re.escape(word))
-        elif word:
-            parts.append(rf"\b{re.escape(word.rstrip('*'))}" + (r"\w*" if word.endswith("*") else r"\b"))
-    return re.compile("|".join(parts), re.I)
+def _words(words: tuple[str, ...]) -> Any:
+    """A pattern, of bytes, for any of the words. `send*` is any word that begins so; scripts without spaces have no words."""
+    import re2
+
+    spaced = [word for word in words if word and all(ord(character) < 0x2E80 for character in word)]
+    whole = "|".join(re2.escape(word) for word in spaced if word[-1] != "*")
+    begun = "|".join(re2.escape(word[:-1]) for word in spaced if word[-1] == "*")
+    others = "|".join(re2.escape(word) for word in words if word and word not in spaced)
+    edge = r"[^\pL\pM\pN_]"
+    inner = "|".join(part for part in (f"(?:{whole})(?:$|{edge})" if whole else "", begun) if part)
+    outer = "|".join(part for part in (f"(?:^|{edge})(?:{inner})" if inner else "", others) if part)
+    options = re2.Options()
+    options.case_sensitive = options.log_errors = False
+    return re2.compile((outer or r"\z\A.").encode(), options)
 
 
 def numbers(text: str) -> Iterator[Decimal]:
