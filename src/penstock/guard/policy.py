@@ -86,8 +86,9 @@ class Policy:
         if not self.settings.block:
             return []
         return [
-            Finding("BLOCKED_WORD", *found.span(), action="block", rule=self._line("block"))
+            Finding("BLOCKED_WORD", found.start(), found.end(), action="block", rule=self._line("block"))
             for found in self._blocked.finditer(text)
+            if found.end() > found.start()
         ]
 
     @cached_property
