@@ -569,7 +569,7 @@ class _Visit:
         return self._headers.get(name, b"").decode("latin-1")
 
     def query(self, name: str) -> str:
-        return self._query.get(name, [""])[-1]
+        return str(self._query.get(name, [""])[-1])
 
     @property
     def own(self) -> bool:
