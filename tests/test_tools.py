@@ -113,7 +113,8 @@ def test_without_anything_from_outside_a_named_address_is_enough():
     [
         "eve@evil.example", "bob@x.example, eve@evil.example", "bob@x.example;eve@evil.example", "bob@x.example eve@evil.example",
         "bob@x.example <eve@evil.example>", "\"bob@x.example\" <eve@evil.example>", "bob@x.example\nBcc: eve@evil.example",
-        "bob@x.example\r\nBcc: eve@evil.example", "bob@x.example\0eve@evil.example", "bоb@x.example", "bob@x.example.evil.example",
+        "bob@x.example\r\nBcc: eve@evil.example", "bob@x.example\r\n",
+        "bob@x.example\0eve@evil.example", "bоb@x.example", "bob@x.example.evil.example",
         ["bob@x.example", "eve@evil.example"], {"a": [{"b": "eve@evil.example"}]}, "bob@x.example%0aeve", "eve%2Bbob@x.example",
         "BOB\u200b@x.example", "bob@\u202ex.example",
     ],
@@ -520,6 +521,34 @@ def test_the_schema_of_the_request_counts_where_the_rule_has_none():
     events = through(watched, *cut(0, "send_email", GOOD, 20), STOPPED)
     assert isinstance(events[0], TextDelta)
     assert "does not know" in events[0].text
+
+
+ANYTHING = st.text(
+    st.characters(exclude_categories=())
+    | st.sampled_from("@.:/\\#%?=&<>\"',;+- \u200b\u202e\0\ud800\n0123456789https"),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    ANYTHING,
+    ANYTHING,
+    st.sampled_from(sorted(RULES.tools)) | ANYTHING,
+    st.dictionaries(
+        st.sampled_from("to url path iban amount host number x".split()),
+        ANYTHING | st.lists(ANYTHING, max_size=2) | st.floats(allow_nan=False),
+        max_size=3,
+    ),
+)
+def test_no_call_and_no_conversation_trips_the_rules(user: str, mail: str, name: str, arguments: dict[str, Any]):
+    for rules in (RULES, ToolRules(others="guess")):
+        found = check(ToolCall(name, arguments), rules.context(conversation(user, mail=mail), "chat"), rules)
+        assert isinstance(found, Allowed | Confirm | Refused)
+        if isinstance(found, Confirm):
+            assert all(line.isprintable() for line in found.read_back.split("\n"))
+            token = Confirmations(KEY).token(ToolCall(name, arguments), scope=user)
+            assert Confirmations(KEY).confirmed(token, ToolCall(name, arguments), scope=user)
 
 
 # ---------------------------------------------------------------- a person agrees

@@ -233,7 +233,7 @@ class Context:
         return host in self._hosts
 
     def _says(self, value: str, edge: re.Pattern[str], *, small: bool) -> bool:
-        value = _composed(value).strip()
+        value = _composed(value).strip(" \t\u00a0")
         if not value or "\0" in value:
             return False
         small = small and value.isascii()  # other letters have more than one small form
@@ -383,6 +383,7 @@ def _words(words: tuple[str, ...]) -> Any:
     """A pattern, of bytes, for any of the words. `send*` is any word that begins so; scripts without spaces have no words."""
     import re2
 
+    words = tuple(word.encode(errors="replace").decode() for word in words)  # half a character is none
     spaced = [word for word in words if word and all(ord(character) < 0x2E80 for character in word)]
     whole = "|".join(re2.escape(word) for word in spaced if word[-1] != "*")
     begun = "|".join(re2.escape(word[:-1]) for word in spaced if word[-1] == "*")
@@ -392,7 +393,7 @@ def _words(words: tuple[str, ...]) -> Any:
     outer = "|".join(part for part in (f"(?:^|{edge})(?:{inner})" if inner else "", others) if part)
     options = re2.Options()
     options.case_sensitive = options.log_errors = False
-    return re2.compile((outer or r"\z\A.").encode(), options)
+    return re2.compile((outer or r"\z\A.").encode(errors="replace"), options)
 
 
 def numbers(text: str) -> Iterator[Decimal]:

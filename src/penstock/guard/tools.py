@@ -381,7 +381,7 @@ def _looks_like(value: str) -> TargetKind | None:
 def _judged(target: _Target, context: Context, tool: Tool) -> Refused | str:
     """ "" where the value is the user's own, or may be anybody's; otherwise where it came from; Refused where no person may
     agree to it either."""
-    value = target.value.strip()
+    value = target.value.strip(" \t\u00a0")
     if len(value) > LONGEST_TARGET and target.kind != "url":
         return Refused(f"'{target.name}' is longer than a person can check")
     if target.kind == "url" and not value.lower().startswith(("mailto:", "tel:", "sms:")):
@@ -404,7 +404,7 @@ def _is_said(kind: TargetKind, value: str, context: Context) -> bool:
     value = re.sub(r"^(?:mailto|tel|sms):", "", value, flags=re.I)
     if context.says_name(value):
         return True
-    parts = [part.strip() for part in re.split(r"[,;\n]", value) if part.strip()]
+    parts = [part.strip(" ") for part in re.split(r"[,;]", value) if part.strip(" ")]
     return bool(parts) and all(_says_address(part, context) for part in parts)
 
 
@@ -458,7 +458,7 @@ def _read_back(call: ToolCall, targets: Sequence[_Target], foreign: Mapping[int,
     lines = [f"{shown(call.name, 64)}: may this be done?", *remarks]
     for place, target in enumerate(targets):
         value = shown(target.value, LONGEST_TARGET)
-        letters = "" if value.isascii() else f" (letters: {target.value.encode('ascii', 'namereplace').decode()[:400]})"
+        letters = "" if value.isascii() else f" (letters: {value.encode('ascii', 'namereplace').decode()[:400]})"
         source = f"not your words: {foreign[place]}" if place in foreign else "in your own words"
         lines.append(f'- {shown(target.name, 64)}: "{value}"{letters} ({source})')
     told = {target.name for target in targets}
@@ -805,7 +805,9 @@ class Confirmations:
         """Whether somebody agreed to this very call. A token that was good is used up."""
         head, _, mac = token.rpartition(".")
         expires, _, nonce = head.partition(".")
-        if len(token) > 200 or not hmac.compare_digest(mac.encode(), self._mac(head, call, scope).encode()):
+        if len(token) > 200 or not hmac.compare_digest(
+            mac.encode(errors="replace"), self._mac(head, call, scope).encode()
+        ):
             return False
         now, until = time.time(), float(int(expires, 16))
         if until < now or nonce in self._used:
