@@ -77,9 +77,13 @@ _QUOTED: Final = re.compile(r'"[^"\s]{1,40}(?: [^"\s]{1,40})?"$')
 _AT_NUMBER: Final = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\]")
 _IPV4: Final = re.compile(r"(?<![0-9A-Za-z_])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z_]|\.[0-9A-Za-z]|-[A-Za-z])")
 _COLONS: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{0,4}+:[0-9A-Fa-f:.]{1,44}+(?![0-9A-Za-z])")
+_TWO_COLONS: Final = re.compile(r":[0-9A-Fa-f]{0,4}:")  # quick to look for, before the patterns that need more time
+_TWO_DOTS: Final = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}")
+_DASHED: Final = re.compile(r"-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-")
+_PAIRS: Final = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 _MAC: Final = re.compile(
-    r"(?<![0-9A-Za-z:])(?<![0-9A-Za-z]-)[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5}|"
-    r"[0-9A-Fa-f]{2}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![0-9A-Za-z:]|-[0-9A-Za-z]|\.[0-9A-Za-z])"
+    r"(?<![0-9A-Za-z])(?<![0-9A-Za-z]-)[0-9A-Fa-f]{2}(?:(?:-[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})"
+    r"(?![0-9A-Za-z]|-[0-9A-Za-z]|\.[0-9A-Za-z])"
 )
 _GAPS: Final = frozenset(
     (
@@ -124,6 +128,8 @@ _TIGHT: Final = re.compile(
     r"[\s:#=.,\-'\"“”„«»’()\[\]{}<>*|/_、，：（）「」]*+){0,3}",
     re.I,
 )
+_COLON: Final = frozenset((" ", ": ", ":", "：", " : ", ":\n", "=", '": "', "; ", ". ", ", ", " (", " #", ""))
+_DIGIT: Final = re.compile(r"[0-9]")
 _SENTENCE: Final = re.compile(r"[.!?;]\s|[。！？\n]")
 _TAKEN: Final = re.compile(
     r"[^\w\n]{0,4}(?:(?:no|nr|num|number|n[°ºo]|id|is|ist|est|es|è|é|numéro|número|numero|номер|رقم)[^\w\n]{0,3}){0,2}[+(]?[0-9]",
@@ -151,6 +157,9 @@ class _Said(NamedTuple):
     @property
     def where(self) -> str:
         return f"and the word '{self.word}' {'after' if self.follows else 'before'} it"
+
+
+_Offer = tuple[float, int, str, int, int, str]  # rank, groups it takes, type, start, end, rule
 
 
 class _Kind(NamedTuple):
@@ -189,6 +198,7 @@ _PERSONNUMMER: Final = _Kind("SE_PERSONNUMMER", identity.swedish, 3.0, "-", rule
 _BARE_PERSONNUMMER: Final = _Kind(
     "SE_PERSONNUMMER", identity.swedish, 0, language="sv", rule="a birth date and a check digit"
 )
+_LONG_PERSONNUMMER: Final = _PERSONNUMMER._replace(alone=2.0, language="sv")
 _RRN: Final = _Kind("KR_RRN", identity.korean, 3.0, "-", rule="a birth date and a century")
 _BARE_RRN: Final = _Kind("KR_RRN", identity.korean, 0, language="ko", rule="a birth date and a century")
 _NIR: Final = _Kind("FR_NIR", identity.nir, 3.1, " .-", rule="key of two digits right")
@@ -202,7 +212,7 @@ _SHAPES: Final[dict[tuple[int, ...], tuple[_Kind, ...]]] = {
     (4, 2, 3): (_BSN,), (2, 3, 4): (_BSN,), (3, 2, 2, 2): (_BSN,), (8, 1): (_BSN,), (2, 2, 2, 3): (_BSN,), (4, 3, 2): (_BSN,),
     (11,): (_PESEL, _BARE_CPF, _TAX), (2, 3, 3, 3): (_GROUPED_TAX,), (3, 4, 4): (_TAX,), (2, 9): (_TAX,),
     (3, 3, 5): (_TAX, _PESEL), (3, 3, 3, 2): (_CPF, _TAX), (9, 2): (_CPF,), (6, 5): (_PESEL,), (2, 2, 2, 5): (_PESEL,),
-    (4, 4, 4): (_AADHAAR, _LONG_CARD), (12,): (_BARE_AADHAAR, _BARE_PERSONNUMMER, _LONG_CARD),
+    (4, 4, 4): (_AADHAAR, _LONG_CARD), (12,): (_BARE_AADHAAR, _LONG_PERSONNUMMER, _LONG_CARD),
     (6, 4): (_PERSONNUMMER,), (8, 4): (_PERSONNUMMER,), (10,): (_BARE_PERSONNUMMER,),
     (6, 7): (_RRN,), (1, 2, 2, 2, 3, 3, 2): (_NIR,), (13, 2): (_NIR,), (1, 2, 2, 2, 3, 5): (_NIR,), (1, 2, 2, 2, 6, 2): (_NIR,),
     (1, 4, 2, 3, 3, 2): (_NIR,), (6, 8, 4): (_CHINESE,), (6, 4, 4, 4): (_CHINESE,), (3, 3, 4, 4, 4): (_CHINESE,),
@@ -254,8 +264,7 @@ class _Reading:
                 self.table = Table(plain, self.words)
             if "://" in plain:
                 self.blocked += [match.span() for match in _URL.finditer(plain)]
-            if plain.count(":") > 1 or plain.count("-") > 4 or plain.count(".") > 1:
-                self._networks()
+            self._networks()
             self.found += births(plain, self.words, self.table)
             self._numbers(tokens)
         return self._settled()
@@ -346,23 +355,26 @@ class _Reading:
 
     def _networks(self) -> None:
         plain = self.plain
-        if plain.count(":") > 1 or plain.count("-") > 4 or plain.count(".") > 1:
+        if _DASHED.search(plain) or any("MAC_ADDRESS" in label.kinds for label in self.words):
             for match in _MAC.finditer(plain):
-                pairs = match[0].lower().replace("-", ":").replace(".", ":")
-                bare = pairs.replace(":", "")
-                weak = bare.isdigit() or ("." in match[0] and bare.isalpha())
-                if bare in ("0" * 12, "f" * 12) or (
-                    weak and ":" not in match[0] and "MAC_ADDRESS" not in self._said(*match.span()).kinds
-                ):
-                    continue
-                self.found.append(Finding("MAC_ADDRESS", *match.span(), 0.99, rule="six pairs of hexadecimal digits"))
-                self.blocked.append(match.span())
-        if plain.count(":") > 1:
+                bare = match[0].replace("-", "").replace(".", "")
+                weak = bare.isdigit() or "." in match[0]  # 20-23-11-04-12-30
+                if not weak or "MAC_ADDRESS" in self._said(*match.span()).kinds:
+                    self._device(*match.span(), bare)
+        if _TWO_COLONS.search(plain):
             for match in _COLONS.finditer(plain):
-                self._ipv6(match)
-        if plain.count(".") > 2:
+                if match.end() - match.start() == 17 and _PAIRS.fullmatch(match[0]):
+                    self._device(*match.span(), match[0].replace(":", ""))
+                else:
+                    self._ipv6(match)
+        if _TWO_DOTS.search(plain):
             for match in _IPV4.finditer(plain):
                 self._ipv4(match)
+
+    def _device(self, start: int, end: int, bare: str) -> None:
+        self.blocked.append((start, end))
+        if len(set(bare)) > 1:  # not 00:00:00:00:00:00, ff:ff:ff:ff:ff:ff
+            self._add("MAC_ADDRESS", start, end, 0.99, "six pairs of hexadecimal digits")
 
     def _ipv6(self, match: re.Match[str]) -> None:
         address = match[0].rstrip(".")
@@ -532,19 +544,19 @@ class _Reading:
 
     def _chain(self, groups: list[_Group]) -> None:
         """Read a chain from left to right: the surest thing at each place, then on behind it."""
-        if not groups or groups[-1].end - groups[0].start < 6:
-            return
+        if not groups or groups[-1].end - groups[0].start < 6 + (len(groups) == 1):
+            return  # no number of anybody is as short
         plain = self.plain
         at, fresh = 0, True  # fresh: a phone number may begin here
         while at < len(groups):
-            lengths = tuple(group.end - group.start for group in groups[at : at + _MOST_GROUPS])
+            lengths = tuple([end - start for start, end in groups[at : at + _MOST_GROUPS]])
             if lengths[:4] == (1, 1, 1, 1):
                 at, fresh = at + 3, False
                 continue
             if lengths[:3] in _DATE_SHAPES and self._is_date(groups[at : at + 3]):
                 at, fresh = at + 3, True
                 continue
-            best: tuple[float, int, str, int, int, str] | None = None
+            best: _Offer | None = None
             for size in range(min(len(lengths), _LONGEST), 0, -1):
                 for kind in _SHAPES.get(lengths[:size], ()):
                     offer = self._offer(kind, groups, at, size)
@@ -555,9 +567,9 @@ class _Reading:
                 if offer and (best is None or offer[0] > best[0]):
                     best = offer
             if fresh and (best is None or best[0] < 3.5):
-                number = self._phone(groups, at)
-                if number and (best is None or number.rank > best[0]):
-                    best = (number.rank, number.groups, "PHONE_NUMBER", number.start, number.end, number.rule)
+                offer = self._phone(groups, at)
+                if offer and (best is None or offer[0] > best[0]):
+                    best = offer
             if best is None:
                 at += 1
                 fresh = at < len(groups) and plain[groups[at].start - 1 : groups[at].start + 1] in (" 0", "(0")
@@ -566,13 +578,17 @@ class _Reading:
             self._add(type_, start, end, min(1.0, 0.6 + rank / 10), rule)
             at, fresh = at + taken, True
 
-    def _offer(
-        self, kind: _Kind, groups: list[_Group], at: int, size: int
-    ) -> tuple[float, int, str, int, int, str] | None:
+    def _offer(self, kind: _Kind, groups: list[_Group], at: int, size: int) -> _Offer | None:
         plain = self.plain
         first, last = groups[at], groups[at + size - 1]
-        digits = "".join([plain[group.start : group.end] for group in groups[at : at + size]])
-        if not kind.check(digits):
+        digits = "".join([plain[start:end] for start, end in groups[at : at + size]])
+        if kind.alone and not kind.check(digits):
+            return None
+        said = self._said(first.start, last.end)
+        wanted = kind.type in said.kinds
+        if not (wanted or kind.alone or PERSONAL in said.kinds or (kind.language and self.language == kind.language)):
+            return None
+        if not kind.alone and not kind.check(digits):
             return None
         gaps = {plain[groups[i].end : groups[i + 1].start] for i in range(at, at + size - 1)}
         start, end = first.start, last.end
@@ -580,16 +596,9 @@ class _Reading:
             at + size < len(groups) and not _apart(plain[end : groups[at + size].start], gaps)
         ):
             return None
-        before = plain[start - 1 : start] if start else ""
-        said = self._said(start, end)
-        if (
-            before in (".", ",")
-            and start > 1
-            and plain[start - 2].isdigit()
-            and not (kind.type in said.kinds and said.tight)
-        ):
+        if start > 1 and plain[start - 1] in ".," and plain[start - 2].isdigit() and not (wanted and said.tight):
             return None
-        if kind.type in said.kinds:
+        if wanted:
             return 4.0, size, kind.type, start, end, f"{kind.type}: {kind.rule}, {said.where}"
         if kind.type == "US_PASSPORT":
             return None
@@ -609,8 +618,8 @@ class _Reading:
             if rank:
                 return rank - (0 if gaps else 0.4), size, kind.type, start, end, f"{issuer} card, check digit right"
             return None
-        if kind is _BARE_PERSONNUMMER and digits.startswith("19") and len(digits) == 12:
-            rank = 2.0  # "20…" may as well be a time: 202403021011
+        if kind is _LONG_PERSONNUMMER and digits[0] == "2":
+            rank = 0  # it may as well be a time: 202403021011
         if kind is _AADHAAR and not self._speaks("hi"):
             rank = 0
         if kind.type == "KR_RRN" and rank and not identity.korean_check(digits):
@@ -623,9 +632,7 @@ class _Reading:
             return None
         return rank, size, kind.type, start, end, f"{kind.type}: {kind.rule}"
 
-    def _half_lettered(
-        self, groups: list[_Group], at: int, lengths: tuple[int, ...]
-    ) -> tuple[float, int, str, int, int, str] | None:
+    def _half_lettered(self, groups: list[_Group], at: int, lengths: tuple[int, ...]) -> _Offer | None:
         """What has a letter apart from its digits: "12.345.678-Z", "X-1234567-L", "AB 12 34 56 C"."""
         plain = self.plain
         if lengths[:3] == (2, 2, 2):
@@ -672,7 +679,7 @@ class _Reading:
         year = numbers.pop(0 if groups[0].end - groups[0].start == 4 else 2)
         return 1800 <= year <= 2150 and 1 <= min(numbers) <= 12 and max(numbers) <= 31
 
-    def _phone(self, groups: list[_Group], at: int) -> Number | None:
+    def _phone(self, groups: list[_Group], at: int) -> _Offer | None:
         plain = self.plain
         start = groups[at].start
         if start and plain[start - 1] not in "+( " and self._coded(start):
@@ -691,32 +698,23 @@ class _Reading:
         said = self._said(number.start, number.end)
         before, after = plain[max(0, number.start - 4) : number.start], plain[number.end : number.end + 7]
         named = "PHONE_NUMBER" in said.kinds
+        close = named and said.tight
         if number.rank >= 3:
             if OTHER in said.kinds and said.tight and not said.follows and not number.plus:
                 return None
-            return number._replace(rank=number.rank + (0.4 if named else 0))
-        if before[-1:] in (".", ",", ":") and before[-2:-1].isdigit() and not (named and said.tight):
-            return None
-        if after[:1] in (",", ".", ":") and after[1:2].isdigit() and not (named and said.tight):
-            return None
-        if (
-            after[:1] in ("-", "_")
-            and after[1:2].isascii()
-            and after[1:2].isalpha()
-            and not self._labelled(number.end + 1)
-        ):
-            return None
-        if _UNIT.match(after) or _MONEY.search(before):
-            return None
-        if named:
-            if not number.loose or said.tight or number.digits >= 9:
-                return number._replace(rank=3.5 if said.tight else 3.3, rule=f"{number.rule}, {said.where}")
-            return None
-        if said.kinds and (said.tight or (OTHER not in said.kinds and number.rank < 2)):
-            return None
-        if OTHER in said.kinds and (number.groups == 1 or number.rank < 1.8):
-            return None
-        return number if number.rank > 1 else None
+            rank = number.rank + 0.4 * named
+        else:
+            if not close and _goes_on(before, after):
+                return None
+            if _UNIT.match(after) or _MONEY.search(before):
+                return None
+            if _is_code(after) and not self._labelled(number.end + 1):
+                return None
+            rank = _phone_rank(number, said)
+            if not rank:
+                return None
+        rule = f"{number.rule}, {said.where}" if named else number.rule
+        return rank, number.groups, "PHONE_NUMBER", number.start, number.end, rule
 
     # ------------------------------------------------------------ words beside a number
 
@@ -752,11 +750,11 @@ class _Reading:
             if label.kinds == (VERSION,) and not version:
                 continue
             gap = plain[label.end : start]
-            tight = _TIGHT.fullmatch(gap) is not None and gap.count("\n") < 3
-            if not tight and ("\n" in gap or _SENTENCE.search(gap)):
+            tight = gap in _COLON or (_TIGHT.fullmatch(gap) is not None and gap.count("\n") < 3)
+            if not tight and _SENTENCE.search(gap):
                 break
-            used = any(letter.isdigit() for letter in gap)
-            if set(label.kinds) <= {OTHER, VERSION}:
+            used = not tight and _DIGIT.search(gap) is not None
+            if _is_against(label.kinds):
                 if used or other.kinds:
                     continue
                 if tight and nearest and not _is_vague(label.word):
@@ -764,7 +762,7 @@ class _Reading:
                 other = _Said(label.kinds, label.word, tight=tight)
                 nearest = False
                 continue
-            if sum(letter.isdigit() for letter in gap) > 4 and not self._same_list(label, gap):
+            if used and len(_DIGIT.findall(gap)) > 4 and not self._same_list(label, gap):
                 break
             if other.kinds and other.tight and not _is_vague(other.word):
                 break
@@ -774,13 +772,13 @@ class _Reading:
             label = self.words[index]
             index += 1
             gap = plain[end : label.start]
-            if _SENTENCE.search(gap) or any(letter.isdigit() for letter in gap):
+            if _SENTENCE.search(gap) or _DIGIT.search(gap):
                 break
             if gap.strip() not in ("-", "(", "（", "/") and (
                 plain[label.end : label.end + 1] in (":", "=") or _TAKEN.match(plain, label.end)
             ):
                 break  # it is the next number's
-            if set(label.kinds) <= {OTHER, VERSION}:
+            if _is_against(label.kinds):
                 continue
             if other.tight:
                 break
@@ -801,6 +799,37 @@ class _Reading:
 @cache
 def _account_of(length: int) -> re.Pattern[str]:
     return re.compile(rf"[A-Za-z]{{2}}[0-9]{{2}}(?:[ -]?[A-Za-z0-9]){{{length - 4}}}(?![A-Za-z0-9])")
+
+
+@cache
+def _is_against(kinds: tuple[str, ...]) -> bool:
+    """Whether a label only says what a number is not."""
+    return set(kinds) <= {OTHER, VERSION}
+
+
+def _phone_rank(number: Number, said: _Said) -> float:
+    """How sure it is that this is a phone number, with what the words say; 0 where it is not."""
+    if "PHONE_NUMBER" in said.kinds:
+        if number.loose and not said.tight and number.digits < 9:
+            return 0
+        return 3.5 if said.tight else 3.3
+    if number.rank <= 1 or (said.kinds and said.tight):
+        return 0
+    if OTHER in said.kinds:
+        return number.rank if number.groups > 1 and number.rank >= 1.8 else 0
+    return number.rank if not said.kinds or number.rank >= 2 else 0
+
+
+def _goes_on(before: str, after: str) -> bool:
+    """Whether digits with these around them are a part of a longer number, a price or a time: "1,284.50"."""
+    return (before[-1:] in (".", ",", ":") and before[-2:-1].isdigit()) or (
+        after[:1] in (".", ",", ":") and after[1:2].isdigit()
+    )
+
+
+def _is_code(after: str) -> bool:
+    """Whether what follows makes it a part of a code: "4929-3813-beta"."""
+    return after[:1] in ("-", "_") and after[1:2].isascii() and after[1:2].isalpha()
 
 
 @cache

@@ -34,7 +34,9 @@ _EXTENSION: Final = re.compile(
     re.I,
 )
 _JOINTS: Final = frozenset(("-", ".", ") ", ")", ")-", " ", " (", "(", "/", " / ", " - ", "-(", ") - ", ")/"))
-_MOBILE_CN: Final = re.compile(r"1[3-9][0-9]{9}")
+
+
+_WIDE: Final = frozenset((" / ", "/", " - "))
 
 
 class Span(Protocol):
@@ -108,11 +110,8 @@ def phone(plain: str, groups: Sequence[Span], at: int, languages: Sequence[str])
     if total < 6 or total > 15:
         return None
     end = groups[last].end
-    if plain[start] == "(" and ")" not in plain[first : end + 1]:
-        start = first if not plus else start
-    elif plain[start] == "(" and ")" not in plain[first:end]:
-        end += 1  # (030 1234567)
-        start, end = first, end - 1
+    if plain[start] == "(" and ")" not in plain[first:end]:  # (030 1234567)
+        start = first - plus
     if extension := _EXTENSION.match(plain, end):
         end = extension.end()
     size = last - at + 1
@@ -121,9 +120,13 @@ def phone(plain: str, groups: Sequence[Span], at: int, languages: Sequence[str])
         found = _international(digits, size, start, end, plus=plus)
         if found or plus:
             return found
-    return _in_country(
-        plain, groups, at, Number(1, size, start, end, "phone number", total), digits, lengths, languages
-    )
+    if total > 13 or len(set(digits)) < 3 or lengths.count(1) > 2 or lengths[-1] == 1:
+        return None
+    if size == 1 and total == 8 and digits[:2] in ("19", "20"):
+        return None  # a date
+    gaps = [plain[groups[i].end : groups[i + 1].start] for i in range(at, last)]
+    rank, rule = _in_country(digits, lengths, gaps, languages, bracket=plain[start] == "(")
+    return Number(rank, size, start, end, rule, total, loose=rank == 1 and (size == 1 or total < 7))
 
 
 def _extent(plain: str, groups: Sequence[Span], at: int, *, plus: bool) -> tuple[int, str]:
@@ -160,43 +163,29 @@ def _international(digits: str, size: int, start: int, end: int, *, plus: bool) 
 
 
 def _in_country(
-    plain: str,
-    groups: Sequence[Span],
-    at: int,
-    number: Number,
-    digits: str,
-    lengths: tuple[int, ...],
-    languages: Sequence[str],
-) -> Number | None:
-    total, size = len(digits), number.groups
-    if len(set(digits)) < 3 or total > 13 or (size == 1 and total == 8 and digits[:2] in ("19", "20")):
-        return None
-    if sum(length == 1 for length in lengths) > 2 or lengths[-1] == 1:
-        return None
-    gaps = [plain[groups[i].end : groups[i + 1].start] for i in range(at, at + size - 1)]
-    gap_set = set(gaps)
-    bracket = plain[number.start] == "("
-    shape = lengths[1:] if lengths[0] == 1 and digits[0] in "1780" else lengths
-    local = digits[1:] if shape is not lengths else digits
-    if shape == (3, 3, 4) and local[0] in "23456789" and local[3] in "23456789" and "/" not in "".join(gaps):
-        return number._replace(rank=2.2, rule="phone number of North America by its groups")
-    if lengths == (2, 2, 2, 2, 2) and digits[0] == "0" and digits[1] != "0" and len(set(gaps)) == 1:
-        return number._replace(rank=2.2, rule="French phone number by its groups")
+    digits: str, lengths: tuple[int, ...], gaps: Sequence[str], languages: Sequence[str], *, bracket: bool
+) -> tuple[float, str]:
+    """How sure it is that this is a number without a country code, and why."""
+    total, size, zero = len(digits), len(lengths), digits[0] == "0" and digits[1] != "0"
+    long = lengths[0] == 1 and digits[0] in "1780"  # 1-800-…
+    local = digits[long:]
+    if lengths[long:] == (3, 3, 4) and local[0] in "23456789" and local[3] in "23456789" and "/" not in gaps:
+        return 2.2, "phone number of North America by its groups"
+    if lengths == (2, 2, 2, 2, 2) and zero and len(set(gaps)) == 1:
+        return 2.2, "French phone number by its groups"
     if bracket and 8 <= total <= 12 and 2 <= size <= 5:
-        return number._replace(rank=2, rule="phone number with its area in brackets")
+        return 2.0, "phone number with its area in brackets"
     if total == 11 and digits[0] == "8" and "ru" in languages and (size > 1 or digits[1] in "3489"):
-        return number._replace(rank=2, rule="Russian phone number")
-    if total == 11 and _MOBILE_CN.fullmatch(digits) and ("zh" in languages or lengths == (3, 4, 4)):
-        return number._replace(rank=2, rule="Chinese mobile number")
-    shortest = 8 if "sv" in languages else 9
-    trunk = digits[0] == "0" and digits[1] != "0" and bool(_TRUNKED.intersection(languages))
-    wide = sum(gap in (" / ", "/", " - ") for gap in gaps)
-    if trunk and size > 1 and shortest <= total <= 12 and min(lengths) >= 2 and wide < 2:
-        return number._replace(rank=1.8, rule="phone number with a trunk prefix, in groups")
+        return 2.0, "Russian phone number"
+    if total == 11 and digits[0] == "1" and digits[1] in "3456789" and ("zh" in languages or lengths == (3, 4, 4)):
+        return 2.0, "Chinese mobile number"
+    grouped = size > 1 and (8 if "sv" in languages else 9) <= total <= 12 and min(lengths) > 1
+    if zero and grouped and not _TRUNKED.isdisjoint(languages) and sum(gap in _WIDE for gap in gaps) < 2:
+        return 1.8, "phone number with a trunk prefix, in groups"
     for language in languages if total >= 9 else ():
-        bare = lengths in _BARE_SHAPES.get(language, ()) and not gap_set & {".", "/"}
+        bare = lengths in _BARE_SHAPES.get(language, ()) and "." not in gaps and "/" not in gaps
         if bare or (digits[0] == "0" and (size > 1 or (total >= 10 and language))):
             for region in _REGIONS.get(language, ()):
                 if _national(region, bare=language in _OFTEN_BARE).fullmatch(digits):
-                    return number._replace(rank=1.4, rule=f"phone number of {region}")
-    return number._replace(loose=size == 1 or total < 7)
+                    return 1.4, f"phone number of {region}"
+    return 1.0, "phone number"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 _WIDEST: Final = 2000  # characters of a line that are looked at
+_MARKS: Final = ";\t|,؛"
 _LINE: Final = re.compile(r"[^\n]+")
 
 
@@ -36,6 +37,8 @@ class Table:
 
     def label(self, place: int) -> Label | None:
         """The word above the cell at this place."""
+        if not self._is_under(place):
+            return None
         lines = self._read()
         index = bisect_right(self._starts, place) - 1
         if index < 0 or place >= lines[index].end:
@@ -45,26 +48,45 @@ class Table:
             return None
         return self._above(lines[line.head], self._plain.count(line.mark, line.start, place))
 
+    def _is_under(self, place: int) -> bool:
+        """Whether the line above has as many cells: a quick look, before all lines are read."""
+        if self._lines is not None:
+            return True
+        plain = self._plain
+        start = plain.rfind("\n", max(0, place - _WIDEST), place)
+        above = plain.rfind("\n", max(0, start - _WIDEST), max(0, start))
+        stop = plain.find("\n", place, place + _WIDEST) % (place + _WIDEST + 1)
+        return start > 0 and any(
+            (cells := plain.count(mark, start, stop)) and plain.count(mark, above + 1, start) == cells
+            for mark in _MARKS
+        )
+
     def cells(self, kind: str) -> Iterator[tuple[int, int, Label]]:
         """The cells under a word of this kind, with that word."""
-        lines = self._read()
-        columns: dict[int, list[tuple[int, Label]]] = {}
-        for index, line in enumerate(lines):
-            if line.head == index or line.end - line.start > _WIDEST:
+        plain, done = self._plain, 0
+        for label in self._words:
+            if kind not in label.kinds or label.start < done:
                 continue
-            if line.head not in columns:
-                columns.clear()
-                head = lines[line.head]
-                named = ((column, self._above(head, column)) for column in range(min(head.parts + 1, 100)))
-                columns[line.head] = [(column, label) for column, label in named if label and kind in label.kinds]
-            if not columns[line.head]:
+            stop = plain.find("\n", label.end, label.end + _WIDEST)
+            if stop < 0:
                 continue
-            cuts = [line.start - 1, *_places(self._plain, line), line.end]
-            for column, label in columns[line.head]:
+            start = plain.rfind("\n", max(0, label.start - _WIDEST), label.start) + 1
+            mark = max(_MARKS, key=lambda mark: plain.count(mark, start, stop))
+            parts, column = plain.count(mark, start, stop), plain.count(mark, start, label.start)
+            if not parts:
+                continue
+            done = stop + 1
+            while done < len(plain):
+                end = plain.find("\n", done, done + _WIDEST)
+                end = min(len(plain), done + _WIDEST) if end < 0 else end
+                if plain.count(mark, done, end) != parts:
+                    break
+                cuts = [done - 1, *_places(plain, mark, done, end), end]
                 yield cuts[column] + 1, cuts[column + 1], label
+                done = end + 1
 
     def _above(self, head: _Line, column: int) -> Label | None:
-        cuts = [head.start - 1, *_places(self._plain, head), head.end]
+        cuts = [head.start - 1, *_places(self._plain, head.mark, head.start, head.end), head.end]
         if column + 1 >= len(cuts):
             return None
         index = bisect_left(self._words, cuts[column] + 1, key=lambda label: label.start)
@@ -73,33 +95,39 @@ class Table:
         return None
 
     def _read(self) -> list[_Line]:
-        if self._lines is None:
-            lines: list[_Line] = []
-            if self._words and "\n" in self._plain:
-                for match in _LINE.finditer(self._plain):
-                    self._add(lines, match.start(), match.end())
-            self._lines = lines
-            self._starts = [line.start for line in lines]
-        return self._lines
+        """The lines that are a heading or stand under one."""
+        if self._lines is not None:
+            return self._lines
+        plain, words = self._plain, self._words
+        lines: list[_Line] = []
+        word = head = 0
+        mark = ""  # of the table we are in
+        parts = 0
+        for match in _LINE.finditer(plain) if words and "\n" in plain else ():
+            start, end = match.span()
+            stop = min(end, start + _WIDEST)
+            if mark and plain.count(mark, start, stop) == parts:
+                lines.append(_Line(start, end, mark, parts, head))
+                continue
+            mark = ""
+            while word < len(words) and words[word].start < start:
+                word += 1
+            if word == len(words):
+                break
+            if words[word].end > end:
+                continue
+            parts = 0
+            for other in _MARKS:
+                count = plain.count(other, start, stop)
+                if count > parts:
+                    mark, parts = other, count
+            if mark:
+                head = len(lines)
+                lines.append(_Line(start, end, mark, parts, head))
+        self._lines = lines
+        self._starts = [line.start for line in lines]
+        return lines
 
-    def _add(self, lines: list[_Line], start: int, end: int) -> None:
-        plain = self._plain
-        last = lines[-1] if lines else None
-        stop = min(end, start + _WIDEST)
-        marks = {mark: plain.count(mark, start, stop) for mark in ";\t|,؛"}
-        head = len(lines)
-        if last and last.parts and marks.get(last.mark) == last.parts:
-            mark, parts, head = last.mark, last.parts, last.head
-        else:
-            mark = max(marks, key=marks.__getitem__)
-            parts = marks[mark]
-        lines.append(_Line(start, end, mark, parts, head))
 
-
-def _places(plain: str, line: _Line) -> list[int]:
-    found: list[int] = []
-    at = plain.find(line.mark, line.start, line.end)
-    while at >= 0 and len(found) < line.parts:
-        found.append(at)
-        at = plain.find(line.mark, at + 1, line.end)
-    return found
+def _places(plain: str, mark: str, start: int, end: int) -> list[int]:
+    return [start + at for at, letter in enumerate(plain[start:end]) if letter == mark]
