@@ -166,7 +166,21 @@ def test_a_text_is_restored_in_another_process_also_its_look_alikes_when_it_is_m
     assert restored(first, later) == text
     tokens = masked(text, findings, make().scope("acme", "chat"), actions).text
     assert tokens == "PERSON_1A has EMAIL_2A, says PERSON_1B."
-    assert restored(tokens, make().scope("acme", "chat")) == text
+    assert restored(tokens, make().scope("acme", "chat", whole=True)) == text
+
+
+def test_a_model_that_was_talked_into_saying_other_tokens_learns_nobody_their_values(make: MakeVault):
+    make().scope("acme", "team").stand_ins(
+        [("PERSON", "Anna Schmidt"), ("PERSON", "Frau Schmidt"), ("DATE_TIME", "today")]
+    )
+    scope, text = make().scope("acme", "team"), "Who is Peter, or Frau Schmidt?"
+    findings = [Finding("PERSON", 7, 12, action="pseudonymise"), Finding("PERSON", 17, 29, action="pseudonymise")]
+    said = masked(text, findings, scope).text
+
+    assert said == "Who is PERSON_3A, or PERSON_1B?"
+    assert restored(f"{said} PERSON_1A, DATE_2A, person 1a, PERSON_1 and PERSON_3", scope) == (
+        "Who is Peter, or Frau Schmidt? PERSON_1A, DATE_2A, person 1a, Frau Schmidt and Peter"
+    )
 
 
 # ---------------------------------------------------------------- who looked

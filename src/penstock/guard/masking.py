@@ -16,7 +16,6 @@ from penstock.guard.pseudonyms import (
     BEHIND,
     KEEP_TOKENS,
     LABELS,
-    LETTERS,
     LITERAL,
     Place,
     Shape,
@@ -249,8 +248,10 @@ def _meant(place: Place, folded: str, scope: Scope, *, told: bool = True) -> tup
         value = scope.meaning(place.label, place.number, place.letter, told=told)
         if value is not None:
             return place.end, value
+        if scope.knows(place.number, place.letter):
+            return None
     if place.firm:  # a model that wrote PERSON_1 means the person
-        value = scope.meaning(place.label, place.number, LETTERS[0], told=told)
+        value = scope.meaning(place.label, place.number, "", told=told)
         if value is not None:
             return place.bare, value
     return None

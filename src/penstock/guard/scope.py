@@ -106,14 +106,23 @@ class Scope:
     """Stand-ins for the values of one scope. Safe to use from several threads."""
 
     def __init__(
-        self, rows: Rows | None = None, *, secret: bytes = b"", seen: Callable[[str], None] | None = None
+        self,
+        rows: Rows | None = None,
+        *,
+        secret: bytes = b"",
+        seen: Callable[[str], None] | None = None,
+        whole: bool = True,
     ) -> None:
-        """secret: for hashes that stay the same beyond this scope. seen: told each token whose value was asked for."""
+        """secret: for hashes that stay the same beyond this scope. seen: told each token whose value was asked for.
+
+        whole: whether texts get back every value there is, or only those whose stand-ins this object has handed out.
+        """
         self._rows = rows or _Memory()
         self._secret, self._seen = secret or secrets.token_bytes(32), seen
         self._issued: dict[str, tuple[str, str]] = {}  # look-alikes that were handed out here, folded -> value, token
         self._alike: dict[str, tuple[str, str]] = {}  # the same in lower case
         self._single: dict[str, tuple[str, str]] = {}  # the single words of names, in lower case
+        self._handed: dict[int, str] | None = None if whole else {}  # number -> letters
         self._texts: set[str] = set()  # words of the texts that have look-alikes in them
         self._shape: tuple[Hashable, Shape] | None = None
 
@@ -148,6 +157,8 @@ class Scope:
         stand_ins = []
         for entry, wants in zip(found, wanted, strict=True):
             assert entry is not None
+            if self._handed is not None and entry.letter not in (letters := self._handed.get(entry.number, "")):
+                self._handed[entry.number] = letters + entry.letter
             if wants and entry.like:
                 self._issue(entry)
             stand_ins.append(entry.like if wants and entry.like else entry.token)
@@ -258,7 +269,7 @@ class Scope:
         label, _, rest = stand_in.rpartition("_")
         number, letter = rest[:-1], rest[-1:]
         if label in LABELS and letter in LETTERS and number.isascii() and number.isdigit() and len(number) < 10:
-            return self.meaning(label, int(number), letter)
+            return self._told(label, int(number), letter)
         found = self._rows.liked(self._rows.key("like", fold(stand_in)))
         entry = self._rows.entry(*found) if found else None
         if entry is None or entry.like != stand_in:
@@ -267,7 +278,22 @@ class Scope:
         return entry.value
 
     def meaning(self, label: str, number: int, letter: str, *, told: bool = True) -> str | None:
-        """The value of a token, given in its parts. told: that it was asked for."""
+        """The value that a token in a text gets back; with no letter that of its first. told: that it was asked for.
+
+        What a model makes up, or was talked into saying, is no token: a scope that several share keeps what others put in.
+        """
+        if self._handed is not None:
+            handed = self._handed.get(number, "")
+            if letter not in handed or not handed:
+                return None
+            letter = letter or handed[0]
+        return self._told(label, number, letter or LETTERS[0], told=told)
+
+    def knows(self, number: int, letter: str) -> bool:
+        """Whether there is such a token at all, handed out here or not."""
+        return self._rows.entry(number, letter) is not None
+
+    def _told(self, label: str, number: int, letter: str, *, told: bool = True) -> str | None:
         entry = self._rows.entry(number, letter)
         if entry is None or entry.label != label:
             return None

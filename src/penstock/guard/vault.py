@@ -65,8 +65,12 @@ class Vault:
         self.database, self.keys, self._seen = database, keys, seen
         self._migrated = False
 
-    def scope(self, tenant: str, name: str) -> Scope:
-        """A scope that stays. It is made when it is first asked for."""
+    def scope(self, tenant: str, name: str, *, whole: bool = False) -> Scope:
+        """A scope that stays. It is made when it is first asked for.
+
+        Texts get back the values whose stand-ins this object has handed out: those of one request, whoever else shares the
+        scope. whole: all there are, for somebody who may see them. `Scope.value` answers for any token in both.
+        """
         self._migrate()
         rows = self.database.read("select id from vault_scopes where tenant = ? and name = ?", (tenant, name))
         if not rows:
@@ -76,7 +80,7 @@ class Vault:
         stored = _Stored(self.database, self.keys, tenant, name, int(rows[0][0]))
         seen = self._seen
         told = None if seen is None else lambda token: seen(Lookup(tenant, name, token))
-        return Scope(stored, secret=self._secret(tenant), seen=told)
+        return Scope(stored, secret=self._secret(tenant), seen=told, whole=whole)
 
     def passing(self, tenant: str) -> Scope:
         """A scope in memory, for one request; its hashes are those of the tenant."""
