@@ -219,7 +219,8 @@ class Context:
         if not characters or len(characters) > 80:
             return False
         plus = r"(?:\+|\b00)" if value.strip().startswith("+") else ""
-        pattern = r"(?<![^\W_])" + plus + r"[\s().\-/]{0,3}".join(map(re.escape, characters)) + r"(?![^\W_])"
+        whole = plus + r"[\s().\-/]{0,3}".join(map(re.escape, characters))
+        pattern = rf"(?<![^\W_])(?<!\d[ -]){whole}(?![^\W_]|[ -]\d)"  # and no group of a longer one
         return re.search(pattern, self._said, re.I if value.isascii() else 0) is not None
 
     def says_number(self, value: Decimal) -> bool:
