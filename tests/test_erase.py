@@ -15,12 +15,13 @@ from conftest import take
 
 from penstock.assemble import House
 from penstock.cli.main import cli
-from penstock.config import DocumentsSettings, Settings, WebSettings
+from penstock.config import DocumentsSettings, EncryptionSettings, Settings, WebSettings
 from penstock.documents.library import Library
 from penstock.erase import Subject, carry_out, check_receipt, plan
 from penstock.errors import BadRequest, Conflict
 from penstock.observe.journal import Journal, Row
 from penstock.storage.audit import Audit, acting
+from penstock.storage.envelope import Encryption
 from penstock.testing import WordEmbedder
 from penstock.types import Caller, Document
 
@@ -29,12 +30,21 @@ ANNA = Subject.of(NAMES[1], NAMES[::2])
 SHARED = "Parcels to Norway take five working days to arrive at the harbour of Bergen in winter and summer alike."
 
 
-@pytest.fixture
-def house(home: Path, tmp_path: Path) -> Iterator[House]:
+@pytest.fixture(params=[False, True], ids=["plain", "sealed"])
+def house(home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     """A home in which Anna is everywhere, and Bo too."""
-    settings = Settings(home=str(home), folder=tmp_path, documents={"hr": DocumentsSettings(keep_versions=9)})
-    library = Library(home, WordEmbedder, folder=tmp_path, collections=settings.documents, web=WebSettings())
-    house = House(settings, library)
+    settings = Settings(
+        home=str(home),
+        folder=tmp_path,
+        documents={"hr": DocumentsSettings(keep_versions=9)},
+        encryption=EncryptionSettings(content=request.param),
+    )
+    house = House(settings)
+    sealing = Encryption(house.envelope, "documents") if request.param else None
+    collections = settings.documents
+    house.__dict__["library"] = library = Library(
+        home, WordEmbedder, folder=tmp_path, collections=collections, web=WebSettings(), encryption=sealing
+    )
     folder = tmp_path / "papers"
     folder.mkdir()
     (folder / "rota.md").write_text("# Rota\n\nAnna Zwirnbach opens the shop on Mondays.\n\nBo closes it on Fridays.\n")
@@ -160,7 +170,14 @@ def test_a_place_in_the_index_that_others_shared_is_inherited(home: Path, tmp_pa
 
 
 def test_a_server_that_held_the_version_open_finds_its_way(house: House, home: Path, tmp_path: Path):
-    other = Library(home, WordEmbedder, folder=tmp_path, collections=house.settings.documents, web=WebSettings())
+    other = Library(
+        home,
+        WordEmbedder,
+        folder=tmp_path,
+        collections=house.settings.documents,
+        web=WebSettings(),
+        encryption=house.library.catalog.encryption,
+    )
     assert other["hr"].search("Who opens the shop on Mondays?").hits[0].passage.source == "rota.md"
 
     carry_out(house, plan(house, ANNA))
@@ -193,14 +210,28 @@ def test_documents_are_erased_by_their_source(house: House):
 def test_other_parts_erase_what_they_keep(house: House):
     told: list[tuple[str, ...]] = []
 
-    def vault(names: tuple[str, ...]) -> int:
+    def notes(names: tuple[str, ...]) -> int:
         told.append(tuple(names))
         return 7
 
-    receipt = carry_out(house, plan(house, ANNA), erasers=[("stand_ins", vault)])
+    receipt = carry_out(house, plan(house, ANNA), erasers=[("notes", notes)])
 
     assert told == [ANNA.names]
-    assert receipt["erased"]["stand_ins"] == 7
+    assert receipt["erased"]["notes"] == 7
+
+
+def test_the_vault_forgets_whom_its_stand_ins_stand_for(house: House, home: Path):
+    team, own = house.vault.scope("acme", "team/shop"), house.vault.scope("", "key/anna.zwirnbach@example.com")
+    anna, bo = team.token("PERSON", "Anna Zwirnbach"), team.token("PERSON", "Bo Lind")
+    own.token("PERSON", "Cleo Lind")
+
+    receipt = carry_out(house, plan(house, ANNA))
+
+    assert receipt["erased"]["stand_ins"] == 2
+    again = house.vault.scope("acme", "team/shop", whole=True)
+    assert (again.value(anna), again.value(bo)) == (None, "Bo Lind")
+    assert house.vault.scopes("") == []
+    assert remains(home) == []
 
 
 def test_a_key_that_has_their_name_is_not_taken_away_behind_their_back(house: House):
@@ -290,7 +321,9 @@ def test_a_long_text_takes_no_long_time_to_look_through():
 
 
 def run(home: Path, *arguments: str, answer: str = "") -> Result:
-    return CliRunner().invoke(cli, ["erase", *arguments], env={"PENSTOCK_HOME": str(home)}, input=answer)
+    sealed = str((home / "keys").exists()).lower()
+    environment = {"PENSTOCK_HOME": str(home), "PENSTOCK_ENCRYPTION_CONTENT": sealed}
+    return CliRunner().invoke(cli, ["erase", *arguments], env=environment, input=answer)
 
 
 def test_the_terminal_shows_asks_and_writes_the_receipt(house: House, home: Path, tmp_path: Path):

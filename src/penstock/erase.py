@@ -203,7 +203,7 @@ def carry_out(
         erase_documents(house.library[name], numbers)
     with database.write() as w:
         _erase_rows(w, subject, house)
-    further = {name: eraser(subject.names) for name, eraser in erasers}
+    further = {name: eraser(subject.names) for name, eraser in (*_vault(house, subject), *erasers)}
     counts = what.counts() | {"documents": len(removed)} | further
     receipt: dict[str, Any] = {
         "receipt": new_id(),
@@ -245,6 +245,23 @@ def _signed(receipt: dict[str, Any]) -> bytes:
 def _digest(salt: bytes, text: str) -> str:
     """Slow to guess: a name has far less in it than a key."""
     return hashlib.scrypt(text.encode("utf-8", "replace"), salt=salt, n=1 << 14, r=8, p=1, dklen=32).hex()
+
+
+def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """What the vault keeps of them in place of which models got stand-ins, and the scopes that are called after them."""
+    if not _is_there(house.database, "vault_scopes"):
+        return
+
+    def erased(names: Sequence[str]) -> int:
+        count = 0
+        for tenant, scope in house.database.read("select tenant, name from vault_scopes"):
+            if subject.mentioned_in(scope):
+                count += house.vault.erase(tenant, scope)
+        for (tenant,) in house.database.read("select distinct tenant from vault_scopes"):
+            count += sum(house.vault.erase_value(tenant, name) for name in names)
+        return count
+
+    yield "stand_ins", erased
 
 
 # ---------------------------------------------------------------- rows
