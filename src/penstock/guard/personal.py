@@ -227,7 +227,7 @@ _FILE_ENDINGS: Final = frozenset(
 class Personal:
     """Finds 22 kinds of structured personal data in 17 languages, and addresses with a password in them as URL.
 
-    Stateless, safe in threads, linear in the text: about 0.3 ms of CPU time for a kilobyte. The tables are made on first use.
+    Stateless, safe in threads, linear in the text: 0.1 to 0.6 ms of CPU time for a kilobyte. The tables are made on first use.
     """
 
     def find(self, text: str, *, language: str = "") -> list[Finding]:

@@ -56,10 +56,13 @@ class Table:
         start = plain.rfind("\n", max(0, place - _WIDEST), place)
         above = plain.rfind("\n", max(0, start - _WIDEST), max(0, start))
         stop = plain.find("\n", place, place + _WIDEST) % (place + _WIDEST + 1)
-        return start > 0 and any(
-            (cells := plain.count(mark, start, stop)) and plain.count(mark, above + 1, start) == cells
-            for mark in _MARKS
-        )
+        if start <= 0:
+            return False
+        for mark in _MARKS:
+            cells = plain.count(mark, start, stop)
+            if cells and plain.count(mark, above + 1, start) == cells:
+                return True
+        return False
 
     def cells(self, kind: str) -> Iterator[tuple[int, int, Label]]:
         """The cells under a word of this kind, with that word."""
