@@ -13,7 +13,10 @@ import re
 import threading
 import unicodedata
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +35,8 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "names"
 TYPES = ("PERSON", "ADDRESS", "ORGANIZATION", "LOCATION", "DATE_OF_BIRTH")
 LABELS = ("O", *(f"{place}-{kind}" for kind in TYPES for place in "BI"))
 
+SURE = 0.99  # that a token is part of nothing
+SLICE, AROUND = 100_000, 2_000  # characters that are read at once, and what is read again to either side
 WINDOW, MARGIN = 2048, 48  # tokens; the convolutions see 36 to each side
 
 # ---------------------------------------------------------------- words
@@ -68,6 +73,7 @@ _CONTEXT = 2  # of them, which are not the word's own: the space before it, and 
 _OWN = FEATURES - _CONTEXT
 
 
+@lru_cache(100_000)  # about ten megabytes at most, and most pieces of words come again
 def row(feature: str) -> int:
     """The row of the table that a feature is hashed into, 1 to 2**BITS - 1. Row 0 is no feature."""
     value = zlib.crc32(feature.encode("utf-8", "surrogatepass")) * 0x9E3779B1 & 0xFFFFFFFF
@@ -91,6 +97,7 @@ def _shape(word: str) -> str:
 _SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI", "GREEK", "HEBREW", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 
 
+@lru_cache(10_000)
 def _script(character: str) -> str:
     if character < "\u0250":
         return "LATIN"
@@ -102,7 +109,7 @@ class Features:
     """From a text to rows of the table. Keeps what it has worked out for words; safe to share between threads."""
 
     def __init__(self, gazetteer: Gazetteer) -> None:
-        self._gazetteer = gazetteer
+        self._kinds = lru_cache(50_000)(gazetteer.kinds)
         self._known: dict[str, bytes] = {}
         self._spaces = {
             kind: _packed([f"space {kind}"], 1) for kind in ("none", "one", "many", "line", "lines", "start")
@@ -110,18 +117,13 @@ class Features:
         self._free = _packed([], 1)
 
     def tokens(self, text: str, taken: Sequence[tuple[int, int]] = ()) -> Tokens:
-        """The tokens of a text. Each of the taken spans is one token, whatever is in it."""
+        """The tokens of a text. taken: spans in order, none overlapping another; each is one token, whatever is in it."""
         starts: list[int] = []
         ends: list[int] = []
         parts: list[bytes] = []
         at = 0
-        for start, end in sorted(taken):
-            if start < at or end <= start:  # one that overlaps the one before it, or is empty
-                if end > at and ends:
-                    ends[-1] = at = min(end, len(text))
-                continue
+        for start, end in taken:
             self._add_words(text, at, start, starts, ends, parts)
-            end = min(end, len(text))
             parts += (self._taken(text[start:end]), self._space(text, ends[-1] if ends else 0, start), _TAKEN)
             starts.append(start)
             ends.append(end)
@@ -175,7 +177,7 @@ class Features:
             return [f"w {len(word)} digits", f"w {lower}", f"p {lower[:2]}", f"l {min(len(word), 9)}", "shape 9"]
         if not first.isalpha():
             return [f"w {lower[:4]}", f"w1 {first}", f"l {min(len(word), 4)}"]
-        kinds = self._gazetteer.kinds(lower)
+        kinds = self._kinds(lower)
         features = [f"w {lower}", f"shape {_shape(word)}", f"l {min(len(word), 12)} {_script(first)}"]
         features.append(f"kinds {kinds}" if kinds else "unknown")
         if kinds:
@@ -188,7 +190,7 @@ class Features:
     def _of_character(self, five: str) -> list[str]:
         """Of the middle one of five characters: with its neighbours it is the words that it may be part of."""
         before, this, after = five[:2], five[2], five[3:]
-        kinds = self._gazetteer.kinds
+        kinds = self._kinds
         script = _script(this)
         features = [f"w {this}", f"l {script}", f"< {before[1]}{this}", f"> {this}{after[0]}"]
         features += [f"<> {before[1]}{this}{after[0]}", f"<< {before}{this}", f">> {this}{after}"]
@@ -207,6 +209,19 @@ class Features:
 _TAKEN = _packed(["taken here"], 1)
 
 # ---------------------------------------------------------------- labels
+
+
+def labels_of(chances: NDArray[np.float32]) -> list[int]:
+    """A label for each token. Where for several words nothing else has a chance, they are no part of anything."""
+    labels = [0] * len(chances)
+    lively = np.flatnonzero(chances[:, 0] < SURE)
+    if not len(lively):
+        return labels
+    breaks = np.flatnonzero(np.diff(lively) > 2)
+    for first, last in zip([0, *(breaks + 1)], [*breaks, len(lively) - 1], strict=True):
+        start, end = int(lively[first]), int(lively[last]) + 1
+        labels[start:end] = decoded(np.log(np.maximum(chances[start:end], 1e-9)))
+    return labels
 
 
 def decoded(scores: NDArray[np.float32]) -> list[int]:
@@ -231,6 +246,13 @@ def decoded(scores: NDArray[np.float32]) -> list[int]:
     for at in range(count - 1, 0, -1):
         path.append(int(back[at, path[-1]]))
     return path[::-1]
+
+
+def _one(kind: str, before: str, between: str) -> bool:
+    """Whether two findings of a type with no more than this between them are one: "Mrs." and a name, a street and its town."""
+    if kind == "PERSON":
+        return between == " " or (between == ". " and len(before) < 5)
+    return kind == "ADDRESS" and len(between) < 4 and not between.strip(" ,;/-\n")
 
 
 class _Span(NamedTuple):
@@ -276,18 +298,35 @@ class Names:
         """Findings in the order of the text. taken: spans that a rule has found already; no finding overlaps one."""
         if not text or text.isspace():
             return []
+        found: list[Finding] = []
+        blocked = _apart(taken, len(text))
+        ends = [end for _, end in blocked]
+        for start in range(0, len(text), SLICE):
+            first, last = max(start - AROUND, 0), min(start + SLICE + AROUND, len(text))
+            near = blocked[bisect_right(ends, first) : bisect_left(blocked, (last, 0))]
+            inside = [(max(a, first) - first, min(b, last) - first) for a, b in near]
+            for finding in self._read(text[first:last], inside):
+                at = finding.start + first
+                if start <= at < start + SLICE and (not found or at >= found[-1].end):
+                    found.append(replace(finding, start=at, end=finding.end + first, score=round(finding.score, 3)))
+        return found
+
+    def _read(self, text: str, taken: Sequence[tuple[int, int]]) -> list[Finding]:
         features, session, thresholds = self._load()
         tokens = features.tokens(text, taken)
         if not tokens.starts:
             return []
         chances = self._chances(session, tokens.features)
-        labels = decoded(np.log(np.maximum(chances, 1e-9)))
-        found = []
-        for span in _spans(labels, chances):
+        found: list[Finding] = []
+        for span in _spans(labels_of(chances), chances):
             kind = TYPES[span.kind]
-            if span.score >= thresholds[kind]:
-                start, end = tokens.starts[span.first], tokens.ends[span.last - 1]
-                found.append(Finding(kind, start, end, round(span.score, 3), rule="names"))
+            start, end = tokens.starts[span.first], tokens.ends[span.last - 1]
+            before = text[found[-1].start : found[-1].end] if found and found[-1].type == kind else ""
+            if before and _one(kind, before, text[found[-1].end : start]):
+                last = found.pop()
+                found.append(Finding(kind, last.start, end, min(last.score, span.score), rule="names"))
+            elif span.score >= thresholds[kind]:
+                found.append(Finding(kind, start, end, span.score, rule="names"))
         return found
 
     def _chances(self, session: Any, features: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -321,6 +360,19 @@ class Names:
                     raise StorageError(f"the tagger in {self._folder} cannot be loaded: {error}") from error
                 self._loaded = Features(gazetteer), session, card["thresholds"]
         return self._loaded
+
+
+def _apart(spans: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """Spans inside a text of that length, in order, with those that overlap made one."""
+    apart: list[tuple[int, int]] = []
+    for start, end in sorted((max(start, 0), min(end, length)) for start, end in spans):
+        if end <= start:
+            continue
+        if apart and start < apart[-1][1]:
+            apart[-1] = apart[-1][0], max(end, apart[-1][1])
+        else:
+            apart.append((start, end))
+    return apart
 
 
 def _run(session: Any, features: NDArray[np.uint16]) -> NDArray[np.float32]:

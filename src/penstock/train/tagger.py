@@ -1,4 +1,4 @@
-"""Train the tagger of names and addresses that guard/names.py runs: an hour of one core, one command.
+"""Train the tagger of names and addresses that guard/names.py runs: a quarter of an hour of one core, one command.
 
     python -m penstock.train.tagger [--data DIR] [--out DIR] [--check]
 
@@ -268,16 +268,17 @@ class Stream:
         self, lines: dict[str, list[str]], cities: dict[str, list[str]], data: Path, *, size: int = 2500
     ) -> None:
         self.chance = random.Random(SEED)  # noqa: S311
-        self.makers: list[Rows] = []
-        for language in LOCALES:
-            natural = [line for line in lines[language] if not kept_apart(line)]
-            values = Values(language, cities, size=size)
-            maker = Rows(language, sentences(language), values, natural, self.chance)
-            self.makers += [maker] * (2 if language == "en" else 1)
         self.others = other_rows(data / "pii_train.jsonl")
         nobody = data / "nobody.jsonl"
         own = nobody.read_text("utf-8").split("\n") if nobody.exists() else []
         self.nobody = [json.loads(line)["text"] for line in own if line]
+        self.makers: list[Rows] = []
+        for language in LOCALES:
+            natural = [line for line in lines[language] if not kept_apart(line)]
+            if language == "en":
+                natural += self.nobody
+            maker = Rows(language, sentences(language), Values(language, cities, size=size), natural, self.chance)
+            self.makers += [maker] * (2 if language == "en" else 1)
 
     def row(self) -> Row:
         roll = self.chance.random()

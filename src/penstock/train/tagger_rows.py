@@ -147,7 +147,8 @@ class Rows:
             person = c.choice(v.people)
         if self.language in ("ja", "zh", "ko") and person.full != f"{person.given} {person.family}":
             return person.full
-        full, g, f = person
+        g, f = self.unheard(person.given), self.unheard(person.family)
+        full = person.full if (g, f) == (person.given, person.family) else f"{g} {f}"
         initial, more = f"{g[:1]}.", c.choice(v.people).given
         if self.language == "ru" and c.random() < 0.4:
             return c.choice(
@@ -170,11 +171,22 @@ class Rows:
 
     def given_name(self) -> str:
         c = self.chance
-        return c.choice(self.values.foreign if c.random() < 0.1 else self.values.people).given
+        return self.unheard(c.choice(self.values.foreign if c.random() < 0.1 else self.values.people).given)
 
     def family_name(self) -> str:
         c = self.chance
-        return c.choice(self.values.foreign if c.random() < 0.1 else self.values.people).family
+        return self.unheard(c.choice(self.values.foreign if c.random() < 0.1 else self.values.people).family)
+
+    def unheard(self, name: str) -> str:
+        """Now and then a name that nobody has: it begins like one and ends like another, and no table knows it."""
+        c = self.chance
+        if self.language in ("ja", "zh", "ko") or len(name) < 4 or not name.isalpha() or c.random() > 0.12:
+            return name
+        person = c.choice(self.values.people)
+        other = c.choice([person.given, person.family])
+        return (
+            name[: c.randint(2, 4)] + other[-c.randint(2, 4) :].lower() if len(other) > 3 and other.isalpha() else name
+        )
 
     def _number(self) -> str:
         c = self.chance
