@@ -25,6 +25,7 @@ VERBS = {
     "guard": ("penstock.cli.guard", "guard"),
     "redteam": ("penstock.cli.redteam", "redteam"),
     "vault": ("penstock.cli.vault", "vault"),
+    "train": ("penstock.cli.train", "train"),
     "keys": ("penstock.cli.keys", "keys"),
     "spend": ("penstock.cli.spend", "spend"),
     "requests": ("penstock.cli.spend", "requests"),
