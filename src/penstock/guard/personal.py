@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from penstock.guard import identity
 from penstock.guard.births import births
 from penstock.guard.labels import OTHER, PERSONAL, VERSION, Label, labels
+from penstock.guard.mails import mails
 from penstock.guard.phones import Number, phone
 from penstock.guard.tables import Table
 from penstock.types import Finding
@@ -66,15 +67,7 @@ def _plain(text: str) -> str:
 
 _TOKEN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]*+[0-9][A-Za-z0-9]*+")
 _URL: Final = re.compile(r"(?:https?|ftp|wss?)://[^\s<>\"'?#]++", re.I)
-_USER_INFO: Final = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.\-]{1,20}+://[^\s/@:<>\"']{0,99}+:[^\s/@<>\"']{1,99}+@[^\s<>\"'`]++"
-)
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
-_LOCAL: Final = re.compile(r"(?:[^\W_]|[_.!#$%&'*+/=?^`{|}~\-\u0300-\u036f\u0900-\u0dff])++")  # read backwards
-_DOMAIN: Final = re.compile(r"(?:[^\W_]|[.\-\u0300-\u036f\u0900-\u0dff\uff0e\u3002]){1,253}+")
-_RUN_ON: Final = re.compile(r"[\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af]")
-_QUOTED: Final = re.compile(r'"[^"\s]{1,40}(?: [^"\s]{1,40})?"$')
-_AT_NUMBER: Final = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\]")
 _IPV4: Final = re.compile(r"(?<![0-9A-Za-z_])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z_]|\.[0-9A-Za-z]|-[A-Za-z])")
 _COLONS: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{0,4}+:[0-9A-Fa-f:.]{1,44}+(?![0-9A-Za-z])")
 _TWO_COLONS: Final = re.compile(r":[0-9A-Fa-f]{0,4}:")  # quick to look for, before the patterns that need more time
@@ -218,10 +211,6 @@ _SHAPES: Final[dict[tuple[int, ...], tuple[_Kind, ...]]] = {
     (1, 4, 2, 3, 3, 2): (_NIR,), (6, 8, 4): (_CHINESE,), (6, 4, 4, 4): (_CHINESE,), (3, 3, 4, 4, 4): (_CHINESE,),
 }  # fmt: skip
 _LONGEST: Final = max(map(len, _SHAPES))
-_FILE_ENDINGS: Final = frozenset(
-    "png jpg jpeg gif svg webp css js ts tsx jsx json xml html htm py java rb go rs cpp h txt log yml yaml toml ini lock zip gz tar"
-    " exe dll conf cfg service timer socket local_ map md5 webm".split()
-)
 
 
 class Personal:
@@ -254,7 +243,8 @@ class _Reading:
     def findings(self) -> list[Finding]:
         plain = self.plain
         if "@" in plain:
-            self._mails()
+            self.found += mails(plain)
+            self.blocked += [(finding.start, finding.end) for finding in self.found]
         tokens = [match.span() for match in _TOKEN.finditer(plain)]
         if tokens or ":" in plain:
             if len(tokens) > 2 or any(end - start > 1 for start, end in tokens):
@@ -279,77 +269,6 @@ class _Reading:
                 continue
             kept.append(finding)
         return kept
-
-    # ------------------------------------------------------------ mail
-
-    def _mails(self) -> None:
-        plain, done = self.plain, 0
-        for match in _USER_INFO.finditer(plain) if "://" in plain else ():
-            end = match.end() - len(match[0]) + len(match[0].rstrip(".,;:!?)]}"))
-            self.found.append(
-                Finding("URL", match.start(), end, 0.95, rule="an address with a user's name and password in it")
-            )
-            self.blocked.append((match.start(), end))
-        taken = list(self.blocked)
-        at = plain.find("@")
-        while at >= 0:
-            inside = any(start <= at < end for start, end in taken[-2:]) or (taken and _within(taken, at))
-            span = None if inside else self._mail(at, done)
-            if span is not None:
-                self.found.append(Finding("EMAIL_ADDRESS", *span, 1.0, rule="a mail address"))
-                self.blocked.append(span)
-                done = span[1]
-            at = plain.find("@", max(at + 1, done))
-
-    def _mail(self, at: int, done: int) -> tuple[int, int] | None:
-        plain = self.plain
-        behind = plain[max(done, at - 65) : at]
-        local = _LOCAL.match(behind[::-1])
-        if local is None:
-            quoted = _QUOTED.search(behind) if behind.endswith('"') else None
-            if quoted is None:
-                return None
-            name, start = quoted[0], at - len(quoted[0])
-        else:
-            if local.end() > 64:
-                return None
-            name = behind[len(behind) - local.end() :]
-            start = at - local.end()
-            cut = _run_on(name)
-            cut += len(name[cut:]) - len(name[cut:].lstrip(".'`/=&?#{}|*!$%^~-"))
-            if "=" in name[cut:]:  # to=jo@example.com
-                cut += name[cut:].rindex("=") + 1
-            if "/" in name[cut:]:  # a path, as in npm's @scope/name@1.2
-                cut += name[cut:].rindex("/") + 1
-            name, start = name[cut:], start + cut
-            if not name or name.endswith(".") or ".." in name:
-                return None
-        domain = _DOMAIN.match(plain, at + 1)
-        if domain is None:
-            return self._mail_at_number(start, at)
-        host = domain[0].replace("\u3002", ".").rstrip(".-")
-        parts = host.split(".")
-        for index in range(1, len(parts)):
-            if "" in (parts[index], parts[index - 1]):
-                parts = parts[:index]
-                break
-        last = parts[-1]
-        if len(parts) > 1 and last[:1].isascii() and (more := _RUN_ON.search(last)):  # "…@example.com으로"
-            parts[-1] = last = last[: more.start()].rstrip("-")
-        while len(parts) > 1 and not _is_top(last):
-            parts.pop()
-            last = parts[-1]
-        if len(parts) < 2 or any(len(part) > 63 or part.startswith("-") or part.endswith("-") for part in parts):
-            return None
-        host = ".".join(parts)
-        end = at + 1 + len(host)
-        if (name == "git" and plain[end : end + 1] in (":", "/")) or last.lower() in _FILE_ENDINGS:
-            return None
-        return start, end
-
-    def _mail_at_number(self, start: int, at: int) -> tuple[int, int] | None:
-        match = _AT_NUMBER.match(self.plain, at + 1)
-        return (start, match.end()) if match else None
 
     # ------------------------------------------------------------ network
 
@@ -841,33 +760,11 @@ def _is_vague(word: str) -> bool:
     return word.lower() in _vague()
 
 
-def _within(spans: Sequence[tuple[int, int]], at: int) -> bool:
-    index = bisect_right(spans, (at, 1 << 62)) - 1
-    return index >= 0 and spans[index][0] <= at < spans[index][1]
-
-
 def _apart(gap: str, inner: set[str]) -> bool:
     """Whether a number with such gaps inside ends where this gap begins."""
     return (
         gap not in inner and gap not in ("-", ".", "/") if inner else gap in (" ", "  ", "\t", " / ", " - ", "/", ". ")
     )
-
-
-def _run_on(name: str) -> int:
-    """Where a local part begins that follows its sentence without a space: "邮箱是zhang" -> 3."""
-    if name.isascii() or not name[-1:].isascii():
-        return 0
-    last = 0
-    for match in _RUN_ON.finditer(name):
-        last = match.end()
-    return last
-
-
-def _is_top(label: str) -> bool:
-    """Whether a name may be a top-level domain: letters alone, or an encoded one."""
-    if label[:4].lower() == "xn--":
-        return len(label) > 4
-    return len(label) >= 2 and not any(letter.isdigit() or letter == "-" for letter in label)
 
 
 @cache
