@@ -18,11 +18,12 @@ import zlib
 from bisect import bisect_left
 from collections import Counter
 from functools import cache
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from penstock.types import Finding
 
-__all__ = ["REACH", "Secrets", "Settled", "looks_random", "settle"]
+__all__ = ["Masked", "Secrets", "looks_random"]
 
 REACH: Final = 240  # characters within which a value follows its name
 BEHIND: Final = 200  # characters before a name that say what it is the name of
@@ -943,3 +944,201 @@ def apart(found: list[tuple[int, int, str, float]]) -> list[tuple[int, int, str,
             continue
         kept.insert(where, item)
     return kept
+
+
+# ---------------------------------------------------------------- in a stream
+
+MASK: Final = "[SECRET]"
+LONGEST_WORD: Final = 1024
+_BORDER: Final = re.compile(rf"[\s,;{{}}()\[\]<>|\"'`{_CJK}]")
+_HEADER: Final = re.compile(
+    r"-{1,5}(?:B(?:E(?:G(?:I(?:N(?: [A-Z0-9 ]{0,44}-{0,5})?)?)?)?)?)?$|P(?:u(?:T(?:T(?:Y(?:-[A-Za-z-]{0,16}\d?:? ?)?)?)?)?)?$"
+)
+_GOES_ON: Final = re.compile(r"[^A-Za-z0-9+/=_.\-]")
+_FOOTER: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}-----|Private-MAC: [0-9a-f]{1,80}")
+_FOOTER_TAIL: Final = 80
+
+
+class Masked:
+    """A stream with [SECRET] in place of secrets. Held back: the word that is being written, and a value not yet whole."""
+
+    def __init__(self, note: Callable[[str, int, int, float], None]) -> None:
+        self._note = note
+        self._text, self._at = "", 0  # what is still of use, and where in the stream it begins
+        self._settled = 0  # places in the stream: up to where it was read,
+        self._left = 0  # and up to where it has left
+        self._waiting: list[tuple[int, int]] = []
+        self._found: list[tuple[int, int, str, float]] = []  # not yet left
+        self._masked = False  # whether a mask was the last to leave
+        self._key = -1  # where a private key began whose end has not come
+        self._going_on = False  # whether a secret longer than is kept goes on
+
+    def feed(self, text: str) -> str:
+        """What may leave by now."""
+        return self._pass(text, final=False)
+
+    def close(self) -> str:
+        return self._pass("", final=True)
+
+    def _pass(self, text: str, *, final: bool) -> str:
+        self._text += (
+            text if text.isascii() else "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text)
+        )
+        out: list[str] = []
+        while self._step(final, out):
+            pass
+        return "".join(out)
+
+    def _step(self, final: bool, out: list[str]) -> bool:
+        """Settle what can be. Whether there may be more to do."""
+        if self._going_on:
+            stop = _GOES_ON.search(self._text, self._left - self._at)
+            self._left = self._settled = self._at + (stop.start() if stop else len(self._text))
+            self._going_on = stop is None
+            self._forget()
+            if stop is None:
+                return False
+        if self._key >= 0:
+            return self._private(final, out)
+        text, base = self._text, self._at
+        end = len(text)
+        known = self._settled - base
+        header = None
+        for candidate in _PEM.finditer(text, max(0, known - 60)):
+            if candidate.start() >= self._left - base:
+                header = candidate
+                break
+        if header is not None:
+            end = header.start()
+        stop = end if final or header is not None else _border(text, known, end)
+        longer = False
+        if header is None and not final:
+            piece = _first_long(text, known, stop)
+            if piece >= 0:
+                stop, longer = piece, True
+            elif stop == known and end - known >= LONGEST_WORD:
+                stop, longer = known + LONGEST_WORD, True
+        elif (piece := _first_long(text, known, stop)) >= 0:
+            stop, longer = piece, True
+        hold = stop
+        if stop > known:
+            settled = settle(
+                text[:stop],
+                known,
+                stop,
+                [(a - base, b - base) for a, b in self._waiting],
+                final=final and stop == len(text),
+            )
+            self._settled = base + stop
+            self._waiting = [(a + base, b + base) for a, b in settled.waiting if stop - b <= REACH + 200]
+            self._found += [(a + base, b + base, kind, score) for a, b, kind, score in settled.found]
+            hold = min(hold, settled.hold)
+            if longer:
+                self._shorten(stop, out)
+        partial = None if final or header is not None else _HEADER.search(text, max(0, len(text) - 70))
+        if partial:
+            hold = min(hold, partial.start())
+        hold = max(hold, 0) + base
+        self._release(hold, out)
+        if header is not None and self._left == base + header.start():
+            return self._begun(header, final, out)
+        self._forget()
+        return longer or (header is not None and self._settled >= base + header.start())
+
+    def _shorten(self, stop: int, out: list[str]) -> None:
+        """A secret that reaches the end of all that is kept goes on: it is masked, and so is the rest of it."""
+        for a, b, kind, score in self._found:
+            if b >= self._at + stop and a >= self._left:
+                self._release(a, out)
+                self._found = [(a, b, kind, score)]
+                self._release(b, out)
+                self._going_on = True
+                return
+
+    def _begun(self, header: re.Match[str], final: bool, out: list[str]) -> bool:
+        """At the first line of a private key: one follows, or only dots."""
+        text = self._text
+        body = _PEM_BODY.match(text, header.end(), header.end() + 400)
+        inside = body.end() if body else header.end()
+        if len(text) - inside < 120 and not final and "-----END" not in text[inside:]:
+            return False
+        if _PEM_TEXT.match(text, inside, inside + 120) and not placeholder(text[inside : inside + 40]):
+            self._key = self._left
+            return True
+        self._settled = max(self._settled, self._at + header.start())
+        self._plain(header.end() - header.start(), out)
+        self._settled = self._left
+        return True
+
+    def _private(self, final: bool, out: list[str]) -> bool:
+        text = self._text
+        start = self._key - self._at
+        footer = _FOOTER.search(text, max(start, 0))
+        if footer is None:
+            if final:
+                self._mask(self._key, self._at + len(text), "private_key", 1.0, out)
+                self._text, self._at, self._left, self._key = "", self._at + len(text), self._at + len(text), -1
+                return False
+            keep = max(0, len(text) - _FOOTER_TAIL)
+            if keep > start >= 0 or start < 0:
+                self._text, self._at = text[keep:], self._at + keep
+            return False
+        stop = self._at + footer.end()
+        self._mask(self._key, stop, "private_key", 1.0, out)
+        self._left = self._settled = stop
+        self._key = -1
+        self._waiting = []
+        self._forget()
+        return True
+
+    def _release(self, hold: int, out: list[str]) -> None:
+        ready = [item for item in self._found if item[0] < hold]
+        for start, end, kind, score in apart(ready):
+            if end <= self._left:
+                continue
+            self._plain(max(0, start - self._left), out)
+            self._mask(max(start, self._left), end, kind, score, out)
+            self._left = end
+        self._found = [item for item in self._found if item[0] >= hold]
+        if hold > self._left:
+            self._plain(hold - self._left, out)
+
+    def _plain(self, count: int, out: list[str]) -> None:
+        if count <= 0:
+            return
+        begin = self._left - self._at
+        piece = self._text[begin : begin + count]
+        if self._masked and piece[0] in "([:":
+            out.append(" ")  # a mask is no part of a link
+        out.append(piece)
+        self._masked = False
+        self._left += count
+
+    def _mask(self, start: int, end: int, kind: str, score: float, out: list[str]) -> None:
+        self._note(kind, start, end, score)
+        out.append(MASK)
+        self._masked = True
+
+    def _forget(self) -> None:
+        oldest = min([self._left, *(a for a, _ in self._waiting)]) - BEHIND - 60
+        if oldest - self._at > 1024:
+            self._text, self._at = self._text[oldest - self._at :], oldest
+
+
+def _border(text: str, start: int, end: int) -> int:
+    """Up to where no word is being written."""
+    at = end
+    while at > start:
+        if _BORDER.match(text, at - 1):
+            return at
+        at -= 1
+    return start
+
+
+_LONG: Final = re.compile(rf"[^\s,;{{}}()\[\]<>|\"'`{_CJK}]{{{LONGEST_WORD}}}")
+
+
+def _first_long(text: str, start: int, end: int) -> int:
+    """Where to cut the first word that is longer than what is kept; -1 where none is."""
+    found = _LONG.search(text, start, end)
+    return found.end() if found else -1
