@@ -125,8 +125,8 @@ def test_each_room_that_a_question_passes_through_leaves_a_span_without_its_word
     with collect(spans.append):
         shop.ask("Who founded the shop?")
 
-    assert [span.name for span in spans] == ["understand", "search", "quote"]
-    assert (spans[1].values["hits"], spans[2].values["status"]) == (8, "answer")
+    assert [span.name for span in spans] == ["understand", "guard", "search", "screen", "quote"]
+    assert (spans[2].values["hits"], spans[4].values["status"]) == (8, "answer")
     assert all(span.duration_ms >= 0 for span in spans)
     assert "founded" not in repr(spans)
 

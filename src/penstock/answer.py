@@ -212,7 +212,9 @@ def _asked(turn: Turn, answer: Answer) -> tuple[tuple[Citation, ...], list[Messa
     blank_line = "\n\n"
     told = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
     return tuple(citation for citation, _ in sources), [
-        Message("system", f"{INSTRUCTIONS} {fence.instructions}"),
+        Message(
+            "system", f"{INSTRUCTIONS} {fence.instructions} {turn.boundary.advice if turn.boundary else ''}".rstrip()
+        ),
         Message("user", told),
     ]
 

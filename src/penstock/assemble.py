@@ -190,7 +190,7 @@ class House:
 
         policy = self.policies[policy_name]
         whose = {"key": caller.name, "team": caller.team, "tenant": ""}.get(policy.settings.scope)
-        tenant = caller.tenant or caller.team
+        tenant = f"tenant/{caller.tenant}" if caller.tenant else f"team/{caller.team}" if caller.team else ""
         scope = Scope() if whose is None else self.vault.scope(tenant, f"{policy.settings.scope}/{whose}")
 
         def blocked(types: str) -> None:

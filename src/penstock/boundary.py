@@ -31,8 +31,7 @@ class Shielded:
         self._inner, self._crossing = inner, crossing
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        crossing = self._crossing(request)
-        asked = await asyncio.to_thread(_entered, request, crossing)
+        asked, crossing = await asyncio.to_thread(self._entered, request)
         if request.dialect not in DIALECTS:
             async with aclosing(self._inner.stream(asked)) as events:
                 async for event in events:
@@ -56,13 +55,18 @@ class Shielded:
         for event in held:
             yield event
 
+    def _entered(self, request: ModelRequest) -> tuple[ModelRequest, Crossing]:
+        crossing = self._crossing(request)
+        return _changed(request, crossing), crossing
 
-def _entered(request: ModelRequest, crossing: Crossing) -> ModelRequest:
+
+def _changed(request: ModelRequest, crossing: Crossing) -> ModelRequest:
     """The request as the model is given it. Raises Blocked."""
     if request.body.get("n") not in (None, 1) and request.dialect in DIALECTS:
         raise NotOffered("several answers at once cannot be guarded: 'n' must be 1")
+    body = crossing.with_tools(request.body, request.dialect)
     changed = {}
-    for piece in pieces(request.body, request.dialect):
+    for piece in pieces(body, request.dialect):
         if piece.origin.kind in ("system", "definition", "model"):
             entered = crossing.told(piece.text)
             if piece.origin.kind == "system":
@@ -71,12 +75,12 @@ def _entered(request: ModelRequest, crossing: Crossing) -> ModelRequest:
             entered = crossing.enter(piece.text, piece.surface)
         if entered != piece.text:
             changed[piece.path] = entered
-    if not changed and not crossing.careful:
+    if body is request.body and not changed and not crossing.careful:
         return request
-    body: dict[str, Any] = dict(replaced(request.body, changed))
+    told: dict[str, Any] = dict(replaced(body, changed))
     if crossing.careful and request.dialect in DIALECTS:
-        body["temperature"] = min(CAREFUL, body.get("temperature") or CAREFUL)
-    return replace(request, body=body, data=b"")
+        told["temperature"] = min(CAREFUL, told.get("temperature") or CAREFUL)
+    return replace(request, body=told, data=b"")
 
 
 async def _gated(

@@ -267,7 +267,7 @@ class GuardSettings:
     )
     types: Mapping[str, OnPersonal] = setting(dict, "Type of personal data -> what is done about it instead.")
     stand_ins: Literal["tokens", "look_alikes"] = setting(
-        "tokens", "What `pseudonymise` puts in: `<PERSON_1>`, or a made-up value of the same form."
+        "tokens", "What `pseudonymise` puts in: `PERSON_1A`, or a made-up value of the same form."
     )
     scope: Literal["request", "key", "team", "tenant"] = setting(
         "request", "Within what a person keeps the same stand-in; all but `request` are kept in the vault."
@@ -335,7 +335,7 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
-    guard: str = setting("off", "Its policy: a `[guard.NAME]`, or `off`.")
+    guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -471,6 +471,11 @@ class Boundary(Protocol):
         """Whether the model is to be asked with a low temperature."""
         ...
 
+    @property
+    def advice(self) -> str:
+        """What the model should be told of what entered; "" for nothing."""
+        ...
+
     def enter(self, text: str, surface: Surface) -> str:
         """What a model is given in place of a text: personal data masked. Raises Blocked where the policy stops it."""
         ...

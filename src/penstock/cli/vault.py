@@ -31,9 +31,7 @@ def _open(file: str | None) -> Iterator[Vault]:
         yield Vault(
             database,
             Envelope(database, key_source(settings)),
-            seen=lambda lookup: audit.write(
-                "vault.read", actor="terminal", target=lookup.token, tenant=lookup.tenant, scope=lookup.scope
-            ),
+            seen=lambda lookup: audit.write("vault.read", target=f"{lookup.tenant}/{lookup.scope}/{lookup.token}"),
         )
 
 

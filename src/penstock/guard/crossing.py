@@ -7,17 +7,17 @@ are turned into the words again, and then the output gate looks at what leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from penstock.errors import Blocked
 from penstock.guard.gate import Gate, GateRules
 from penstock.guard.guard import Guard, Seen
-from penstock.guard.masking import Restoring, Scope, masked
+from penstock.guard.masking import KEEP_TOKENS, Restoring, Scope, masked
 from penstock.guard.policy import Policy
 from penstock.guard.tools import CallGate, Confirmations
-from penstock.types import Finding, ModelEvent, ModelRequest, Record, Stopped, Surface, ToolCallDelta
+from penstock.types import Dialect, Finding, ModelEvent, ModelRequest, Record, Stopped, Surface, ToolCallDelta
 
 __all__ = ["WITHHELD", "Calling", "Crossing", "Leaving", "gate_rules", "lookalikes"]
 
@@ -47,7 +47,13 @@ class Crossing:
         self._guard, self._policy, self._scope, self._record, self._masks = guard, policy, scope, record, masks
         self._seen: dict[tuple[str, Surface], Seen] = {}
         self._protected: list[str] = []
+        self._replaced = False
         self.careful = False
+
+    @property
+    def advice(self) -> str:
+        """What the model should be told of the stand-ins in its texts; "" where there are none."""
+        return KEEP_TOKENS if self._replaced else ""
 
     def enter(self, text: str, surface: Surface) -> str:
         """What a model is given in place of a text. Raises Blocked where the policy stops it."""
@@ -76,6 +82,17 @@ class Crossing:
     def leaving(self) -> Leaving:
         """The way back of one stream of text."""
         return Leaving(self._scope, gate_rules(self._policy), self._protected, self._note_output)
+
+    def with_tools(self, body: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
+        """The body with results of tools reduced to what the rules let through. Raises Blocked for tools that may not be called:
+        a provider may run them by itself, past every gate."""
+        rules = self._policy.tools
+        if rules is None:
+            return body
+        if unlisted := rules.unlisted(body):
+            self._blocked("TOOL_CALL")
+            raise Blocked(f"the policy '{self._policy.name}' has no rule for these tools: {', '.join(unlisted)[:200]}")
+        return rules.reduced(body, dialect)
 
     def calling(self, request: ModelRequest) -> Calling:
         """The way back of the calls of tools that answer a request."""
@@ -112,7 +129,11 @@ class Crossing:
         changes = seen.changes
         if not self._masks:
             changes = tuple(finding for finding in changes if finding.type.startswith("SECRET"))
-        return masked(text, changes, self._scope, lookalike=lookalikes(self._policy, changes)).text if changes else text
+        changed = masked(
+            text, changes, self._scope, lookalike=lookalikes(self._policy, changes)
+        )  # escapes what looks like one
+        self._replaced = self._replaced or changed.text != text
+        return changed.text
 
     def _note(self, text: str, surface: Surface, seen: Seen) -> None:
         if seen.findings:
@@ -164,14 +185,10 @@ class Calling:
         self._scope, self._note = scope, note
         self._restoring: dict[int, Restoring] = {}
         tokens = [tag.removeprefix(CONFIRM) for tag in request.tags if tag.startswith(CONFIRM)]
-        self._gate = policy.tools and CallGate(
-            policy.tools,
-            request.body,
-            request.dialect,
-            confirmations=confirmations,
-            scope=request.caller.name,
-            tokens=tokens,
-        )
+        self._gate = None if policy.tools is None else CallGate(
+            policy.tools, request.body, request.dialect,
+            confirmations=confirmations, scope=request.caller.name, tokens=tokens,
+        )  # fmt: skip
 
     def feed(self, event: ToolCallDelta | Stopped) -> list[ModelEvent]:
         """What may leave by now: pieces of calls as they come, or whole calls where there are rules for them."""
