@@ -28,6 +28,7 @@ __all__ = [
     "AppSettings",
     "BatchSettings",
     "BudgetSettings",
+    "DetectorSettings",
     "DocumentsSettings",
     "EmbedderSettings",
     "EncryptionSettings",
@@ -259,6 +260,50 @@ OnTopic = Literal["allow", "careful", "review", "help", "block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSettings:
+    """Somebody else's guard beside ours: `[detectors.NAME]`. Policies name it in `detectors`; without that it does nothing."""
+
+    kind: Literal[
+        "",
+        "presidio",
+        "llm_guard",
+        "bedrock",
+        "azure_content_safety",
+        "model_armor",
+        "lakera",
+        "openai_moderation",
+    ] = setting("", "Which guard it is.")
+    base_url: str = setting("", "Address of the service; empty: its own, where it has one for all.")
+    api_key: Secret = setting("", "Key of the service; write `env:NAME`.")
+    credentials: str = setting(
+        "", "File with a service account's key, for `model_armor`; empty: the machine's own account."
+    )
+    id: str = setting(
+        "",
+        "What was set up there: a guardrail of `bedrock`, a template of `model_armor`, a project of `lakera`, a model.",
+    )
+    version: str = setting("DRAFT", "Version of the guardrail, for `bedrock`.")
+    region: str = setting("", "Region of the guardrail, for `bedrock`.")
+    lists: tuple[str, ...] = setting((), "Block lists to compare with, for `azure_content_safety`.")
+    models: Mapping[str, str] = setting(
+        dict,
+        "`presidio`: language -> spaCy model, or `blank`. `llm_guard`: scanner -> folder of its model, or nothing.",
+    )
+    types: tuple[str, ...] = setting(
+        (), "Types of personal data to take from it; empty: all but dates, hosts and links."
+    )
+    thresholds: Mapping[str, float] = setting(
+        dict,
+        "Topic, `injection` or type -> from where on its own score counts, 0 to 1; else as the guard itself decides.",
+    )
+    surfaces: tuple[Literal["prompt", "document", "tool", "output"], ...] = setting(
+        ("prompt", "document", "tool", "output"), "The texts it looks at."
+    )
+    timeout_s: float = setting(5.0, "Longest wait for a service.")
+    on_failure: Literal["block", "pass"] = setting("block", "What happens to a text that it could not look at.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
     """What may pass: `[guard.NAME]`. Apps, routes and models name their policy; apps that name none have `default`."""
 
@@ -312,6 +357,12 @@ class GuardSettings:
         "refuse", "What happens to calls of other tools; `guess` tells from their names what they do."
     )
     keep_text: bool = setting(False, "Keep what was found in the journal, for reviewers; masked where it is masked.")
+    detectors: tuple[str, ...] = setting(
+        (), "Guards of others that look too: the names of `[detectors.NAME]`, in order."
+    )
+    others: Mapping[str, DetectorSettings] = field(
+        default_factory=dict, metadata={"internal": True}
+    )  # what those names stand for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +433,7 @@ class Settings:
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
+    detectors: Mapping[str, DetectorSettings] = setting(dict, "")
     encryption: EncryptionSettings = setting(EncryptionSettings, "")
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
     batches: BatchSettings = setting(BatchSettings, "")
@@ -521,6 +573,7 @@ def _check(settings: Settings) -> Settings:
                 raise _no_model(f"apps.{name}.models", model, settings)
     _check_models(settings)
     _check_guard(settings)
+    settings = _with_detectors(settings)
     for name, key in settings.keys.items():
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
@@ -614,6 +667,61 @@ def _check_guard(settings: Settings) -> None:
         for entry, value in policy.sensitivity.items():
             if value > 1:
                 raise BadSetting(f"guard.{name}.sensitivity.{entry} is {value:g}", hint="from 0 to 1")
+
+
+_SERVICES = {  # kind -> what it cannot do without
+    "bedrock": ("api_key", "id"),
+    "azure_content_safety": ("api_key", "base_url"),
+    "model_armor": ("id",),
+}
+
+
+def _with_detectors(settings: Settings) -> Settings:
+    """The settings with what each policy's detectors stand for, so that a policy is whole by itself."""
+    detectors = {name: _check_detector(name, detector, settings) for name, detector in settings.detectors.items()}
+    policies = {}
+    for name, policy in settings.guard.items():
+        for wanted in policy.detectors:
+            if wanted not in detectors:
+                raise BadSetting(
+                    f"guard.{name}.detectors names '{wanted}', and there is none",
+                    hint=_nearest(wanted, list(detectors)) or f"add [detectors.{wanted}]",
+                )
+        policies[name] = replace(policy, others={wanted: detectors[wanted] for wanted in policy.detectors})
+    return replace(settings, guard=policies)
+
+
+def _check_detector(name: str, detector: DetectorSettings, settings: Settings) -> DetectorSettings:
+    check_name(name, what="a detector")
+    where = f"detectors.{name}"
+    if not detector.kind:
+        raise BadSetting(f"{where}.kind is empty", hint="presidio, llm_guard, bedrock, …: which guard it is")
+    missing = [key for key in _SERVICES.get(detector.kind, ()) if not getattr(detector, key)]
+    if detector.kind in ("lakera", "openai_moderation") and not detector.base_url and not detector.api_key:
+        missing.append("api_key")  # a server of one's own may want none
+    if detector.kind == "bedrock" and not detector.base_url and not re.fullmatch(r"[a-z0-9-]+", detector.region):
+        missing.append("region")
+    if missing:
+        raise BadSetting(f"{where}.{missing[0]} is missing, and {detector.kind} needs it")
+    if detector.kind == "model_armor" and not re.fullmatch(
+        r"projects/[\w:.-]+/locations/[a-z0-9-]+/templates/[\w-]+", detector.id, re.ASCII
+    ):
+        raise BadSetting(
+            f"{where}.id is {detector.id!r}", hint="projects/PROJECT/locations/LOCATION/templates/TEMPLATE"
+        )
+    if detector.base_url and not re.fullmatch(r"https?://[^\s?#@]+", detector.base_url):
+        raise BadSetting(f"{where}.base_url is no address", hint="https://…, without a login and without ?")
+    if not detector.api_key.isascii() or not detector.api_key.isprintable():
+        raise BadSetting(f"{where}.api_key holds characters that no key can have")
+    if not 0 < detector.timeout_s <= 300:
+        raise BadSetting(f"{where}.timeout_s is {detector.timeout_s:g}", hint="from 0.1 to 300")
+    for entry, value in detector.thresholds.items():
+        if value > 1:
+            raise BadSetting(f"{where}.thresholds.{entry} is {value:g}", hint="from 0 to 1")
+    if not detector.credentials:
+        return detector
+    path = _path(detector.credentials, f"{where}.credentials")
+    return replace(detector, credentials=str(settings.folder / path))
 
 
 def _no_model(where: str, name: str, settings: Settings) -> BadSetting:

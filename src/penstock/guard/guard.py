@@ -1,25 +1,32 @@
 """One text, looked at in every way: what is in it, what a policy does about that, and why.
 
 Numbers and secrets are found by rules, names by a tagger that sees what the rules have taken, orders to the model and harm
-by heads. Each part is loaded when it is first needed. Nothing here is remembered from one text to the next.
+by heads. Each part is loaded when it is first needed. Where a policy names guards of others, those look too: of two scores the
+higher one holds, and of what they find that is left which ours have not. Nothing here is remembered from one text to the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias
 
+from penstock.config import DetectorSettings
 from penstock.guard.policy import CONTEXT, TOPICS, Policy, Ruling
 from penstock.types import Action, Decision, Detector, Finding, Surface
 
 if TYPE_CHECKING:
+    from penstock.guard.adapters import Beside, Judgement
     from penstock.guard.injection import Injection
     from penstock.guard.moderation import Moderation
     from penstock.guard.names import Names
 
 __all__ = ["INJECTION", "Guard", "Seen"]
+
+Others: TypeAlias = "list[tuple[Beside, Judgement]]"  # what guards of others say, in the policy's order
 
 INJECTION = "INJECTION"
 STOPS: frozenset[Action] = frozenset({"block", "quarantine"})
@@ -59,15 +66,21 @@ class Seen:
 class Guard:
     """The detectors of one process, which all policies share. Safe to use from several threads."""
 
+    def __init__(self) -> None:
+        self._besides: dict[str, Beside] = {}
+        self._making = Lock()
+
     def look(self, text: str, policy: Policy, *, surface: Surface = "prompt", language: str = "") -> Seen:
         """What is in a text, and what the policy does about it. Whole texts only: a stream has a gate of its own."""
         if not text.strip():
             return Seen((), dict.fromkeys(("injection", *TOPICS), 0.0), ())
+        others = self._others(text, policy, surface, language)
         found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
-        found += self._private(text, policy, language)
-        orders, injection = self._orders(text, policy, surface, language)
-        harm, topics = self._harm(text, policy, language)
+        found += self._private(text, policy, language, others)
+        orders, injection = self._orders(text, policy, surface, language, others)
+        harm, topics = self._harm(text, policy, language, others)
         found = [(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])] + orders + harm
+        found += _refused(text, others)
         topics_found = {finding.type for finding, _ in harm}
         return replace(
             _seen(found, {"injection": injection, **topics}),
@@ -77,18 +90,49 @@ class Guard:
 
     def harm(self, text: str, policy: Policy, *, language: str = "") -> Seen:
         """What is harmful in a text, and nothing else: for what a model says."""
-        found, scores = self._harm(text, policy, language)
-        return _seen(found, scores)
+        others = self._others(text, policy, "output", language, wanted=lambda other: other.judges)
+        found, scores = self._harm(text, policy, language, others)
+        return _seen(found + _refused(text, others), scores)
 
     def private(self, text: str, policy: Policy, *, language: str = "") -> Seen:
         """What is private in a text, and nothing else: for texts whose orders are to be followed."""
-        found = [
-            (f, ruling) for f, ruling in self._private(text, policy, language) if not policy.lets(text[f.start : f.end])
-        ]
-        return _seen(found)
+        others = self._others(text, policy, "prompt", language, wanted=lambda other: other.finds)
+        found = self._private(text, policy, language, others)
+        return _seen([(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])])
 
-    def _private(self, text: str, policy: Policy, language: str) -> list[tuple[Finding, Ruling]]:
-        """Secrets, then structured personal data, then names: each leaves alone what the ones before have taken."""
+    def _others(
+        self,
+        text: str,
+        policy: Policy,
+        surface: Surface,
+        language: str,
+        *,
+        wanted: Callable[[Beside], bool] = lambda other: True,
+    ) -> Others:
+        """What the guards of others say that the policy names, in its order. They are asked at the same time."""
+        named = policy.settings.others
+        if not named:
+            return []
+        asked = [other for name, settings in named.items() if wanted(other := self._beside(name, settings))]
+        if len(asked) < 2:
+            return [(other, other.look(text, surface, language=language)) for other in asked]
+        with ThreadPoolExecutor(len(asked)) as threads:
+            said = threads.map(lambda other: other.look(text, surface, language=language), asked)
+            return list(zip(asked, said, strict=True))
+
+    def _beside(self, name: str, settings: DetectorSettings) -> Beside:
+        """Somebody else's guard as the settings have it now: they may have changed since the last text."""
+        from penstock.guard.adapters import Beside
+
+        with self._making:
+            beside = self._besides.get(name)
+            if beside is None or beside.settings != settings:
+                beside = self._besides[name] = Beside(name, settings)
+            return beside
+
+    def _private(self, text: str, policy: Policy, language: str, others: Others) -> list[tuple[Finding, Ruling]]:
+        """Secrets, then structured personal data, then names: each leaves alone what the ones before have taken. Then what
+        others have found beyond that."""
         found: list[tuple[Finding, Ruling]] = []
         parts: list[tuple[Callable[[], Iterable[Finding]], Callable[[Finding], Ruling]]] = [
             (lambda: self.secrets.find(text, language=language), lambda finding: policy.secrets()),
@@ -101,6 +145,12 @@ class Guard:
                 ruling = rule(finding)
                 if finding.type not in CONTEXT or ruling.action != "allow":
                     found.append((finding, ruling))
+        for _, said in others:
+            for finding in _beyond(text, said.findings, sorted((f.start, f.end) for f, _ in found)):
+                secret = finding.type.startswith("SECRET")
+                ruling = policy.secrets() if secret else policy.personal(finding.type)
+                if finding.type not in CONTEXT or ruling.action != "allow":
+                    found.append((finding, ruling))
         return found
 
     def _names(
@@ -111,29 +161,40 @@ class Guard:
         return (f for f in self.names.find(text, language=language, taken=taken) if f.score >= least)
 
     def _orders(
-        self, text: str, policy: Policy, surface: Surface, language: str
+        self, text: str, policy: Policy, surface: Surface, language: str, others: Others
     ) -> tuple[list[tuple[Finding, Ruling]], float]:
         """What gives orders to the model. What a model says itself is no order to it."""
         if surface == "output":
             return [], 0.0
         scored = self.injection.score(text, surface, language=language)
-        if scored.score < policy.threshold("documents" if surface in ("document", "tool") else "injection"):
-            return [], scored.score
-        ruling = policy.injection(surface)
-        spans = scored.spans or ((0, len(text), scored.score),)
-        return [
-            (Finding(INJECTION, start, end, sure, rule=scored.why), ruling) for start, end, sure in spans
-        ], scored.score
+        least, ruling = (
+            policy.threshold("documents" if surface in ("document", "tool") else "injection"),
+            policy.injection(surface),
+        )
+        found, highest = list[tuple[Finding, Ruling]](), scored.score
+        if scored.score >= least:
+            spans = scored.spans or ((0, len(text), scored.score),)
+            found += ((Finding(INJECTION, start, end, sure, rule=scored.why), ruling) for start, end, sure in spans)
+        for other, said in others:
+            score = said.scores.get("injection", 0.0)
+            highest = max(highest, score)
+            if score >= least:
+                found.append((Finding(INJECTION, 0, len(text), score, rule=other.rule), ruling))
+        return found, highest
 
     def _harm(
-        self, text: str, policy: Policy, language: str
+        self, text: str, policy: Policy, language: str, others: Others
     ) -> tuple[list[tuple[Finding, Ruling]], Mapping[str, float]]:
-        scores = self.moderation.scores(text, language=language)
+        scores = dict(self.moderation.scores(text, language=language))
+        why = dict.fromkeys(scores, "what the head for it has learned")
+        for other, said in others:
+            for topic in scores.keys() & said.scores.keys():
+                if said.scores[topic] > scores[topic]:
+                    scores[topic], why[topic] = said.scores[topic], other.rule
         found = []
         for topic, score in scores.items():
             if score >= policy.threshold(topic):
-                finding = Finding(topic, 0, len(text), score, rule="what the head for it has learned")
-                found.append((finding, policy.topic(topic)[0]))
+                found.append((Finding(topic, 0, len(text), score, rule=why[topic]), policy.topic(topic)[0]))
         return found, scores
 
     # ---------------------------------------------------------------- the parts, each loaded with its first text
@@ -184,6 +245,38 @@ def _apart(findings: Iterable[Finding], taken: list[tuple[int, int]]) -> list[Fi
         if at == len(taken) or taken[at][0] >= finding.end:
             apart.append(finding)
     return apart
+
+
+def _beyond(text: str, findings: Iterable[Finding], taken: list[tuple[int, int]]) -> list[Finding]:
+    """What these findings have outside of these spans: both are in the order of the text. What no letter or digit is in is
+    left out. In linear time."""
+    beyond, at = [], 0
+    for finding in findings:
+        while at < len(taken) and taken[at][1] <= finding.start:
+            at += 1
+        start, n = finding.start, at
+        gaps = []
+        while n < len(taken) and taken[n][0] < finding.end:
+            gaps.append((start, taken[n][0]))
+            start = max(start, taken[n][1])
+            n += 1
+        for begin, end in (*gaps, (start, finding.end)):
+            words = text[begin:end]
+            if any(map(str.isalnum, words)):
+                begin += len(words) - len(words.lstrip())
+                beyond.append(replace(finding, start=begin, end=begin + len(words.strip())))
+    return beyond
+
+
+def _refused(text: str, others: Others) -> list[tuple[Finding, Ruling]]:
+    """What others forbid by lists of their own, and what they could not look at."""
+    refused = []
+    for other, said in others:
+        refused += [(finding, Ruling("block", other.rule)) for finding in said.stops]
+        if unchecked := other.unchecked(text, said):
+            because = f'{other.rule}.on_failure = "{other.settings.on_failure}"'
+            refused.append((unchecked, Ruling(unchecked.action, because)))
+    return refused
 
 
 def _reason(finding: Finding, ruling: Ruling) -> str:
