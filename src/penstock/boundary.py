@@ -86,31 +86,48 @@ def _changed(request: ModelRequest, crossing: Crossing) -> ModelRequest:
 async def _gated(
     events: AsyncGenerator[ModelEvent, None], crossing: Crossing, request: ModelRequest
 ) -> AsyncGenerator[ModelEvent, None]:
-    """What may leave of an answer. Closing this closes the events."""
+    """What may leave of an answer. Closing this closes the events.
+
+    The last words of a text are held back until it is certain what they are. Nothing overtakes them: thoughts end where
+    something else begins, and what comes after a text waits for the text's end.
+    """
     saying, thinking, calling = crossing.leaving(), crossing.leaving(), crossing.calling(request)
+    waiting: list[ModelEvent] = []
+    thought = said = False  # whether some of a thought, or of the text, may be held back
     async with aclosing(events):
         async for event in events:
+            passed: list[ModelEvent] = []
+            if thought and not isinstance(event, ReasoningDelta):
+                thought, rest = False, thinking.close()
+                (waiting if said else passed).extend([ReasoningDelta(rest)] if rest else [])
+                thinking = thinking if thinking.stopped else crossing.leaving()
             match event:
                 case TextDelta(text):
-                    if text := saying.feed(text):
-                        yield replace(event, text=text)
-                    if saying.stopped:
-                        break
-                case ReasoningDelta(text):
-                    if (text := thinking.feed(text)) or event.signature:
-                        yield replace(event, text=text)
+                    text = saying.feed(text)
+                    passed += [replace(event, text=text)] if text else []
+                case ReasoningDelta(text, signature):
+                    thought, text = not signature, thinking.feed(text)
+                    if signature:  # it is of the whole thought
+                        text += thinking.close()
+                        thinking = thinking if thinking.stopped else crossing.leaving()
+                    passed += [replace(event, text=text)] if text or signature else []
                 case ToolCallDelta():
-                    for passed in calling.feed(event):
-                        yield passed
+                    passed += calling.feed(event)
                 case Stopped():
-                    if rest := thinking.close():
-                        yield ReasoningDelta(rest)
-                    if rest := saying.close():
-                        yield TextDelta(rest)
-                    for passed in calling.feed(event):
-                        yield passed
-                    return
+                    rest = saying.close()
+                    passed += [TextDelta(rest)] if rest else []
+                    passed += [*waiting, *calling.feed(event)]
                 case _:
-                    yield event
+                    passed.append(event)
+            if said and not isinstance(event, TextDelta | Stopped):
+                waiting += passed
+                continue
+            said = said or isinstance(event, TextDelta)
+            for one in passed:
+                yield one
+            if isinstance(event, Stopped):
+                return
+            if saying.stopped:
+                break
     saying.close()
     yield Stopped(Usage(estimated=True), "content_filter")
