@@ -207,7 +207,7 @@ def _asked(turn: Turn, answer: Answer) -> tuple[tuple[Citation, ...], list[Messa
         title = citation.title or citation.source
         if turn.boundary:
             title, text = turn.boundary.enter(title, "document"), turn.boundary.enter(text, "document")
-        shown.append(fence.wrap(n, title, text))
+        shown.append(fence.wrap(n, f"[{n}] {title}", text))
     question = turn.boundary.enter(turn.standalone, "prompt") if turn.boundary and sources else turn.standalone
     blank_line = "\n\n"
     told = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
