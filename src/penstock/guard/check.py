@@ -40,9 +40,9 @@ def check(guard: Guard, text: str, policy: Policy, *, surface: Surface = "prompt
     if surface != "output":
         return Verdict(seen.decision, seen.findings, seen.scores, changed, seen.reasons)
     rules = gate_rules(policy)
-    _, gate = gated(text, rules)
+    left, gate = gated(text, rules)
     own = tuple(finding for finding in gate if not finding.type.startswith("SECRET"))
-    changed, _ = gated(changed, rules)
+    changed = left if changed == text else gated(changed, rules)[0]
     findings = tuple(sorted((*seen.findings, *own), key=lambda finding: (finding.start, finding.end)))
     reasons = (*seen.reasons, *(f"{f.type} at {f.start}-{f.end}: {f.rule} -> {f.action}" for f in own))
     decision = replace(seen, findings=findings).decision

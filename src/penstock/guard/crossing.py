@@ -13,7 +13,7 @@ from typing import Any
 
 from penstock.errors import Blocked
 from penstock.guard.gate import Gate, GateRules
-from penstock.guard.guard import Guard, Seen
+from penstock.guard.guard import CHANGES, Guard, Seen
 from penstock.guard.masking import KEEP_TOKENS, Restoring, Scope, masked
 from penstock.guard.policy import Policy
 from penstock.guard.tools import CallGate, Confirmations
@@ -67,7 +67,7 @@ class Crossing:
 
     def told(self, text: str) -> str:
         """What a model is given in place of a text that may give it orders, or that it said itself: masked, and no more."""
-        seen = self._guard.private(text, self._policy)
+        seen = self._done(self._guard.private(text, self._policy))
         self._note(text, "prompt", seen)
         return self._masked(text, seen)
 
@@ -119,16 +119,24 @@ class Crossing:
     def _look(self, text: str, surface: Surface) -> Seen:
         seen = self._seen.get((text, surface))
         if seen is None:
-            seen = self._guard.look(text, self._policy, surface=surface)
+            seen = self._done(self._guard.look(text, self._policy, surface=surface, scores=False))
             self._seen[text, surface] = seen
             self.careful = self.careful or seen.careful
             self._note(text, surface, seen)
         return seen
 
+    def _done(self, seen: Seen) -> Seen:
+        """What was seen, with what is done about it here: what is private stays as it is for a model inside our walls."""
+        if self._masks:
+            return seen
+        findings = (
+            replace(f, action="allow") if f.action in CHANGES and not f.type.startswith("SECRET") else f
+            for f in seen.findings
+        )
+        return replace(seen, findings=tuple(findings))
+
     def _masked(self, text: str, seen: Seen) -> str:
         changes = seen.changes
-        if not self._masks:
-            changes = tuple(finding for finding in changes if finding.type.startswith("SECRET"))
         changed = masked(
             text, changes, self._scope, lookalike=lookalikes(self._policy, changes)
         )  # escapes what looks like one

@@ -2,15 +2,19 @@
 
 Numbers and secrets are found by rules, names by a tagger that sees what the rules have taken, orders to the model and harm
 by heads. Each part is loaded when it is first needed. Where a policy names guards of others, those look too: of two scores the
-higher one holds, and of what they find that is left which ours have not. Nothing here is remembered from one text to the next.
+higher one holds, and of what they find that is left which ours have not. The latest looks are remembered by a digest of the
+text, since passages and conversations come again with each request; of the text itself nothing is kept.
 """
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,13 +28,15 @@ if TYPE_CHECKING:
     from penstock.guard.moderation import Moderation
     from penstock.guard.names import Names
 
-__all__ = ["INJECTION", "Guard", "Seen"]
+__all__ = ["CHANGES", "INJECTION", "Guard", "Seen"]
 
 Others: TypeAlias = "list[tuple[Beside, Judgement]]"  # what guards of others say, in the policy's order
 
 INJECTION = "INJECTION"
 STOPS: frozenset[Action] = frozenset({"block", "quarantine"})
 CHANGES: frozenset[Action] = frozenset({"mask", "pseudonymise", "redact", "hash"})
+LOOKS = 4096  # that are remembered
+MOST_FINDINGS = 40  # in one of them: a look at a long table would take the place of hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +75,28 @@ class Guard:
     def __init__(self) -> None:
         self._besides: dict[str, Beside] = {}
         self._making = Lock()
+        self._looks = _Looks()
 
-    def look(self, text: str, policy: Policy, *, surface: Surface = "prompt", language: str = "") -> Seen:
-        """What is in a text, and what the policy does about it. Whole texts only: a stream has a gate of its own."""
+    def look(
+        self, text: str, policy: Policy, *, surface: Surface = "prompt", language: str = "", scores: bool = True
+    ) -> Seen:
+        """What is in a text, and what the policy does about it. Whole texts only: a stream has a gate of its own.
+
+        scores: whether all are wanted. Without them, orders and harm are not looked for where the policy allows them.
+        """
         if not text.strip():
             return Seen((), dict.fromkeys(("injection", *TOPICS), 0.0), ())
+        key = ("look", surface, language, scores)
+        return self._looks.once(key, text, policy, lambda: self._look(text, policy, surface, language, scores=scores))
+
+    def _look(self, text: str, policy: Policy, surface: Surface, language: str, *, scores: bool) -> Seen:
         others = self._others(text, policy, surface, language)
         found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
         found += self._private(text, policy, language, others)
-        orders, injection = self._orders(text, policy, surface, language, others)
-        harm, topics = self._harm(text, policy, language, others)
+        orders, injection = list[tuple[Finding, Ruling]](), 0.0
+        if scores or policy.injection(surface).action != "allow":
+            orders, injection = self._orders(text, policy, surface, language, others)
+        harm, topics = self._harm(text, policy, language, others, scores=scores)
         found = [(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])] + orders + harm
         found += _refused(text, others)
         topics_found = {finding.type for finding, _ in harm}
@@ -91,11 +109,14 @@ class Guard:
     def harm(self, text: str, policy: Policy, *, language: str = "") -> Seen:
         """What is harmful in a text, and nothing else: for what a model says."""
         others = self._others(text, policy, "output", language, wanted=lambda other: other.judges)
-        found, scores = self._harm(text, policy, language, others)
+        found, scores = self._harm(text, policy, language, others, scores=False)
         return _seen(found + _refused(text, others), scores)
 
     def private(self, text: str, policy: Policy, *, language: str = "") -> Seen:
         """What is private in a text, and nothing else: for texts whose orders are to be followed."""
+        return self._looks.once(("private", language), text, policy, lambda: self._only_private(text, policy, language))
+
+    def _only_private(self, text: str, policy: Policy, language: str) -> Seen:
         others = self._others(text, policy, "prompt", language, wanted=lambda other: other.finds)
         found = self._private(text, policy, language, others)
         return _seen([(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])])
@@ -129,6 +150,11 @@ class Guard:
             if beside is None or beside.settings != settings:
                 beside = self._besides[name] = Beside(name, settings)
             return beside
+
+    def close(self) -> None:
+        """Close the connections to guards of others."""
+        for beside in self._besides.values():
+            beside.close()
 
     def _private(self, text: str, policy: Policy, language: str, others: Others) -> list[tuple[Finding, Ruling]]:
         """Secrets, then structured personal data, then names: each leaves alone what the ones before have taken. Then what
@@ -183,19 +209,21 @@ class Guard:
         return found, highest
 
     def _harm(
-        self, text: str, policy: Policy, language: str, others: Others
+        self, text: str, policy: Policy, language: str, others: Others, *, scores: bool
     ) -> tuple[list[tuple[Finding, Ruling]], Mapping[str, float]]:
-        scores = dict(self.moderation.scores(text, language=language))
-        why = dict.fromkeys(scores, "what the head for it has learned")
+        if not scores and all(policy.topic(topic)[0].action == "allow" for topic in TOPICS):
+            return [], {}
+        topics = dict(self.moderation.scores(text, language=language))
+        why = dict.fromkeys(topics, "what the head for it has learned")
         for other, said in others:
-            for topic in scores.keys() & said.scores.keys():
-                if said.scores[topic] > scores[topic]:
-                    scores[topic], why[topic] = said.scores[topic], other.rule
+            for topic in topics.keys() & said.scores.keys():
+                if said.scores[topic] > topics[topic]:
+                    topics[topic], why[topic] = said.scores[topic], other.rule
         found = []
-        for topic, score in scores.items():
+        for topic, score in topics.items():
             if score >= policy.threshold(topic):
                 found.append((Finding(topic, 0, len(text), score, rule=why[topic]), policy.topic(topic)[0]))
-        return found, scores
+        return found, topics
 
     # ---------------------------------------------------------------- the parts, each loaded with its first text
 
@@ -228,6 +256,33 @@ class Guard:
         from penstock.guard.moderation import Moderation
 
         return Moderation()
+
+
+class _Looks:
+    """The latest looks, each by a digest of its text, by what was looked for and by the policy as it was then."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], Seen] = OrderedDict()
+        self._secret = os.urandom(16)  # without it, a digest does not say whether somebody has sent a certain text
+        self._lock = Lock()
+
+    def once(self, key: tuple[object, ...], text: str, policy: Policy, look: Callable[[], Seen]) -> Seen:
+        """What was seen of this text before, or else what is seen now. Guards of others are asked each time."""
+        if policy.settings.others:
+            return look()
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._secret).digest()
+        key = (*key, policy.name, policy.version, digest)
+        with self._lock:
+            if (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return kept
+        seen = look()
+        if len(seen.findings) <= MOST_FINDINGS:
+            with self._lock:
+                self._kept[key] = seen
+                if len(self._kept) > LOOKS:
+                    self._kept.popitem(last=False)
+        return seen
 
 
 def _seen(found: list[tuple[Finding, Ruling]], scores: Mapping[str, float] | None = None) -> Seen:
