@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 
 class _Service:
-    """One server. Its words never get into an error: it may repeat the text."""
+    """One server, asked from several threads. Its words never get into an error: it may repeat the text."""
 
     def __init__(self, settings: DetectorSettings, address: str, headers: Mapping[str, str] | None = None) -> None:
         import httpx2
@@ -44,6 +45,7 @@ class _Service:
         except httpx2.InvalidURL as error:
             raise BadSetting(f"'{address}' is no address: {error}") from error
         self.name = self._client.base_url.host
+        weakref.finalize(self, self._client.close)  # when the settings have changed and the last call has come back
 
     def ask(
         self, method: str, path: str, read: Callable[[Any], T], *, headers: Mapping[str, str] | None = None, **body: Any
@@ -114,7 +116,7 @@ def _list(tree: Any, *path: str) -> list[Any]:
 # ---------------------------------------------------------------- Amazon Bedrock
 
 
-class Bedrock:
+class Bedrock(_Service):
     """A guardrail by `ApplyGuardrail`, with a key for Bedrock. Satisfies `Judge`.
 
     It answers with words and not with places: they count wherever the text has them.
@@ -132,14 +134,14 @@ class Bedrock:
 
     def __init__(self, settings: DetectorSettings) -> None:
         headers = {"authorization": f"Bearer {settings.api_key}"}
-        self._service = _Service(settings, f"https://bedrock-runtime.{settings.region}.amazonaws.com", headers)
+        super().__init__(settings, f"https://bedrock-runtime.{settings.region}.amazonaws.com", headers)
         self._path = f"guardrail/{quote(settings.id, safe='')}/version/{quote(settings.version, safe='')}/apply"
         self._thresholds = settings.thresholds
 
     def judge(self, text: str, surface: Surface, *, language: str = "") -> Judgement:
         """Raises UpstreamError."""
         body = {"source": "OUTPUT" if surface == "output" else "INPUT", "content": [{"text": {"text": text}}]}
-        return self._service.ask("POST", self._path, lambda answer: self._read(text, answer), json=body)
+        return self.ask("POST", self._path, lambda answer: self._read(text, answer), json=body)
 
     def _read(self, text: str, answer: Any) -> Judgement:
         findings: list[Finding] = []
@@ -173,7 +175,7 @@ def _detected(found: Mapping[str, Any]) -> bool:
 # ---------------------------------------------------------------- Azure AI Content Safety
 
 
-class AzureContentSafety:
+class AzureContentSafety(_Service):
     """Harmful topics, block lists, and Prompt Shields for what goes to a model. Satisfies `Judge`.
 
     A severity is from 0 to 7, and 4 is where it counts.
@@ -182,7 +184,7 @@ class AzureContentSafety:
     topics: Mapping[str, str] = {"Hate": "hate", "SelfHarm": "self_harm", "Sexual": "sexual", "Violence": "violence"}
 
     def __init__(self, settings: DetectorSettings) -> None:
-        self._service = _Service(settings, "", {"ocp-apim-subscription-key": settings.api_key})
+        super().__init__(settings, "", {"ocp-apim-subscription-key": settings.api_key})
         self._lists, self._thresholds = list(settings.lists), settings.thresholds
 
     def judge(self, text: str, surface: Surface, *, language: str = "") -> Judgement:
@@ -199,7 +201,7 @@ class AzureContentSafety:
 
     def _ask(self, verb: str, read: Callable[[Any], T], body: Mapping[str, Any]) -> T:
         path = f"contentsafety/{verb}?api-version=2024-09-01"
-        return self._service.ask("POST", path, read, json=body)
+        return self.ask("POST", path, read, json=body)
 
     def _read(self, text: str, answer: Any) -> Judgement:
         scores = []
@@ -222,7 +224,7 @@ def _attacked(answer: Any) -> bool:
 # ---------------------------------------------------------------- Google Model Armor
 
 
-class ModelArmor:
+class ModelArmor(_Service):
     """A template of Model Armor. Satisfies `Judge`. Personal data have places where the template inspects, and none where it
     replaces them: then all of the text counts as such."""
 
@@ -237,20 +239,19 @@ class ModelArmor:
 
     def __init__(self, settings: DetectorSettings) -> None:
         location = settings.id.split("/")[3]
-        self._service = _Service(settings, f"https://modelarmor.{location}.rep.googleapis.com")
+        super().__init__(settings, f"https://modelarmor.{location}.rep.googleapis.com")
         self._template, self._thresholds = settings.id, settings.thresholds
-        self._token: Callable[[], str] = lambda: settings.api_key
-        if not settings.api_key:
-            self._token = _GoogleAccount(settings).token
+        self._key = settings.api_key
+        self._account = None if settings.api_key else _GoogleAccount(settings)
 
     def judge(self, text: str, surface: Surface, *, language: str = "") -> Judgement:
         """Raises UpstreamError, and BadSetting where the account's file is none."""
         verb, name = ("sanitizeUserPrompt", "userPromptData")
         if surface == "output":
             verb, name = ("sanitizeModelResponse", "modelResponseData")
-        headers = {"authorization": f"Bearer {self._token()}"}
+        headers = {"authorization": f"Bearer {self._account.token() if self._account else self._key}"}
         path = f"v1/{self._template}:{verb}"
-        return self._service.ask(
+        return self.ask(
             "POST", path, lambda answer: self._read(text, answer), headers=headers, json={name: {"text": text}}
         )
 
@@ -276,7 +277,7 @@ class ModelArmor:
         counting = [topic for topic, score in scores if score]
         if result["filterMatchState"] == "MATCH_FOUND" and ("" in counting or not (findings or stops or counting)):
             stops.append(_whole(text, DENIED))  # for a reason that has no name here
-        missed = "" if result["invocationResult"] == "SUCCESS" else f"{self._service.name} left filters out"
+        missed = "" if result["invocationResult"] == "SUCCESS" else f"{self.name} left filters out"
         return Judgement(tuple(apart(findings)), _loudest(scores), tuple(stops), missed)
 
     def _score(self, topic: str, found: Mapping[str, Any]) -> tuple[str, float]:
@@ -301,7 +302,7 @@ def _matched(found: Mapping[str, Any]) -> bool:
     return found.get("matchState") == "MATCH_FOUND"
 
 
-class _GoogleAccount:
+class _GoogleAccount(_Service):
     """Tokens of a service account: from the file with its key, or from the machine that this runs on."""
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -315,7 +316,7 @@ class _GoogleAccount:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise BadSetting(f"{self._file} is no key of a service account: {type(error).__name__}") from None
         own = DetectorSettings(timeout_s=settings.timeout_s)
-        self._service = _Service(own, address if self._file else METADATA)
+        super().__init__(own, address if self._file else METADATA)
 
     def token(self) -> str:
         """A token that is good for another minute at least. Raises UpstreamError."""
@@ -332,10 +333,10 @@ class _GoogleAccount:
 
         if not self._file:
             path = "computeMetadata/v1/instance/service-accounts/default/token"
-            return self._service.ask("GET", path, read, headers={"metadata-flavor": "Google"})
+            return self.ask("GET", path, read, headers={"metadata-flavor": "Google"})
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": self._signed()}
         try:
-            return self._service.ask("POST", self._key["token_uri"], read, data=form)
+            return self.ask("POST", self._key["token_uri"], read, data=form)
         except UpstreamRefused as refused:  # it is about the account, and not about the text
             raise UpstreamError(f"{refused.message}: it gave no token") from None
 
@@ -364,7 +365,7 @@ def _base64(data: bytes) -> bytes:
 # ---------------------------------------------------------------- Lakera Guard
 
 
-class Lakera:
+class Lakera(_Service):
     """Lakera Guard, `/v2/guard`: the policy of a project there decides. Satisfies `Judge`."""
 
     topics: Mapping[str, str] = {
@@ -380,14 +381,14 @@ class Lakera:
 
     def __init__(self, settings: DetectorSettings) -> None:
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        self._service = _Service(settings, "https://api.lakera.ai", headers)
+        super().__init__(settings, "https://api.lakera.ai", headers)
         self._project = {"project_id": settings.id} if settings.id else {}
 
     def judge(self, text: str, surface: Surface, *, language: str = "") -> Judgement:
         """Raises UpstreamError."""
         message = {"role": "assistant" if surface == "output" else "user", "content": text}
         body = {"messages": [message], "breakdown": True, "payload": True, **self._project}
-        return self._service.ask("POST", "v2/guard", lambda answer: self._read(text, answer), json=body)
+        return self.ask("POST", "v2/guard", lambda answer: self._read(text, answer), json=body)
 
     def _read(self, text: str, answer: Any) -> Judgement:
         findings: list[Finding] = []
@@ -417,7 +418,7 @@ class Lakera:
 # ---------------------------------------------------------------- OpenAI
 
 
-class OpenAIModeration:
+class OpenAIModeration(_Service):
     """OpenAI's moderation, or a server that speaks as it does. Satisfies `Judge`."""
 
     topics: Mapping[str, str] = {
@@ -431,13 +432,13 @@ class OpenAIModeration:
 
     def __init__(self, settings: DetectorSettings) -> None:
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        self._service = _Service(settings, "https://api.openai.com/v1", headers)
+        super().__init__(settings, "https://api.openai.com/v1", headers)
         self._model, self._thresholds = settings.id or "omni-moderation-latest", settings.thresholds
 
     def judge(self, text: str, surface: Surface, *, language: str = "") -> Judgement:
         """Raises UpstreamError."""
         body = {"model": self._model, "input": text}
-        return self._service.ask("POST", "moderations", self._read, json=body)
+        return self.ask("POST", "moderations", self._read, json=body)
 
     def _read(self, answer: Any) -> Judgement:
         scores: list[tuple[str, float]] = []
