@@ -365,6 +365,8 @@ def test_every_setting_is_documented_with_its_default():
             "routes",
             "apps",
             "budgets",
+            "guard",
+            "detectors",
             "keys",
         }
         settable = {f.name for f in fields(kind) if not f.metadata.get("internal")}

@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any, cast, get_args
 
 from penstock.assemble import House
-from penstock.errors import BadRequest, NotAllowed, PenstockError
+from penstock.errors import BadRequest, PenstockError
 from penstock.observe.ledger import Ledger, plain_request
 from penstock.server.http import Request, Response, json_response
+from penstock.server.manage import only_admins
 from penstock.types import Surface
 
 __all__ = ["check_text", "events", "policies"]
@@ -47,7 +48,8 @@ async def check_text(request: Request, house: House) -> Response:
 
 
 async def policies(request: Request, house: House) -> Response:
-    """The policies by name, each with its version."""
+    """The policies by name, each with its version. For admins."""
+    only_admins(request)
     return json_response(
         {"policies": [{"name": n, "version": house.policies[n].version} for n in house.policies.names()]}
     )
@@ -55,8 +57,7 @@ async def policies(request: Request, house: House) -> Response:
 
 async def events(request: Request, house: House) -> Response:
     """The latest requests in which the guard found something: `?limit=20`. For admins."""
-    if not request.caller.admin:
-        raise NotAllowed(f"the key '{request.caller.name}' is not an admin's")
+    only_admins(request)
     limit = request.query("limit", "20")
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:7]) <= 10_000:
         raise BadRequest("'limit' must be a whole number from 1 to 10000")

@@ -21,14 +21,14 @@ from penstock.observe.ledger import FILTERS, Ledger, Per, added_up, plain_reques
 from penstock.server.http import Request, Response, json_response
 
 __all__ = [
-    "budgets", "create_key", "key", "keys", "me", "models", "request_", "requests", "revoke_key", "rotate_key", "spend",
+    "budgets", "create_key", "key", "keys", "me", "models", "only_admins", "request_", "requests", "revoke_key", "rotate_key", "spend",
 ]  # fmt: skip
 
 MOST_SUBJECTS = 200  # of a budget per person: those who used most of it
 SINCE = "7d"
 
 
-def _only_admins(request: Request) -> None:
+def only_admins(request: Request) -> None:
     if not request.caller.admin:
         raise NotAllowed(
             f"the key '{request.caller.name}' is not an admin's",
@@ -53,7 +53,7 @@ class _NewKey:
 
 async def keys(request: Request, house: House) -> Response:
     """The keys, those of the settings too, with what each spent today and this month (UTC). For admins."""
-    _only_admins(request)
+    only_admins(request)
 
     def listed() -> list[dict[str, Any]]:
         spent = _spent_by_key(house)
@@ -64,7 +64,7 @@ async def keys(request: Request, house: House) -> Response:
 
 async def key(request: Request, house: House) -> Response:
     """One key, with what is used of its limits. For admins."""
-    _only_admins(request)
+    only_admins(request)
 
     def found() -> dict[str, Any]:
         key = _key(house, request.path_values["name"])
@@ -78,7 +78,7 @@ async def create_key(request: Request, house: House) -> Response:
 
     `expires` is a day or a duration (`"30d"`); `budget` has limits as in `[budgets.NAME]`. `secret` is shown this once.
     """
-    _only_admins(request)
+    only_admins(request)
     try:
         asked = typed(_NewKey, await request.json(), "the body")
     except BadSetting as error:
@@ -104,7 +104,7 @@ async def create_key(request: Request, house: House) -> Response:
 
 async def rotate_key(request: Request, house: House) -> Response:
     """Give a key a new `secret`, shown this once; with `?grace=24h` the old one works so long too. For admins."""
-    _only_admins(request)
+    only_admins(request)
     grace = request.query("grace")
     grace_s = moment(grace, ahead=True) - time.time() if grace else 0.0
     rotated, secret = await asyncio.to_thread(house.keys.rotate, request.path_values["name"], grace_s=max(0.0, grace_s))
@@ -113,7 +113,7 @@ async def rotate_key(request: Request, house: House) -> Response:
 
 async def revoke_key(request: Request, house: House) -> Response:
     """Make a key work no more. It stays in the list, and what it spent in the journal. For admins."""
-    _only_admins(request)
+    only_admins(request)
     revoked = await asyncio.to_thread(house.keys.revoke, request.path_values["name"])
     return json_response(revoked.plain())
 
@@ -141,7 +141,7 @@ async def budgets(request: Request, house: House) -> Response:
 
     Of a budget `per` person, team or the like, there is one for each; the 200 that used most are shown.
     """
-    _only_admins(request)
+    only_admins(request)
 
     def listed() -> list[dict[str, Any]]:
         known = house.gateway.budgets.known(_subjects(house))
@@ -189,7 +189,7 @@ def _standing(house: House, limit: Limit) -> dict[str, Any]:
 
 async def spend(request: Request, house: House) -> Response:
     """Requests, tokens and money `?by=key` (or team, person, app, model, day) `&since=7d` (or 2027-01-31). For admins."""
-    _only_admins(request)
+    only_admins(request)
     asked, since = request.query("by", "key"), moment(request.query("since", SINCE))
     by: Per | None = next((per for per in get_args(Per) if per == asked), None)
     if by is None:
@@ -205,7 +205,7 @@ async def requests(request: Request, house: House) -> Response:
 
     `key`, `team`, `person`, `app`, `model` and `outcome` choose some of them: `?outcome=failed`.
     """
-    _only_admins(request)
+    only_admins(request)
     limit, before = request.query("limit", "20"), request.query("before")
     if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= 10_000:
         raise BadRequest("'limit' must be a whole number from 1 to 10000")
@@ -217,7 +217,7 @@ async def requests(request: Request, house: House) -> Response:
 
 async def request_(request: Request, house: House) -> Response:
     """The requests of one trace, with each upstream that was asked. For admins."""
-    _only_admins(request)
+    only_admins(request)
     trace_id = request.path_values["trace_id"]
     rows = await asyncio.to_thread(lambda: _ledger(house).request(trace_id))
     if not rows:
@@ -267,7 +267,7 @@ def _ledger(house: House) -> Ledger:
 
 async def models(request: Request, house: House) -> Response:
     """Each model with its provider, dialects, prices, sizes and health, and each route with its models. For admins."""
-    _only_admins(request)
+    only_admins(request)
 
     def listed() -> dict[str, Any]:
         watches = house.watches if house.gateway else {}  # they are there once the gateway is
