@@ -21,7 +21,8 @@ from penstock.observe.ledger import FILTERS, Ledger, Per, added_up, plain_reques
 from penstock.server.http import Request, Response, json_response
 
 __all__ = [
-    "budgets", "create_key", "key", "keys", "me", "models", "only_admins", "request_", "requests", "revoke_key", "rotate_key", "spend",
+    "budgets", "create_key", "key", "keys", "me", "models", "only_admins", "request_", "requests", "revoke_key", "rotate_key",
+    "spend",
 ]  # fmt: skip
 
 MOST_SUBJECTS = 200  # of a budget per person: those who used most of it
