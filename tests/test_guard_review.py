@@ -1,12 +1,23 @@
 """What went wrong at the guard once, and must not again: requests, answers, folders and drills as people meet them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from penstock.boundary import Shielded
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import serving
+from upstream import Turn, Upstream, upstream
+
+from penstock.boundary import MOST_TEXT, Shielded
 from penstock.config import GuardSettings
-from penstock.guard.crossing import Crossing
+from penstock.errors import Blocked, NotOffered, TooLarge
+from penstock.guard.crossing import Crossing, unescaped
 from penstock.guard.guard import Guard
 from penstock.guard.masking import Scope
 from penstock.guard.policy import Policy
@@ -117,3 +128,137 @@ def test_thoughts_without_a_signature_end_where_the_answer_begins():
         (ReasoningDelta, "The weather in Bergen"),
         (TextDelta, "Rain in Bergen"),
     ]
+
+
+# ---------------------------------------------------------------- a request on its way in
+
+
+@contextmanager
+def gateway(folder: Path, rules: str = "", **turns: Sequence[Turn]) -> Iterator[tuple[httpx2.Client, Upstream]]:
+    """A server whose model `m` is behind the policy `strict`, its upstream beside it."""
+    with upstream(**turns) as up:
+        toml = f"""
+        [models.m]
+        provider = "openai"
+        base_url = "{up.url}"
+        api_key = "k"
+        guard = "strict"
+        [guard.strict]
+        {rules}
+        """
+        with serving(folder, toml, documents=False) as served:
+            yield served.client(), up
+
+
+def test_letters_that_json_escapes_are_read_as_letters():
+    result = json.dumps({"name": "Jürgen Müller", "mail": MAIL, "said": 'he "said"\\n', "city": "東京"})
+    result = result.replace("@", "\\u0040")
+    model = Saying(TextDelta("Done."))
+    said = [{"role": "user", "content": "Who?"}, {"role": "tool", "tool_call_id": "c1", "content": result}]
+
+    answer(model, {"model": "m", "messages": said}, policy())
+
+    told = json.loads(model.asked[0].body["messages"][1]["content"])
+    assert told == {"name": "PERSON_1A", "mail": "EMAIL_2A", "said": 'he "said"\\n', "city": "東京"}
+
+
+def test_a_text_with_escapes_goes_as_it_came_where_nothing_is_found():
+    body = asking('Is "\\u00e9t\\u00e9" a season?')
+    model = Saying(TextDelta("Yes."))
+
+    answer(model, body, policy())
+
+    assert model.asked[0].body is body
+
+
+@given(value=st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_says_the_same_without_its_escapes(value: Any):
+    assert json.loads(unescaped(json.dumps(value))) == value
+    assert json.loads(json.loads(unescaped(json.dumps(json.dumps(value))))) == value
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("embeddings", {"model": "m", "input": [[1, 2, 3], [4]]}),
+        ("embeddings", {"model": "m", "input": [1, 2, 3]}),
+        ("completions", {"model": "m", "prompt": [1, 2, 3]}),
+        ("completions", {"model": "m", "prompt": ["one", "two"]}),
+        ("chat", {"model": "m", "messages": [], "n": 2}),
+    ],
+)
+def test_what_cannot_be_guarded_is_refused(dialect: Dialect, body: dict[str, Any]):
+    model = Saying(TextDelta("Done."))
+
+    with pytest.raises(NotOffered, match="cannot be guarded"):
+        answer(model, body, policy(), dialect=dialect)
+
+    assert model.asked == []
+
+
+def test_more_text_than_anybody_can_look_at_is_refused_at_once():
+    with pytest.raises(TooLarge):
+        answer(Saying(), asking("a" * (MOST_TEXT + 1)), policy())
+
+
+def test_what_goes_along_with_a_request_names_nobody():
+    model = Saying(TextDelta("Done."))
+    more = {
+        "user": MAIL,
+        "safety_identifier": MAIL,
+        "metadata": {"for": MAIL},
+        "stop": [MAIL],
+        "prompt_cache_key": MAIL,
+    }
+
+    answer(model, asking(f"Write to {MAIL}", **more), policy())
+
+    assert MAIL not in json.dumps(model.asked[0].body)
+    assert model.asked[0].body["stop"] == ["EMAIL_1A"]  # what the model writes where it would write the address
+
+
+@pytest.mark.parametrize("rules", [{"block": ("Falcon",)}, {"types": {"EMAIL_ADDRESS": "block"}}])
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_what_the_policy_stops_is_stopped_in_instructions_too(rules: dict[str, Any], role: str):
+    model = Saying(TextDelta("Done."))
+    said = [{"role": role, "content": f"Falcon is led by {MAIL}"}, {"role": "user", "content": "Who leads it?"}]
+
+    with pytest.raises(Blocked):
+        answer(model, {"model": "m", "messages": said}, policy(**rules))
+
+    assert model.asked == []
+
+
+def test_what_the_policy_stops_is_masked_in_what_the_model_is_said_to_have_said():
+    model = Saying(TextDelta("Done."))
+    said = [
+        {"role": "user", "content": "Who leads it?"},
+        {"role": "assistant", "content": f"Falcon is led by {MAIL}."},
+        {"role": "user", "content": "Thanks."},
+    ]
+
+    answer(model, {"model": "m", "messages": said}, policy(block=("Falcon",), types={"EMAIL_ADDRESS": "block"}))
+
+    assert model.asked[0].body["messages"][1]["content"] == "[BLOCKED_WORD] is led by [EMAIL_ADDRESS]."
+
+
+def test_a_recording_goes_up_whole_and_with_a_masked_prompt(tmp_path: Path):
+    with gateway(tmp_path) as (client, up):
+        said = client.post(
+            "/v1/audio/transcriptions",
+            data={"model": "m", "prompt": f"About {MAIL}", "timestamp_granularities[]": ["word", "segment"]},
+            files={"file": ("a.wav", b"RIFF....WAVE")},
+        )
+
+    assert said.status_code == 200
+    assert MAIL.encode() not in up.seen[0].data
+    assert all(part in up.seen[0].data for part in (b"EMAIL_1A", b"RIFF....WAVE", b"word", b"segment"))
+
+
+def test_a_ranking_gives_its_documents_back_as_they_were(tmp_path: Path):
+    ranked = {"results": [{"index": 0, "relevance_score": 1, "document": {"text": "by EMAIL_1A"}}]}
+    with gateway(tmp_path, m=[Turn(body=json.dumps(ranked).encode())]) as (client, up):
+        said = client.post("/v1/rerank", json={"model": "m", "query": "by whom?", "documents": [f"by {MAIL}"]})
+
+    assert said.json()["results"][0]["document"]["text"] == f"by {MAIL}"
+    assert MAIL.encode() not in up.seen[0].data

@@ -7,20 +7,35 @@ must see it; a request in which nothing was found goes up as it came.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
-from penstock.errors import Blocked, NotOffered
-from penstock.guard.bodies import pieces, replaced
+from penstock.errors import Blocked, NotOffered, TooLarge
+from penstock.guard.bodies import beside, pieces, replaced
 from penstock.guard.crossing import Crossing
+from penstock.models import form
 from penstock.models.translate import DIALECTS, read
-from penstock.types import Model, ModelEvent, ModelRequest, ReasoningDelta, Stopped, TextDelta, ToolCallDelta, Usage
+from penstock.types import (
+    Dialect,
+    Model,
+    ModelEvent,
+    ModelRequest,
+    ReasoningDelta,
+    Stopped,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+    Wire,
+)
 
 __all__ = ["Shielded"]
 
 CAREFUL = 0.2  # temperature where a policy wants a sober answer
+MOST_TEXT = 4_000_000  # characters of a request, about a million tokens: every one of them is looked at
+REPEATING: frozenset[Dialect] = frozenset({"images", "moderations", "rerank", "transcriptions", "translations"})
 MOST_JUDGED = 100_000  # characters of an answer that are looked at for harm
 
 
@@ -33,7 +48,11 @@ class Shielded:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         asked, crossing = await asyncio.to_thread(self._entered, request)
         if request.dialect not in DIALECTS:
-            async with aclosing(self._inner.stream(asked)) as events:
+            async with aclosing(
+                _repeated(self._inner.stream(asked), crossing)
+                if request.dialect in REPEATING
+                else self._inner.stream(asked)
+            ) as events:
                 async for event in events:
                     yield event
             return
@@ -62,25 +81,81 @@ class Shielded:
 
 def _changed(request: ModelRequest, crossing: Crossing) -> ModelRequest:
     """The request as the model is given it. Raises Blocked."""
-    if request.body.get("n") not in (None, 1) and request.dialect in DIALECTS:
-        raise NotOffered("several answers at once cannot be guarded: 'n' must be 1")
+    _check_readable(request)
     body = crossing.with_tools(request.body, request.dialect)
+    found = pieces(body, request.dialect)
+    if (size := sum(len(piece.text) for piece in found)) > MOST_TEXT:
+        raise TooLarge(f"the request has {size:,} characters of text, behind a policy the limit is {MOST_TEXT:,}")
     changed = {}
-    for piece in pieces(body, request.dialect):
+    for piece in found:
         if piece.origin.kind in ("system", "definition", "model"):
-            entered = crossing.told(piece.text)
+            entered = crossing.told(piece.text, own=piece.origin.kind == "model")
             if piece.origin.kind == "system":
                 crossing.protect(piece.text)
         else:
             entered = crossing.enter(piece.text, piece.surface)
         if entered != piece.text:
             changed[piece.path] = entered
+    changed |= {path: said for path, text in beside(body) if (said := crossing.told(text, own=True)) != text}
     if body is request.body and not changed and not crossing.careful:
         return request
     told: dict[str, Any] = dict(replaced(body, changed))
     if crossing.careful and request.dialect in DIALECTS:
         told["temperature"] = min(CAREFUL, told.get("temperature") or CAREFUL)
+    if request.media_type != "application/json":
+        return _form(request, told)
     return replace(request, body=told, data=b"")
+
+
+def _check_readable(request: ModelRequest) -> None:
+    """Raise NotOffered for what cannot be looked at, or not brought back."""
+    body = request.body
+    if request.dialect in DIALECTS and body.get("n") not in (None, 1):
+        raise NotOffered("several answers at once cannot be guarded: 'n' must be 1")
+    if request.dialect not in ("completions", "embeddings", "moderations"):
+        return
+    name = "prompt" if request.dialect == "completions" else "input"
+    given = body.get(name)
+    if not isinstance(given, list):
+        return
+    if any(isinstance(entry, int | list) for entry in given):
+        raise NotOffered(
+            f"'{name}' has numbers of tokens, which cannot be guarded",
+            hint="send text; LangChain's embeddings do with check_embedding_ctx_length=False",
+        )
+    if request.dialect == "completions" and len(given) > 1:
+        raise NotOffered("several answers at once cannot be guarded: 'prompt' must be one text")
+
+
+def _form(request: ModelRequest, told: Mapping[str, Any]) -> ModelRequest:
+    """The form with these texts in its fields. Files stay as they are."""
+    parts: list[form.Part] = []
+    at: Counter[str] = Counter()
+    for part in form.read(request.data, request.media_type):
+        text = told.get(part.name) if part.filename is None else None
+        if isinstance(text, list):  # a field that comes several times
+            text = text[at[part.name]]
+            at[part.name] += 1
+        parts.append(replace(part, data=text.encode()) if isinstance(text, str) else part)
+    data, media_type = form.write(parts)
+    return replace(request, body=told, data=data, media_type=media_type)
+
+
+async def _repeated(events: AsyncGenerator[ModelEvent, None], crossing: Crossing) -> AsyncGenerator[ModelEvent, None]:
+    """Bytes that repeat a request, such as the documents of a ranking, with its words in them again."""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Wire) and crossing.advice:
+                event = replace(event, data=await asyncio.to_thread(_restored, event, crossing))
+            yield event
+
+
+def _restored(wire: Wire, crossing: Crossing) -> bytes:
+    try:
+        text = wire.data.decode()
+    except UnicodeDecodeError:
+        return wire.data
+    return crossing.restored(text, json=not wire.media_type.startswith("text/plain")).encode()
 
 
 async def _gated(

@@ -14,7 +14,7 @@ from penstock.errors import TooLarge
 from penstock.guard.provenance import DEFINITION, MODEL, SYSTEM, UNKNOWN, USER, Kind, Origin
 from penstock.types import Dialect, Surface
 
-__all__ = ["MOST_PIECES", "Path", "Piece", "pieces", "replaced"]
+__all__ = ["MOST_PIECES", "Path", "Piece", "beside", "pieces", "replaced"]
 
 Path = tuple[str | int, ...]
 
@@ -27,6 +27,7 @@ _NO_TEXT: Final = frozenset(
     file_data b64_json signature encrypted_content encrypted_index media_type mime_type cache_control detail format""".split()
 )
 _OF_SCHEMAS: Final = frozenset("description title definition".split())
+_BESIDE: Final = ("user", "safety_identifier", "prompt_cache_key", "metadata", "stop", "stop_sequences")
 _SAMPLES: Final = frozenset("enum const default examples input_examples".split())  # all of what is below them is read
 _CHAT_ORIGINS: Final[Mapping[Any, Origin]] = {
     "system": SYSTEM, "developer": SYSTEM, "user": USER, "assistant": MODEL, "tool": UNKNOWN, "function": UNKNOWN,
@@ -64,6 +65,13 @@ def pieces(body: Mapping[str, Any], dialect: Dialect) -> list[Piece]:
             for name in ("instructions", "prompt", "input", "suffix"):
                 reader.add(USER, (name,), body.get(name), role="user")
     return reader.found
+
+
+def beside(body: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What goes along with the talk, and may name somebody: whose request it is, notes, where the model shall stop."""
+    for name in _BESIDE:
+        if body.get(name):
+            yield from _texts(body[name], (name,), frozenset())
 
 
 def replaced(body: Mapping[str, Any], texts: Mapping[Path, str]) -> Mapping[str, Any]:

@@ -7,23 +7,26 @@ are turned into the words again, and then the output gate looks at what leaves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from penstock.errors import Blocked
 from penstock.guard.gate import Gate, GateRules
 from penstock.guard.guard import CHANGES, Guard, Seen
-from penstock.guard.masking import KEEP_TOKENS, Restoring, Scope, masked
+from penstock.guard.masking import KEEP_TOKENS, Restoring, Scope, masked, restored, restored_json
 from penstock.guard.policy import Policy
 from penstock.guard.tools import CallGate, Confirmations
 from penstock.types import Dialect, Finding, ModelEvent, ModelRequest, Record, Stopped, Surface, ToolCallDelta
 
-__all__ = ["WITHHELD", "Calling", "Crossing", "Leaving", "gate_rules", "lookalikes"]
+__all__ = ["WITHHELD", "Calling", "Crossing", "Leaving", "gate_rules", "lookalikes", "unescaped"]
 
 CONFIRM = "confirm:"  # what a tag of a request begins with that brings a person's agreement
 
 WITHHELD = "[withheld: this text gave orders to the model]"
+_ESCAPED: Final = re.compile(r"(?<!\\)(\\{1,2})u[0-9a-fA-F]{4}(?:\1u[0-9a-fA-F]{4})*")  # two: JSON in a string of JSON
+_UNIT: Final = re.compile(r"u([0-9a-fA-F]{4})")
 MOST_KEPT = 200  # characters of what was found, where a policy keeps them
 
 
@@ -57,27 +60,41 @@ class Crossing:
 
     def enter(self, text: str, surface: Surface) -> str:
         """What a model is given in place of a text. Raises Blocked where the policy stops it."""
-        seen = self._look(text, surface)
+        plain = unescaped(text)
+        seen = self._look(plain, surface)
         blocking = [finding for finding in seen.findings if finding.action == "block"]
         if blocking:
             raise self._refusal(blocking, seen)
         if any(finding.action == "quarantine" for finding in seen.findings):
             return WITHHELD
-        return self._masked(text, seen)
+        changed = self._masked(plain, seen.changes)
+        return text if changed == plain else changed
 
-    def told(self, text: str) -> str:
-        """What a model is given in place of a text that may give it orders, or that it said itself: masked, and no more."""
-        seen = self._done(self._guard.private(text, self._policy))
-        self._note(text, "prompt", seen)
-        return self._masked(text, seen)
+    def told(self, text: str, *, own: bool = False) -> str:
+        """What a model is given in place of a text whose orders are to be followed: nothing but its words is looked at.
+
+        own: it was the model's, or goes along with the talk. Then what the policy stops is masked instead.
+        Raises Blocked.
+        """
+        plain = unescaped(text)
+        seen = self._done(self._guard.private(plain, self._policy))
+        self._note(plain, "prompt", seen)
+        if seen.stops and not own:
+            raise self._refusal(seen.stops, seen)
+        changed = self._masked(plain, (*seen.changes, *(replace(stop, action="mask") for stop in seen.stops)))
+        return text if changed == plain else changed
 
     def withholds(self, text: str) -> bool:
         """Whether a passage gives orders to the model, so that it is kept away from it."""
-        return any(finding.action == "quarantine" for finding in self._look(text, "document").findings)
+        return any(finding.action == "quarantine" for finding in self._look(unescaped(text), "document").findings)
 
     def protect(self, text: str) -> None:
         """Instructions that no answer may repeat."""
         self._protected.append(text)
+
+    def restored(self, text: str, *, json: bool) -> str:
+        """A text that is no answer of a model, or JSON, with the words in it again."""
+        return (restored_json if json else restored)(text, self._scope)
 
     def leaving(self) -> Leaving:
         """The way back of one stream of text."""
@@ -135,8 +152,7 @@ class Crossing:
         )
         return replace(seen, findings=tuple(findings))
 
-    def _masked(self, text: str, seen: Seen) -> str:
-        changes = seen.changes
+    def _masked(self, text: str, changes: Sequence[Finding]) -> str:
         changed = masked(
             text, changes, self._scope, lookalike=lookalikes(self._policy, changes)
         )  # escapes what looks like one
@@ -213,6 +229,26 @@ class Calling:
         if isinstance(event, Stopped):
             self._note("", self._gate.findings)
         return passed
+
+
+def unescaped(text: str) -> str:
+    r"""The text with its letters in place of JSON's escapes: `J\u00fcrgen`, as programs write results of tools, is Jürgen.
+
+    What JSON must escape stays as it is, so that JSON stays JSON.
+    """
+    return _ESCAPED.sub(_letters, text) if "\\u" in text else text
+
+
+def _letters(found: re.Match[str]) -> str:
+    letters = bytes.fromhex("".join(_UNIT.findall(found[0]))).decode("utf-16-be", "surrogatepass")
+    return "".join(
+        letter if letter.isprintable() and letter not in '"\\' else _escaped(letter, found[1]) for letter in letters
+    )
+
+
+def _escaped(letter: str, before: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"{before}u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def lookalikes(policy: Policy, findings: Sequence[Finding]) -> frozenset[str]:

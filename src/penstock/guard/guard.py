@@ -113,12 +113,13 @@ class Guard:
         return _seen(found + _refused(text, others), scores)
 
     def private(self, text: str, policy: Policy, *, language: str = "") -> Seen:
-        """What is private in a text, and nothing else: for texts whose orders are to be followed."""
+        """What is private in a text or on the `block` list, and nothing else: for texts whose orders are to be followed."""
         return self._looks.once(("private", language), text, policy, lambda: self._only_private(text, policy, language))
 
     def _only_private(self, text: str, policy: Policy, language: str) -> Seen:
         others = self._others(text, policy, "prompt", language, wanted=lambda other: other.finds)
-        found = self._private(text, policy, language, others)
+        found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
+        found += self._private(text, policy, language, others)
         return _seen([(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])])
 
     def _others(

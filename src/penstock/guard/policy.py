@@ -19,9 +19,10 @@ from penstock.errors import NotFound
 from penstock.guard.tools import ToolRules
 from penstock.types import Action, Finding, Surface
 
-__all__ = ["CONTEXT", "OFF", "TOPICS", "Policies", "Policy", "Ruling"]
+__all__ = ["BLOCKED_WORD", "CONTEXT", "OFF", "TOPICS", "Policies", "Policy", "Ruling"]
 
 OFF = "off"
+BLOCKED_WORD = "BLOCKED_WORD"  # what is found where a text has what the `block` list names
 TOPICS = ("hate", "harassment", "violence", "sexual", "self_harm", "illegal", "toxicity")
 CONTEXT = frozenset({"ORGANIZATION", "LOCATION"})  # no personal data by themselves: found where a policy asks for them
 SCORE = 0.5  # heads are calibrated so that this is where they count
@@ -86,7 +87,7 @@ class Policy:
         if not self.settings.block:
             return []
         return [
-            Finding("BLOCKED_WORD", found.start(), found.end(), action="block", rule=self._line("block"))
+            Finding(BLOCKED_WORD, found.start(), found.end(), action="block", rule=self._line("block"))
             for found in self._blocked.finditer(text)
             if found.end() > found.start()
         ]
