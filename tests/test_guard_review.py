@@ -21,6 +21,7 @@ from penstock.guard.crossing import Crossing, unescaped
 from penstock.guard.guard import Guard
 from penstock.guard.masking import Scope
 from penstock.guard.policy import Policy
+from penstock.scan import Report, scan
 from penstock.types import (
     Dialect,
     ModelEvent,
@@ -262,3 +263,73 @@ def test_a_ranking_gives_its_documents_back_as_they_were(tmp_path: Path):
 
     assert said.json()["results"][0]["document"]["text"] == f"by {MAIL}"
     assert MAIL.encode() not in up.seen[0].data
+
+
+# ---------------------------------------------------------------- a folder
+
+IBAN = "DE89370400440532013000"
+
+
+def copied(folder: Path, files: dict[str, str], ruled: Policy) -> tuple[Report, dict[str, str]]:
+    """What a scan says of these files, and what stands in its copy."""
+    (folder / "in").mkdir()
+    for name, text in files.items():
+        (folder / "in" / name).write_text(text, "utf-8", newline="")
+    report = scan(folder / "in", guard, ruled, copy_to=folder / "out")
+    return report, {path.name: path.read_bytes().decode() for path in (folder / "out").iterdir()}
+
+
+def test_what_a_policy_stops_is_not_in_a_copy(tmp_path: Path):
+    token = "ghp_Zk3vQ9xT1mWb7LrNc2YhJ8sDf5GpA0eUiRtV"
+    files = {
+        "a.txt": f"Pay {IBAN} for Falcon with {token}.",
+        "b.csv": f"account,key\n{IBAN},{token}\n{IBAN},{token}\n",
+        "c.json": json.dumps({"iban": IBAN}),
+    }
+
+    report, found = copied(tmp_path, files, policy(personal_data="block", secrets="block", block=("Falcon",)))
+
+    assert {scanned.decision for scanned in report.files} == {"block"}
+    assert not any(word in text for text in found.values() for word in (IBAN, token, "Falcon"))
+    assert found["a.txt"].startswith("Pay ████ for ")
+
+
+def test_a_table_without_a_head_keeps_nobody_in_its_first_row(tmp_path: Path):
+    _, found = copied(tmp_path, {"a.csv": f"Anna Schmidt,{MAIL}\nPeter Weber,peter@example.org\n"}, policy())
+
+    assert "Schmidt" not in found["a.csv"]
+    assert MAIL not in found["a.csv"]
+
+
+def test_names_in_json_are_looked_at_like_values(tmp_path: Path):
+    tree = {MAIL: {"orders": 3}, "peter@example.org": {"orders": 4}}
+
+    _, found = copied(tmp_path, {"a.json": json.dumps(tree)}, policy(personal_data="mask"))
+
+    assert json.loads(found["a.json"]) == {"[EMAIL_ADDRESS]": {"orders": 3}, "[EMAIL_ADDRESS] 1": {"orders": 4}}
+
+
+def test_rows_of_json_end_at_line_ends_alone(tmp_path: Path):
+    rows = "".join(json.dumps({"said": f"one{end}two"}, ensure_ascii=False) + "\n" for end in "\u2028\x85\u2029")
+
+    report, found = copied(tmp_path, {"a.jsonl": rows}, policy())
+
+    assert report.files[0].skipped == ""
+    assert found["a.jsonl"] == rows
+
+
+def test_a_column_of_secrets_is_ruled_as_secrets(tmp_path: Path):
+    token = "ghp_Zk3vQ9xT1mWb7LrNc2YhJ8sDf5GpA0eUiRtV"
+
+    _, found = copied(tmp_path, {"a.csv": f"key\n{token}\n{token}\n"}, policy(personal_data="allow", secrets="mask"))
+
+    assert token not in found["a.csv"]
+
+
+def test_values_that_are_allowed_stay_in_a_column_of_others(tmp_path: Path):
+    rows = "mail\nsupport@example.com\nanna@example.com\npeter@example.org\n"
+
+    _, found = copied(tmp_path, {"a.csv": rows}, policy(allow=("support@example.com",)))
+
+    assert "support@example.com" in found["a.csv"]
+    assert "peter@" not in found["a.csv"]

@@ -12,7 +12,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from penstock.documents.ingest import Progress
 from penstock.documents.read_text import read_plain
 from penstock.documents.reading import READERS, Skipped, read, reads
 from penstock.errors import BadRequest, Conflict, NotFound, PenstockError
-from penstock.guard.guard import Guard, Seen
+from penstock.guard.crossing import lookalikes
+from penstock.guard.guard import INJECTION, Guard, Seen
 from penstock.guard.masking import Scope, masked
-from penstock.guard.policy import Policy
+from penstock.guard.policy import TOPICS, Policy
 from penstock.guard.reidentify import Risk, quasi_identifiers, risk
 from penstock.storage.files import new_file
 from penstock.types import Decision, Document, Finding
@@ -130,22 +131,29 @@ class _Looking:
         """A text without what the policy changes, and the counts of what is in it."""
         seen = self.guard.look(text, self.policy, surface="document")
         _count(scanned, seen)
-        return masked(text, seen.changes, self.scope).text
+        return self._applied(text, seen)
 
     def value(self, name: str, value: str, scanned: Scanned) -> str:
         """A value of a table, read after the name of its column."""
         seen = self._after(name, value)
         _count(scanned, seen)
-        return masked(value, seen.changes, self.scope).text
+        return self._applied(value, seen)
 
     def whole(self, value: str, type_: str, scanned: Scanned) -> str:
         """A value of a column that holds nothing but this type."""
-        if not value.strip():
+        if not value.strip() or self.policy.lets(value):
             return value
-        finding = Finding(type_, 0, len(value), action=self.policy.personal(type_).action, rule="most of its column is")
+        ruling = self.policy.secrets() if type_.startswith("SECRET") else self.policy.personal(type_)
+        finding = Finding(type_, 0, len(value), action=ruling.action, rule="most of its column is")
         seen = Seen((finding,), {}, ())
         _count(scanned, seen)
-        return masked(value, seen.changes, self.scope).text
+        return self._applied(value, seen)
+
+    def _applied(self, text: str, seen: Seen) -> str:
+        """The text as the policy wants it. Words that it stops are taken out: what is around them stays in a copy."""
+        stops = (replace(stop, action="redact") for stop in seen.stops if stop.type not in (INJECTION, *TOPICS))
+        findings = (*seen.changes, *stops)
+        return masked(text, findings, self.scope, lookalike=lookalikes(self.policy, findings)).text
 
     def _after(self, name: str, value: str) -> Seen:
         """What is in a value that stands after a name."""
@@ -154,7 +162,7 @@ class _Looking:
         if (name, value) not in self._known:
             before = f"{name}: "
             seen = self.guard.look(before + value, self.policy, surface="document")
-            inside = tuple(_moved(f, -len(before)) for f in seen.findings if f.start >= len(before))
+            inside = tuple(_moved(f, -len(before)) for f in seen.findings if f.end > len(before))
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[name, value] = Seen(inside, seen.scores, ())
@@ -165,7 +173,8 @@ class _Looking:
         sample = [value for value in values if value.strip()][:MOST_ROWS_SAMPLED]
         found: Counter[str] = Counter()
         for value in sample:
-            found.update(f.type for f in self._after(name, value).changes if f.end - f.start == len(value))
+            seen = self._after(name, value)
+            found.update(f.type for f in (*seen.changes, *seen.stops) if f.end - f.start == len(value))
         type_, count = found.most_common(1)[0] if found else ("", 0)
         return type_ if count > MOSTLY * len(sample) else ""
 
@@ -223,6 +232,7 @@ def _table(text: str, delimiter: str, looking: _Looking, scanned: Scanned) -> st
         return looking.value(head[n] if n < len(head) else "", value, scanned)
 
     changed = [[cell(n, value) for n, value in enumerate(row)] for row in rows]
+    head = [looking.value("", name, scanned) for name in head]  # where there is none, it is somebody's row
     _measure([dict(zip(head, row, strict=False)) for row in changed], looking, scanned)
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([head, *changed])
@@ -230,7 +240,7 @@ def _table(text: str, delimiter: str, looking: _Looking, scanned: Scanned) -> st
 
 
 def _json_lines(text: str, looking: _Looking, scanned: Scanned) -> str:
-    rows = [_walked("", _parsed(line), looking, scanned) for line in text.splitlines() if line.strip()]
+    rows = [_walked("", _parsed(line), looking, scanned) for line in text.split("\n") if line.strip()]
     flat = [
         {k: str(v) for k, v in row.items() if not isinstance(v, dict | list)} for row in rows if isinstance(row, dict)
     ]
@@ -242,7 +252,13 @@ def _walked(name: str, tree: Any, looking: _Looking, scanned: Scanned) -> Any:
     """The same tree with its texts changed. Numbers that are personal data become texts."""
     match tree:
         case dict():
-            return {key: _walked(str(key), value, looking, scanned) for key, value in tree.items()}
+            said: dict[str, Any] = {}
+            for key, value in tree.items():
+                name = changed = looking.value("", key, scanned)
+                while name in said:  # two that are masked alike
+                    name = f"{changed} {len(said)}"
+                said[name] = _walked(key, value, looking, scanned)
+            return said
         case list():
             return [_walked(name, value, looking, scanned) for value in tree]
         case str():
@@ -272,4 +288,4 @@ def _count(scanned: Scanned, seen: Seen) -> None:
 
 
 def _moved(finding: Finding, by: int) -> Finding:
-    return Finding(finding.type, finding.start + by, finding.end + by, finding.score, finding.action, finding.rule)
+    return replace(finding, start=max(finding.start + by, 0), end=finding.end + by)
