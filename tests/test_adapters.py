@@ -22,7 +22,7 @@ from penstock.guard import adapter_services
 from penstock.guard.adapters import FAILURES, REST_S, UNCHECKED, Beside, apart, counted, pieces
 from penstock.guard.check import check
 from penstock.guard.guard import Guard
-from penstock.guard.policy import Policy
+from penstock.guard.policy import TOPICS, Policy
 from penstock.types import Finding, Surface
 
 KEY = "sk-0123456789"
@@ -557,7 +557,8 @@ def policy(service: Service, *, others: int = 1, more: Mapping[str, Any] | None 
     """A policy with so many guards of others beside ours, all of them the stand-in as Lakera."""
     detector = DetectorSettings(kind="lakera", base_url=service.url, **(more or {}))
     named = {f"other{n}": detector for n in range(others)}
-    return Policy("strict", GuardSettings(detectors=tuple(named), others=named, **settings))
+    sure = dict.fromkeys(("injection", "documents", *TOPICS), 0.999)  # where our own heads do not speak up
+    return Policy("strict", GuardSettings(detectors=tuple(named), others=named, sensitivity=sure, **settings))
 
 
 def lakera(text: str, *words: tuple[str, str], detected: tuple[str, ...] = ()) -> dict[str, Any]:
