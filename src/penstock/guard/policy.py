@@ -25,6 +25,7 @@ OFF = "off"
 BLOCKED_WORD = "BLOCKED_WORD"  # what is found where a text has what the `block` list names
 TOPICS = ("hate", "harassment", "violence", "sexual", "self_harm", "illegal", "toxicity")
 CONTEXT = frozenset({"ORGANIZATION", "LOCATION"})  # no personal data by themselves: found where a policy asks for them
+SURE = 0.8
 SCORE = 0.5  # heads are calibrated so that this is where they count
 
 
@@ -75,8 +76,9 @@ class Policy:
         return self.settings.topics.get(topic, self.settings.moderation) == "careful"
 
     def threshold(self, score: str) -> float:
-        """From where on a score counts."""
-        return self.settings.sensitivity.get(score, SCORE)
+        """From where on a score counts: a topic that refuses has to be surer than one that is marked for review."""
+        refuses = score in TOPICS and self.topic(score)[0].action == "block"
+        return self.settings.sensitivity.get(score, SURE if refuses else SCORE)
 
     def lets(self, words: str) -> bool:
         """Whether the `allow` list names these words."""
