@@ -339,7 +339,7 @@ class GuardSettings:
     )
     sensitivity: Mapping[str, float] = setting(
         dict,
-        "Score -> from where on it counts, 0 to 1: `injection`, `documents`, `names`, or a topic; else 0.5, and 0.8 to refuse a topic.",
+        "Score -> from where on it counts: `injection`, `documents`, `names`, or a topic; else 0.5, and 0.8 to refuse a topic.",
     )
     allow: tuple[str, ...] = setting((), "Words and values that are never found; `*` stands for anything.")
     block: tuple[str, ...] = setting((), "Words and values that no text may have; `*` stands for anything.")
