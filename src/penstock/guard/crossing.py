@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from penstock.errors import Blocked
 from penstock.guard.gate import Gate, GateRules
-from penstock.guard.guard import CHANGES, Guard, Seen
+from penstock.guard.guard import CHANGES, INJECTION, Guard, Seen
 from penstock.guard.masking import KEEP_TOKENS, Restoring, Scope, masked, restored, restored_json
 from penstock.guard.policy import Policy
 from penstock.guard.tools import CallGate, Confirmations
@@ -86,7 +86,7 @@ class Crossing:
 
     def withholds(self, text: str) -> bool:
         """Whether a passage gives orders to the model, so that it is kept away from it."""
-        return any(finding.action == "quarantine" for finding in self._look(unescaped(text), "document").findings)
+        return any(stop.type == INJECTION for stop in self._look(unescaped(text), "document").stops)
 
     def protect(self, text: str) -> None:
         """Instructions that no answer may repeat."""

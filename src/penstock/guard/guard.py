@@ -91,7 +91,7 @@ class Guard:
 
     def _look(self, text: str, policy: Policy, surface: Surface, language: str, *, scores: bool) -> Seen:
         others = self._others(text, policy, surface, language)
-        found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
+        found = _forbidden(text, policy)
         found += self._private(text, policy, language, others)
         orders, injection = list[tuple[Finding, Ruling]](), 0.0
         if scores or policy.injection(surface).action != "allow":
@@ -107,10 +107,10 @@ class Guard:
         )
 
     def harm(self, text: str, policy: Policy, *, language: str = "") -> Seen:
-        """What is harmful in a text, and nothing else: for what a model says."""
+        """What is harmful in a text or on the `block` list, and nothing else: for what a model says."""
         others = self._others(text, policy, "output", language, wanted=lambda other: other.judges)
         found, scores = self._harm(text, policy, language, others, scores=False)
-        return _seen(found + _refused(text, others), scores)
+        return _seen(_forbidden(text, policy) + found + _refused(text, others), scores)
 
     def private(self, text: str, policy: Policy, *, language: str = "") -> Seen:
         """What is private in a text or on the `block` list, and nothing else: for texts whose orders are to be followed."""
@@ -118,7 +118,7 @@ class Guard:
 
     def _only_private(self, text: str, policy: Policy, language: str) -> Seen:
         others = self._others(text, policy, "prompt", language, wanted=lambda other: other.finds)
-        found = [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
+        found = _forbidden(text, policy)
         found += self._private(text, policy, language, others)
         return _seen([(f, ruling) for f, ruling in found if not policy.lets(text[f.start : f.end])])
 
@@ -284,6 +284,11 @@ class _Looks:
                 if len(self._kept) > LOOKS:
                     self._kept.popitem(last=False)
         return seen
+
+
+def _forbidden(text: str, policy: Policy) -> list[tuple[Finding, Ruling]]:
+    """What the policy's list says that no text may have."""
+    return [(finding, Ruling("block", finding.rule)) for finding in policy.forbidden(text)]
 
 
 def _seen(found: list[tuple[Finding, Ruling]], scores: Mapping[str, float] | None = None) -> Seen:

@@ -86,7 +86,7 @@ class Policy:
 
     def forbidden(self, text: str) -> list[Finding]:
         """Where the text has what the `block` list names. In linear time."""
-        if not self.settings.block:
+        if not any(self.settings.block):
             return []
         return [
             Finding(BLOCKED_WORD, found.start(), found.end(), action="block", rule=self._line("block"))
@@ -102,7 +102,7 @@ class Policy:
     def _blocked(self) -> Any:
         import re2
 
-        words = (r"[^\s]*".join(map(re2.escape, pattern.split("*"))) for pattern in self.settings.block)
+        words = (r"[^\s]*".join(map(re2.escape, pattern.split("*"))) for pattern in self.settings.block if pattern)
         return re2.compile(rf"(?i)(?:{'|'.join(words)})")
 
     def _line(self, key: str) -> str:
