@@ -29,7 +29,7 @@ from benchmarks.measure import ROOT, Row, System, in_turn, report, show, version
 
 KIB = 1024
 OF_EACH = 24  # texts of a kind, where there are so many
-WARM = 2  # texts of each kind that are not counted
+WARM = 2  # texts of each kind that are not counted; before those, a hundred with personal data
 PARTS = (
     "look prompt", "look document", "look tool", "look prompt, no encoder", "look document, no encoder", "check prompt",
     "secrets", "personal", "names", "injection prompt", "injection prompt, no encoder", "injection document, no encoder",
@@ -52,13 +52,13 @@ def main() -> None:
     parser.add_argument("--before", type=Path, metavar="FOLDER", help="a checkout of another commit")
     options = parser.parse_args()
     if options.system:
-        report(measured(options.system, json.loads(options.texts.read_text("utf-8"))))
+        report(measured(options.system, **json.loads(options.texts.read_text("utf-8"))))
         return
     busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"
         kinds = texts()
-        file.write_text(json.dumps(kinds), "utf-8")
+        file.write_text(json.dumps({"kinds": kinds, "warm": warming()}), "utf-8")
         names = {sys.executable: PARTS, options.peers: OTHERS, options.llm_guard: OF_LLM_GUARD}
         systems = [
             System(name, python, ("benchmarks.guard", "--system", name, "--texts", str(file)))
@@ -157,6 +157,13 @@ def texts() -> dict[str, list[str]]:
     return {kind: own[: OF_EACH + WARM] for kind, own in kinds.items()}
 
 
+def warming() -> list[str]:
+    """Texts with personal data of every language, which are not counted."""
+    from benchmarks.personal import rows
+
+    return [row["text"] for row in random.Random(2).sample(rows(1, held=False), 100)]
+
+
 def joined(pieces: Iterable[str]) -> list[str]:
     """One after the other, until there is a kilobyte."""
     found, text = [], ""
@@ -226,12 +233,11 @@ class Watched:
         return vectors
 
 
-def measured(system: str, kinds: dict[str, list[str]]) -> Row:
+def measured(system: str, kinds: dict[str, list[str]], warm: list[str]) -> Row:
     """Milliseconds per KB for each text, and what the encoder was asked."""
     find, watched, packages = SYSTEMS[system](system)
-    for own in kinds.values():
-        for text in own[:WARM]:
-            find(text)
+    for text in warm + [text for own in kinds.values() for text in own[:WARM]]:
+        find(text)
     for one in watched:
         one.texts = one.bytes = 0
         one.seconds = 0.0
@@ -304,7 +310,7 @@ def _part(name: str) -> Made:
 
     found: dict[str, Any] = {}
     if what == "masking":  # what was found is given
-        found = {text: guard.private(text, policy).changes for own in texts().values() for text in own}
+        found = {text: guard.private(text, policy).changes for own in (*texts().values(), warming()) for text in own}
     finds: dict[str, Callable[[str], object]] = {
         "look": lambda text: guard.look(text, policy, surface=surface),
         "check": lambda text: check(guard, text, policy, surface=surface),
@@ -379,7 +385,7 @@ SYSTEMS: dict[str, Callable[[str], Made]] = {
 
 # ---------------------------------------------------------------- over HTTP
 
-ROUNDS, ASKED, STREAMED = 3, 40, 15
+ROUNDS, ASKED, STREAMED = 3, 40, 6
 PLAIN, BEHIND = "mock", "mock-behind"
 
 
@@ -403,13 +409,15 @@ def over_http(kinds: dict[str, list[str]], before: Path | None) -> dict[str, Row
             )
         rows: list[Row] = []
         for number in range(ROUNDS + 1):
+            chosen = random.Random(number)
+            line, page, spoken = chosen.sample(short, ASKED), chosen.sample(some, ASKED), chosen.sample(short, STREAMED)
             for name, (target, model) in doors.items():
-                asked = random.Random(number)
                 row = {
                     "system": name,
-                    **_requests(target, model, asked.sample(short, ASKED), ", a line"),
-                    **_requests(target, model, asked.sample(some, ASKED), ", 1 KB"),
-                    **_streams(target, f"{model}-200-20", asked.sample(short, STREAMED)),
+                    **_requests(target, model, _anew(line, number), "a line"),
+                    **_requests(target, model, _anew(page, number), "1 KB"),
+                    **_requests(target, model, _anew(page, number), "1 KB that comes again"),
+                    **_streams(target, f"{model}-200-20", _anew(spoken, number)),
                 }
                 if number:  # the first warms up
                     rows.append(row)
@@ -421,6 +429,11 @@ def over_http(kinds: dict[str, list[str]], before: Path | None) -> dict[str, Row
         }
         for name in doors
     }
+
+
+def _anew(asked: Sequence[str], number: int) -> list[str]:
+    """The texts as nobody has sent them before in other rounds."""
+    return [f"Case {number}.{place}: {text}" for place, text in enumerate(asked)]
 
 
 @contextlib.contextmanager
@@ -437,6 +450,7 @@ def _up(folder: Path, upstream: str, checkout: Path, *, guard: bool = True) -> I
         behind = name.replace(PLAIN, BEHIND)
         lines[0] += f'[models.{behind}]\nprovider = "openai"\nmodel = "{name}"\nbase_url = "{upstream}"\n'
         lines[0] += 'api_key = "sk-upstream"\nguard = "default"\n'
+        lines[0] += "input_usd_per_million = 0.15\noutput_usd_per_million = 0.60\n"
     file.write_text("[keys.bench]".join(lines), "utf-8")
     launch = Launch(
         made.name, made.command, key=made.key, environment={**made.environment, "PYTHONPATH": str(checkout / "src")}
@@ -473,17 +487,15 @@ def _requests(target: Any, model: str, asked: Sequence[str], named: str) -> Row:
     time.sleep(0.2)  # what it still writes down belongs to the answer
     taken.sort()
     return {
-        f"ms{named}": statistics.median(taken),
-        f"p95{named}": taken[int(len(taken) * 0.95)],
-        f"CPU ms{named}": (target.cpu_s() - before) * 1e3 / len(taken),
+        f"{named}: ms": statistics.median(taken),
+        f"{named}: ms p95": taken[int(len(taken) * 0.95)],
+        f"{named}: CPU ms": (target.cpu_s() - before) * 1e3 / len(taken),
     }
 
 
 def _streams(target: Any, model: str, asked: Sequence[str]) -> Row:
-    """When the first piece comes, how late each character is against the time it was due, CPU time per chunk."""
-    from benchmarks.gateway.mock import PIECES
-
-    first, late, before, chunks = [], [], target.cpu_s(), 0
+    """When the first piece comes, how late each character is against the time it was due, CPU time."""
+    first, late, before, streams = [], [], target.cpu_s(), 0
     for text in asked:
         began = time.perf_counter()
         door, answer = _posted(target, model, text, stream=True)
@@ -502,13 +514,13 @@ def _streams(target: Any, model: str, asked: Sequence[str]) -> Row:
             late += [
                 (time.monotonic() - float(due.split()[0])) * 1e3 for due in said.split("due=")[1:] if len(due) > 17
             ]
-        chunks += PIECES
+        streams += 1
         door.close()
     time.sleep(0.2)
     return {
         "first chunk ms": statistics.median(first),
         "a chunk late by ms": statistics.median(late),
-        "CPU µs per chunk": (target.cpu_s() - before) * 1e6 / chunks,
+        "CPU ms per stream of 50 chunks": (target.cpu_s() - before) * 1e3 / streams,
     }
 
 
