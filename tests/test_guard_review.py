@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from serving import serving
 from upstream import Turn, Upstream, upstream
 
+from penstock.assemble import assemble
 from penstock.boundary import MOST_TEXT, Shielded
-from penstock.config import GuardSettings
+from penstock.config import GuardSettings, load
 from penstock.errors import Blocked, NotOffered, TooLarge
 from penstock.guard.crossing import Crossing, unescaped
 from penstock.guard.guard import Guard
 from penstock.guard.masking import Scope
 from penstock.guard.policy import Policy
+from penstock.redteam import redteam
 from penstock.scan import Report, scan
 from penstock.types import (
     Dialect,
@@ -362,3 +364,24 @@ def test_an_answer_with_a_word_from_the_block_list_does_not_leave_whole():
 
     with pytest.raises(Blocked, match="BLOCKED_WORD"):
         asyncio.run(heard())
+
+
+# ---------------------------------------------------------------- a drill
+
+
+def test_a_drill_leaves_nothing_in_the_audit_nor_in_the_vault(tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text(
+        '[models.m]\nprovider = "openai"\nguard = "strict"\n[guard.strict]\nscope = "tenant"\n', "utf-8"
+    )
+    settings = load(tmp_path / "penstock.toml", environment={})
+
+    report = redteam(settings, "m", most=40, workers=1)
+
+    assert any(trial.outcome == "stopped" for trial in report.trials)
+    house = assemble(settings)
+    try:
+        house.audit.write("policy.changed", target="guard")  # what was put by is in the chain by then
+        assert [record.kind for record in house.audit.records()] == ["policy.changed"]
+        assert house.vault.scopes("") == []
+    finally:
+        house.close()

@@ -86,6 +86,14 @@ class House:
     def audit(self) -> Audit:
         return Audit(self.database)
 
+    def aside(self, folder: Path) -> None:
+        """From now on write elsewhere what is stopped and what stands for whom: the requests of a drill are nobody's."""
+        from penstock.guard.vault import Vault
+
+        database = Database(folder / "aside.db")
+        self.__dict__["audit"] = Audit(database)
+        self.__dict__["vault"] = Vault(database, Envelope(database, FileKeys(folder / "keys")))
+
     @cached_property
     def keys(self) -> Keys:
         return Keys(self.database, self.settings.keys, login=bool(self.settings.login.issuer))
@@ -372,6 +380,8 @@ class House:
             self.library.close()
         if "audit" in parts:
             self.audit.close()
+            if self.audit.database is not parts.get("database"):
+                self.audit.database.close()
         if "database" in parts:
             self.database.close()
 

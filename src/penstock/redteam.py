@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import aclosing
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from penstock.answer import Quoted, Written
 from penstock.assemble import House, assemble
@@ -84,7 +86,9 @@ def _part(
     settings: Settings, target: str, report: Report, *, live: bool, most: int, part: tuple[int, int],
     tick: Tick = lambda done: None,
 ) -> Report:  # fmt: skip
+    folder = TemporaryDirectory(prefix="penstock-drill-")
     house = assemble(settings)
+    house.aside(Path(folder.name))
     own = Report(report.target, report.policy, report.model)
     asking: Ask = partial(_ask_app if target in _apps(house) else _ask_model, house, target)
 
@@ -98,6 +102,7 @@ def _part(
         return asyncio.run(drilled())
     finally:
         house.close()
+        folder.cleanup()
 
 
 def _apps(house: House) -> set[str]:
