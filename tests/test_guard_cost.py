@@ -111,3 +111,13 @@ def test_what_is_remembered_is_what_is_seen(text: str, surface: Any):
         text, own, surface=surface, scores=False
     )
     assert guard.look(text, own, surface=surface, scores=False) == guard.look(text, own, surface=surface, scores=False)
+
+
+def test_what_a_model_inside_may_see_is_noted_as_left_alone():
+    guard, _ = counting()
+    record = Record("")
+
+    entered = Crossing(guard, policy(**ALLOWED), Scope(), record, masks=False).enter("Dear Anna", "prompt")
+
+    assert entered == "Dear Anna"
+    assert [(event["decision"], event["findings"][0]["action"]) for event in record.guarded] == [("allow", "allow")]
