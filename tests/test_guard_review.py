@@ -366,6 +366,12 @@ def test_an_answer_with_a_word_from_the_block_list_does_not_leave_whole():
         asyncio.run(heard())
 
 
+def test_a_stream_says_at_its_end_that_it_should_not_have_been_said():
+    events = answer(Saying(TextDelta("The Falcon "), TextDelta("flies.")), asking(), policy(block=("falcon",)))
+
+    assert [event.reason for event in events if isinstance(event, Stopped)] == ["content_filter"]
+
+
 # ---------------------------------------------------------------- a drill
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, nullcontext, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -63,10 +63,12 @@ class Shielded:
                 if isinstance(event, TextDelta):
                     said.append(event.text)
                 elif isinstance(event, Stopped):
-                    with (
-                        suppress(Blocked) if request.stream else nullcontext()
-                    ):  # of a stream, the words are out already
+                    try:
                         await asyncio.to_thread(crossing.judge, "".join(said)[:MOST_JUDGED])
+                    except Blocked:
+                        if not request.stream:
+                            raise
+                        event = replace(event, reason="content_filter")  # the words are out already
                 if request.stream:
                     yield event
                 else:
