@@ -1,10 +1,11 @@
-"""Hostile instructions are found better than by character TF-IDF on phrases that trained neither, in 16 languages, for few ms.
+"""Hostile instructions in fifteen languages besides English rank far better than by character TF-IDF, for 2 to 3 ms a KB.
 
     python -m benchmarks.injection [--data DATA]
 
 Attacks, ordinary requests and documents are made of phrases that the recipe holds out: every sixth in English and of the
 orders in documents, the last two of each list in the other languages. That says how well a head carries over to other words
-of the same hand, and no more; the card of the weights has figures for whole sources of other people that were left out.
+of the same hand, and no more. In English, where it has most of that hand's phrases, TF-IDF ranks better (.99, ours .95). On
+whole sources of other people that were left out it does not: the card of the weights has those figures.
 DATA, as the recipe reads it, adds passages of other people for clean documents, and rows on which the peer is trained: where
 scikit-learn is installed, character TF-IDF with logistic regression learns from the recipe's own prompts.
 """

@@ -228,7 +228,7 @@ class Injection:
             )
         if other:
             rows = np.stack([piece.traits for piece in other])
-            logits = self._logits(other, rows, "prompt", language) - self._threshold("prompt")
+            logits = self._logits(other, rows, "prompt", language) - self._thresholds(other)
             scored += zip(logits.tolist(), other, strict=True)
         return self._result(scored)
 
@@ -262,6 +262,14 @@ class Injection:
 
     def _threshold(self, name: str) -> float:
         return float(self._loaded[f"threshold.{'prompt' if name == 'output' else name}"])
+
+    def _thresholds(self, found: Sequence[Piece]) -> Floats:
+        """Of windows of a prompt. The encoder never speaks for other languages, so their logits are nearer to zero."""
+        names = [
+            "prompt.script" if p.traits[_SCRIPT] > 0.3 else "prompt" if _english(p.text) else "prompt.latin"
+            for p in found
+        ]
+        return np.array([self._threshold(name) for name in names], np.float32)
 
     def _characters(self, found: Sequence[Piece], name: str) -> Floats:
         weights, columns = self._loaded["characters.weights"], COLUMNS[name]
@@ -301,7 +309,7 @@ class Injection:
         return Scored(_share(worst), tuple(spans), _why(at))
 
 
-COLUMNS = {"prompt": [0, 1], "document": [2], "harmful": [3]}  # of the characters' weights
+COLUMNS = {"prompt": [0, 1], "document": [2, 3], "harmful": [4]}  # of the characters' weights
 
 
 def _head(arrays: dict[str, NDArray[np.generic]], name: str) -> Head:
@@ -321,6 +329,20 @@ def _head(arrays: dict[str, NDArray[np.generic]], name: str) -> Head:
 
 def _share(logit: float) -> float:
     return float(1 / (1 + np.exp(-max(-30.0, min(30.0, logit)))))
+
+
+_SCRIPT = NAMES.index("other_script")
+_WORD = re.compile(r"[^\W\d_]+")
+_ENGLISH = frozenset(
+    "the and to are you your what how this that with for it not my can be have by if about from write please does should which "
+    "i we they he she but would could has had their our any there when where who why than then into".split()
+)
+
+
+def _english(text: str) -> bool:
+    """Whether a window has English function words. Code and bare nouns count as English; it is where most is known."""
+    words = _WORD.findall(text.lower())
+    return len(words) < 3 or sum(word in _ENGLISH for word in words) >= 0.1 * len(words)
 
 
 _TELLING = NAMES[: NAMES.index("length")]

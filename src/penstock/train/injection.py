@@ -45,6 +45,10 @@ from penstock.train import injection_documents, injection_english, injection_lan
 
 Array = np.ndarray[Any, Any]
 FOLDS = 4
+SCRIPTS = {
+    "latin": ("de", "es", "fr", "it", "nl", "pt", "pl", "sv", "tr"),
+    "script": ("ru", "ar", "hi", "ja", "ko", "zh"),
+}
 NEVER = ("Alpaca",)  # not commercial, and no licence: rows of these sources are left out
 SEED = 11
 
@@ -101,15 +105,27 @@ def own_prompts(random_: random.Random, *, held: bool = False, count: int = 1) -
         text, family = injection_english.ordinary(random_, held=held)
         rows.append(Row(text, 0, f"own/{family}"))
     for language in injection_languages.LANGUAGES:
-        for _ in range(80 * count):
+        for _ in range(120 * count):
             rows.append(Row(injection_languages.attack(language, random_, held=held)[0], 1, f"own/{language}"))
             rows.append(Row(injection_languages.ordinary(language, random_, held=held)[0], 0, f"own/{language}"))
+        rows += [Row(text, 0, f"everyday/{language}") for text in everyday(language, random_, 60 * count)]
     for _ in range(260 * count):
         text, said = injection_english.attack(random_, held=held)[0], injection_english.ordinary(random_, held=held)[0]
         rows.append(Row(disguised(text, random_), 1, "own/disguised"))
         rows.append(Row(disguised(said, random_), 0, "own/disguised"))
     unique = {row.text: row for row in rows}
     return list(unique.values())
+
+
+def everyday(language: str, random_: random.Random, count: int) -> list[str]:
+    """Paragraphs of the sentences that the tagger for names learns from: letters, notes and forms, which order nothing."""
+    lines = (Path(__file__).parent / "tagger_sentences" / f"{language}.txt").read_text("utf-8").split("\n")
+    pool = [
+        re.sub(r"\{\w+\}", lambda _: random_.choice(("Anna", "12", "Kim", "2024")), line)
+        for line in lines
+        if line and line[0] != "["
+    ]
+    return [" ".join(random_.sample(pool, random_.randint(1, 8))).replace("\\n", "\n") for _ in range(count)]
 
 
 def disguised(text: str, random_: random.Random) -> str:
@@ -294,10 +310,10 @@ def characters_fit(x: csr_matrix, y: Array, weight: Array, c: float) -> tuple[Ar
 
 
 def net_fit(
-    x: Array, y: Array, weight: Array, *, hidden: int, epochs: int, decay: float, noise: float
+    x: Array, y: Array, weight: Array, *, hidden: int, epochs: int, decay: float, noise: float, seed: int = SEED
 ) -> dict[str, Array]:
     """A perceptron: inputs scaled to unit spread, `hidden` rectified units, one logit."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     mean, scale = x.mean(0), 1 / np.maximum(x.std(0), 0.05)
     rows = torch.from_numpy(np.clip((x - mean) * scale, -6, 6).astype(np.float32))
     goal, weights = torch.from_numpy(y.astype(np.float32)), torch.from_numpy(weight.astype(np.float32))
@@ -330,13 +346,13 @@ def net_logits(net: dict[str, Array], x: Array) -> Array:
     return found
 
 
-def learners(t: Table, keep: Array) -> tuple[Any, ...]:
+def learners(t: Table, keep: Array, seed: int) -> tuple[Any, ...]:
     """The three, fitted on the windows that are kept."""
     y, weight = t.label[keep], t.weight[keep]
     characters = characters_fit(t.characters[keep], y, weight, 6.0)
-    traits = net_fit(t.traits[keep], y, weight, hidden=32, epochs=12, decay=0.05, noise=0.1)
+    traits = net_fit(t.traits[keep], y, weight, hidden=32, epochs=12, decay=0.05, noise=0.1, seed=seed)
     both = np.hstack([t.vectors[keep], t.traits[keep]])
-    encoder = net_fit(both, y, weight, hidden=64, epochs=8, decay=0.2, noise=0.25)
+    encoder = net_fit(both, y, weight, hidden=64, epochs=8, decay=0.2, noise=0.25, seed=seed)
     return characters, traits, encoder
 
 
@@ -361,14 +377,14 @@ class Member:
     unseen: Array  # (windows, 3): logits of heads that have not seen the source
 
 
-def member(t: Table, mine: Array, *, drop_weak: bool, say: str) -> Member:
+def member(t: Table, mine: Array, *, drop_weak: bool, say: str, seed: int = SEED) -> Member:
     """mine: the windows it may train on. The others get logits of the final learners, which have not seen them either."""
     keep = mine.copy()
     for round_ in range(2 if drop_weak else 1):
         unseen = np.zeros((len(t.label), 3))
         for fold in range(FOLDS):
             out = t.fold == fold
-            unseen[out] = logits(learners(t, keep & ~out), t, out)
+            unseen[out] = logits(learners(t, keep & ~out, seed), t, out)
         if drop_weak and round_ == 0:
             mean = unseen.mean(1)
             weak = (t.label == 1) & (mean < 0) & (mean < t.worst(mean)[t.row] - 1e-9)
@@ -377,7 +393,7 @@ def member(t: Table, mine: Array, *, drop_weak: bool, say: str) -> Member:
                 f"  {say}: {int((weak & mine).sum())} weak windows of {int((mine & (t.label == 1)).sum())} dropped",
                 flush=True,
             )
-    final = learners(t, keep)
+    final = learners(t, keep, seed)
     unseen[~mine] = logits(final, t, ~mine) if (~mine).any() else unseen[~mine]
 
     def stack(columns: list[int]) -> Array:
@@ -467,7 +483,7 @@ def main() -> None:
         [row for row in stored_rows if not row.source.startswith("injecagent")] + from_packages() + own_prompts(random_)
     )
     prompts += [Row(text, 0, f"passage/{kind}") for kind, text in random_.sample(others, min(len(others), 500))]
-    documents = own_documents(random_, others, 5200) + [
+    documents = own_documents(random.Random(SEED + 1), others, 5200) + [  # noqa: S311
         row for row in stored_rows if row.source.startswith("injecagent")
     ]
     requests = stored(asked.data, "harmful_request_train.jsonl")
@@ -488,6 +504,8 @@ def main() -> None:
         print(f"{name}: {size}; {time.process_time() - began:.0f} CPU s", flush=True)
         mine = np.ones(len(t.label), bool)
         members = [member(t, mine, drop_weak=name == "prompt", say=f"{name}, all rows")]
+        if name == "document":
+            members.append(member(t, mine, drop_weak=False, say="document, another start", seed=SEED + 1))
         if name == "prompt":
             clean = np.array([not t.rows[r].source.startswith("own/") for r in t.row])
             members.insert(0, member(t, clean, drop_weak=True, say="prompt, rows of others"))
@@ -510,13 +528,20 @@ def main() -> None:
             mine_ = scores[(label == 0) & (source == each)]
             high_ones = " ".join(f"{q:.0%} {np.quantile(mine_, q):6.2f}" for q in (0.95, 0.98, 0.99))
             print(f"    ordinary {each:30} n {len(mine_):5} {high_ones}")
-        threshold = float(np.quantile(scores[label == 0], 0.99))
+        threshold = float(np.quantile(scores[label == 0], 0.985 if name == "document" else 0.99))
         if name == "prompt":  # of ordinary requests hardly any may be stopped, of those that look like attacks few
             usual = np.array([("Ultrachat" in each or "plain" in each or "passage" in each) for each in source])
             telling = np.array([each in ("own/trigger", "own/two", "own/app") for each in source])
             threshold = float(
-                max(np.quantile(scores[(label == 0) & usual], 0.997), np.quantile(scores[(label == 0) & telling], 0.99))
+                max(np.quantile(scores[(label == 0) & usual], 0.997), np.quantile(scores[(label == 0) & telling], 0.98))
             )
+            for script, codes in SCRIPTS.items():
+                foreign = np.array([each.removeprefix("own/") in codes for each in source])
+                # by heads that had never seen the language, and nearly all of these rows have the words of attacks
+                least = max(0.0, float(np.quantile(scores[(label == 0) & foreign], 0.93)))
+                arrays[f"threshold.prompt.{script}"] = np.array(min(least, threshold), np.float32)
+                above = scores[(label == 1) & foreign] > least
+                print(f"    threshold, {script}: {least:.2f}, attacks above {float(above.mean()):.3f}")
         caught = float((scores[label == 1] > threshold).mean())
         print(f"    threshold {threshold:.2f}, low {low:.2f}, high {high:.2f}, attacks above {caught:.3f}", flush=True)
         for surface in {"prompt": ("prompt",), "document": ("document", "tool"), "harmful": ("harmful",)}[name]:

@@ -37,6 +37,12 @@ def _kept(phrases: tuple[str, ...], *, held: bool) -> tuple[str, ...]:
     return phrases[-2:] if held else phrases[:-2]
 
 
+def _long(said: Phrases, random_: random.Random, *, held: bool) -> str:
+    """A paragraph of ordinary sentences: length, and a script, are no signs of an attack."""
+    pool = _kept(said.plain, held=held) + _kept(said.trigger, held=held)
+    return " ".join(random_.choice(pool) for _ in range(random_.randint(3, 9)))
+
+
 def attack(language: str, random_: random.Random, *, held: bool = False) -> tuple[str, str]:
     """One attack and its family; held ones are made of phrases that the recipe never trains on."""
     said = LANGUAGES[language]
@@ -53,8 +59,11 @@ def attack(language: str, random_: random.Random, *, held: bool = False) -> tupl
         case _:
             text = random_.choice(_kept(said.persona, held=held))
             text = f"{text} {override}." if random_.random() < 0.25 else text
-    if random_.random() < 0.2:
+    if (length := random_.random()) < 0.2:
         text = f"{random_.choice(said.plain)}\n\n{text}"
+    elif length < 0.4:
+        around = _long(said, random_, held=held)
+        text = f"{around} {text}" if length < 0.3 else f"{text}\n{around}"
     return random_.choice(OPENERS) + text.replace("{w}", random_.choice(WORDS)), family
 
 
@@ -63,6 +72,8 @@ def ordinary(language: str, random_: random.Random, *, held: bool = False) -> tu
     said = LANGUAGES[language]
     family = "trigger" if random_.random() < 0.67 else "plain"
     text = random_.choice(_kept(said.trigger if family == "trigger" else said.plain, held=held))
-    if random_.random() < 0.25:
+    if (length := random_.random()) < 0.3:
+        text = _long(said, random_, held=held)
+    elif length < 0.5:
         text = f"{text} {random_.choice(_kept(said.plain, held=held))}"
     return random_.choice(OPENERS) + text, family
