@@ -17,7 +17,7 @@ from upstream import Turn, Upstream, upstream
 from penstock.assemble import assemble
 from penstock.boundary import MOST_TEXT, Shielded
 from penstock.config import GuardSettings, load
-from penstock.errors import Blocked, NotOffered, TooLarge
+from penstock.errors import BadSetting, Blocked, NotOffered, TooLarge
 from penstock.guard.crossing import Crossing, unescaped
 from penstock.guard.guard import Guard
 from penstock.guard.masking import Scope
@@ -389,5 +389,66 @@ def test_a_drill_leaves_nothing_in_the_audit_nor_in_the_vault(tmp_path: Path):
         house.audit.write("policy.changed", target="guard")  # what was put by is in the chain by then
         assert [record.kind for record in house.audit.records()] == ["policy.changed"]
         assert house.vault.scopes("") == []
+    finally:
+        house.close()
+
+
+# ---------------------------------------------------------------- a route
+
+
+ROUTED = """
+[models.hosted]
+provider = "openai"
+base_url = "{url}"
+api_key = "k"
+guard = "strict"
+[models.other]
+provider = "openai"
+base_url = "{url}"
+api_key = "k"
+{more}
+[routes.any]
+models = ["other", "hosted"]
+[guard.strict]
+"""
+
+
+def test_no_route_leads_past_the_policy_of_a_model(tmp_path: Path):
+    with upstream() as up, serving(tmp_path, ROUTED.format(url=up.url, more=""), documents=False) as served:
+        said = served.client().post("/v1/chat/completions", json=asking(f"Write to {MAIL}") | {"model": "any"})
+
+    assert said.status_code == 200
+    assert [MAIL.encode() in seen.data for seen in up.seen] == [False]
+
+
+def test_a_route_whose_models_have_several_policies_must_name_one(tmp_path: Path):
+    text = ROUTED.format(url="http://127.0.0.1:9/v1", more='guard = "default"')
+    (tmp_path / "penstock.toml").write_text(text, "utf-8")
+    house = assemble(load(tmp_path / "penstock.toml", environment={}))
+    try:
+        with pytest.raises(BadSetting, match="several policies: default, strict"):
+            house.policy_of("any")
+    finally:
+        house.close()
+
+
+def test_a_route_that_may_leave_this_machine_masks_like_one_that_does(tmp_path: Path):
+    text = """
+    [models.here]
+    provider = "local"
+    [models.hosted]
+    provider = "openai"
+    [routes.mixed]
+    models = ["here"]
+    tags = {hard = "hosted"}
+    guard = "default"
+    """
+    (tmp_path / "penstock.toml").write_text(text, "utf-8")
+    house = assemble(load(tmp_path / "penstock.toml", environment={}))
+    try:
+        crossing = house.crossing("mixed")
+        assert crossing is not None
+        request = ModelRequest(dialect="chat", model="mixed", body=asking(), record=Record("t"))
+        assert crossing(request).enter(f"Write to {MAIL}", "prompt") == "Write to EMAIL_1A"
     finally:
         house.close()

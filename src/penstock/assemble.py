@@ -176,12 +176,27 @@ class House:
 
     def crossing(self, name: str) -> Callable[[ModelRequest], Crossing] | None:
         """The way of a request to a model or route and back; None where it has no policy."""
-        behind = self.settings.routes.get(name) or self.served_models[name]
-        if behind.guard == OFF:
+        policy = self.policy_of(name)
+        if policy == OFF:
             return None
-        models = behind.models if isinstance(behind, RouteSettings) else (name,)
-        masks = not all(map(self._is_local, models))
-        return lambda request: self._crossing(behind.guard, name, request.caller, request.record, masks=masks)
+        masks = not self._is_local(name)
+        return lambda request: self._crossing(policy, name, request.caller, request.record, masks=masks)
+
+    def policy_of(self, name: str) -> str:
+        """The policy that a model or route is behind. A route that names none is behind that of its models: nobody gets
+        past one by another name. Raises BadSetting where they have several."""
+        route = self.settings.routes.get(name)
+        if route is None:
+            return self.served_models[name].guard
+        if route.guard != OFF:
+            return route.guard
+        found = {self.served_models[model].guard for model in _behind(route) if model in self.served_models} - {OFF}
+        if len(found) > 1:
+            raise BadSetting(
+                f"the models of routes.{name} are behind several policies: {', '.join(sorted(found))}",
+                hint=f"name one: routes.{name}.guard",
+            )
+        return found.pop() if found else OFF
 
     def boundary(self, app: str) -> Callable[[Turn], Boundary] | None:
         """The way of an app's question to its models and back; None where it has no policy."""
@@ -220,7 +235,7 @@ class House:
 
     def _is_local(self, name: str) -> bool:
         if route := self.settings.routes.get(name):
-            return all(map(self._is_local, route.models))
+            return all(map(self._is_local, _behind(route)))
         return self.served_models[name].provider == "local"
 
     @cached_property
@@ -389,6 +404,11 @@ class House:
 def assemble(settings: Settings) -> House:
     """Build the house. Nothing is loaded or fetched yet: the encoder comes with the first text to embed."""
     return House(settings)
+
+
+def _behind(route: RouteSettings) -> list[str]:
+    """The models that may answer what a route is asked, or read it."""
+    return [*route.models, *route.tags.values(), *filter(None, (route.when_budget_low, route.summarise))]
 
 
 def samples() -> Path:

@@ -112,10 +112,8 @@ def _apps(house: House) -> set[str]:
 def _policy(house: House, target: str) -> str:
     if target in house.settings.apps:
         policy = house.settings.apps[target].guard
-    elif target in house.settings.routes:
-        policy = house.settings.routes[target].guard
-    elif target in house.served_models:
-        policy = house.served_models[target].guard
+    elif target in house.settings.routes or target in house.served_models:
+        policy = house.policy_of(target)
     elif target in _apps(house):
         policy = "default"
     else:
