@@ -52,6 +52,7 @@ class Gate:
         self.findings: list[Finding] = []
         self.blocked: Finding | None = None
         self._rules = rules
+        self._last_unseen = -1  # among the findings
         watched = rules.leaks != "allow"
         self._visible = Visible(self._unseen) if rules.invisible != "allow" else None
         self._leaks = Leaks(protected if watched else (), canaries if watched else ())
@@ -91,6 +92,7 @@ class Gate:
             text = self._masked.feed(text) + (self._masked.close() if last else "")
         if told is not None and self.blocked is None:
             start, end = self._original(told.start, told.end)
+            self.findings = [finding for finding in self.findings if finding.start < end]  # nobody reads on
             self._note(Finding(told.kind, start, end, 1.0, "block", f"gate: {told.rule}"), "block")
         return text if self.blocked is None or told is not None else ""
 
@@ -101,10 +103,13 @@ class Gate:
         return trail.origin(start), max(trail.end(end), trail.origin(start))
 
     def _unseen(self, start: int, end: int) -> None:
-        if self.findings and self.findings[-1].type == "INVISIBLE_TEXT" and self.findings[-1].end == start:
-            self.findings[-1] = replace(self.findings[-1], end=end)
+        last = self._last_unseen
+        if 0 <= last < len(self.findings) and self.findings[last].end == start:
+            self.findings[last] = replace(self.findings[last], end=end)
             return
-        self._note(Finding("INVISIBLE_TEXT", start, end, 1.0, "redact", "gate: nobody sees it"), self._rules.invisible)
+        self._last_unseen = len(self.findings)
+        found = Finding("INVISIBLE_TEXT", start, end, 1.0, "redact", "gate: nobody sees it")
+        self._note(found, self._rules.invisible)
 
     def _marked(self, kind: str, start: int, end: int, why: str) -> None:
         on = {"IMAGE": self._rules.images, "LINK": "remove", "HTML": self._rules.html}[kind]

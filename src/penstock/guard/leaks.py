@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD", "Leaks", "Told", "leaked"]
 
-HELD: Final = 64  # characters that are held back at most
+HELD: Final = 64  # characters that are held back at most, of what may become a marker
+HELD_COPY: Final = 40  # of what may become a copy
 GRAM: Final = 20  # letters and digits that are compared at once
 STEP: Final = 4
 GAP: Final = 8  # letters that may differ between two stretches of one copy
@@ -96,6 +97,11 @@ def _forms(marker: str) -> tuple[str, ...]:
     return tuple(sorted(form for form in found if len(form) >= SHORTEST_MARKER))
 
 
+@lru_cache(maxsize=64)
+def _prefixes(marker: str) -> frozenset[str]:
+    return frozenset(form[:size] for form in _forms(marker) for size in range(1, len(form) + 1))
+
+
 class _Guarded(NamedTuple):
     plain: dict[str, int]  # stretches of the instructions, and the number of each
     coded: frozenset[str]  # of what they look like encoded
@@ -140,10 +146,12 @@ class Leaks:
         self.told: Told | None = None
         self._guarded = _guarded(tuple(protected))
         forms = {form for marker in markers for form in _forms(marker)}
-        self._forms = sorted(forms)
+        self._forms = forms
         self._longest = max(map(len, forms), default=0)
-        self._firsts = re.compile("|".join(sorted({f"(?={re.escape(form[:2])})" for form in forms}))) if forms else None
-        self._first = {form[0] for form in forms}
+        self._prefixes = frozenset().union(*map(_prefixes, markers))
+        self._firsts = re.compile(f"[{re.escape(''.join({form[0] for form in forms}))}]") if forms else None
+        self._begun: list[int] = []  # letters at which a marker may have begun, counted from the first of all
+        self._matched = 0  # letters that were matched with markers
         self._idle = not self._forms and not self._guarded.plain
         self._raw, self._at = "", 0  # what is still of use, and where in the stream it begins
         self._letters, self._before = "", 0  # folded, and how many letters went before them
@@ -168,7 +176,7 @@ class Leaks:
         else:
             self._places += [start + n for n, sign in enumerate(text) if _FOLDS[ord(sign)]]
         self._letters += kept
-        self._look(len(kept))
+        self._look()
         end = self._at + len(self._raw)
         hold = self.told.start if self.told else self._hold(end)
         out = self._raw[self._left - self._at : max(hold, self._left) - self._at]
@@ -196,24 +204,34 @@ class Leaks:
             for n in range(len(letters) - GRAM + 1)
         )
 
-    def _look(self, fresh: int) -> None:
+    def _look(self) -> None:
         """Compare the letters that are new."""
-        told = self._marker(fresh)
-        copy = self._copy()
-        both = [found for found in (told, copy) if found]
+        both = [found for found in (self._marker(), self._copy()) if found]
         self.told = min(both, key=lambda found: found.end) if both else None
 
-    def _marker(self, fresh: int) -> Told | None:
-        since = max(0, len(self._letters) - fresh - self._longest + 1)
-        best: tuple[int, int] | None = None
-        for form in self._forms:
-            at = self._letters.find(form, since)
-            if at >= 0 and (best is None or (at + len(form), at) < best):
-                best = (at + len(form), at)
-        if best is None:
+    def _marker(self) -> Told | None:
+        if self._firsts is None:
             return None
-        start, end = self._places[best[1]], self._places[best[0] - 1] + 1
-        return Told("CANARY", max(start, end - HELD), end, "a marker of the instructions")
+        letters, before, prefixes, begun = self._letters, self._before, self._prefixes, self._begun
+        at, size = self._matched - before, len(self._letters)
+        while at < size:
+            if not begun:
+                found = self._firsts.search(letters, at)
+                if found is None:
+                    break
+                at = found.start()
+            still = []
+            for start in (*begun, at + before):
+                written = letters[start - before : at + 1]
+                if written in prefixes:
+                    still.append(start)
+                    if written in self._forms:
+                        first, end = self._places[start - before], self._places[at] + 1
+                        return Told("CANARY", max(first, end - HELD), end, "a marker of the instructions")
+            begun = still
+            at += 1
+        self._begun, self._matched = begun, size + before
+        return None
 
     def _copy(self) -> Told | None:
         known = self._guarded
@@ -250,29 +268,18 @@ class Leaks:
         end = self._places[last + GRAM - 1 - self._before] + 1
         beyond = max(0, first + GRAM - self._before)
         start = self._places[beyond] if beyond < len(self._places) and first + GRAM <= last + GRAM - 1 else end
-        return Told("LEAK", max(start, end - HELD), end, rule)
+        return Told("LEAK", max(start, end - HELD_COPY), end, rule)
 
     def _hold(self, end: int) -> int:
         """From where on nothing leaves yet."""
-        hold = end
-        letters = self._letters
-        if self._firsts is not None and letters:
-            since = max(0, len(letters) - self._longest)
-            candidates = [found.start() for found in self._firsts.finditer(letters, since)]
-            if letters[-1] in self._first:
-                candidates.append(len(letters) - 1)
-            for at in candidates:
-                tail = letters[at:]
-                if any(form.startswith(tail) for form in self._forms):
-                    hold = self._places[at]
-                    break
+        hold = max(self._places[self._begun[0] - self._before], end - HELD) if self._begun else end
         first, last, coded_first, coded_last = self._run
-        known = self._before + len(letters)
+        known = self._before + len(self._letters)
         for begin, final in ((first, last), (coded_first, coded_last)):
             if final >= 0 and known - (final + GRAM) <= GAP:
                 spot = begin + GRAM - 1 - self._before
-                hold = min(hold, self._places[spot] + 1 if spot >= 0 else self._at)
-        return max(hold, end - HELD)
+                hold = min(hold, max(self._places[spot] + 1 if spot >= 0 else 0, end - HELD_COPY))
+        return hold
 
     def _forget(self) -> None:
         keep = max(self._longest, COPY + 3 * GRAM) + 16

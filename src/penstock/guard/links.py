@@ -19,7 +19,7 @@ from penstock.guard.secrets import looks_random
 
 __all__ = ["Addresses", "Target", "resolved"]
 
-LongestValue: Final = 64  # characters of one value in the query of a host that is not allowed
+LONGEST_VALUE: Final = 64  # characters of one value in the query of a host that is not allowed
 LONGEST_PART: Final = 120  # of one segment of its path, decoded
 LONGEST_QUERY: Final = 200
 NESTED: Final = 4  # addresses inside addresses
@@ -133,7 +133,7 @@ class Addresses:
             if loads:
                 return f"{target.scheme}: is nothing to load"
             body = target.rest.partition("?")[2]
-            return "a message that carries data" if body and self._carried(body.split("&"), LongestValue) else ""
+            return "a message that carries data" if body and self._carried(body.split("&"), LONGEST_VALUE) else ""
         if not target.host:
             if target.scheme:
                 return f"{target.scheme}: is not allowed"
@@ -153,7 +153,7 @@ class Addresses:
         """What speaks against the addresses in a query, to which a redirector or a proxy would go on."""
         path, _, beyond = target.rest.partition("?")
         path, _, fragment = path.partition("#")
-        pairs = re.split(r"[&;?#]", f"{beyond}&{fragment}") if beyond or fragment else []
+        pairs = re.split("[&;#]", f"{beyond}&{fragment}") if beyond or fragment else []
         for pair in pairs[:64]:
             name, equals, value = pair.partition("=")
             for inner in _inner(value if equals else name, name.lower() if equals else ""):
@@ -193,10 +193,9 @@ class Addresses:
         if self._told(_unquoted(target.rest.replace("+", " "))):
             return True
         return (
-            self._carried([*values, fragment, more], LongestValue)
+            self._carried([*values, fragment, more], LONGEST_VALUE)
             or self._carried(path.split("/"), LONGEST_PART, in_path=True)
-            or _data("".join(path.split("/")[1:]), in_path=True)
-            and len(path) > 64
+            or (len(path) > 32 and bool(_readable(path.replace("/", ""), least=12)))
         )
 
     def _carried(self, parts: Sequence[str], longest: int, *, in_path: bool = False) -> bool:

@@ -35,10 +35,15 @@ _LABEL: Final = re.compile(r"\[(?:[^\[\]\\]|\\.)*+\]", re.DOTALL)
 _BRACKETS: Final = re.compile(r"\\.|[\[\]]|\n[ \t]*\n", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\n\r\f\v]*")
 _NAME: Final = re.compile(r"[A-Za-z][^\s/><]{0,80}")
+_NAME_ALONE: Final = re.compile(r"</?[A-Za-z0-9-]*")
+_NESTED: Final = re.compile(r"<|!\[|\]\(")
 _ADDRESS: Final = re.compile(r"[^\s<>\"'`|\\]*")
 _ATTRIBUTE: Final = re.compile(r"""[\s/]*(?:([^\s"'<>/=][^\s>/=]*)|([=]+)|(["'<]))""")
 _ATTRIBUTE_BEFORE: Final = re.compile(r"([^\s\"'<>/=]{1,60})\s*$")
 _BLANK: Final = re.compile(r"\n[ \t]*\n")
+_POINTED: Final = re.compile(r"<[^<>\n]*")
+_WORD: Final = re.compile(r"\S+")
+_SCOPED: Final = re.compile(r"<\w+::")  # std::string is no address
 _TITLE: Final = re.compile(r"[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\))[ \t]*(?=\n|$)")
 _MARKED: Final = re.compile(r"<|!\[|\]\(|[A-Za-z]:[/\\]{2}")
 _TRAILING: Final = ".,;:!?'\"*_~"
@@ -93,7 +98,7 @@ class Markup:
         self._trusted = True  # whether a fence means code; no longer once one was left in a doubtful way
         self._block = ""  # inside HTML that Markdown does not read: "blank", or what ends it
         self._code = 0  # backticks that may have begun code
-        self._tag = False  # inside a tag that is let pass
+        self._tag: Literal["", "open", "far"] = ""  # inside a tag that is let pass; far: since before a blank line
         self._skip: re.Pattern[str] | None = None  # up to where everything is dropped
         self._known: dict[str, bool] = {}  # labels that were defined: whether a picture may use it
         self._pictured: set[str] = set()
@@ -220,7 +225,7 @@ class Markup:
             case "=":
                 return self._attribute(final)
             case ">":
-                self._tag = False
+                self._tag = ""
                 self._pass(1)
                 return True
         return self._bare(final)
@@ -237,7 +242,11 @@ class Markup:
 
     def _newline(self) -> bool:
         blank = not self._line.strip(" \t>")
+        if blank and self._tag:
+            self._tag = "far"
         if blank and self._block == "blank":
+            self._block = ""
+        elif self._block not in ("", "blank") and self._block in (self._line + self._tail).lower():
             self._block = ""
         self._code = 0
         self._pass(1)
@@ -255,7 +264,7 @@ class Markup:
         size = len(text) - len(text.lstrip(sign)) if len(text) < 64 else len(re.match(re.escape(sign) + "+", text)[0])  # type: ignore[index]
         if size == len(text) and not final and size < 200:
             return False
-        if size >= 3 and self._at_start and not self._block and not self._tag and self._trusted:
+        if size >= 3 and self._at_start and not self._block and self._tag != "open" and self._trusted:
             line_end = text.find("\n")
             info = text[size : line_end if line_end >= 0 else len(text)]
             if line_end < 0 and not final and len(info) < 300 and not (sign == "`" and "`" in info):
@@ -270,7 +279,7 @@ class Markup:
                     self._pass(1)
                 return True
         self._pass(size)
-        if sign == "`" and not self._block and not self._tag:
+        if sign == "`" and not self._block and self._tag != "open":
             self._code = size
         return True
 
@@ -395,22 +404,27 @@ class Markup:
                 self._pass(len(text))
                 return True
             return False
-        end = text.find(">", at) + 1 if text[at] == "<" else 0
-        if not end:
-            word = re.compile(r"\S+").match(text, at)
-            end = word.end() if word else at
+        pattern = _POINTED if text[at] == "<" else _WORD
+        word = pattern.match(text, at)
+        end = word.end() if word else at
         if end >= len(text) and not final and len(text) < LONGEST + LONGEST_ALT:
             return False
+        if text[at] == "<" and text[end : end + 1] != ">":
+            self._pass(1)
+            return True
+        end += text[at] == "<"
         address = text[at:end].strip("<>")
         label = _folded(text[1 : colon - 1])
         loads = label in self._pictured or len(self._pictured) >= MOST_LABELS
         against = self._addresses.against(address) if self._links else ""
         picture = self._addresses.against(address, loads=True) if self._images else ""
         if against or (loads and picture) or (label in self._known and self._known[label] and picture):
+            if "\n" not in text[end:] and not final and len(text) < LONGEST + LONGEST_ALT:
+                return False
             title = _TITLE.match(text, end)
             return self._replace(title.end() if title else end, "", -1, "LINK", against or picture)
         self._known[label] = not picture and self._known.get(label, True)
-        self._pass(end)
+        self._pass(1)  # the rest is read as what it also is
         return True
 
     def _picture(self, bang: int, final: bool) -> bool:
@@ -448,11 +462,12 @@ class Markup:
             end, address, exact = inside
             against = self._addresses.against(address, loads=True)
             if not exact:
-                stop = text.find(")", end)
+                stop = _balanced(text, end)
                 blank = _BLANK.search(text, end)
                 if stop < 0 and blank is None and not final and len(text) < LONGEST:
                     return False
-                stop = min(s for s in (stop + 1 or len(text), blank.start() if blank else len(text), LONGEST) if s >= 0)
+                ends = (stop + 1 if stop >= 0 else len(text), blank.start() if blank else len(text), LONGEST)
+                stop = min(ends)
                 whole = text[close + 2 : max(end, stop)].rstrip(")")
                 against = against or self._addresses.against(re.sub(r"\s", "", whole), loads=True)
                 if against:
@@ -499,22 +514,16 @@ class Markup:
         end, address, exact = inside
         against = self._addresses.against(address)
         if not against:
-            self._pass(end if exact else 2)
+            self._pass(end if exact and not _NESTED.search(self._text, 2, end) else 2)
             return True
         if end >= len(self._text) and len(self._text) >= LONGEST:
             self._skip = re.compile(r"[)\n]")
         start, stop = self._origin(1), self._origin(end - 1) + 1
         self._note("LINK", min(start, stop), max(start, stop), against)
-        self._origins = [
-            (0, self._origin(0)),
-            (1, self._origin(end)),
-            *((s - end + 1, o) for s, o in self._origins if s > end),
-        ]
-        self._text = (
-            "]" + (" " if self._text[end : end + 1] not in ("(", "[", ":", "") and not exact else "") + self._text[end:]
-        )
-        if self._text[1:2] == " ":
-            self._origins = [(0, self._origins[0][1]), *((s + 1 if s >= 1 else s, o) for s, o in self._origins[1:])]
+        kept = "]" if exact or self._text[end : end + 1] in ("(", "[", ":", "") else "] "
+        moved = [(place - end + len(kept), origin) for place, origin in self._origins if place > end]
+        self._origins = [(0, self._origin(0)), (len(kept), self._origin(end)), *moved]
+        self._text = kept + self._text[end:]
         return True
 
     def _bare(self, final: bool) -> bool:
@@ -538,7 +547,7 @@ class Markup:
         if end == len(text) and not final and len(text) <= LONGEST:
             return False
         address = text[:end]
-        for sign in ("](", "][", "]:", "**", "__"):
+        for sign in ("![", "](", "][", "]:", "**", "__"):
             address = address.partition(sign)[0] if sign in address[8:] else address
         if "]" in address and "[" not in address:
             address = address.partition("]")[0]
@@ -581,7 +590,7 @@ class Markup:
                 return False
             self._pass(1)
             return True
-        if name.end() == len(text) and not final and len(name[0]) < 80:
+        if name.end() == len(text) and not final and len(name[0]) < 81:
             return False
         lowered = name[0].lower()
         if (
@@ -595,15 +604,16 @@ class Markup:
             self._block = _BLOCKS.get(lowered, "blank")
         if text[name.end() : name.end() + 1] == "<":
             self._pass(1)
-            self._tag = True
+            self._tag = "open"
             return True
         base = lowered.rpartition(":")[2]
         if base in _UNSAFE or base in _LOADING:
             if closing:
                 return self._replace(1, "&lt;", 0, "HTML", f"</{base}>") if base in _UNSAFE else self._passed(1)
             return self._whole_tag(base, name.end(), final)
-        self._pass(name.end())
-        self._tag = not closing
+        alone = _NAME_ALONE.match(text)
+        self._pass(alone.end() if alone else 1)
+        self._tag = "" if closing else "open"
         return True
 
     def _passed(self, count: int) -> bool:
@@ -614,7 +624,7 @@ class Markup:
         stop = re.compile(r"[\s<>]").search(self._text, 1)
         if stop is None and not final and len(self._text) < LONGEST:
             return False
-        if stop is None or stop[0] != ">":
+        if stop is None or stop[0] != ">" or _SCOPED.match(self._text) or _NESTED.search(self._text, 1, stop.start()):
             self._pass(1)
             return True
         against = self._addresses.against(self._text[1 : stop.start()]) if self._links else ""
@@ -643,6 +653,8 @@ class Markup:
                 return self._escaped(name)
             return self._replace(end, "", -1, "HTML", f"<{name}>")
         why, words = "", ""
+        if _NESTED.search(text, 1, end):
+            why = f"<{name}> hides markup"
         for key, value in attributes:
             if key == "alt":
                 words = value
@@ -673,6 +685,9 @@ class Markup:
             self._pass(1)
             return True
         text, key = self._text, before[1].lower()
+        if self._tag == "far" and not (key.startswith("on") or key == "style" or key in _ADDRESSES):
+            self._pass(1)
+            return True
         space = _SPACE.match(text, 1)
         at = space.end() if space else 1
         if at == len(text) and not final:
@@ -697,17 +712,24 @@ class Markup:
         elif key == "style" and (_STYLE.search(value) or "&" in value):
             why = "style="
         elif key in _ADDRESSES:
-            why = (
-                self._addresses.against(value, loads=key != "href" and key != "cite")
-                if key not in ("srcdoc", "ping")
-                else f"{key}="
-            )
+            why = f"{key}=" if key in ("srcdoc", "ping") or _NESTED.search(value) else ""
+            why = why or self._addresses.against(value, loads=key not in ("href", "cite"))
         elif _MARKED.search(value):
             why = f"{key}= hides markup"
         if why:
             return self._replace(end, "", -1, "LINK" if key == "href" else "HTML", why)
         self._pass(end)
         return True
+
+
+def _balanced(text: str, at: int) -> int:
+    """Where the parenthesis that is open here closes; -1 where it does not."""
+    depth = 0
+    for found in re.compile(r"[()]").finditer(text, at, LONGEST):
+        depth += 1 if found[0] == "(" else -1
+        if depth < 0:
+            return found.start()
+    return -1
 
 
 def _folded(label: str) -> str:
@@ -734,6 +756,8 @@ def _destination(text: str, at: int, final: bool) -> tuple[int, str, bool] | Non
         for found in re.compile(r"\\.|[()\s]", re.DOTALL).finditer(text, at):
             if found[0] == "(":
                 depth += 1
+                if depth > DEEPEST:
+                    return found.start(), text[start : found.start()], False
             elif found[0] == ")":
                 if depth == 0:
                     at = found.start()

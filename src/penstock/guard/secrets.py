@@ -26,6 +26,7 @@ from penstock.types import Finding
 __all__ = ["Masked", "Secrets", "looks_random"]
 
 REACH: Final = 240  # characters within which a value follows its name
+LONGEST_NAME: Final = 10  # characters of a name in a script without spaces
 BEHIND: Final = 200  # characters before a name that say what it is the name of
 LONGEST_KEY: Final = 20_000  # characters of a private key in PEM
 
@@ -883,7 +884,8 @@ def settle(text: str, start: int, end: int, names: list[tuple[int, int]], *, fin
             if form[0]:
                 found.append((spot, form[1], form[0], form[2]))
     waiting, hold = [], end
-    for name in (*names, *((m.start(), m.end()) for m in _names().finditer(text, start, end))):
+    fresh = ((m.start(), m.end()) for m in _names().finditer(text, max(0, start - LONGEST_NAME), end))
+    for name in (*names, *(name for name in fresh if name[1] > start)):  # a name in a script without spaces may be cut
         parsed = _read(text, name[0], name[1], end, final)
         if parsed.status == _Status.FOUND:
             found.append((parsed.start, parsed.end, parsed.kind, parsed.score))
@@ -967,6 +969,7 @@ class Masked:
         self._text, self._at = "", 0  # what is still of use, and where in the stream it begins
         self._settled = 0  # places in the stream: up to where it was read,
         self._left = 0  # and up to where it has left
+        self._open = 0  # where a value began that is not yet whole; up to where it was read, where there is none
         self._waiting: list[tuple[int, int]] = []
         self._found: list[tuple[int, int, str, float]] = []  # not yet left
         self._masked = False  # whether a mask was the last to leave
@@ -1008,8 +1011,9 @@ class Masked:
             if candidate.start() >= self._left - base:
                 header = candidate
                 break
-        if header is not None:
-            end = header.start()
+        partial = None if final or header is not None else _HEADER.search(text, max(0, len(text) - 70))
+        if header is not None or partial is not None:
+            end = max(known, (header or partial).start())  # type: ignore[union-attr]
         stop = end if final or header is not None else _border(text, known, end)
         longer = False
         if header is None and not final:
@@ -1021,29 +1025,25 @@ class Masked:
         elif (piece := _first_long(text, known, stop)) >= 0:
             stop, longer = piece, True
         hold = stop
-        if stop > known:
+        if stop > known or (self._waiting and stop == end and (final or header is not None)):
             settled = settle(
                 text[:stop],
                 known,
                 stop,
                 [(a - base, b - base) for a, b in self._waiting],
-                final=final and stop == len(text),
+                final=(final or header is not None) and stop == end,
             )
             self._settled = base + stop
             self._waiting = [(a + base, b + base) for a, b in settled.waiting if stop - b <= REACH + 200]
             self._found += [(a + base, b + base, kind, score) for a, b, kind, score in settled.found]
-            hold = min(hold, settled.hold)
+            self._open = base + settled.hold
             if longer:
                 self._shorten(stop, out)
-        partial = None if final or header is not None else _HEADER.search(text, max(0, len(text) - 70))
-        if partial:
-            hold = min(hold, partial.start())
-        hold = max(hold, 0) + base
-        self._release(hold, out)
+        self._release(min(base + max(hold, 0), max(self._open, self._left)), out)
         if header is not None and self._left == base + header.start():
             return self._begun(header, final, out)
         self._forget()
-        return longer or (header is not None and self._settled >= base + header.start())
+        return longer
 
     def _shorten(self, stop: int, out: list[str]) -> None:
         """A secret that reaches the end of all that is kept goes on: it is masked, and so is the rest of it."""
