@@ -27,6 +27,14 @@ HERE = Path(__file__).parent
 Row = dict[str, Any]
 MOST = 300  # rows of each source
 TOPICS = frozenset({"hate", "harassment", "violence", "sexual", "self_harm", "illegal", "toxicity"})
+DETECTORS = (
+    "personal data",
+    "rules",
+    "names",
+    "secrets",
+    "injection",
+    "moderation",
+)  # the first is the next two together
 LEFT = frozenset(  # by the policy, or by the guard: no personal data by themselves
     "ORGANIZATION LOCATION AGE DATE_TIME NRP TITLE URL ZIP_CODE US_DRIVER_LICENSE".split()
 )
@@ -73,9 +81,10 @@ def main() -> None:
     figures: Row = {}
     if options.data:
         for name, own in plain_sets(options.data).items():
-            empty[name] = alarms_of(look, own, "tool" if "tools" in name else "prompt", options.worst)
+            surface = "tool" if "tools" in name else "prompt"
+            empty[name] = alarms_of(look, own, surface, options.worst, private=name.startswith("pii"))
         figures = with_data(look, options.data)
-    columns = {name: name for name in ("texts", "any", "allow", "mask", "review", "block")}
+    columns = {name: name for name in ("texts", "any", "mask", "review", "block", *DETECTORS)}
     show("texts in which there is nothing: share of them", columns, empty)
     for name, one in empty.items():
         print(name, json.dumps({key: one[key] for key in ("types", "languages", "kinds")}, ensure_ascii=False))
@@ -96,6 +105,17 @@ def main() -> None:
 Look = Callable[..., Any]
 
 
+def detector(finding: Any) -> str:
+    """Which part found it."""
+    if finding.type in TOPICS:
+        return "moderation"
+    if finding.type == "INJECTION":
+        return "injection"
+    if finding.type.startswith("SECRET"):
+        return "secrets"
+    return "names" if finding.rule == "names" else "rules"
+
+
 def looking() -> Look:
     """The whole guard under the policy that is shipped."""
     from penstock.guard.guard import Guard
@@ -105,19 +125,29 @@ def looking() -> Look:
     return lambda text, surface="prompt", language="": guard.look(text, policy, surface=surface, language=language)
 
 
-def alarms_of(look: Look, texts: Sequence[Text], surface: str, worst: int) -> Row:
-    """What is found where nothing is: shares of texts by decision, alarms by type, and the surest of them."""
+def alarms_of(look: Look, texts: Sequence[Text], surface: str, worst: int, *, private: bool = True) -> Row:
+    """What is found where nothing is: shares of texts by decision and by detector, alarms by type, and the surest of them.
+
+    private: whether the texts are known to be without personal data; otherwise only orders, harm and secrets are alarms.
+    """
     decisions: Counter[str] = Counter()
     types: Counter[str] = Counter()
+    detectors: Counter[str] = Counter()
     by: dict[str, Counter[str]] = {"language": Counter(), "kind": Counter()}
     alarms: list[Alarm] = []
     for one in texts:
         seen = look(one.text, surface)
-        decisions[seen.decision] += 1
-        counted = [finding for finding in seen.findings if finding.action != "allow"]
+        counted = [
+            f for f in seen.findings if f.action != "allow" and (private or detector(f) not in ("rules", "names"))
+        ]
+        actions = {f.action for f in counted}
+        decisions["block"] += bool(actions & {"block", "quarantine"})
+        decisions["review"] += actions <= {"review", "mask", "pseudonymise"} and "review" in actions
+        decisions["mask"] += bool(actions) and actions <= {"mask", "pseudonymise"}
         decisions["any"] += bool(counted)
-        for type_ in {finding.type for finding in counted}:
-            types[type_] += 1
+        types.update({finding.type for finding in counted})
+        detectors.update({detector(finding) for finding in counted})
+        detectors["personal data"] += any(detector(finding) in ("rules", "names") for finding in counted)
         if counted:
             by["language"][one.language] += 1
             by["kind"][one.kind] += 1
@@ -128,10 +158,11 @@ def alarms_of(look: Look, texts: Sequence[Text], surface: str, worst: int) -> Ro
         print(
             f"  {alarm.type} {alarm.score:.2f} {alarm.action} [{alarm.rule}] {alarm.words[:70]!r} in {alarm.text[:160]!r}"
         )
-    shares = {name: round(decisions[name] / len(texts), 4) for name in ("any", "allow", "mask", "review", "block")}
+    shares = {name: round(decisions[name] / len(texts), 4) for name in ("any", "mask", "review", "block")}
     return {
         "texts": len(texts),
         **shares,
+        **{name: round(detectors[name] / len(texts), 4) for name in DETECTORS},
         "types": dict(types.most_common()),
         "languages": dict(by["language"].most_common()),
         "kinds": dict(by["kind"].most_common()),
