@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.guard.injection import Injection
     from penstock.guard.moderation import Moderation
     from penstock.guard.names import Names
+    from penstock.types import Embedder
 
 __all__ = ["CHANGES", "INJECTION", "Guard", "Seen"]
 
@@ -152,11 +153,6 @@ class Guard:
                 beside = self._besides[name] = Beside(name, settings)
             return beside
 
-    def close(self) -> None:
-        """Close the connections to guards of others."""
-        for beside in self._besides.values():
-            beside.close()
-
     def _private(self, text: str, policy: Policy, language: str, others: Others) -> list[tuple[Finding, Ruling]]:
         """Secrets, then structured personal data, then names: each leaves alone what the ones before have taken. Then what
         others have found beyond that."""
@@ -250,13 +246,20 @@ class Guard:
     def injection(self) -> Injection:
         from penstock.guard.injection import Injection
 
-        return Injection()
+        return Injection(encoder=lambda: self.encoder)
 
     @cached_property
     def moderation(self) -> Moderation:
         from penstock.guard.moderation import Moderation
 
-        return Moderation()
+        return Moderation(encoder=lambda: self.encoder)
+
+    @cached_property
+    def encoder(self) -> Embedder:
+        """The one that both heads ask in doubt."""
+        from penstock.encoder import shipped
+
+        return shipped()
 
 
 class _Looks:
