@@ -1,4 +1,4 @@
-"""Looking at a text in every way before a model sees it takes at most 15 ms of CPU time per KB, at worst 30; the rules .6.
+"""Before the encoder is asked, all looks at a text take 15 ms of CPU time per KB, 30 in the worst of a hundred; the rules .6.
 
     python -m benchmarks.guard [--peers PYTHON] [--llm-guard PYTHON] [--rounds 3] [--without-http] [--before FOLDER]
 

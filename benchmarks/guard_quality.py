@@ -1,6 +1,6 @@
-"""Of texts in which there is nothing, at most 2 % are flagged, and what is in the others is found: the whole guard at once.
+"""Of three hundred harmless texts in ten languages the whole guard blocks none; what else it finds there says whose alarm it is.
 
-    python -m benchmarks.guard_quality [--data DATA] [--worst 20]
+    python -m benchmarks.guard_quality [--data DATA] [--worst 30]
 
 Under the policy `default`, at the thresholds that are shipped. The harmless texts (guard_texts.txt, by hand, in ten languages
 and of ten kinds) were written for this and no part of the guard has learned from them. DATA may hold other people's rows:
