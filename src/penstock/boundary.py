@@ -1,7 +1,7 @@
 """A model behind the guard: what goes in is looked at and masked, what comes out is restored and gated.
 
 What nobody looks at passes on as the bytes it came in. With a policy in force every answer is read, since the output gate
-must see it; a request in which nothing was found goes up as it came.
+must see it, and what goes up is what was read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from penstock.errors import Blocked, NotOffered, TooLarge
@@ -98,15 +99,18 @@ def _changed(request: ModelRequest, crossing: Crossing) -> ModelRequest:
             entered = crossing.enter(piece.text, piece.surface)
         if entered != piece.text:
             changed[piece.path] = entered
+    for user, together in groupby(found, key=lambda piece: piece.origin.kind == "user"):
+        if user and len(texts := [piece.text for piece in together]) > 1:
+            crossing.heard(texts)
     changed |= {path: said for path, text in beside(body) if (said := crossing.told(text, own=True)) != text}
-    if body is request.body and not changed and not crossing.careful:
-        return request
     told: dict[str, Any] = dict(replaced(body, changed))
     if crossing.careful and request.dialect in DIALECTS:
         told["temperature"] = min(CAREFUL, told.get("temperature") or CAREFUL)
     if request.media_type != "application/json":
-        return _form(request, told)
-    return replace(request, body=told, data=b"")
+        return _form(request, told) if changed else request
+    return replace(
+        request, body=told, data=b""
+    )  # never the bytes that came: of a name that stands twice, others read the first
 
 
 def _check_readable(request: ModelRequest) -> None:

@@ -27,6 +27,7 @@ CONFIRM = "confirm:"  # what a tag of a request begins with that brings a person
 WITHHELD = "[withheld: this text gave orders to the model]"
 _ESCAPED: Final = re.compile(r"(?<!\\)(\\{1,2})u[0-9a-fA-F]{4}(?:\1u[0-9a-fA-F]{4})*")  # two: JSON in a string of JSON
 _UNIT: Final = re.compile(r"u([0-9a-fA-F]{4})")
+SMALL = 40  # characters of a text on average, where somebody may have cut up one
 MOST_KEPT = 200  # characters of what was found, where a policy keeps them
 
 
@@ -69,6 +70,17 @@ class Crossing:
             return WITHHELD
         changed = self._masked(plain, seen.changes)
         return text if changed == plain else changed
+
+    def heard(self, texts: Sequence[str]) -> None:
+        """Look at what a model hears in one go as one text. Raises Blocked where only together they are what is stopped."""
+        small = sum(map(len, texts)) < SMALL * len(texts)  # words may be cut in two
+        for between in (" ", "") if small else (" ",):
+            whole = unescaped(between.join(texts))
+            seen = self._done(self._guard.look(whole, self._policy, surface="prompt", scores=False))
+            blocking = [finding for finding in seen.findings if finding.action == "block"]
+            if blocking:
+                self._note(whole, "prompt", replace(seen, findings=tuple(blocking)))
+                raise self._refusal(blocking, seen)
 
     def told(self, text: str, *, own: bool = False) -> str:
         """What a model is given in place of a text whose orders are to be followed: nothing but its words is looked at.
