@@ -266,7 +266,7 @@ def test_an_order_does_not_hide_in_many_small_texts(spread: str, cut: str):
     ]  # fmt: skip
     model = Saying(TextDelta("Done."))
 
-    with pytest.raises(Blocked, match="INJECTION"):
+    with pytest.raises(Blocked):
         answer(model, {"model": "m", "messages": said}, policy())
 
     assert model.asked == []
