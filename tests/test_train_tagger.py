@@ -10,8 +10,9 @@ pytest.importorskip("faker", reason="the extra `train` is not installed")
 
 from penstock.guard.gazetteers import Gazetteer
 from penstock.guard.names import LABELS, Features, Names
-from penstock.train.tagger import labelled, train
+from penstock.train.tagger import clean_texts, labelled, nobody_in, train
 from penstock.train.tagger_rows import Row, Rows, sentences
+from penstock.train.tagger_things import things_of
 from penstock.train.tagger_values import LOCALES, Values, held_out
 
 CITIES = {language: ["Paris", "Berlin"] for language in LOCALES}
@@ -66,3 +67,39 @@ def test_labels_follow_the_tokens():
     _, labels = labelled(Row(text, [(3, 13, "PERSON")], [(15, len(text))]), Features(Gazetteer(b"")))
 
     assert [LABELS[label] for label in labels] == ["O", "B-PERSON", "I-PERSON", "O", "O"]
+
+
+@pytest.mark.parametrize("language", sorted(LOCALES))
+def test_things_in_a_row_are_nobody_and_people_in_a_row_are_people(language: str):
+    given, things = sentences(language), things_of(language)
+    rows = Rows(language, given, Values(language, CITIES, size=40), given.nobody, random.Random(3))
+
+    assert len(things.ambiguous) >= 50
+    assert len(things.labels) >= 30
+    assert len(things.people) >= 15
+    assert all("{x}" in sentence for sentence in things.sentences)
+    for _ in range(60):
+        nobody = [*rows.listing(people=False), *rows.of_things()]
+        assert not any(piece.kind in ("PERSON", "ADDRESS") for piece in nobody)
+        assert sum(piece.kind == "PERSON" for piece in rows.listing()) >= 2
+
+
+def test_only_rows_whose_licence_allows_it_are_searched_for_nobody(tmp_path: Path):
+    sources = ["wildguard-benign", "promptshield5k/Alpaca", "olid", "davidson"]
+    rows = [{"text": f"{source} {n}", "label": 0, "source": source} for source in sources for n in range(50)]
+    rows += [{"text": f"attack {n}", "label": 1, "source": "wildguard-benign"} for n in range(50)]
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "injection_train.jsonl").write_text("\n".join(lines[:100] + lines[200:]), "utf-8")
+    (tmp_path / "moderation_train.jsonl").write_text("\n".join(lines[100:200]), "utf-8")
+
+    texts = clean_texts(tmp_path)
+
+    assert {text.split()[0] for text in texts} == {"wildguard-benign", "davidson"}
+    assert 60 < len(texts) < 95  # one in five is for measuring
+    assert clean_texts(tmp_path / "nothing here") == []
+
+
+def test_sentences_about_nobody_are_those_in_which_a_tagger_sees_nobody():
+    texts = ["Hello, my name is Sarah Mitchell. How long do I boil an egg for breakfast?", "Short."]
+
+    assert list(nobody_in(texts, Names())) == ["How long do I boil an egg for breakfast?"]

