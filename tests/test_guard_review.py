@@ -188,6 +188,9 @@ def test_json_says_the_same_without_its_escapes(value: Any):
         ("completions", {"model": "m", "prompt": [1, 2, 3]}),
         ("completions", {"model": "m", "prompt": ["one", "two"]}),
         ("chat", {"model": "m", "messages": [], "n": 2}),
+        ("chat", {"model": "m", "messages": [], "logprobs": True, "top_logprobs": 2}),
+        ("chat", {"model": "m", "messages": [], "modalities": ["audio"], "audio": {"voice": "a"}}),
+        ("completions", {"model": "m", "prompt": "one", "logprobs": 3}),
     ],
 )
 def test_what_cannot_be_guarded_is_refused(dialect: Dialect, body: dict[str, Any]):
@@ -345,6 +348,15 @@ def test_rows_of_json_end_at_line_ends_alone(tmp_path: Path):
 
     assert report.files[0].skipped == ""
     assert found["a.jsonl"] == rows
+
+
+def test_no_copy_takes_the_place_of_another(tmp_path: Path):
+    mail = "From: a@example.org\nSubject: Returns\nContent-Type: text/plain\n\nBooks come back.\n"
+
+    report, found = copied(tmp_path, {"a.eml": mail, "a.eml.txt": "Parcels leave."}, policy())
+
+    assert sorted(scanned.copy for scanned in report.files) == sorted(found)
+    assert len(found) == 2
 
 
 def test_a_column_of_secrets_is_ruled_as_secrets(tmp_path: Path):

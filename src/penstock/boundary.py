@@ -36,6 +36,7 @@ __all__ = ["Shielded"]
 
 CAREFUL = 0.2  # temperature where a policy wants a sober answer
 MOST_TEXT = 4_000_000  # characters of a request, about a million tokens: every one of them is looked at
+UNREAD = ("logprobs", "top_logprobs", "audio")  # they would say the answer again, past the gate
 REPEATING: frozenset[Dialect] = frozenset({"images", "moderations", "rerank", "transcriptions", "translations"})
 MOST_JUDGED = 100_000  # characters of an answer that are looked at for harm
 
@@ -118,6 +119,9 @@ def _check_readable(request: ModelRequest) -> None:
     body = request.body
     if request.dialect in DIALECTS and body.get("n") not in (None, 1):
         raise NotOffered("several answers at once cannot be guarded: 'n' must be 1")
+    for name in UNREAD if request.dialect in DIALECTS else ():
+        if body.get(name):
+            raise NotOffered(f"what '{name}' asks for cannot be guarded", hint=f"leave '{name}' out")
     if request.dialect not in ("completions", "embeddings", "moderations"):
         return
     name = "prompt" if request.dialect == "completions" else "input"

@@ -98,6 +98,8 @@ def scan(
         try:
             for part, data in _changed(path, name, looking, scanned):
                 if copy_to is not None:
+                    if (copy_to / part).exists():  # another file's copy has that name: a.pdf beside a.pdf.txt
+                        part = f"{part}.{len(report.files)}.txt"
                     scanned.copy = part
                     with new_file(copy_to / part) as out:
                         out.write(data)
