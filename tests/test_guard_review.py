@@ -202,6 +202,15 @@ def test_what_cannot_be_guarded_is_refused(dialect: Dialect, body: dict[str, Any
     assert model.asked == []
 
 
+@pytest.mark.parametrize(("wanted", "expected"), [(1.5, 0.2), (0, 0), (None, 0.2), ("hot", 0.2)])
+def test_a_careful_request_is_never_made_warmer(wanted: Any, expected: float):
+    model = Saying(TextDelta("Done."))
+
+    answer(model, asking(temperature=wanted), policy(topics={"toxicity": "careful"}, sensitivity={"toxicity": 0.0}))
+
+    assert model.asked[0].body["temperature"] == expected
+
+
 def test_more_text_than_anybody_can_look_at_is_refused_at_once():
     with pytest.raises(TooLarge):
         answer(Saying(), asking("a" * (MOST_TEXT + 1)), policy())

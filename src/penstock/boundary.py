@@ -106,7 +106,8 @@ def _changed(request: ModelRequest, crossing: Crossing) -> ModelRequest:
     changed |= {path: said for path, text in beside(body) if (said := crossing.told(text, own=True)) != text}
     told: dict[str, Any] = dict(replaced(body, changed))
     if crossing.careful and request.dialect in DIALECTS:
-        told["temperature"] = min(CAREFUL, told.get("temperature") or CAREFUL)
+        wanted = told.get("temperature")
+        told["temperature"] = min(CAREFUL, wanted) if isinstance(wanted, int | float) else CAREFUL
     if request.media_type != "application/json":
         return _form(request, told) if changed else request
     return replace(
