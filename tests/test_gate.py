@@ -1,5 +1,6 @@
 """What may leave: pictures, links, tags, what nobody sees, secrets, and what must not be told."""
 
+# ruff: noqa: E501 - attacks are lists, which read best an attack to a line
 from __future__ import annotations
 
 import base64
@@ -461,9 +462,8 @@ def test_any_text_at_all_leaves_the_same_in_pieces(text: str):
 @pytest.mark.parametrize("text", [t for t in HARMLESS if not set("`<[") & set(t) and max(map(len, t.split())) < 40])
 def test_ordinary_text_is_held_back_by_64_characters_at_most(text: str):
     gate = Gate(RULES, protected=[INSTRUCTIONS], canaries=[CANARY])
-    fed = left = 0
-    for sign in f"{text} {text} {text}":
-        fed += 1
+    left = 0
+    for fed, sign in enumerate(f"{text} {text} {text}", start=1):
         left += len(gate.feed(sign))
 
         assert fed - left <= 64

@@ -18,11 +18,21 @@ _SPECIAL: Final = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
-_FLAGS: Final = re.compile("\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074|\U000e0077\U000e006c\U000e0073)\U000e007f|(?:\U000e0075\U000e0073|\U000e0063\U000e0061)[\U000e0061-\U000e007a]{2}\U000e007f")  # fmt: skip
+_ENDS: Final = "\U000e007f"
+_FLAGS: Final = re.compile("|".join(  # of the parts of Great Britain, and of the states of the USA and the provinces of Canada
+    "".join(chr(0xE0000 + ord(c)) if c.isalpha() else c for c in code).replace("_", "[\U000e0061-\U000e007a]") + _ENDS
+    for code in ("gbeng", "gbsct", "gbwls", "us__", "ca__")
+))  # fmt: skip
 _TAGGED: Final = re.compile("[\U000e0020-\U000e007e]*")
-_JOINING: Final = re.compile("[\u0590-\u08ff\u0900-\u0dff\u0e00-\u109f\u1780-\u18af\u1a00-\u1aaf\u1b00-\u1bff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U000119ff\U0001e900-\U0001e95f]")  # fmt: skip
+_JOINING: Final = re.compile(
+    "[\u0590-\u08ff\u0900-\u0dff\u0e00-\u109f\u1780-\u18af\u1a00-\u1aaf\u1b00-\u1bff\ua800-\uabff"
+    "\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U000119ff\U0001e900-\U0001e95f]"
+)
 _UNSPACED: Final = re.compile("[\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\u2e80-\u9fff\ua960-\uabff]")
-_EMOJI: Final = re.compile("[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]")  # fmt: skip
+_EMOJI: Final = re.compile(
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
+)
 _VARIED: Final = re.compile("[0-9#*\u2000-\u2bff\u3001-\u303f]|[\u00a9\u00ae]|[\U0001f000-\U0001faff]")
 _IDEOGRAPH: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _RIGHT_TO_LEFT: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -90,7 +100,7 @@ class Visible:
             if not "\ufe00" <= last <= "\ufe0f":  # those come one at a time
                 self._base = last
             self._before = last
-            self._turned = self._turned or not text.isascii() and _RIGHT_TO_LEFT.search(text) is not None
+            self._turned = self._turned or (not text.isascii() and _RIGHT_TO_LEFT.search(text) is not None)
         return text
 
     def _needed(self, text: str, at: int, final: bool) -> int:
@@ -129,7 +139,7 @@ class Visible:
             if (
                 sign == "\u200d"
                 and before
-                and (_EMOJI.match(before) or before == "\ufe0f" and self._base and _EMOJI.match(self._base))
+                and (_EMOJI.match(before) or (before == "\ufe0f" and self._base and _EMOJI.match(self._base)))
             ):
                 if not following and not final:
                     return -1

@@ -297,14 +297,20 @@ class Leaks:
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _BLOB: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}|(?:[0-9a-fA-F]{2}[ :]?){12,}")
 _COMMON: Final = frozenset(
-    "a about after all also always am an and any are as at be because been before but by can cannot could did do does for from had has have he her his how "
-    "i if in into is it its just like may me more must my never no not of on only or other our out over please should so some such than that the their them "
-    "then there these they this to too under up use used user users very was we were what when where which while who will with would you your yes let "
-    "help answer answers question questions assistant ai model here make sure get want need know tell ask asked via per each".split()
+    "a about after all also always am an and any are as at be because been before but by can cannot could did do "
+    "does for from had has have he her his how "
+    "i if in into is it its just like may me more must my never no not of on only or other our out over please "
+    "should so some such than that the their them "
+    "then there these they this to too under up use used user users very was we were what when where which while "
+    "who will with would you your yes let "
+    "help answer answers question questions assistant ai model here make sure get want need know tell ask asked "
+    "via per each".split()
 )
 _ABOUT_ITSELF: Final = re.compile(
-    r"\b(?:my|these|the|initial|system|hidden|original|secret|internal) (?:\w+ )?(?:instructions?|prompt|guidelines|directives?|rules|configuration|orders)\b|"
-    r"\bi(?:'m| am| was| have been|'ve been) (?:\w+ )?(?:instructed|told|asked|configured|programmed|set up|supposed|directed|ordered|given|required|not allowed|forbidden|designed)\b|"
+    r"\b(?:my|these|the|initial|system|hidden|original|secret|internal) (?:\w+ )?(?:instructions?|prompt|"
+    r"guidelines|directives?|rules|configuration|orders)\b|"
+    r"\bi(?:'m| am| was| have been|'ve been) (?:\w+ )?(?:instructed|told|asked|configured|programmed|set up|"
+    r"supposed|directed|ordered|given|required|not allowed|forbidden|designed)\b|"
     r"\b(?:i must|i may not|i should|i shall) (?:never|not|always)\b|\bsystem message\b",
     re.IGNORECASE,
 )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote
 
-from penstock.guard.secrets import looks_random
+from penstock.guard.values import looks_random
 
 __all__ = ["Addresses", "Target", "resolved"]
 
@@ -28,15 +28,21 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _WEB: Final = frozenset(("http", "https", "ftp", "ftps", "ws", "wss"))
 _INERT: Final = frozenset(("mailto", "tel", "sms", "urn", "doi", "geo", "news", "isbn", "cid", "mid"))
 _ESCAPED: Final = re.compile(r"\\([!-/:-@\[-`{-~])")
-_UNSEEN: Final = re.compile("[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]")  # fmt: skip
+_UNSEEN: Final = re.compile(
+    "[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _DOTS: Final = str.maketrans("。．｡․﹒", ".....")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]+\]")
 _DOMAIN: Final = re.compile(
-    r"(?:[\w-]+\.)+(?!html?\b|php\b|png\b|jpe?g\b|gif\b|md\b|txt\b|pdf\b|js\b|css\b|py\b|json\b|svg\b)[A-Za-z]{2,18}(?=[/:?#]|$)"
+    r"(?:[\w-]+\.)+(?!html?\b|php\b|png\b|jpe?g\b|gif\b|md\b|txt\b|pdf\b|js\b|css\b|py\b|json\b|"
+    r"svg\b)[A-Za-z]{2,18}(?=[/:?#]|$)"
 )
 _REDIRECTS: Final = frozenset(
-    "url u uri link href target dest destination redirect redirect_url redirect_uri redir next continue return return_to returnto returnurl goto go to out "
-    "r q image img src source proxy feed host site page callback open file path ref location forward fwd l lp load fetch remote import data resource".split()
+    "url u uri link href target dest destination redirect redirect_url redirect_uri redir next continue return "
+    "return_to returnto returnurl goto go to out "
+    "r q image img src source proxy feed host site page callback open file path ref location forward fwd l lp load "
+    "fetch remote import data resource".split()
 )
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+\.\w")
 _DIGITS: Final = re.compile(r"(?:\d[ .\-/()]?){9,}")
@@ -210,7 +216,7 @@ class Addresses:
                 or _data(part, in_path=in_path)
             ):
                 return True
-            if not in_path and (_DIGITS.search(plain) and not plain.isdigit() or len(plain.split()) > 9):
+            if not in_path and ((_DIGITS.search(plain) and not plain.isdigit()) or len(plain.split()) > 9):
                 return True
         return False
 
@@ -284,7 +290,7 @@ def _readable(text: str, *, least: int) -> str:
         if len(plain) >= least:
             return plain
     if not _BASE64.fullmatch(text) or not (
-        any(c.isdigit() or c in "+/=" for c in text) or text != text.lower() and text != text.upper()
+        any(c.isdigit() or c in "+/=" for c in text) or (text != text.lower() and text != text.upper())
     ):
         return ""
     bare = text.rstrip("=").replace("-", "+").replace("_", "/")

@@ -50,19 +50,27 @@ _TRAILING: Final = ".,;:!?'\"*_~"
 
 # What runs, asks, draws or reaches beyond the text it stands in.
 _UNSAFE: Final = frozenset(
-    "script iframe frame frameset object embed applet form input button textarea select option optgroup meta base link style svg math template noscript "
-    "xml portal fencedframe dialog foreignobject animate animatetransform animatemotion set use isindex plaintext xmp listing noembed noframes param "
+    "script iframe frame frameset object embed applet form input button textarea select option optgroup meta base "
+    "link style svg math template noscript "
+    "xml portal fencedframe dialog foreignobject animate animatetransform animatemotion set use isindex plaintext "
+    "xmp listing noembed noframes param "
     "bgsound keygen layer ilayer html head body title marquee datalist slot nextid comment server".split()
 )
 _LOADING: Final = frozenset("img image source video audio track picture amp-img".split())
 _ADDRESSES: Final = frozenset(
-    "src srcset href xlink:href background poster data action formaction cite ping manifest longdesc usemap icon dynsrc lowsrc code codebase archive "
+    "src srcset href xlink:href background poster data action formaction cite ping manifest longdesc usemap icon "
+    "dynsrc lowsrc code codebase archive "
     "classid profile imagesrcset srcdoc data-src data-srcset data-original data-url data-href".split()
 )
 _STYLE: Final = re.compile(
     r"url|expression|import|image|behavior|binding|src|script|\\|/\*|position|content|&#|var\(", re.IGNORECASE
 )
-_BLOCKS: Final = {"pre": "</pre>", "textarea": "</textarea>", "script": "</script>", "style": "</style>", "!--": "-->", "?": "?>", "!": ">"}  # fmt: skip
+_BLOCKS: Final = {  # HTML that may have blank lines in it, and what ends it
+    **{name: f"</{name}>" for name in ("pre", "textarea", "script", "style")},
+    "!--": "-->",
+    "?": "?>",
+    "!": ">",
+}
 
 
 class _Fence(NamedTuple):
@@ -169,7 +177,8 @@ class Markup:
         self._drop(count)
 
     def _replace(self, count: int, kept: str, kept_at: int, kind: str, why: str) -> bool:
-        """Put something in place of the next characters, to be read again. kept_at: where it stood among them; -1: nowhere."""
+        """Put something in place of the next characters, to be read again. kept_at: where it stood among them; "
+        "-1: nowhere."""
         start, end = self._origin(0), self._origin(count - 1) + 1
         self._note(kind, min(start, end), max(start, end), why)
         glue = "" if not self._last or self._last.isspace() or (kept.startswith("[") and self._last in "(\"'") else " "
@@ -244,9 +253,7 @@ class Markup:
         blank = not self._line.strip(" \t>")
         if blank and self._tag:
             self._tag = "far"
-        if blank and self._block == "blank":
-            self._block = ""
-        elif self._block not in ("", "blank") and self._block in (self._line + self._tail).lower():
+        if blank if self._block == "blank" else self._block in (self._line + self._tail).lower():
             self._block = ""
         self._code = 0
         self._pass(1)
@@ -551,7 +558,9 @@ class Markup:
             address = address.partition(sign)[0] if sign in address[8:] else address
         if "]" in address and "[" not in address:
             address = address.partition("]")[0]
-        while address and (address[-1] in _TRAILING or address[-1] == ")" and address.count("(") < address.count(")")):
+        while address and (
+            address[-1] in _TRAILING or (address[-1] == ")" and address.count("(") < address.count(")"))
+        ):
             address = address[:-1]
         address = address or text[:size]
         against = (
@@ -573,7 +582,7 @@ class Markup:
         if len(text) < 2 and not final:
             return False
         second = text[1:2]
-        if not self._html or not (second.isascii() and second.isalpha() or second in ("/", "!", "?")):
+        if not self._html or not ((second.isascii() and second.isalpha()) or second in ("/", "!", "?")):
             self._pass(1)
             return True
         if second in "!?":
@@ -602,22 +611,18 @@ class Markup:
             return self._autolink(final)
         if self._at_start and self._block in ("", "blank"):
             self._block = _BLOCKS.get(lowered, "blank")
-        if text[name.end() : name.end() + 1] == "<":
-            self._pass(1)
-            self._tag = "open"
-            return True
         base = lowered.rpartition(":")[2]
-        if base in _UNSAFE or base in _LOADING:
-            if closing:
-                return self._replace(1, "&lt;", 0, "HTML", f"</{base}>") if base in _UNSAFE else self._passed(1)
-            return self._whole_tag(base, name.end(), final)
         alone = _NAME_ALONE.match(text)
+        written = alone[0].lstrip("</").lower() if alone else ""
+        broken = text[name.end() : name.end() + 1] == "<" or written != lowered  # it goes on with what is in no name
+        if base in _UNSAFE or (base in _LOADING and not closing):
+            if closing:
+                return self._replace(1, "&lt;", 0, "HTML", f"</{base}>")
+            return self._escaped(base) if broken else self._whole_tag(base, name.end(), final)
+        if broken and (written in _UNSAFE or written in _LOADING):
+            return self._escaped(written)
         self._pass(alone.end() if alone else 1)
         self._tag = "" if closing else "open"
-        return True
-
-    def _passed(self, count: int) -> bool:
-        self._pass(count)
         return True
 
     def _autolink(self, final: bool) -> bool:
@@ -658,7 +663,7 @@ class Markup:
         for key, value in attributes:
             if key == "alt":
                 words = value
-            elif key.startswith("on") or key == "style" and _STYLE.search(value) or key == "srcdoc":
+            elif key.startswith("on") or (key == "style" and _STYLE.search(value)) or key == "srcdoc":
                 why = why or f"<{name} {key}>"
             elif key in _ADDRESSES and self._images:
                 for part in (
