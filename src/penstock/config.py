@@ -644,6 +644,11 @@ def _check_models(settings: Settings) -> None:
                 )
 
 
+PERSONAL = (
+    "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "CRYPTO", "MAC_ADDRESS", "US_PASSPORT",
+    "DATE_OF_BIRTH", "US_SSN", "UK_NINO", "DE_TAX_ID", "FR_NIR", "ES_NIF", "IT_FISCAL_CODE", "NL_BSN", "BR_CPF", "PL_PESEL",
+    "SE_PERSONNUMMER", "IN_AADHAAR", "KR_RRN", "CN_ID", "URL", "PERSON", "ADDRESS", "ORGANIZATION", "LOCATION",
+)  # fmt: skip
 TOPICS = ("hate", "harassment", "violence", "sexual", "self_harm", "illegal", "toxicity")
 
 
@@ -665,6 +670,9 @@ def _check_guard(settings: Settings) -> None:
             for entry in values:
                 if entry not in allowed:
                     raise BadSetting(f"guard.{name}.{key} has no '{entry}'", hint=_nearest(entry, list(allowed)))
+        for entry in policy.types if not policy.detectors else ():  # other guards bring types of their own
+            if entry not in PERSONAL:
+                raise BadSetting(f"guard.{name}.types has no '{entry}'", hint=_nearest(entry, list(PERSONAL)))
         for entry, value in policy.sensitivity.items():
             if value > 1:
                 raise BadSetting(f"guard.{name}.sensitivity.{entry} is {value:g}", hint="from 0 to 1")

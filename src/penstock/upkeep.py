@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock import encoder
-from penstock.assemble import assemble
+from penstock.assemble import assemble, key_source
 from penstock.config import Settings, described_keys, is_loopback
 from penstock.documents import graph
 from penstock.documents.catalog import Catalog
@@ -29,6 +29,7 @@ from penstock.models.providers import PROVIDERS
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
 from penstock.storage.database import Database
+from penstock.storage.envelope import Envelope
 
 __all__ = ["Check", "back_up", "examine", "missing"]
 
@@ -65,7 +66,7 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> list[Check]:
     """Look at the installation, the encoder, the home folder and every file in it."""
-    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings), _examine_keys(settings)]
+    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings), _examine_keys(settings), *_examine_seal(settings)]
 
 
 def missing(settings: Settings) -> list[str]:
@@ -177,6 +178,24 @@ def _examine_keys(settings: Settings) -> Check:
     return Check(
         "keys", False, f"none, and {settings.server.host} can be reached by others", "penstock keys create NAME"
     )
+
+
+def _examine_seal(settings: Settings) -> Iterator[Check]:
+    """Whether what is sealed can be opened. Where nothing is, there is nothing to say."""
+    if not (settings.home_path / "penstock.db").is_file():
+        return
+    database = Database(settings.home_path / "penstock.db")
+    try:
+        tables = database.read("select 1 from sqlite_master where name = 'data_keys'")
+        rows = database.read("select tenant, purpose, id from data_keys where destroyed = 0") if tables else []
+        for tenant, purpose, name in rows:
+            Envelope(database, key_source(settings)).key(tenant, purpose, name)
+        if rows:
+            yield Check("encryption", True, f"{len(rows)} keys can be opened")
+    except PenstockError as error:
+        yield Check("encryption", False, error.message, error.hint or "put the key file back")
+    finally:
+        database.close()
 
 
 def _examine_library(library: Library, home: Path) -> Iterator[Check]:
