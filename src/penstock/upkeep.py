@@ -66,7 +66,13 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> list[Check]:
     """Look at the installation, the encoder, the home folder and every file in it."""
-    return [*_examine_installation(), _examine_encoder(settings), *_examine_home(settings), _examine_keys(settings), *_examine_seal(settings)]
+    return [
+        *_examine_installation(),
+        _examine_encoder(settings),
+        *_examine_home(settings),
+        _examine_keys(settings),
+        *_examine_seal(settings),
+    ]
 
 
 def missing(settings: Settings) -> list[str]:
