@@ -189,7 +189,7 @@ class Shape:
 
     @cached_property
     def _begun(self) -> Callable[[str, int], re.Match[str] | None]:
-        ways = []
+        ways: list[str] = []
         if self._names.branches:
             names, begun = self._names.whole(), self._names.begun("(?!)")
             ways += (begun, f"{_LATIN_BEFORE}(?i:{begun})")
