@@ -91,9 +91,11 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 2rem; }
+@media (max-width: 40rem) { meter { display: none; } th, td { padding: .3rem; font-size: .9rem; } }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: top; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 meter { width: 8rem; }
+h1 { overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .85rem; }
 """
 
@@ -105,7 +107,7 @@ def page(report: Report) -> str:
     sections = "".join(f"<h2>By {what}</h2>{_table(report.by(what))}" for what in ("kind", "transform", "language"))
     worked = [trial.attack for trial in report.trials if trial.outcome == "worked"][:20]
     examples = "".join(
-        f"<tr><td>{e(a.kind)}</td><td>{e(a.transform)}</td><td>{e(a.language)}</td><td><pre>{e(a.text[:400])}</pre></td></tr>"
+        f"<tr><td>{e(a.kind)}<br>{e(a.transform)}<br>{e(a.language)}</td><td><pre>{e(a.text[:400])}</pre></td></tr>"
         for a in worked
     )
     return f"""<!doctype html>
@@ -118,7 +120,7 @@ def page(report: Report) -> str:
 <p>{report.harmless.worked} of {report.harmless.trials} harmless requests were refused.</p>
 {sections}
 <h2>Attacks that worked</h2>
-<table><tr><th>kind</th><th>form</th><th>language</th><th>text</th></tr>{examples or "<tr><td colspan=4>none</td></tr>"}</table>
+<table><tr><th>kind, form, language</th><th>text</th></tr>{examples or "<tr><td colspan=2>none</td></tr>"}</table>
 </html>
 """
 
