@@ -194,6 +194,11 @@ class Lexicon:
             votes = self._votes.setdefault(word, {})
             votes[language] = max(weight, votes.get(language, 0.0))
 
+    def says(self, word: str) -> set[str]:
+        """What a word says alone, in any of the languages; `common` where one uses it all the time."""
+        said = {self.concepts[concept] for words in self.languages.values() for concept in words.exact.get(word, ())}
+        return said | ({"common"} if max(self._votes.get(word, {}).values(), default=0) == 1 else set())
+
     def _candidates(self, text: str, tokens: Sequence[str]) -> list[str]:
         """The languages a text may be in, likeliest first: by script, or by the words and letters of those in Latin script."""
         letters = max(1, sum(map(len, tokens)))
@@ -353,8 +358,8 @@ class Moderation:
         looks = [self._cheap.look(window, language=language) for window in read]
         weights = self._weights
         logits = np.stack([look.features for look in looks]) @ weights["join"] + weights["join_bias"]
-        margins = logits[:, :-1] * weights["slope"] + weights["offset"]
         english = np.array([look.language == "en" for look in looks])
+        margins = logits[:, :-1] * weights["slope"][english.astype(int)] + weights["offset"][english.astype(int)]
         unsure = np.flatnonzero(english & (logits[:, -1] > weights["low"]))
         self.seen += len(read)
         if len(unsure) and self._encoder is not None:

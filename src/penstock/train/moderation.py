@@ -26,7 +26,7 @@ import random
 import re
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ LABELLED = 425  # rows of the preference set that were labelled by hand
 # Sources that leave together. A language of our own rows is a source, judged by heads that saw only others; English, the one
 # that the encoder reads, is two, which have no template in common.
 FOLDS = (
-    ("davidson", "own-es", "own-ar", "own-ja", "ordinary-ultrachat"),
+    ("davidson", "own-es", "own-ar", "own-ja", "ordinary-ultrachat", "ordinary-policies"),
     ("k-mhas", "own-fr", "own-hi", "own-en/odd", "ordinary-ifeval", "ordinary-amazon"),
     ("germeval2018", "hh", "own-de", "own-zh", "own-pl", "ordinary-banking77", "ordinary-wikipedia"),
     ("surge-toxicity", "harmbench", "own-it", "own-sv", "own-ru", "ordinary-xquad"),
@@ -152,6 +152,23 @@ def styled(text: str, dice: random.Random) -> str:
     if style < 0.3:
         text = text.rstrip(".!?。")
     return text[:1].upper() + text[1:]
+
+
+def surrounded(rows: Sequence[Row], ordinary: Sequence[Row]) -> Iterator[Row]:
+    """Every fourth row among ordinary sentences of its language, since harm seldom comes alone."""
+    sentences: dict[str, list[str]] = defaultdict(list)
+    for each in ordinary:
+        sentences[each.language] += [sentence for sentence in _SENTENCE.split(each.text) if 20 < len(sentence) < 120]
+    dice = random.Random(SEED)  # noqa: S311
+    for each in rows:
+        around = sentences[each.language]
+        if around and dice.random() < 0.25:
+            before, after = dice.choice(around), dice.choice((dice.choice(around), ""))
+            each = each._replace(text=f"{before} {each.text} {after}".strip()[:LONGEST])
+        yield each
+
+
+_SENTENCE = re.compile(r"(?<=[.!?。！？।])\s*")
 
 
 # ---------------------------------------------------------------- other people's rows
@@ -235,6 +252,8 @@ def ordinary_rows(data: Path) -> Iterator[Row]:
         texts += [each["text"] for each in jsonl(folder / "queries.jsonl.gz")][::3]
         for text in texts:
             yield row(text, "ordinary-xquad", no="HAVSUIT", language=folder.name)
+    for each in jsonl(data / "retrieval" / "policyqa" / "corpus.jsonl.gz"):
+        yield row(each["text"], "ordinary-policies", no="HAVSUIT")
     dice = random.Random(SEED)  # noqa: S311
     for source, name in (
         ("amazon", "squadshifts_amazon"),
@@ -265,8 +284,9 @@ def jsonl(path: Path) -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------- words from packages
 
 
-def vulgar_words(packages: Path, ordinary: Sequence[Row]) -> list[int]:
-    """Hashes of the words in naughty-words and cuss (its surest class), without those that ordinary texts use."""
+def vulgar_words(packages: Path, ordinary: Sequence[Row], lexicon: Lexicon) -> list[int]:
+    """Hashes of the words in naughty-words and cuss (its surest class), without those that ordinary texts use, and those
+    that name a group, a part of the body or anything else that may be said politely."""
     words: set[tuple[str, str]] = set()
     for file in packages.rglob("naughty-words*/**/??.json"):
         words |= {(file.stem, word) for word in json.loads(file.read_text("utf-8"))}
@@ -280,6 +300,8 @@ def vulgar_words(packages: Path, ordinary: Sequence[Row]) -> list[int]:
     kept = set()
     for language, word in words:
         word = plain(word)
+        if lexicon.says(word) - {"sex", "insult", "scorn", "vermin"}:
+            continue
         if language in ("ja", "zh"):
             if 2 <= len(word) <= 4 and word not in unspaced:
                 kept.add(word)
@@ -330,9 +352,6 @@ class Seen:
     @property
     def ordinary(self) -> NDArray[np.bool_]:
         return np.char.startswith(self.source, "ordinary")
-
-
-_SENTENCE = re.compile(r"(?<=[.!?。！？।])\s*")
 
 
 def read(rows: Sequence[Row], cheap: Cheap) -> Seen:
@@ -492,9 +511,9 @@ def worst(logits: Floats, rows: NDArray[np.int64]) -> Floats:
 
 def threshold(logits: Floats, seen: Seen, inside: NDArray[np.bool_]) -> Floats:
     """Per head what 99 of 100 ordinary texts stay under with their worst window, and 90 of 100 of our own harmless rows."""
-    ordinary, own, labels = seen.ordinary[inside], np.char.startswith(seen.source[inside], "own"), seen.labels[inside]
-    calm = np.quantile(worst(logits[ordinary], seen.row[inside][ordinary]), 0.99, axis=0)
-    harmless = [np.quantile(logits[own & (labels[:, head] == 0), head], 0.90) for head in range(logits.shape[1])]
+    ordinary, own = inside & seen.ordinary, inside & np.char.startswith(seen.source, "own")
+    calm = np.quantile(worst(logits[ordinary], seen.row[ordinary]), 0.99, axis=0)
+    harmless = [np.quantile(logits[own & (seen.labels[:, head] == 0), head], 0.90) for head in range(logits.shape[1])]
     return np.maximum(calm, harmless).astype(np.float32)
 
 
@@ -511,10 +530,10 @@ def main() -> None:
     began = time.process_time()
 
     ordinary = list(ordinary_rows(chosen.data))
-    rows = [*contrast_rows(), *public_rows(chosen.data), *ordinary]
-    terms, vulgar = rated_words(chosen.packages), vulgar_words(chosen.packages, ordinary)
+    rows = [*surrounded(contrast_rows(), ordinary), *public_rows(chosen.data), *ordinary]
     nothing = Linear(np.zeros((1, 1), np.int8), np.zeros(1, np.float32), np.zeros(1, np.float32))
     lexicon = Lexicon((FOLDER / "concepts.txt").read_text("utf-8"))
+    terms, vulgar = rated_words(chosen.packages), vulgar_words(chosen.packages, ordinary, lexicon)
     seen = read(rows, Cheap(lexicon, nothing, nothing, terms, frozenset(vulgar)))
     fold = np.full(len(seen.text), -1)
     for number, sources in enumerate(FOLDS):
@@ -567,22 +586,26 @@ def main() -> None:
     net = network(x[trains[some]], seen.labels[some][trains[some]], weight[trains[some]])
     print(f"encoder, {time.process_time() - began:.0f} s", flush=True)
 
-    among, known = trains[some], seen.labels[some][trains[some]]
-    slope, offset = log_odds(first[some][among, :-1], known, seen.weight[some][among])
-    second_slope, second_offset = log_odds(second[among], known, seen.weight[some][among])
-    english = seen.ordinary & (seen.language == "en")
-    low = float(np.quantile(worst(first[english, -1:], seen.row[english]), 1 - SENT))
-    sent = np.zeros(len(seen.text), bool)
-    sent[some] = first[some, -1] > low
-    cheap = first[:, :-1] * slope + offset
+    english = seen.language == "en"
+    inside = ~english
+    inside[some] = True
+    low = float(np.quantile(worst(first[seen.ordinary & english, -1:], seen.row[seen.ordinary & english]), 1 - SENT))
+    sent = inside & english & (first[:, -1] > low)
+    slope, offset = np.zeros((2, len(HEADS)), np.float32), np.zeros((2, len(HEADS)), np.float32)
+    cheap = np.zeros((len(seen.text), len(HEADS)), np.float32)
+    for group, speakers in enumerate((~english, english)):
+        among = trains & speakers & inside
+        slope[group], offset[group] = log_odds(first[among, :-1], seen.labels[among], seen.weight[among])
+        cheap[speakers] = first[speakers, :-1] * slope[group] + offset[group]
+    among = trains[some]
+    second_slope, second_offset = log_odds(second[among], seen.labels[some][among], seen.weight[some][among])
     both = cheap.copy()
     both[some] = np.where(sent[some, None], (cheap[some] + second * second_slope + second_offset) / 2, cheap[some])
-    inside = seen.language != "en"
-    inside[some] = True
-    line = threshold(both[inside], seen, inside)
+    line = np.stack([threshold(both, seen, inside & speakers) for speakers in (~english, english)])
     arrays: dict[str, NDArray[Any]] = {"low": np.array(low, np.float32), "slope": slope, "offset": offset - line}
-    arrays |= {"second_slope": second_slope, "second_offset": second_offset - line}
-    figures = measured(seen, inside, cheap - line, both - line, sent)
+    arrays |= {"second_slope": second_slope, "second_offset": second_offset - line[1]}
+    cheap, both = (logits - line[english.astype(int)] for logits in (cheap, both))
+    figures = measured(seen, inside, cheap, both, sent)
     show(figures)
     if chosen.check:
         return
@@ -676,7 +699,7 @@ CARD: dict[str, Any] = {
         "HH-RLHF harmless-base (Anthropic), the first questions of 425 rows labelled by us": "MIT",
     },
     "ordinary_texts": {
-        "UltraChat": "MIT",
+        "UltraChat, PolicyQA": "MIT",
         "IFEval": "Apache-2.0",
         "Banking77, SQuADShifts": "CC BY 4.0",
         "XQuAD, SQuAD 2.0": "CC BY-SA 4.0",
