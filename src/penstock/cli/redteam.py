@@ -93,7 +93,7 @@ body { max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 2rem; }
 @media (max-width: 40rem) { meter { display: none; } th, td { padding: .3rem; font-size: .9rem; } }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8884; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
 meter { width: 8rem; }
 h1 { overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .85rem; }
@@ -129,10 +129,10 @@ def _table(shares: list[Share]) -> str:
     rows = "".join(
         f"<tr><td>{e(s.name)}</td><td class=n>{s.trials:,}</td><td class=n>{s.rate:.1%}</td>"
         f"<td class=n>{s.interval[0]:.1%} to {s.interval[1]:.1%}</td>"
-        f'<td><meter value="{s.rate:.4f}" high=".3" aria-label="share that worked"></meter></td></tr>'
+        f'<td><meter value="{s.rate:.4f}" low=".05" high=".3" optimum="0" aria-label="share that worked"></meter></td></tr>'
         for s in shares
     )
-    return f"<table><tr><th></th><th>trials</th><th>worked</th><th>95 % interval</th><th></th></tr>{rows}</table>"
+    return f"<table><tr><th></th><th class=n>trials</th><th class=n>worked</th><th class=n>95 % interval</th><th></th></tr>{rows}</table>"
 
 
 def e(text: str) -> str:
