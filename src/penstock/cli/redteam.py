@@ -132,7 +132,8 @@ def _table(shares: list[Share]) -> str:
         f'<td><meter value="{s.rate:.4f}" low=".05" high=".3" optimum="0" aria-label="share that worked"></meter></td></tr>'
         for s in shares
     )
-    return f"<table><tr><th></th><th class=n>trials</th><th class=n>worked</th><th class=n>95 % interval</th><th></th></tr>{rows}</table>"
+    heads = "".join(f"<th class=n>{name}</th>" for name in ("trials", "worked", "95 % interval"))
+    return f"<table><tr><th></th>{heads}<th></th></tr>{rows}</table>"
 
 
 def e(text: str) -> str:
