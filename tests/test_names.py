@@ -3,6 +3,7 @@
 import threading
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +89,21 @@ def test_a_text_about_nobody_is_left_alone(text: str):
     personal = [f for f in names.find(text) if f.type in ("PERSON", "ADDRESS", "DATE_OF_BIRTH")]
 
     assert personal == []
+
+
+@pytest.mark.parametrize(
+    ("things", "people"),
+    [
+        ("Colours: Ruby, Amber and Jade", "Attendees: Ruby Walker, Amber Clarke and Jade Hughes"),
+        ("Farben: Rose, Viola und Weiß", "Teilnehmer: Rose Schulz, Viola Krämer und Jan Weiß"),
+        ("Fleurs : Rose, Violette, Iris", "Participants : Rose Martin, Violette Petit, Iris Dubois"),
+        ("Colores: Rosa, Violeta y Celeste", "Asistentes: Rosa Moreno, Violeta Rubio y Celeste Díaz"),
+        ("颜色：金黄、海棠、白银", "参加者：王伟、李娜、张敏"),
+    ],
+)
+def test_things_in_a_list_are_left_alone_and_people_in_one_are_found(things: str, people: str):
+    assert found(things) == []
+    assert len(found(people)) == 3
 
 
 # ---------------------------------------------------------------- promises
@@ -185,9 +201,36 @@ def test_tokens_cover_every_character_that_is_not_space():
     assert tokens.features.shape == (len(tokens.starts), FEATURES)
 
 
-def test_labels_never_begin_inside():
-    import numpy as np
+def test_a_word_is_known_as_a_name_only_where_it_is_no_ordinary_word():
+    features = Features(Gazetteer.of({"rose": GIVEN | COMMON, "smith": SURNAME, "paris": PLACE}))
 
+    assert features.is_name("Smith")
+    assert not any(map(features.is_name, ["Rose", "Paris", "Unheard", ""]))
+
+
+@given(
+    st.text(alphabet="王伟田中太郎김민수ーのa 1\U00020000\ud800", max_size=12), st.sets(st.integers(0, 11), max_size=6)
+)
+def test_characters_are_looked_up_all_at_once_as_they_would_be_one_by_one(text: str, known: set[int]):
+    words = {text[at : at + size] for at in known for size in (1, 2, 3) if len(text[at : at + size]) == size}
+    gazetteer = Gazetteer.of({word: 1 + len(word) for word in words if word})
+    codes = np.array([ord(character) for character in text], np.uint32)
+
+    for size, kinds in enumerate(Features(gazetteer)._kinds_of_parts(codes), 1):
+        parts = [text[at : at + size] for at in range(len(text) - size + 1)]
+        wide = [all("\u0800" <= character < "\U00010000" for character in part) for part in parts]
+        assert kinds.tolist() == [gazetteer.kinds(part) if good else 0 for part, good in zip(parts, wide, strict=True)]
+
+
+def test_a_character_has_the_same_features_wherever_its_neighbours_are_the_same():
+    features = Features(Gazetteer.of({"田中": SURNAME}))
+    alone, later = features.tokens("様田中太郎様"), features.tokens("tel. 12 様田中太郎様 x")
+
+    assert (alone.features[2:4] == later.features[5:7]).all()
+    assert not (alone.features[2] == alone.features[3]).all()
+
+
+def test_labels_never_begin_inside():
     rng = np.random.default_rng(1)
     for _ in range(50):
         labels = decoded(rng.normal(size=(30, len(LABELS))).astype(np.float32))

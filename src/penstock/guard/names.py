@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from penstock.errors import StorageError
-from penstock.guard.gazetteers import Gazetteer
+from penstock.guard.gazetteers import COMMON, GIVEN, SURNAME, Gazetteer
 from penstock.types import Finding
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ TYPES = ("PERSON", "ADDRESS", "ORGANIZATION", "LOCATION", "DATE_OF_BIRTH")
 LABELS = ("O", *(f"{place}-{kind}" for kind in TYPES for place in "BI"))
 
 ONE_WORD = "PERSON, one word"  # alone it is as often something else; its threshold is higher
+UNHEARD = "PERSON, one word unheard or ordinary"  # no known name, or a known word as well: "Amber"; higher still
 SURE = 0.99  # that a token is part of nothing
 SLICE, AROUND = 100_000, 2_000  # characters that are read at once, and what is read again to either side
 WINDOW, MARGIN = 2048, 48  # tokens; the convolutions see 36 to each side
@@ -50,7 +51,7 @@ _KANA = "\u30a1-\u30f4\u30fc\u31f0-\u31ff\uff66-\uff9f"
 _MARKS = "".join(chr(c) for c in range(0x300, 0xE00) if unicodedata.category(chr(c)) in ("Mn", "Mc")) + "\u200c\u200d"
 _LETTER = rf"[^\W\d_{_ALONE}{_KANA}]"
 _TOKEN = re.compile(
-    rf"{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*|\d+|[{_ALONE}]|[{_KANA}]+|_+|([^\w\s])\1*|\S",
+    rf"([{_ALONE}]+)|{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*|\d+|[{_KANA}]+|_+|([^\w\s])\2*|\S",
 )
 _SPACE = re.compile(r"\s+")
 _IS_ALONE = re.compile(f"[{_ALONE}]")
@@ -110,6 +111,7 @@ class Features:
     """From a text to rows of the table. Keeps what it has worked out for words; safe to share between threads."""
 
     def __init__(self, gazetteer: Gazetteer) -> None:
+        self._gazetteer = gazetteer
         self._kinds = lru_cache(50_000)(gazetteer.kinds)
         self._known: dict[str, bytes] = {}
         self._spaces = {
@@ -122,38 +124,55 @@ class Features:
         starts: list[int] = []
         ends: list[int] = []
         parts: list[bytes] = []
+        alone = self._alone(text, taken) if _IS_ALONE.search(text) else None
         at = 0
         for start, end in taken:
-            self._add_words(text, at, start, starts, ends, parts)
+            self._add_words(text, at, start, alone, starts, ends, parts)
             parts += (self._taken(text[start:end]), self._space(text, ends[-1] if ends else 0, start), _TAKEN)
             starts.append(start)
             ends.append(end)
             at = end
-        self._add_words(text, at, len(text), starts, ends, parts)
+        self._add_words(text, at, len(text), alone, starts, ends, parts)
         features = np.frombuffer(b"".join(parts), np.uint16).reshape(-1, FEATURES)
         return Tokens(starts, ends, features)
 
     def _add_words(
-        self, text: str, start: int, end: int, starts: list[int], ends: list[int], parts: list[bytes]
+        self,
+        text: str,
+        start: int,
+        end: int,
+        alone: NDArray[np.uint16] | None,
+        starts: list[int],
+        ends: list[int],
+        parts: list[bytes],
     ) -> None:
         known, free = self._known, self._free
         before = ends[-1] if ends else 0
         for found in _TOKEN.finditer(text, start, end):
             first, last = found.span()
+            space = self._space(text, before, first)
+            before = last
+            if found.lastindex == 1 and alone is not None:
+                alone[first, _OWN:] = np.frombuffer(space + free, np.uint16)
+                starts.extend(range(first, last))
+                ends.extend(range(first + 1, last + 1))
+                parts.append(alone[first:last].tobytes())
+                continue
             word = text[first : min(last, first + LONGEST)]
-            if last - first == 1 and word >= "\u0e00" and _IS_ALONE.match(word):
-                word = text[max(first - 2, start) : first][-2:].rjust(2) + text[first : min(first + 3, end)].ljust(3)
             own = known.get(word)
             if own is None:
                 own = self._work_out(word)
             starts.append(first)
             ends.append(last)
-            parts += (own, self._space(text, before, first), free)
-            before = last
+            parts += (own, space, free)
+
+    def is_name(self, word: str) -> bool:
+        """Whether a word is known as a name, and not as an ordinary word."""
+        kinds = self._kinds(word.lower())
+        return bool(kinds & (GIVEN | SURNAME)) and not kinds & COMMON
 
     def _work_out(self, word: str) -> bytes:
-        alone = len(word) == 5 and bool(_IS_ALONE.match(word[2]))
-        own = _packed(self._of_character(word) if alone else self._of_word(word), _OWN)
+        own = _packed(self._of_word(word), _OWN)
         if len(self._known) > 50_000:  # about ten megabytes
             self._known.clear()
         self._known[word] = own
@@ -188,23 +207,82 @@ class Features:
         padded = f"^{lower[:16]}$"
         return features + [f"t {padded[i : i + 3]}" for i in range(0, len(padded) - 2)]
 
-    def _of_character(self, five: str) -> list[str]:
-        """Of the middle one of five characters: with its neighbours it is the words that it may be part of."""
-        before, this, after = five[:2], five[2], five[3:]
-        kinds = self._kinds
-        script = _script(this)
-        features = [f"w {this}", f"l {script}", f"< {before[1]}{this}", f"> {this}{after[0]}"]
-        features += [f"<> {before[1]}{this}{after[0]}", f"<< {before}{this}", f">> {this}{after}"]
-        features += [f"b {before[1]}", f"bb {before}", f"a {after[0]}", f"aa {after}"]
-        features += [f"scripts {_script(before[1])} {script} {_script(after[0])}"]
-        for name, part in (("1", this), ("2b", this + after[0]), ("2e", before[1] + this), ("3b", this + after)):
-            if found := kinds(part):
-                features.append(f"kinds {name} {found}")
-        if found := kinds(before[1] + this + after[0]):
-            features.append(f"kinds 3m {found}")
-        if found := kinds(before + this):
-            features.append(f"kinds 3e {found}")
+    def _alone(self, text: str, taken: Sequence[tuple[int, int]]) -> NDArray[np.uint16]:
+        """Features (characters, FEATURES) of each character as one that stands alone, all at once: with its neighbours it
+        is the words that it may be part of. What is taken is blank to them."""
+        codes = np.full(len(text) + 4, ord(" "), np.uint32)
+        codes[2:-2] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        for start, end in taken:
+            codes[start + 2 : end + 2] = ord(" ")
+        two_before, before, this, after, two_after = (codes[i : i + len(text)] for i in range(5))
+        scripts = np.searchsorted(_SCRIPT_STARTS, codes, "right").astype(np.uint32)
+        around = scripts[1:-3], scripts[2:-2], scripts[3:-1]
+        one, two, three = (np.pad(kinds, (0, len(codes) - len(kinds))) for kinds in self._kinds_of_parts(codes))
+        size = len(text)
+        columns = (
+            _rows(0, this), _rows(1, around[1]), _rows(2, before, this), _rows(3, this, after),
+            _rows(4, before, this, after), _rows(5, two_before, before, this), _rows(6, this, after, two_after),
+            _rows(7, before), _rows(8, two_before, before), _rows(9, after), _rows(10, after, two_after),
+            _rows(11, *around),
+            *(
+                np.where(kinds > 0, _rows(number, kinds), 0)
+                for number, kinds in enumerate(
+                    (one[2:][:size], two[2:][:size], two[1:][:size], three[2:][:size], three[1:][:size], three[:size]), 12
+                )
+            ),
+        )  # fmt: skip
+        features = np.zeros((size, FEATURES), np.uint16)
+        for place, column in enumerate(columns):
+            features[:, place] = column
+        features[:, _OWN] = np.frombuffer(self._spaces["none"], np.uint16)
         return features
+
+    def _kinds_of_parts(self, codes: NDArray[np.uint32]) -> list[NDArray[np.uint32]]:
+        """What the table knows of the one, two and three characters that begin at each place. It knows words by the sum that
+        zlib.crc32 makes of their UTF-8; here every character has three bytes, or no part with it is known."""
+        state = np.full(len(codes), 0xFFFFFFFF, np.uint32)
+        wide = (codes >= 0x800) & (codes < 0x10000)
+        bytes_of = (0xE0 | (codes >> 12) & 15), (0x80 | (codes >> 6) & 63), (0x80 | codes & 63)
+        found: list[NDArray[np.uint32]] = []
+        good = np.ones(len(codes), bool)
+        for size in range(3):
+            count = len(codes) - size
+            state, good = state[:count], good[:count] & wide[size:]
+            for each in bytes_of:
+                state = _SUMS[(state ^ each[size:]) & np.uint32(255)] ^ (state >> np.uint32(8))
+            kinds = self._gazetteer.kinds_of_hashes(state ^ np.uint32(0xFFFFFFFF)).astype(np.uint32)
+            found.append(np.where(good, kinds, 0))
+        return found
+
+
+def _sums() -> NDArray[np.uint32]:
+    """The table of CRC-32: what a byte does to the sum."""
+    values: NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        values = (values >> np.uint32(1)) ^ np.where(values & np.uint32(1), np.uint32(0xEDB88320), np.uint32(0))
+    return values
+
+
+_SUMS = _sums()
+_SCRIPT_STARTS = np.array(  # where another script begins, roughly: digits, letters, kana, hangul, ideographs apart
+    [
+        0x30, 0x3A, 0x250, 0x370, 0x400, 0x530, 0x590, 0x600, 0x780, 0x900, 0x980, 0xE00, 0x1000, 0x1100, 0x1200, 0x1780,
+        0x1800, 0x2000, 0x3005, 0x3008, 0x3041, 0x30A0, 0x3100, 0x3130, 0x3190, 0x3400, 0xA000, 0xAC00, 0xD7A4, 0xF900,
+        0xFB00, 0xFF10, 0xFF1A, 0xFF66, 0xFFA0, 0x20000,
+    ],
+    np.uint32,
+)  # fmt: skip
+
+
+def _rows(column: int, *parts: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Rows of the table, as `row`, for numbers instead of words."""
+    value = np.full(len(parts[0]), (column + 1) * 0x9E3779B1 & 0xFFFFFFFF, np.uint32)
+    for part in parts:
+        value = (value ^ part) * np.uint32(0x85EBCA6B)
+        value ^= value >> 15
+    value *= np.uint32(0xC2B2AE35)
+    found: NDArray[np.uint32] = np.maximum(value >> (32 - BITS), 1)
+    return found
 
 
 _TAKEN = _packed(["taken here"], 1)
@@ -326,7 +404,11 @@ class Names:
             if before and _one(kind, before, text[found[-1].end : start]):
                 last = found.pop()
                 found.append(Finding(kind, last.start, end, min(last.score, span.score), rule="names"))
-            elif span.score >= thresholds[ONE_WORD if kind == "PERSON" and span.last - span.first == 1 else kind]:
+                continue
+            asked = kind
+            if kind == "PERSON" and span.last - span.first == 1:
+                asked = ONE_WORD if features.is_name(text[start:end]) else UNHEARD
+            if span.score >= thresholds[asked]:
                 found.append(Finding(kind, start, end, span.score, rule="names"))
         return found
 

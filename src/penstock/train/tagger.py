@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from penstock.guard.gazetteers import COMMON, GIVEN, PLACE, SURNAME, Gazetteer, packed
-from penstock.guard.names import BITS, FEATURES, LABELS, ONE_WORD, TYPES, Features, Names
+from penstock.guard.names import BITS, FEATURES, LABELS, ONE_WORD, TYPES, UNHEARD, Features, Names
 from penstock.train.tagger_rows import Row, Rows, sentences
 from penstock.train.tagger_things import Things, things_of
 from penstock.train.tagger_values import FOREIGN, LOCALES, NATIVE, Values, cities_of, held_out
@@ -509,7 +509,8 @@ def graph(model: Any) -> bytes:
 
 THRESHOLDS = {
     "PERSON": 0.6,
-    "PERSON, one word": 0.8,
+    ONE_WORD: 0.85,
+    UNHEARD: 0.95,
     "ADDRESS": 0.6,
     "ORGANIZATION": 0.6,
     "LOCATION": 0.6,
@@ -517,9 +518,8 @@ THRESHOLDS = {
 }
 
 
-FIRST = dict.fromkeys(TYPES, 0.3) | {
-    ONE_WORD: 0.3
-}  # while it looks for sentences about nobody: rather too much than too little
+# while it looks for sentences about nobody: rather a finding too many than one too few
+FIRST = dict.fromkeys((*TYPES, ONE_WORD, UNHEARD), 0.3)
 
 
 def write(
