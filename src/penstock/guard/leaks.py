@@ -10,15 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from penstock.types import Embedder
 
 __all__ = ["HELD", "Leaks", "Told", "leaked"]
 
@@ -306,13 +304,35 @@ _COMMON: Final = frozenset(
     "help answer answers question questions assistant ai model here make sure get want need know tell ask asked "
     "via per each".split()
 )
-_ABOUT_ITSELF: Final = re.compile(
-    r"\b(?:my|these|the|initial|system|hidden|original|secret|internal) (?:\w+ )?(?:instructions?|prompt|"
-    r"guidelines|directives?|rules|configuration|orders)\b|"
-    r"\bi(?:'m| am| was| have been|'ve been) (?:\w+ )?(?:instructed|told|asked|configured|programmed|set up|"
-    r"supposed|directed|ordered|given|required|not allowed|forbidden|designed)\b|"
-    r"\b(?:i must|i may not|i should|i shall) (?:never|not|always)\b|\bsystem message\b",
+_ABOUT_ITSELF: Final = re.compile(  # in an answer: that it has instructions, or what they are
+    r"\b(?:my|these|the|initial|system|hidden|original|secret|internal) (?:\w+ )?"
+    r"(?:instructions?|prompt|guidelines|directives?|rules|configuration|setup|orders)\b|"
+    r"\b(?:i(?:'m| am| was| have been|'ve been)|they|you|who)(?: \w+)? "
+    r"(?:instructed|told|asked|configured|programmed|set up|supposed|directed|ordered|given)\b|"
+    r"\b(?:system message|text above|message above|i must (?:never|not))\b|^\W*(?:\w+ )?(?:rules|instructions|"
+    r"system prompt)\b|"
+    r"\b(?:meine|interne|geheime) (?:\w+ )?(?:anweisung|regel|vorgabe|instruktion)\w*|\bmir wurde (?:gesagt|"
+    r"aufgetragen)|\bich soll\b|"
+    r"\b(?:mes|les) (?:consignes|instructions|règles)\b|\bon m'a (?:dit|demandé)|\bmis instrucciones\b|"
+    r"\bme (?:han dicho|pidieron)\b|"
+    r"\b(?:minhas|as) instruções\b|\ble mie istruzioni\b|\bmijn (?:instructies|regels)\b|мои инструкции|我的(?:指令|规则|"
+    r"提示)|私の指示",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CONFIDENTIAL: Final = re.compile(  # in the instructions: that something is not to be told
+    r"\b(?:never|not|don't|nor) (?:be )?(?:\w+ )?(?:tell|say|mention|reveal|share|shared|disclose|disclosed|name|"
+    r"expose|leak|repeat|give \w+ away|give away)\b|"
+    r"\b(?:only|just) (?:be )?(?:used |known |seen )?(?:by|for|to) (?:\w+ )?(?:staff|employees|us|partners|"
+    r"admins?)\b|\bno (?:reveles|digas|menciones|compartas)\b|"
+    r"\b(?:secret|confidential|internal|hidden|private|classified)\b|\bgeheim\w*|\bintern\w*|\b(?:nenne|verrate|"
+    r"sage)\w* nie|nicht verraten|"
+    r"\bconfidentiel\w*|\bne (?:\w+ )?jamais (?:dire|révéler|mentionner)|\bconfidencial\w*|\bsecret[oa]s?\b|"
+    r"\bsegredo\b|\briservat\w*|секрет|机密|秘密",
     re.IGNORECASE,
+)
+_DISTINCT: Final = re.compile(
+    r"(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{4,}|(?<![\d.,-])\d{4,}(?![\d.,-]\d)|"
+    r"(?<![.!?:] )(?<!^)\b[A-ZÀ-Þ][a-zß-ɏ]+ [A-ZÀ-Þ][a-zß-ɏ]+\b"
 )
 
 
@@ -386,43 +406,48 @@ def _views(output: str) -> Iterator[str]:
 
 
 def _overlap(view: str, protected: str) -> float:
+    """How sure it is that one view of an answer tells the instructions."""
     words, theirs = _words(view), _words(protected)
     if len(theirs) < 3:
         return 1.0 if theirs and " ".join(theirs) in " ".join(words) else 0.0
     shingles = {tuple(theirs[n : n + 3]) for n in range(len(theirs) - 2)}
-    own = {tuple(words[n : n + 3]) for n in range(len(words) - 2)}
-    copied = len(shingles & own)
-    verbatim = (
-        min(1.0, copied / max(1, min(len(shingles), 30)) * 1.25) if copied > 3 or copied >= 0.5 * len(shingles) else 0.0
-    )
-    wanted = set(_content(theirs))
-    said = _content(words)
+    copied = len(shingles & {tuple(words[n : n + 3]) for n in range(len(words) - 2)})
+    enough = copied > 3 or copied >= 0.5 * len(shingles)
+    verbatim = min(1.0, copied / min(len(shingles), 30) * 1.25) if enough else 0.0
+    wanted, said = set(_content(theirs)), _content(words)
     common = wanted & set(said)
+    confided = _confided(view, protected)
+    if len(common) < 2 and not confided:
+        return verbatim
     contained = len(common) / max(1, len(wanted))
     focus = sum(word in wanted for word in said) / max(1, len(said))
-    itself = bool(_ABOUT_ITSELF.search(view))
-    # in other words: most of what the instructions speak of, in a text that speaks of little else, as instructions
-    paraphrased = (contained * 0.9 + focus * 0.5) * (1.15 if itself else 0.75) if len(common) >= 4 else 0.0
-    return min(1.0, max(verbatim, paraphrased))
+    rules = [rule for rule in (set(_content(_words(sentence))) for sentence in _sentences(protected)) if len(rule) > 1]
+    breadth = sum(len(rule & common) >= max(2, 0.35 * len(rule)) for rule in rules) / max(1, len(rules))
+    itself = _ABOUT_ITSELF.search(view) is not None
+    sure = 2.4 * contained + 2.8 * focus + 3.3 * breadth + itself * (2.9 + 1.7 * focus) + 2.2 * confided - 4.2
+    return max(verbatim, 1 / (1 + math.exp(-sure)))  # weights fitted on a dozen prompts, leaving each out in turn
 
 
-def leaked(output: str, protected: str, *, embedder: Embedder | None = None) -> float:
-    """How sure it is that an answer tells what the instructions say, 0 to 1; 0.5 is where it counts.
+def _confided(view: str, protected: str) -> bool:
+    """Whether a name or number is told that the instructions call confidential."""
+    said = view.casefold()
+    return any(
+        found[0].casefold() in said
+        for sentence in _sentences(protected)
+        if _CONFIDENTIAL.search(sentence)
+        for found in _DISTINCT.finditer(sentence)
+    )
 
-    With an embedder sentences are compared by their meaning too, which takes tens of milliseconds.
+
+def leaked(output: str, protected: str) -> float:
+    """How sure it is that a whole answer tells what the instructions say, 0 to 1; 0.5 is where it counts.
+
+    In other words too, as far as they keep the names, numbers and most nouns. Takes some milliseconds.
     """
     output, protected = output[:100_000], protected[:20_000]
     if not output.strip() or not protected.strip():
         return 0.0
-    score = max(_overlap(view, protected) for view in _views(output))
-    if embedder is None or score >= 0.8:
-        return score
-    theirs = _sentences(protected)[:64]
-    own = _sentences(output)[:64]
-    similar = embedder.embed(own) @ embedder.embed(theirs).T
-    told = float((similar.max(axis=0) ** 2).mean())
-    itself = 0.12 if _ABOUT_ITSELF.search(output) else 0.0
-    return min(1.0, max(score, 0.5 * score + 0.9 * told + itself))
+    return max(_overlap(view, protected) for view in _views(output))
 
 
 def _sentences(text: str) -> list[str]:
