@@ -214,28 +214,30 @@ class Features:
         codes[2:-2] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         for start, end in taken:
             codes[start + 2 : end + 2] = ord(" ")
-        two_before, before, this, after, two_after = (codes[i : i + len(text)] for i in range(5))
+        features = np.zeros((len(text), FEATURES), np.uint16)
+        for at in range(0, len(text), 8192):  # what is made on the way is a hundred bytes for a character
+            self._fill(features[at : at + 8192], codes[at : at + 8192 + 4])
+        return features
+
+    def _fill(self, features: NDArray[np.uint16], codes: NDArray[np.uint32]) -> None:
+        """codes: of the characters, of two before and of two after."""
+        size = len(features)
+        two_before, before, this, after, two_after = (codes[i : i + size] for i in range(5))
         scripts = np.searchsorted(_SCRIPT_STARTS, codes, "right").astype(np.uint32)
         around = scripts[1:-3], scripts[2:-2], scripts[3:-1]
-        one, two, three = (np.pad(kinds, (0, len(codes) - len(kinds))) for kinds in self._kinds_of_parts(codes))
-        size = len(text)
+        one, two, three = self._kinds_of_parts(codes)
         columns = (
             _rows(0, this), _rows(1, around[1]), _rows(2, before, this), _rows(3, this, after),
             _rows(4, before, this, after), _rows(5, two_before, before, this), _rows(6, this, after, two_after),
             _rows(7, before), _rows(8, two_before, before), _rows(9, after), _rows(10, after, two_after),
             _rows(11, *around),
-            *(
-                np.where(kinds > 0, _rows(number, kinds), 0)
-                for number, kinds in enumerate(
-                    (one[2:][:size], two[2:][:size], two[1:][:size], three[2:][:size], three[1:][:size], three[:size]), 12
-                )
-            ),
         )  # fmt: skip
-        features = np.zeros((size, FEATURES), np.uint16)
+        parts = (one[2:-2], two[2:-1], two[1:-2], three[2:], three[1:-1], three[:-2])  # from this, before, two before
         for place, column in enumerate(columns):
             features[:, place] = column
+        for place, kinds in enumerate(parts, len(columns)):
+            features[:, place] = np.where(kinds > 0, _rows(place, kinds), 0)
         features[:, _OWN] = np.frombuffer(self._spaces["none"], np.uint16)
-        return features
 
     def _kinds_of_parts(self, codes: NDArray[np.uint32]) -> list[NDArray[np.uint32]]:
         """What the table knows of the one, two and three characters that begin at each place. It knows words by the sum that
@@ -415,12 +417,13 @@ class Names:
     def _chances(self, session: Any, features: NDArray[np.uint16]) -> NDArray[np.float32]:
         if len(features) <= WINDOW:
             return _run(session, features)
-        parts = []
+        found = np.empty(
+            (len(features), len(LABELS)), np.float32
+        )  # first: kept between windows, pieces would scatter the heap
         for start in range(0, len(features), WINDOW):
-            first = max(start - MARGIN, 0)
-            chances = _run(session, features[first : start + WINDOW + MARGIN])
-            parts.append(chances[start - first : start - first + WINDOW])
-        return np.concatenate(parts)
+            first, last = max(start - MARGIN, 0), start + WINDOW
+            found[start:last] = _run(session, features[first : last + MARGIN])[start - first : last - first]
+        return found
 
     def _load(self) -> tuple[Features, Any, dict[str, float]]:
         if self._loaded:
