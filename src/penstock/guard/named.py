@@ -139,7 +139,7 @@ _PROSE: Final = re.compile(
     r"(?:[ \t]+(?!(?:and|or|but|und|oder|y|et|e|o|i|en|of-the|must|should|can|cannot|may|needs?|has|have|muss|sollte|"
     r"debe|doit|deve)[ \t])"
     r"[^\s:：=,;!?\"'`()<>{}|]{0,23}[^\s:：=,;!?\"'`()<>{}|.]){0,6}?"
-    rf"(?:[ \t]{{0,2}}[:：=][*_]{{0,3}}|[ \t]+(?:{_COPULAS})(?:[:：])?(?=[\s\"'`“«„「]))"
+    rf"(?:[ \t]{{0,2}}[:：=][*_]{{0,3}}|[ \t]+(?:{_COPULAS})(?:[ \t]?[:：])?(?=[\s\"'`“«„「]))"
     r"(?:[ \t]+(?:now|currently|still|simply|just|set[ \t]to|going[ \t]to[ \t]be|aktuell|jetzt|nun|weiterhin|"
     r"maintenant|actuellement|ahora|agora|ora|adesso|nu|teraz|теперь|сейчас|şimdi)\b:?)?"
     r"[ \t\u00a0]{0,8}\n?[ \t]{0,8}",
