@@ -215,7 +215,7 @@ def test_a_look_up_that_may_not_be_is_stopped_by_who_is_told(make: MakeVault):
 
 
 def test_threads_that_ask_for_the_same_values_get_the_same_tokens(make: MakeVault):
-    vaults, tokens, together = [make() for _ in range(4)], list[tuple[str, ...]](), threading.Barrier(4)
+    vaults, tokens, together = [make() for _ in range(4)], list[tuple[str, ...]](), threading.Barrier(4, timeout=30)
 
     def ask(vault: Vault) -> None:
         scope = vault.scope("acme", "chat")

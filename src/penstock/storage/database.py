@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,19 @@ class _Held:
         self.connection.close()
 
 
+def _begin_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for others here: of several that open a new file at once, all but one would be told it is locked."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 class Database:
     """A connection per thread to one file. `read` and `write` are all there is to know."""
 
@@ -49,7 +63,7 @@ class Database:
             with self.errors():
                 connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
                 held = _Held(connection)
-                connection.execute("pragma journal_mode = wal")
+                _begin_wal(connection)
                 connection.execute("pragma synchronous = full")  # a publish that was announced survives a power cut
                 connection.execute("pragma foreign_keys = on")
             self._local.held = held
