@@ -139,6 +139,10 @@ def test_explain_says_which_rule_acted_and_why():
     assert 'guard.default.personal_data = "pseudonymise"' in found.stdout
 
 
+def test_what_is_piped_in_is_checked():
+    assert "4111" not in run(text="My card is 4111 1111 1111 1111").stdout
+
+
 def test_a_text_in_the_place_of_a_verb_is_checked():
     assert "4111" not in run("My card is 4111 1111 1111 1111").stdout
     assert json.loads(run("--json", "Hello").stdout)["decision"] == "allow"

@@ -21,6 +21,7 @@ from penstock.evaluate.attacks import Attack
 from penstock.evaluate.drill import INSTRUCTIONS, Ask, Obedient, Report, Said, drill
 from penstock.guard.policy import OFF
 from penstock.models.translate import read
+from penstock.trace import set_log_level
 from penstock.types import (
     Answer,
     Caller,
@@ -86,6 +87,8 @@ def _part(
     settings: Settings, target: str, report: Report, *, live: bool, most: int, part: tuple[int, int],
     tick: Tick = lambda done: None,
 ) -> Report:  # fmt: skip
+    if part[1] > 1:
+        set_log_level("off")  # a process of its own; what a drill does to models is no news
     folder = TemporaryDirectory(prefix="penstock-drill-")
     house = assemble(settings)
     house.aside(Path(folder.name))

@@ -30,7 +30,8 @@ class _Checking(click.Group):
     """A group in which a text in the place of a verb is checked."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in context.help_option_names:
+        piped = not args and not sys.stdin.isatty()
+        if piped or (args and args[0] not in self.commands and args[0] not in context.help_option_names):
             args = ["check", *args]
         return super().parse_args(context, args)
 

@@ -13,6 +13,7 @@ from penstock.cli import show
 from penstock.config import load
 from penstock.evaluate.drill import Report, Share
 from penstock.storage.files import new_file
+from penstock.trace import set_log_level
 
 __all__ = ["redteam"]
 
@@ -47,6 +48,8 @@ def redteam(
     if to is not None and to.suffix not in (".html", ".json"):
         raise click.UsageError("--report takes a file that ends in .html or .json.")
     settings = load(file, keys=False)
+    set_log_level("off")  # what a drill does to models is no news
+    click.get_current_context().call_on_close(lambda: set_log_level(settings.log.level))
     bar = None
     if sys.stderr.isatty() and not as_json:
         from tqdm import tqdm
