@@ -203,7 +203,7 @@ class House:
         settings = self.settings.apps.get(app, AppSettings())
         if settings.guard == OFF:
             return None
-        masks = not all(map(self._is_local, settings.models))
+        masks = not settings.models or not all(map(self._is_local, settings.models))
         return lambda turn: self._crossing(settings.guard, app, turn.caller, turn.record or Record(""), masks=masks)
 
     def _crossing(self, policy_name: str, target: str, caller: Caller, record: Record, *, masks: bool) -> Crossing:
