@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from penstock.documents import duplicates
 from penstock.documents.draft import Raw
 from penstock.documents.reading import read
-from penstock.documents.split import LARGE, SENTENCE, context_of, sentences_of, split
-from penstock.documents.words import cut, language_of, query_terms, term_ids
+from penstock.documents.split import LARGE, context_of, split
 from penstock.errors import Unreadable
+from penstock.text.sentences import LONGEST, sentences_of
+from penstock.text.words import cut, language_of, query_terms, term_ids
 from penstock.types import Document
 
 
@@ -78,7 +79,7 @@ def test_passages_cover_every_word_once_and_in_order(name: str, text: str):
 
     for piece in pieces:
         assert last <= piece.start < piece.end <= len(found.text)
-        assert piece.end - piece.start <= max(LARGE, SENTENCE)
+        assert piece.end - piece.start <= max(LARGE, LONGEST)
         assert all(0 <= a < b <= piece.end - piece.start for a, b in piece.sentences)
         assert piece.sentences
         last = piece.end

@@ -14,8 +14,9 @@ import numpy as np
 from penstock.documents import duplicates, split
 from penstock.documents.collection import PATIENCE_S, Collection
 from penstock.documents.segment import Entry, SegmentWriter, merge
-from penstock.documents.words import term_ids
 from penstock.errors import Conflict, StorageError
+from penstock.text.sentences import sentences_of
+from penstock.text.words import term_ids
 
 __all__ = ["erase"]
 
@@ -76,7 +77,7 @@ def _write(collection: Collection, passages: list[int]) -> str:
         owner = owners[row.document]
         context = split.context_of(owner.title, owner.source, row.section)
         whole = f"{context}\n{row.text}" if context else row.text
-        terms, spans = term_ids(f"{context}\n{row.text}", owner.language), split.sentences_of(row.text, owner.language)
+        terms, spans = term_ids(f"{context}\n{row.text}", owner.language), sentences_of(row.text, owner.language)
         shift = len(whole) - len(row.text)
         (vectors,) = embedder.embed_parts([(whole, [(a + shift, b + shift) for a, b in spans])])
         (signature,) = duplicates.signatures([terms])

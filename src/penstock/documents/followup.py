@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from penstock.documents.split import sentences_of
-from penstock.documents.stopwords import STOPWORDS
-from penstock.documents.words import query_terms, term_ids
+from penstock.text.sentences import sentences_of
+from penstock.text.stopwords import STOPWORDS
+from penstock.text.words import query_terms, term_ids
 from penstock.types import Answer, Found, Message
 
 __all__ = ["REFUSAL", "Understood", "speaks_of", "understood"]

@@ -16,8 +16,9 @@ from penstock.documents.catalog import Catalog, DocumentRow, PassageRow, Skipped
 from penstock.documents.layout import lay_out
 from penstock.documents.reading import Skipped
 from penstock.documents.segment import Entry, Segment, SegmentFolder, SegmentWriter
-from penstock.documents.words import language_of, term_ids
 from penstock.errors import NotReady, PenstockError, StorageError
+from penstock.text.sentences import sentences_of
+from penstock.text.words import language_of, term_ids
 from penstock.types import Document, Embedder
 
 if TYPE_CHECKING:
@@ -420,7 +421,7 @@ class _Indexer:
                 terms = term_ids(f"{context}\n{row.text}", owner.language)
                 spans = segment.sentence_span[segment.sentence_at[place] : segment.sentence_at[place + 1]].tolist()
                 if row.id != passage:
-                    spans = split.sentences_of(row.text, owner.language)
+                    spans = sentences_of(row.text, owner.language)
                 self._waiting.append(_Waiting(passage, document, row.key, owner.language, context, row.text, spans, terms,
                                               segment.signature[place].tolist()))  # fmt: skip
                 if len(self._waiting) >= BATCH:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penstock.config import DocumentsSettings, RuleSettings
-from penstock.documents import rules, split
+from penstock.documents import rules
 from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow
 from penstock.documents.home import Home
 from penstock.documents.search import Match, Snapshot, View, may_read
 from penstock.documents.segment import SegmentFolder
 from penstock.errors import Conflict, NotFound, StorageError
+from penstock.text.sentences import sentences_of
 from penstock.types import ANYBODY, Caller, Filter, Found, Hit, Passage, Sentence
 
 __all__ = ["Difference", "Published"]
@@ -129,7 +130,7 @@ class Published:
             document = snapshot.documents[row.document]
             spans = match.sentences
             if stands is None or row.text != stands.text:  # shown at a place that says it in nearly the same words
-                own = split.sentences_of(row.text, document.language)
+                own = sentences_of(row.text, document.language)
                 similar = [s for *_, s in match.sentences] or [match.dense]
                 spans = tuple((a, b, similar[min(n, len(similar) - 1)]) for n, (a, b) in enumerate(own))
             parts = {

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from penstock.documents.followup import REFUSAL
-from penstock.documents.words import query_terms, term_ids
 from penstock.encoder import WEIGHTS
+from penstock.text.words import query_terms, term_ids
 from penstock.types import Answer, Citation, Found, Hit, Sentence, Status
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from penstock.documents.catalog import DocumentRow, TwinRow
 from penstock.documents.segment import Mask, Segment
-from penstock.documents.words import query_terms
 from penstock.errors import BadRequest
+from penstock.text.words import query_terms
 from penstock.types import Caller, Embedder, Filter
 
 if TYPE_CHECKING:

@@ -11,25 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-import sentencex
-
+from penstock.text.sentences import bounded, sentences
 from penstock.types import Block, BlockKind, Document
 
-__all__ = ["VERSION", "Piece", "context_of", "sentences_of", "split"]
+__all__ = ["VERSION", "Piece", "context_of", "split"]
 
 VERSION = "1"  # part of an index version's identity: another way of splitting is another index
 
 SMALL = 300  # characters; a passage below this takes the next block in
 LARGE = 1600  # no passage is longer: about what the encoder reads, 384 tokens
-EMPHASIS = "*_"  # Markdown's, which stand around sentences and are not part of what they say
-PART = 8_000  # characters that are cut into sentences at a time
-SENTENCE = 500  # a longer run without an end is cut at a line or a space
 
 _WIDE = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )  # one character, one token or more
-
-_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,61 +99,18 @@ def _parts(text: str, block: Block, large: int, language: str) -> Iterator[Block
     yield Block(start, end, block.kind, block.level, block.page)
 
 
-def sentences_of(text: str, language: str) -> list[tuple[int, int]]:
-    """(start, end) of the sentences of a text that is one paragraph."""
-    return list(_sentences(text, Block(0, len(text)), language))
-
-
 def _sentences(text: str, block: Block, language: str) -> Iterator[tuple[int, int]]:
     """(start, end) in the document, white space left out. A row is one sentence; code is cut at its lines."""
-    piece = text[block.start : block.end]
     if block.kind is BlockKind.PARAGRAPH:
-        start = before = letters = 0
-        for end in _ends(piece, language):
-            letters += len(_LETTER.findall(piece, before, min(end, before + LARGE)))
-            before = end
-            if end < len(piece) and letters < 3:
-                continue  # "1." or "(a)" goes with what it counts
-            yield from _bounded(text, block.start + start, block.start + end, around=EMPHASIS)
-            start, letters = end, 0
+        yield from sentences(text, block.start, block.end, language)
     elif block.kind is BlockKind.CODE:
-        at = 0
-        for gap in re.finditer(r"\n[ \t\r]*\n+", piece):
-            yield from _bounded(text, block.start + at, block.start + gap.start())
-            at = gap.end()
-        yield from _bounded(text, block.start + at, block.end)
+        at = block.start
+        for gap in re.finditer(r"\n[ \t\r]*\n+", text[block.start : block.end]):
+            yield from bounded(text, at, block.start + gap.start())
+            at = block.start + gap.end()
+        yield from bounded(text, at, block.end)
     else:
-        yield from _bounded(text, block.start, block.end)
-
-
-def _ends(piece: str, language: str) -> Iterator[int]:
-    """Where the sentences of a paragraph end. Long ones are looked at in parts: the library takes their square."""
-    at = 0
-    while at < len(piece):
-        until = len(piece)
-        if until - at > PART:
-            window = piece[at : at + PART]
-            until = at + (max(window.rfind(mark) for mark in ("\n", " ", "。")) + 1 or PART)
-        for found in sentencex.get_sentence_boundaries(language or "en", piece[at:until]):
-            yield at + found["end_index"]
-        at = until
-
-
-def _bounded(text: str, start: int, end: int, *, around: str = "") -> Iterator[tuple[int, int]]:
-    """The stretch without white space (and marks) around it, cut at line ends or spaces where it is too long."""
-    while start < end and (text[start].isspace() or text[start] in around):
-        start += 1
-    while end > start and (text[end - 1].isspace() or text[end - 1] in around):
-        end -= 1
-    while end - start > SENTENCE:
-        window = text[start : start + SENTENCE]
-        cut = max(window.rfind("\n"), 0) or max(window.rfind(" "), 0) or SENTENCE
-        yield from _bounded(text, start, start + cut)
-        start += cut
-        while start < end and text[start].isspace():
-            start += 1
-    if end > start:
-        yield start, end
+        yield from bounded(text, block.start, block.end)
 
 
 def context_of(title: str, source: str, section: tuple[str, ...]) -> str:

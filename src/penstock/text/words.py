@@ -17,7 +17,7 @@ from typing import Any
 import Stemmer
 import whatlang
 
-from penstock.documents.stopwords import STOPWORDS
+from penstock.text.stopwords import STOPWORDS
 
 __all__ = ["cut", "language_of", "query_terms", "term_ids"]
 
