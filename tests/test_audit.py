@@ -651,3 +651,96 @@ def test_over_http_the_holder_of_the_key_is_who_acts(tmp_path: Path):
     done = {(record.kind, record.target): record.actor for record in trail}
     assert done["document.added", "handbook/a.txt"] == "boss"
     assert done["key.created", "shop"] == "boss"
+
+
+# ---------------------------------------------------------------- kept for a time
+
+
+@pytest.fixture
+def spread(audit: Audit, home: Path, monkeypatch: pytest.MonkeyPatch) -> Attacker:
+    """Twenty records under five signatures, a day apart."""
+    day = [0]
+    monkeypatch.setattr(module.time, "time_ns", lambda: 1_700_000_000_000_000_000 + day[0] * 86_400_000_000_000)
+    for batch in range(5):
+        day[0] = batch
+        filled(audit, batches=1)
+    monkeypatch.undo()
+    return Attacker(home)
+
+
+def day(number: float) -> float:
+    return 1_700_000_000 + number * 86_400
+
+
+def test_records_past_their_time_go_as_far_as_a_signature_and_the_rest_still_verifies(audit: Audit, spread: Attacker):
+    removed = audit.prune(day(1.5))
+
+    verdict = audit.verify()
+    assert removed == 8
+    assert verdict.problems == ()
+    assert (verdict.records, verdict.pruned) == (13, 8)
+    assert next(audit.records()).number == 9
+    last = next(audit.records(newest=True))
+    assert (last.kind, last.facts["records"]) == ("audit.pruned", 8)
+
+
+def test_what_is_written_after_a_pruning_and_another_pruning_verify_too(audit: Audit, spread: Attacker):
+    audit.prune(day(0.5))
+    audit.write("key.created", target="later")
+    audit.prune(day(3.5))
+
+    verdict = audit.verify()
+    assert verdict.problems == ()
+    assert verdict.pruned == 16
+    assert audit.prune(day(3.5)) == 0
+    assert audit.verify().records == verdict.records
+
+
+def test_the_last_records_are_never_pruned(audit: Audit, spread: Attacker):
+    assert audit.prune(time.time() + 1_000) == 16
+
+    assert audit.verify().problems == ()
+
+
+def test_names_that_no_record_is_about_any_more_are_forgotten(audit: Audit, home: Path):
+    audit.write("key.created", target="early")
+    time.sleep(0.002)
+    moment = time.time()
+    audit.write("key.created", target="late")
+
+    audit.prune(moment)
+
+    names = set(audit.names().values())
+    assert "late" in names
+    assert "early" not in names
+    assert audit.verify().problems == ()
+
+
+def test_taking_records_out_at_the_beginning_by_hand_is_found(audit: Audit, spread: Attacker):
+    spread.run("delete from audit where number <= 8")
+
+    assert audit.verify().first_bad == 1
+
+
+def test_taking_more_out_than_was_pruned_is_found(audit: Audit, spread: Attacker):
+    audit.prune(day(1.5))
+    spread.run("delete from audit where number <= 12")
+
+    assert audit.verify().problems
+
+
+@pytest.mark.parametrize("number", [9, 12, 20, 21])
+def test_after_a_pruning_a_changed_record_is_found(audit: Audit, spread: Attacker, number: int):
+    audit.prune(day(1.5))
+    spread.run("update audit set record = replace(record, 'at', 'ta') where number = ?", number)
+
+    assert audit.verify().first_bad == number
+
+
+def test_after_a_pruning_the_old_anchors_still_agree(audit: Audit, spread: Attacker, tmp_path: Path):
+    kept = tmp_path / "anchors.jsonl"
+    kept.write_bytes(spread.anchors.read_bytes())
+
+    audit.prune(day(1.5))
+
+    assert audit.verify(anchors=kept).problems == ()

@@ -443,7 +443,7 @@ def test_rows_that_come_back_from_a_copy_stay_unreadable(make: MakeVault):
     values = vault.database.read("select * from vault_values")
     vault.erase("acme")
     with vault.database.write() as w:
-        w.execute("insert into vault_scopes values (?, ?, ?, ?, ?)", scopes[0])
+        w.execute("insert into vault_scopes values (?, ?, ?, ?, ?, ?)", scopes[0])
         w.execute("insert into vault_values values (?, ?, ?, ?, ?, ?)", values[0])
 
     with pytest.raises(StorageError, match="erased"):

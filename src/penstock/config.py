@@ -26,6 +26,7 @@ from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
     "AppSettings",
+    "AuditSettings",
     "BatchSettings",
     "BudgetSettings",
     "DetectorSettings",
@@ -43,6 +44,7 @@ __all__ = [
     "Seconds",
     "ServerSettings",
     "Settings",
+    "VaultSettings",
     "WebSettings",
     "check_name",
     "described_keys",
@@ -123,6 +125,9 @@ class RuleSettings:
     access: tuple[str, ...] = setting((), "Roles and persons who may read them; empty: everybody.")
     tags: tuple[str, ...] = setting((), "Tags added to them.")
     stale_after: Seconds = setting(Seconds(0.0), "Age after which a citation is marked stale; 0: never.")
+    keep: Seconds = setting(
+        Seconds(0.0), "Age after which they are taken out of every version, and not taken in again; 0: never."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +251,9 @@ class BatchSettings:
 
     concurrent: int = setting(16, "Most requests of batches that run at the same time.")
     files_mb: int = setting(2048, "Most that one key may keep in files.")
+    keep: Seconds = setting(
+        Seconds(0.0), "How long files and ended batches are kept; 0: for ever, or as the caller said."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +261,20 @@ class JournalSettings:
     """The journal: one row per request, without anybody's words."""
 
     keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """The audit trail."""
+
+    keep: Seconds = setting(Seconds(0.0), "How long records are kept; what is left still verifies. 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultSettings:
+    """Stand-ins that stay."""
+
+    keep: Seconds = setting(Seconds(0.0), "How long a scope is kept that nobody uses; 0: for ever.")
 
 
 OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]
@@ -439,6 +461,8 @@ class Settings:
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
     batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
+    audit: AuditSettings = setting(AuditSettings, "")
+    vault: VaultSettings = setting(VaultSettings, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     login: LoginSettings = setting(LoginSettings, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from

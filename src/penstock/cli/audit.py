@@ -97,11 +97,13 @@ def verify(file: str | None, anchors: Path | None, as_json: bool) -> None:
         show.as_json(
             {
                 "ok": not problems, "records": verdict.records, "checkpoints": verdict.checkpoints, "head": verdict.head,
-                "key": verdict.key, "first_bad": verdict.first_bad, "problems": problems,
+                "key": verdict.key, "first_bad": verdict.first_bad, "pruned": verdict.pruned, "problems": problems,
             }
         )  # fmt: skip
     elif not verdict.problems:
         click.echo(f"{verdict.records} records and {verdict.checkpoints} signatures are as they were written")
+        if verdict.pruned:
+            click.echo(f"records 1 to {verdict.pruned} were taken out after their time", err=True)
         click.echo(click.style(f"last hash {verdict.head}\nsigned by {verdict.key}", dim=True), err=True)
     else:
         if verdict.first_bad is not None:

@@ -31,6 +31,7 @@ VERBS = {
     "requests": ("penstock.cli.spend", "requests"),
     "audit": ("penstock.cli.audit", "audit"),
     "erase": ("penstock.cli.erase", "erase"),
+    "retain": ("penstock.cli.retain", "retain"),
     "config": ("penstock.cli.config", "config"),
     "doctor": ("penstock.cli.doctor", "doctor"),
     "backup": ("penstock.cli.backup", "backup"),

@@ -8,16 +8,21 @@ from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from penstock.config import RuleSettings
+from penstock.documents.draft import Skipped
 from penstock.types import Document
 
-__all__ = ["apply", "readers", "stale"]
+__all__ = ["apply", "expired", "readers", "stale"]
 
 
-def apply(document: Document, rules: Sequence[RuleSettings], prefix: str = "") -> Document:
-    """The document with the tags and the access list its rules give. A rule's access list replaces the document's own.
+def apply(document: Document, rules: Sequence[RuleSettings], prefix: str = "") -> Document | Skipped:
+    """The document with the tags and the access list its rules give, or that they no longer keep it.
+
+    A rule's access list replaces the document's own.
 
     prefix: what the document's source has before its path in its place; rules are written for the path.
     """
+    if expired(document.source, document.date, rules):
+        return Skipped(document.source, f"its date is {document.date}: older than its rule keeps documents")
     names = {document.source, document.source.removeprefix(prefix)}
     tags, access = dict.fromkeys(document.tags), document.access
     for rule in rules:
@@ -35,10 +40,19 @@ def readers(names: Collection[str], rules: Sequence[RuleSettings]) -> tuple[str,
 
 def stale(source: str, written: str, rules: Sequence[RuleSettings]) -> bool:
     """Whether a document of that date is older than the last rule with an age allows. Without a date nothing is stale."""
+    return _older(source, written, [(rule.match, rule.stale_after) for rule in rules])
+
+
+def expired(source: str, written: str, rules: Sequence[RuleSettings]) -> bool:
+    """Whether a document of that date is older than the last rule that says so keeps it. Without a date it is kept."""
+    return _older(source, written, [(rule.match, rule.keep) for rule in rules])
+
+
+def _older(source: str, written: str, ages: Sequence[tuple[str, float]]) -> bool:
     names = {source, source.partition("/")[2]}  # the first folder may have been put before it
-    ages = [r.stale_after for r in rules if r.stale_after and any(fnmatchcase(name, r.match) for name in names)]
+    allowed = [age for match, age in ages if age and any(fnmatchcase(name, match) for name in names)]
     try:
         day = date.fromisoformat(written[:10])
     except ValueError:
         return False
-    return bool(ages) and datetime.now(UTC).date() - day > timedelta(seconds=ages[-1])
+    return bool(allowed) and datetime.now(UTC).date() - day > timedelta(seconds=allowed[-1])

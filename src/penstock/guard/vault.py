@@ -44,9 +44,14 @@ STEPS = [
         kind integer not null, primary key (scope, hash, number, kind)) strict, without rowid;
     create index vault_words_by_number on vault_words (scope, number)
     """,
+    """
+    alter table vault_scopes add column used real not null default 0;
+    update vault_scopes set used = strftime('%s', 'now')
+    """,
 ]
 
 WORD, INITIAL, GENDER = range(3)
+HOUR_S = 3600.0  # how exactly it is known when a scope was last used
 BATCH = 1_000  # rows that are sealed anew in one transaction
 
 
@@ -72,11 +77,16 @@ class Vault:
         scope. whole: all there are, for somebody who may see them. `Scope.value` answers for any token in both.
         """
         self._migrate()
-        rows = self.database.read("select id from vault_scopes where tenant = ? and name = ?", (tenant, name))
-        if not rows:
+        now, sql = time.time(), "select id, used from vault_scopes where tenant = ? and name = ?"
+        rows = self.database.read(sql, (tenant, name))
+        if not rows or rows[0][1] < now - HOUR_S:
             with self.database.write() as w:
-                w.execute("insert or ignore into vault_scopes (tenant, name) values (?, ?)", (tenant, name))
-                rows = w.execute("select id from vault_scopes where tenant = ? and name = ?", (tenant, name)).fetchall()
+                w.execute(
+                    "insert into vault_scopes (tenant, name, used) values (?1, ?2, ?3)"
+                    " on conflict (tenant, name) do update set used = ?3",
+                    (tenant, name, now),
+                )
+                rows = w.execute(sql, (tenant, name)).fetchall()
         stored = _Stored(self.database, self.keys, tenant, name, int(rows[0][0]))
         seen = self._seen
         told = None if seen is None else lambda token: seen(Lookup(tenant, name, token))
@@ -93,6 +103,11 @@ class Vault:
             name
             for (name,) in self.database.read("select name from vault_scopes where tenant = ? order by name", (tenant,))
         ]
+
+    def unused(self, since: float) -> list[tuple[str, str]]:
+        """(tenant, name) of the scopes that nobody has asked for since a Unix time."""
+        self._migrate()
+        return self.database.read("select tenant, name from vault_scopes where used < ?", (since,))
 
     def erase(self, tenant: str, scope: str | None = None) -> int:
         """Forget a tenant, or one of its scopes: its keys are destroyed first, then its rows. Returns how many values there were.

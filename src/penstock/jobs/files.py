@@ -38,6 +38,10 @@ STEPS = [
     ) strict, without rowid
     """,
 ]
+_OLD = (  # (files, batches) from before a moment
+    "files where created < ? and id not in (select input from batches where ended = 0)",
+    "batches where created < ? and ended = 1",
+)
 _COLUMNS = "id, owner, name, purpose, bytes, created, expires"
 
 
@@ -125,6 +129,20 @@ class Files:
             w.execute("delete from files where id = ?", (id,))
         with storage_errors(self.path(file.id)):
             self.path(file.id).unlink(missing_ok=True)
+
+    def made_before(self, moment: float) -> int:
+        """How many files and ended batches are older than a Unix time; files that a batch still reads are not counted."""
+        self.migrate()
+        return sum(self._database.read(f"select count(*) from {old}", (moment,))[0][0] for old in _OLD)  # noqa: S608
+
+    def remove_made_before(self, moment: float) -> int:
+        """Remove those. Returns how many."""
+        self.migrate()
+        with self._database.write() as w:
+            files, batches = (w.execute(f"delete from {old} returning id", (moment,)).fetchall() for old in _OLD)  # noqa: S608
+        for (gone,) in files:
+            self.path(gone).unlink(missing_ok=True)
+        return len(files) + len(batches)
 
     def ids(self) -> Sequence[str]:
         """All there are, of every key."""

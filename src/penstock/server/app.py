@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from penstock import retention
 from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
@@ -72,6 +73,7 @@ ROUTES: list[tuple[str, str, Route]] = [
 ]
 
 KEYS_EVERY_S = 0.5
+RETAIN_EVERY_S = 3600.0
 CLIENT_LEFT = 499  # for the log, as nginx has it
 CLOSING_S = 2.0  # longest wait for those who are indexing to notice that they should stop
 
@@ -165,6 +167,8 @@ class App:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
         self._refresh_keys(first=True)
         self.work.start(self._keep_keys)
+        if not self.house.worker and retention.has_rules(self.house):  # one of several processes does it
+            self.work.start(self._retain)
         self.house.gateway.metrics.share()
         for model in self.house.locals:
             if model.name in self.house.settings.models:  # what was pulled and is not named may never be asked
@@ -181,6 +185,19 @@ class App:
         for name, settings in self.house.settings.documents.items():
             if settings.refresh:
                 self.work.start(partial(self._refresh, name, settings.refresh))
+
+    def _retain(self) -> None:
+        """Remove from time to time what is past its time, and go on after an error, which is recorded."""
+        while True:
+            try:
+                removed = sum(due.count for due in retention.enforce(self.house))
+                log("retention", removed=removed)
+            except PenstockError as error:
+                log("retention failed", level="warning", error=error.code)
+            except Exception as error:  # a background task ends here
+                log("retention failed", level="error", error=type(error).__name__, at=_place(error))
+            if self.work.stop.wait(RETAIN_EVERY_S):
+                return
 
     def begin(self) -> None:
         """Go on with the batches that are unfinished, beside the requests of the running event loop."""

@@ -46,6 +46,7 @@ Kind = Literal[
     "document.added", "document.changed", "document.removed",
     "version.published", "version.rolled_back", "collection.created", "collection.removed",
     "policy.changed", "request.blocked", "vault.read", "subject.erased", "audit.exported", "home.restored",
+    "retention.applied", "audit.pruned",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Fact = str | int | float | bool | Sequence[str]
@@ -144,6 +145,7 @@ class Verdict:
     head: str
     key: str  # the public one that signed last
     problems: tuple[Problem, ...] = ()
+    pruned: int = 0  # records at the beginning that were taken out after their time
 
     @property
     def first_bad(self) -> int | None:
@@ -406,6 +408,36 @@ class Audit:
         self._anchor()
         return number, digest.hex()
 
+    def prune(self, before: float) -> int:
+        """Take out the records from before a Unix time, as far as the last checkpoint in that time, and record it.
+
+        Checkpoints and anchors stay, so what is left still verifies. Names that no record is about any more are forgotten.
+        Returns how many records.
+        """
+        if not (last := self.prunable(before)):
+            return 0
+        with self.database.write() as w:
+            (head,) = w.execute("select hash from audit where number = ?", (last,)).fetchone() or (b"",)
+            if not head:  # another process has done it
+                return 0
+            self._append(w, [_entry("audit.pruned", "", {"records": last, "head": head.hex()}, "")])
+            count = w.execute("delete from audit where number <= ?", (last,)).rowcount
+            left = {name for (record,) in w.execute("select record from audit") for name in _ids(record.encode())}
+            gone = [(name,) for (name,) in w.execute("select id from audit_names") if name.encode() not in left]
+            w.executemany("delete from audit_names where id = ?", gone)
+        self._anchor()
+        return int(count)
+
+    def prunable(self, before: float) -> int:
+        """The number of the last record that `prune` would take out; 0 where it would take none."""
+        self._catch_up()
+        rows = self.database.read(
+            "select max(c.records) from audit_checkpoints c join audit a on a.number = c.records"
+            " where c.at < ? and c.records < (select max(number) from audit)",
+            (before * 1000,),
+        )
+        return int(rows[0][0] or 0)
+
     def names(self) -> dict[str, str]:
         """All names by their id."""
         self._catch_up()
@@ -433,6 +465,7 @@ class _Look:
     audit: Audit
     copy: Path | None
     problems: list[Problem] = field(default_factory=list)
+    pruned: int = 0
 
     def verdict(self) -> Verdict:
         database = self.audit.database
@@ -454,6 +487,7 @@ class _Look:
             head.hex(),
             key,
             tuple(sorted(self.problems, key=lambda problem: (problem.number is None, problem.number or 0))),
+            self.pruned,
         )
 
     def _names(self) -> set[bytes]:
@@ -471,7 +505,9 @@ class _Look:
         """Walk the records up to the first that is wrong. Returns how many there are, and the last hash that was right."""
         heads = {checkpoint.records: checkpoint.head for checkpoint in checkpoints}
         sha256, used, forgotten = hashlib.sha256, set[bytes](), set[bytes]()
-        number, head, signed, problem = 0, GENESIS, 0, None
+        number, head = self._beginning(heads)
+        signed, problem = number, None
+        self.pruned = number
         for at, record, digest in self.audit.rows():
             number += 1
             if at != number:
@@ -491,8 +527,7 @@ class _Look:
                     problem = Problem(signed + 1, f"{which} is not the one that was signed")
                     break
                 signed = number
-            used.add(record[10:42])
-            used.add(record[-34:-2])
+            used.update(_ids(record))
             if b'"kind":"subject.erased"' in record:
                 forgotten |= _forgotten(record)
         last = checkpoints[-1].records if checkpoints else 0
@@ -505,6 +540,19 @@ class _Look:
         if problem is not None:
             self.problems.append(problem)
         return self.audit.database.read("select count(*) from audit")[0][0], head
+
+    def _beginning(self, heads: Mapping[int, bytes]) -> tuple[int, bytes]:
+        """Where the chain begins: at its first record, or at a checkpoint of which a record says that those before it were
+        taken out. That record is in the chain, and signed: nobody else can have written it."""
+        rows = self.audit.database.read("select min(number) from audit")
+        before = (rows[0][0] or 1) - 1
+        for (record,) in self.audit.database.read(
+            """select cast(record as blob) from audit where record like '%"kind":"audit.pruned"%'"""
+        ):
+            facts = orjson.loads(record)["facts"]
+            if before and facts.get("records") == before and heads.get(before, b"").hex() == facts.get("head"):
+                return before, heads[before]
+        return 0, GENESIS
 
     def _signatures(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Each digest covers the checkpoint before, so the last signature of a key is worth those before it."""
@@ -561,6 +609,11 @@ class _Look:
         wanted = [checkpoint.records for checkpoint in checkpoints]
         if seen not in (wanted, wanted[:-1]) and not any(str(path) in problem.text for problem in self.problems):
             self.problems.append(Problem(None, f"{path} was cut: it has {len(seen)} of {len(wanted)} checkpoints"))
+
+
+def _ids(record: bytes) -> tuple[bytes, bytes]:
+    """Of the actor and the target: the first and the last of a record's values, which are in the order of their names."""
+    return record[10:42], record[-34:-2]
 
 
 def _forgotten(record: bytes) -> set[bytes]:

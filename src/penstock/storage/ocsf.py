@@ -46,6 +46,8 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "collection.created": _Shape(ENTITY_MANAGEMENT, 1, "Create", 1, "collection"),
     "collection.removed": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "collection"),
     "policy.changed": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "policy"),
+    "retention.applied": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "home folder"),
+    "audit.pruned": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "audit trail"),
     "subject.erased": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "subject"),
     "home.restored": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "home folder"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),

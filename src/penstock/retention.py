@@ -1,0 +1,117 @@
+"""How long what is kept is kept: what is past its time goes, and the audit trail says how much."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from penstock.assemble import House
+from penstock.documents.rules import expired
+
+__all__ = ["Due", "enforce", "has_rules", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One thing that is kept for a time. count: how many rows, documents or files of it are past that."""
+
+    what: str
+    setting: str  # where its time is said
+    count: int
+
+
+class _Rule(NamedTuple):
+    what: str
+    setting: str
+    due: Callable[[], int]
+    remove: Callable[[], int]
+
+
+def has_rules(house: House) -> bool:
+    """Whether the settings limit how long anything is kept, besides the journal, which sees to that itself."""
+    settings = house.settings
+    ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
+    return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep)
+
+
+def look(house: House) -> list[Due]:
+    """What is past its time. Nothing is changed."""
+    return [Due(rule.what, rule.setting, rule.due()) for rule in _rules(house)]
+
+
+def enforce(house: House) -> list[Due]:
+    """Remove what is past its time, and record how much of what. Interrupted, it goes on with the next call.
+
+    Raises Conflict while another process writes a collection.
+    """
+    done = []
+    for rule in _rules(house):
+        count = rule.remove() if rule.due() else 0
+        if count and rule.what != "audit trail":  # which records that itself
+            house.audit.write("retention.applied", target=rule.what, count=count)
+        done.append(Due(rule.what, rule.setting, count))
+    return done
+
+
+def _rules(house: House) -> Iterator[_Rule]:
+    settings, now = house.settings, time.time()
+    for name, documents in settings.documents.items():
+        if any(rule.keep for rule in documents.rules):
+            yield _documents(house, name)
+    if settings.journal.keep and _is_there(house, "requests"):
+        yield _journal(house, now - settings.journal.keep)
+    if settings.batches.keep and _is_there(house, "files"):
+        before = now - settings.batches.keep
+        yield _Rule(
+            "files and batches", "batches.keep",
+            lambda: house.files.made_before(before), lambda: house.files.remove_made_before(before),
+        )  # fmt: skip
+    if settings.vault.keep and _is_there(house, "vault_scopes"):
+        yield _vault(house, now - settings.vault.keep)
+    if settings.audit.keep and _is_there(house, "audit"):
+        audit, since = house.audit, now - settings.audit.keep
+        yield _Rule("audit trail", "audit.keep", lambda: audit.prunable(since), lambda: audit.prune(since))
+
+
+def _is_there(house: House, table: str) -> bool:
+    return bool(house.database.read("select 1 from sqlite_master where type = 'table' and name = ?", (table,)))
+
+
+def _documents(house: House, name: str) -> _Rule:
+    collection = house.library[name]
+
+    def past() -> set[int]:
+        rows = collection.home.catalog.every_document(collection.number)
+        return {row.id for row in rows if expired(row.source, row.date, collection.settings.rules)}
+
+    def remove() -> int:
+        from penstock.documents.erasing import erase  # a plain gateway never loads numpy
+
+        documents = past()
+        erase(collection, documents)
+        return len(documents)
+
+    return _Rule(f"documents of '{name}'", f"documents.{name}.rules", lambda: len(past()), remove)
+
+
+def _journal(house: House, before: float) -> _Rule:
+    def due() -> int:
+        return int(house.database.read("select count(*) from requests where at < ?", (before,))[0][0])
+
+    def remove() -> int:
+        with house.database.write() as w:
+            return w.execute("delete from requests where at < ?", (before,)).rowcount
+
+    return _Rule("journal", "journal.keep", due, remove)
+
+
+def _vault(house: House, before: float) -> _Rule:
+    def remove() -> int:
+        scopes = house.vault.unused(before)
+        for tenant, scope in scopes:
+            house.vault.erase(tenant, scope)
+        return len(scopes)
+
+    return _Rule("vault", "vault.keep", lambda: len(house.vault.unused(before)), remove)
