@@ -24,7 +24,7 @@ from penstock.errors import BadSetting, StorageError
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["Encoder", "Precision", "fast_int8", "shipped"]
+__all__ = ["Encoder", "Precision", "WordTable", "fast_int8", "shipped", "tokenizer"]
 
 Precision = Literal["auto", "int8", "float32"]
 WEIGHTS = Path(__file__).parent / "weights"
@@ -158,12 +158,46 @@ def _unit(vector: Vectors) -> Vectors:
     return (vector / length if length > 0 else vector).astype(np.float32)
 
 
+class WordTable:
+    """The shipped encoder's vectors of word pieces and positions, as they are before any layer. Mapped into memory, not loaded."""
+
+    def __init__(self) -> None:
+        file, tables = WEIGHTS / "minilm" / "encoder.bin", card()["tables"]
+
+        def table(name: str, kind: type) -> Any:
+            offset, *shape = tables[name]
+            return np.memmap(file, kind, "r", offset, tuple(shape))
+
+        self._words, self._scales = table("words", np.int8), table("words.s", np.float32)
+        self._positions = table("positions", np.float32)
+
+    def words(self, ids: Sequence[int]) -> Vectors:
+        """float32 (n, 384) of pieces of words, by their numbers in the tokenizer."""
+        rows: Vectors = self._words[ids] * self._scales[ids]
+        return rows
+
+    def positions(self, count: int) -> Vectors:
+        """float32 (count, 384) of the first so many places of a text, the vector of the first segment included."""
+        rows: Vectors = self._positions[:count]
+        return rows
+
+
 def shipped(*, precision: Precision = "auto", threads: int = 1) -> Encoder:
     """The encoder that comes with Penstock: all-MiniLM-L6-v2, 384 dimensions, English, at most 384 tokens."""
     folder = WEIGHTS / "minilm"
     arithmetic = ("int8" if fast_int8() else "float32") if precision == "auto" else precision
-    name = "minilm" if arithmetic == "int8" else "minilm-float32"
-    return Encoder(folder / f"encoder.{arithmetic}.onnx", folder / "tokenizer.json", name=name, threads=threads)
+    graph = folder / f"encoder.{arithmetic}.onnx"
+    return Encoder(graph, folder / "tokenizer.json", name="minilm", threads=threads)
+
+
+def tokenizer(longest: int | None = None) -> Any:
+    """The shipped encoder's tokenizer, of Hugging Face's `tokenizers`; without padding, and cut where it is said."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_file(str(WEIGHTS / "minilm" / "tokenizer.json"))
+    found.no_padding()
+    found.enable_truncation(longest) if longest else found.no_truncation()
+    return found
 
 
 def card() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from penstock.config import EmbedderSettings
 from penstock.encoder import Encoder, shipped
 from penstock.errors import BadSetting, UpstreamError
+from penstock.storage.hub import from_hub
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Remote", "build"]
 
 BATCH = 64
+HUB_FILES = ("*.json", "onnx/model.onnx*", "model.onnx*")
 PAUSES_S = (0.5, 2.0, 8.0)  # before a server that was busy is asked again
 LONGEST_PAUSE_S = 30.0  # whatever it asks for
 LARGEST = 1e15  # number in a vector: beyond it there is no length to divide by
@@ -36,7 +37,8 @@ def build(settings: EmbedderSettings, folder: Path, *, threads: int = 1) -> Embe
     if model.startswith(("http://", "https://")):
         return Remote(model, settings.name, settings.api_key, timeout_s=settings.timeout_s)
     if model.startswith("hub:"):
-        return local(_from_hub(model.removeprefix("hub:")), name=model.removeprefix("hub:"), threads=threads)
+        repository = model.removeprefix("hub:")
+        return local(from_hub(repository, HUB_FILES, setting="embedder.model"), name=repository, threads=threads)
     path = (folder / Path(model).expanduser()).resolve()
     if not path.is_dir():
         raise BadSetting(
@@ -62,30 +64,6 @@ def _longest(folder: Path) -> int:
     file = folder / "sentence_bert_config.json"
     found = re.search(r'"max_seq_length"\s*:\s*(\d+)', file.read_text("utf-8")) if file.is_file() else None
     return int(found[1]) if found else 512
-
-
-def _from_hub(repository: str) -> Path:
-    """Download, or find in the hub's own cache. This is a network call that the user asked for by naming a repository."""
-    try:
-        import httpx2
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise BadSetting(
-            f"embedder.model is 'hub:{repository}', and huggingface_hub is not installed",
-            hint="pip install huggingface_hub, or download the model and name its folder",
-        ) from error
-    try:
-        patterns = ["*.json", "onnx/model.onnx*", "model.onnx*"]
-        with suppress(LocalEntryNotFoundError):  # what was fetched once is not asked for again
-            return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
-        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
-    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise UpstreamError(
-            f"the hub did not give '{repository}': {error}", hint="download it elsewhere and name its folder"
-        ) from error
-    except ValueError as error:
-        raise BadSetting(f"'{repository}' is no repository on the hub: {error}") from error
 
 
 class _Busy(UpstreamError):
