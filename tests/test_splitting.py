@@ -11,8 +11,9 @@ from penstock.documents.draft import Raw
 from penstock.documents.reading import read
 from penstock.documents.split import LARGE, context_of, split
 from penstock.errors import Unreadable
+from penstock.text.languages import language_of
 from penstock.text.sentences import LONGEST, sentences_of
-from penstock.text.words import cut, language_of, query_terms, term_ids
+from penstock.text.words import cut, query_terms, term_ids
 from penstock.types import Document
 
 

