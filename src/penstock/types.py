@@ -26,12 +26,14 @@ __all__ = [
     "Call",
     "Caller",
     "Citation",
+    "Claim",
     "Decision",
     "Detector",
     "Dialect",
     "Document",
     "Embedder",
     "Event",
+    "Evidence",
     "Filter",
     "Finding",
     "Finished",
@@ -53,11 +55,15 @@ __all__ = [
     "Status",
     "StopReason",
     "Stopped",
+    "Support",
     "Surface",
     "TextDelta",
     "ToolCallDelta",
+    "Translator",
     "Turn",
     "Usage",
+    "Verdict",
+    "Verifier",
     "Wire",
     "new_id",
 ]
@@ -242,6 +248,43 @@ class Finding:
     score: float = 1.0  # how sure, 0 to 1
     action: Action = "allow"  # what a policy did about it
     rule: str = ""  # which rule or head said so, for people
+
+
+# ---------------------------------------------------------------- whether it is in the sources
+
+Support = Literal["supported", "contradicted", "not_found", "unscored"]  # unscored: whoever judges did not say
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A stretch of a source that bears on a claim: sources[source][start:end]."""
+
+    source: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence of a text as it was checked: text[start:end]."""
+
+    start: int
+    end: int
+    label: Support
+    support: float  # probability that the sources support it, 0 to 1; 0 where it is unscored
+    evidence: tuple[Evidence, ...] = ()  # best first
+    unsupported: tuple[tuple[int, int], ...] = ()  # stretches of the text that the sources do not support
+    why: tuple[str, ...] = ()  # what speaks against it, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of a text against its sources gave. by: "lexical", "checker", or the model that judged."""
+
+    label: Support
+    support: float  # probability that the sources support all of it
+    claims: tuple[Claim, ...] = ()
+    by: str = ""
 
 
 # ---------------------------------------------------------------- who asks, and what
@@ -518,6 +561,25 @@ class Quoter(Protocol):
     """Picks the sentences that answer, or says that none does."""
 
     def quote(self, question: str, found: Found, *, limit: int = 3) -> Answer: ...
+
+
+class Translator(Protocol):
+    """Turns texts of one language into another. Languages are ISO 639-1, with a region where that matters: `pt-BR`."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[str]:
+        """One translation for each text, in their order. Raises NotOffered for languages that it does not know."""
+        ...
+
+
+class Verifier(Protocol):
+    """Says whether what a text claims is in its sources."""
+
+    async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+        """Check each sentence. Without sources nothing is supported. question: what the text answers."""
+        ...
 
 
 class Answerer(Protocol):

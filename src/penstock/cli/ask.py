@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -12,6 +10,7 @@ import click
 
 from penstock.api import Penstock
 from penstock.cli import show
+from penstock.cli.rows import Row, answer_rows, text_of
 from penstock.config import check_name, load
 from penstock.errors import BadRequest, PenstockError
 from penstock.types import Answer, Caller, Message
@@ -62,7 +61,7 @@ def ask(
     ):
         bar.close()
         if jsonl:
-            _answer_rows(penstock, jsonl, caller, conditions)
+            answer_rows(jsonl, lambda row: _answered(penstock, row, caller, conditions), unit="question")
         elif question:
             answer = penstock.ask(question, caller=caller, where=conditions)
             show.as_json(plain(answer)) if as_json else show.answer(answer, question)
@@ -87,45 +86,12 @@ def plain(answer: Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def _answer_rows(penstock: Penstock, rows: BinaryIO, caller: Caller, where: dict[str, Any]) -> None:
-    """One row out for each row in, in order. A row that cannot be answered gets an `error` and does not stop the others."""
-    bar: Any = nullcontext(rows)
-    if sys.stderr.isatty() and rows is not sys.stdin.buffer:
-        from tqdm import tqdm
-
-        bar = tqdm(rows, unit="question", leave=False)
-    with bar as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                answered = _answered(penstock, line, caller, where)
-                if "error" in answered:
-                    answered["line"] = number
-                click.echo(json.dumps(answered, ensure_ascii=False))
-
-
-def _answered(penstock: Penstock, line: bytes, caller: Caller, where: dict[str, Any]) -> dict[str, Any]:
-    row: Any = None
-    try:
-        row = _parsed(line)
-        if not isinstance(row, dict) or not isinstance(row.get("question"), str):
-            raise BadRequest("a row must be a JSON object with a text `question`")
-        question = row["question"].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-        answer = penstock.ask(question, history=_history(row), caller=caller, where=where | _where(row))
-    except PenstockError as error:
-        asked = {"question": row["question"]} if isinstance(row, dict) and "question" in row else {}
-        return _identity(row) | asked | error.body()
-    return (
-        _identity(row)
-        | plain(answer)
-        | {"question": row["question"], "answer": answer.text, "understood": answer.question}
-    )
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:  # of which wrong bytes are one kind
-        raise BadRequest("the line is not JSON") from error
+def _answered(penstock: Penstock, row: Row, caller: Caller, where: dict[str, Any]) -> Row:
+    question = text_of(row, "question")
+    answer = penstock.ask(question, history=_history(row), caller=caller, where=where | _where(row))
+    identity = {"id": row["id"]} if "id" in row else {}
+    understood = {"question": row["question"], "answer": answer.text, "understood": answer.question}
+    return identity | plain(answer) | understood
 
 
 def _history(row: dict[str, Any]) -> list[Message]:
@@ -147,10 +113,6 @@ def _where(row: dict[str, Any]) -> dict[str, Any]:
     ):
         raise BadRequest("`where` must be an object of values, or of lists of values")
     return where
-
-
-def _identity(row: Any) -> dict[str, Any]:
-    return {"id": row["id"]} if isinstance(row, dict) and "id" in row else {}
 
 
 def _converse(penstock: Penstock, caller: Caller, where: dict[str, Any]) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, cast, get_args
+from typing import BinaryIO, get_args
 
 import click
 
 from penstock.cli import show
+from penstock.cli.rows import Row, answer_rows, text_of
 from penstock.cli.spend import ledger
 from penstock.config import load
-from penstock.errors import BadRequest, PenstockError
-from penstock.guard.check import Verdict, check
+from penstock.errors import BadRequest
+from penstock.guard.check import check
 from penstock.guard.guard import Guard
 from penstock.guard.policy import Policies, Policy
 from penstock.observe.ledger import plain_request
@@ -81,7 +80,8 @@ def check_(
         raise click.UsageError("check a TEXT or the rows of --jsonl, not both.")
     ruled = _policy(file, policy)
     if jsonl:
-        _check_rows(jsonl, ruled, surface, language)
+        guard = Guard()
+        answer_rows(jsonl, lambda row: _checked(guard, row, ruled, surface, language), unit="text")
         return
     verdict = check(Guard(), _text(text), ruled, surface=surface, language=language)
     if as_json:
@@ -216,39 +216,10 @@ def _text(given: str | None) -> str:
     return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
-def _check_rows(rows: BinaryIO, policy: Policy, surface: Surface, language: str) -> None:
-    """One row out for each row in, in order. A row that cannot be checked gets an `error` and does not stop the others."""
-    guard, bar = Guard(), cast(Any, nullcontext(rows))
-    if sys.stderr.isatty() and rows is not sys.stdin.buffer:
-        from tqdm import tqdm
-
-        bar = tqdm(rows, unit="text", leave=False)
-    with bar as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            row: Any = None
-            try:
-                row = _row(line)
-                verdict = _checked(guard, row, policy, surface, language)
-                click.echo(json.dumps(row | verdict.plain(), ensure_ascii=False))
-            except PenstockError as error:
-                given = row if isinstance(row, dict) else {}
-                click.echo(json.dumps(given | error.body() | {"line": number}, ensure_ascii=False))
-
-
-def _row(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("the line is not JSON") from error
-
-
-def _checked(guard: Guard, row: Any, policy: Policy, surface: Surface, language: str) -> Verdict:
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise BadRequest("a row must be a JSON object with a text `text`")
-    row["text"] = row["text"].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+def _checked(guard: Guard, row: Row, policy: Policy, surface: Surface, language: str) -> Row:
+    text = text_of(row, "text")
     where, said = row.get("surface") or surface, row.get("lang") or language
     if where not in SURFACES:
         raise BadRequest(f"`surface` must be one of {', '.join(SURFACES)}")
-    return check(guard, row["text"], policy, surface=where, language=said if isinstance(said, str) else "")
+    verdict = check(guard, text, policy, surface=where, language=said if isinstance(said, str) else "")
+    return row | {"text": text} | verdict.plain()

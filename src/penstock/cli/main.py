@@ -23,6 +23,7 @@ VERBS = {
     "docs": ("penstock.cli.docs", "docs"),
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),
+    "verify": ("penstock.cli.verify", "verify"),
     "redteam": ("penstock.cli.redteam", "redteam"),
     "vault": ("penstock.cli.vault", "vault"),
     "train": ("penstock.cli.train", "train"),

@@ -1,4 +1,4 @@
-"""`penstock train …`: the shipped heads and the tagger, trained anew by their recipes."""
+"""`penstock train …`: the shipped models, trained anew by their recipes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from penstock.errors import MissingExtra
 __all__ = ["train"]
 
 RECIPES = {
-    "tagger": "names, addresses, organisations and dates of birth, in sixteen languages",
+    "checker": "whether what is claimed is in the evidence",
     "injection": "orders to a model, in prompts and in documents, and harmful requests",
+    "languages": "which language a text is in",
     "moderation": "hate, harassment, violence, sexual content, self-harm, illegal acts, toxicity",
+    "tagger": "names, addresses, organisations and dates of birth, in sixteen languages",
 }
 
 
@@ -22,15 +24,15 @@ RECIPES = {
 def train() -> None:
     """Train the shipped models anew. It needs the extra `train`, and the data that a recipe's --help names.
 
-    Each recipe is one file of `penstock.train`. With --check it measures on what it did not see, and writes nothing.
+    Each recipe is one file of `penstock.train`. With --check it is tried on little or nothing.
     """
 
 
 def _recipe(name: str, about: str) -> None:
     @train.command(
         name,
-        help=f"Train the head for {about}. Without arguments, or with --help, the recipe says what it takes.",
-        short_help=f"The head for {about}.",
+        help=f"Train what tells {about}. Without arguments, or with --help, the recipe says what it takes.",
+        short_help=f"What tells {about}.",
         context_settings={"ignore_unknown_options": True, "help_option_names": []},
     )
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

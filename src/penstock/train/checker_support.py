@@ -1,0 +1,203 @@
+"""The regressions that turn what is known of a text's sentences into a probability, and the checker's card.
+
+The one that reads what the network says is fitted on texts that taught the network nothing; each set counts the square root of
+its size. Weights are held small: ones that fit the sets better carry over worse. What a regression says of each set when that set
+is left out of it sets the slope, so that a probability is one on texts of other kinds too. Each figure for a set is measured with
+that set left out of the regression (not out of the network, which saw other contexts of it; a set whose rows may only evaluate
+was left out of both).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from penstock.train.checker_rows import SETS, Row, fold_of, read_rows
+from penstock.verify.checker import Checker
+from penstock.verify.conformal import expected_calibration_error
+from penstock.verify.evidence import Reader
+from penstock.verify.lexical import FEATURES
+from penstock.verify.verifier import CHECKED, Checking, Lexical, aggregated
+
+__all__ = ["fitted", "write"]
+
+HELD = 10  # of a hundred folds: those that teach the network nothing
+TEXTS = (  # sets that are about texts and their sources, and not about pairs of single sentences made by rule
+    "fever_dev_evidence fever_symmetric feverous_dev_sentences factcheck_gpt_stance expertqa_claims summedits_open scitail_dev "
+    "scifact_rationale faithdial_audit vitaminc_small mnli_dev snli_dev_test fm2 begin_wow begin_cmu q2_memnet wice_claim"
+).split()
+STRENGTH = 5e-4  # of the regression's weights; less holds them smaller
+ONLY_MEASURED = (
+    "faithbench",
+    "healthver",
+    "qags_cnndm",
+    "cliff_cnndm",
+    "halueval_qa",
+)  # halueval: length alone tells it
+
+
+class Measured(NamedTuple):
+    """One text: its numbers, sentence by sentence, and the truth."""
+
+    source: str
+    rows: Any  # (sentences, names)
+    supported: bool
+
+
+def measured(rows: Sequence[Row], numbers: Callable[[Row], Any]) -> list[Measured]:
+    found = []
+    for n, row in enumerate(rows, 1):
+        values = numbers(row)
+        if len(values):
+            found.append(Measured(row.source, np.array(values), row.supported))
+        if n % 1_000 == 0:
+            print(f"{n} of {len(rows)} texts read", file=sys.stderr, flush=True)
+    return found
+
+
+def regression(texts: Sequence[Measured], *, without: str = "") -> dict[str, Any]:
+    """Mean, scale, weights and bias over the numbers of the texts. without: a set to leave out."""
+    from sklearn.linear_model import LogisticRegression
+
+    learnt = [text for text in texts if text.source in TEXTS and text.source != without]
+    x = np.stack([aggregated(text.rows) for text in learnt])
+    y = np.array([text.supported for text in learnt])
+    sizes = Counter(text.source for text in learnt)
+    weight = np.array([sizes[text.source] ** -0.5 for text in learnt])
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    found = LogisticRegression(C=STRENGTH, max_iter=5_000)
+    found.fit((x - mean) / scale, y, sample_weight=weight / weight.mean())
+    return {"mean": mean, "scale": scale, "weights": found.coef_[0], "bias": float(found.intercept_[0])}
+
+
+def odds(model: dict[str, Any], text: Measured) -> float:
+    return float((aggregated(text.rows) - model["mean"]) / model["scale"] @ model["weights"] + model["bias"])
+
+
+def fitted(texts: Sequence[Measured], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """The regression, as `Model.load` reads it; and for each set what one without it gives, and the truth."""
+    from sklearn.linear_model import LogisticRegression
+
+    apart: dict[str, tuple[Any, Any]] = {}
+    for source in sorted({text.source for text in texts}):
+        model = regression(texts, without=source)
+        own = [text for text in texts if text.source == source]
+        apart[source] = np.array([odds(model, text) for text in own]), np.array([text.supported for text in own])
+    known = [apart[source] for source in TEXTS if source in apart]
+    slope = LogisticRegression(C=1e4)
+    slope.fit(
+        np.concatenate([scores for scores, _ in known])[:, None],
+        np.concatenate([truth for _, truth in known]),
+        sample_weight=np.concatenate([np.full(len(truth), len(truth) ** -0.5) for _, truth in known]),
+    )
+    by, more = float(slope.coef_[0, 0]), float(slope.intercept_[0])
+    scores = {source: (1 / (1 + np.exp(-(own * by + more))), truth) for source, (own, truth) in apart.items()}
+    whole = regression(texts)
+    values = {
+        "names": list(names), "mean": whole["mean"].tolist(), "scale": whole["scale"].tolist(),
+        "weights": (whole["weights"] * by).tolist(), "bias": whole["bias"] * by + more, "threshold": best_threshold(scores),
+    }  # fmt: skip
+    return values, scores
+
+
+def best_threshold(scores: dict[str, tuple[Any, Any]]) -> float:
+    """Where the mean over the sets of texts of the balanced accuracy is highest."""
+    own = [(s, y) for source, (s, y) in scores.items() if source in TEXTS and 0 < y.mean() < 1]
+    places = np.linspace(0.2, 0.8, 61)
+    means = [np.mean([balanced(s >= place, y) for s, y in own]) for place in places]
+    smooth = np.convolve(means, np.ones(7) / 7, "same")[3:-3]
+    return round(float(places[3:-3][int(np.argmax(smooth))]), 2)
+
+
+def balanced(said: Any, truth: Any) -> float:
+    return float((said[truth].mean() + (~said[~truth]).mean()) / 2)
+
+
+def auroc(scores: Any, truth: Any) -> float:
+    """Area under the ROC curve, from ranks; equals count half (Hanley & McNeil 1982)."""
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    right, wrong = int(truth.sum()), int((~truth).sum())
+    return float((rank[truth].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def figures(scores: dict[str, tuple[Any, Any]], threshold: float) -> dict[str, dict[str, float]]:
+    """For each set, how many texts, AUROC, balanced accuracy and calibration error."""
+    return {
+        source: {
+            "texts": len(y),
+            "auroc": round(auroc(s, y), 3),
+            "balanced_accuracy": round(balanced(s >= threshold, y), 3),
+            "calibration_error": round(expected_calibration_error(s.tolist(), y.tolist()), 3),
+        }
+        for source, (s, y) in scores.items()
+        if 0 < y.mean() < 1
+    }
+
+
+def some(by_set: dict[str, list[Row]], most: int, seed: int) -> list[Row]:
+    """Of each set at most so many rows."""
+    draw = random.Random(seed)  # noqa: S311  draws, and no secrets
+    return [row for own in by_set.values() for row in draw.sample(own, min(most, len(own)))]
+
+
+def write(data: Path, out: Path, *, facts: dict[str, Any], most: int = 400, seed: int = 5) -> None:
+    """Fit both regressions, measure them, and write support.json and card.json beside the network's files.
+
+    most: texts of each set. Without the network's files only the one that needs no network is fitted.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    held: dict[str, list[Row]] = defaultdict(list)
+    free: dict[str, list[Row]] = defaultdict(list)
+    for folder in ("nli", "grounding"):
+        for row in read_rows(data / "verify" / folder):
+            if row.source in TEXTS or row.source in ONLY_MEASURED:
+                free[row.source].append(row)
+                if fold_of(row.context) < HELD or row.source in ONLY_MEASURED:
+                    held[row.source].append(row)
+    lexical = Lexical()
+    texts = measured(some(free, most, seed), lambda row: lexical.numbers(row.response, [row.context], row.question))
+    tiers: dict[str, tuple[list[str], list[Measured]]] = {"lexical": (list(FEATURES), texts)}
+    if (out / "heads.npz").is_file():
+        reader = Reader()
+        checking = Checking(Checker(reader, out), reader)
+        texts = measured(
+            some(held, most, seed), lambda row: checking.numbers(row.response, [row.context], row.question)
+        )
+        tiers["checker"] = [*FEATURES, *CHECKED], texts
+    support, quality = {}, {}
+    for name, (names, texts) in tiers.items():
+        support[name], scores = fitted(texts, names)
+        quality[name] = figures(scores, support[name]["threshold"])
+        means = {key: np.mean([one[key] for one in quality[name].values()]) for key in ("auroc", "balanced_accuracy")}
+        print(name, {key: round(float(value), 3) for key, value in means.items()}, file=sys.stderr, flush=True)
+    (out / "support.json").write_text(json.dumps(support) + "\n", "utf-8")
+    files = [path for path in sorted(out.glob("*")) if path.name not in ("card.json", "state.pt")]
+    card = {
+        "name": "checker",
+        "does": "reads a claim with evidence: supported, open or contradicted; what of it is unsupported; on a question, "
+        "whether a passage answers it and where",
+        "languages": ["en"],
+        "licence": "Apache-2.0; attribution for the share-alike sets below",
+        "recipe": "penstock train checker --data DIR",
+        "start": "all-MiniLM-L6-v2 (Apache-2.0)",
+        "trained": facts,
+        "data": {name: own.licence for name, own in SETS.items()},
+        "only measured, never learnt from": list(ONLY_MEASURED[:-1]),
+        "quality, each set left out of the regression": quality,
+        "bytes": {path.name: path.stat().st_size for path in files},
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    }
+    (out / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]), facts={})

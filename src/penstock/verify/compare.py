@@ -1,0 +1,146 @@
+"""Numbers, units, dates, names and negations of a claim beside those of its sources, by rule.
+
+A rule is sure of little and right about it: where a source says something else in the same place (another date, another unit,
+the same words negated), the claim is contradicted whatever a model thinks. A number or a name that is just not there is no more
+than a reason to doubt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from penstock.text.quantities import Date, Quantity, agrees, dates, quantities, same
+from penstock.verify.lexical import Compared, Said, nearest
+from penstock.verify.words import Told
+
+__all__ = ["Mismatch", "mismatches", "negated"]
+
+Kind = Literal["number", "unit", "date", "name", "negation"]
+
+ALIKE = 0.8  # share of the words of both sentences that are the same, from where on only a negation can be what tells them apart
+PLACE = 0.5  # share of a claim's words that a sentence has to have for its number to be the one that was meant
+CAPITALISED = ("de", "lb")  # languages that write every noun with a capital
+
+_NAME = re.compile(r"(?<=[^\s.!?:\"“«(\[] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
+_MAY_COUNT = re.compile(
+    r"\d|hundred|thousand|million|(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|ty)\b", re.I
+)
+_BOUND = re.compile(  # "before 2005" may be true of any year
+    r"\b(?:before|after|by|until|since|less|more|fewer|over|under|least|most|up to|within|between)\b", re.I
+)
+_NOT = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.I)
+_WORD = re.compile(r"[^\W\d]{4,}")
+
+
+class Mismatch(NamedTuple):
+    """Something of a claim that its sources do not have, or have otherwise: claim[start:end]."""
+
+    kind: Kind
+    start: int
+    end: int
+    said: str
+    instead: str = ""  # what the sources say, where that can be told
+    source: int = -1  # which of them
+    at: tuple[int, int] = (0, 0)  # where in it
+
+
+@lru_cache(maxsize=256)
+def _of_source(text: str) -> tuple[list[Quantity], list[Date]]:
+    return quantities(text), dates(text)
+
+
+def mismatches(claim: str, sources: Sequence[str], *, asked: str = "", language: str = "en") -> list[Mismatch]:
+    """The numbers, units, dates and names of a claim that no source has, nor the question."""
+    found = _names(claim, sources, asked) if language not in CAPITALISED else []
+    if _MAY_COUNT.search(claim):
+        found += _counted(claim, sources, asked)
+    return sorted(found, key=lambda one: one.start)
+
+
+def _counted(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
+    own = dates(claim)
+    numbers = [q for q in quantities(claim) if not any(d.start <= q.start < d.end for d in own)]
+    if not own and not numbers:
+        return []
+    there = [(n, *_of_source(source)) for n, source in enumerate(sources)]
+    if asked:
+        there.append((-1, *_of_source(asked)))
+    found = [
+        _missing("date", claim, date, ((n, sources[n], other) for n, _, others in there if n >= 0 for other in others))
+        for date in own
+        if not any(agrees(date, other) for _, _, others in there for other in others)
+    ]
+    for number in numbers:
+        if _trivial(number, claim) or any(same(number, other) for _, others, _ in there for other in others):
+            continue
+        all_ = [(n, sources[n], other) for n, others, _ in there if n >= 0 for other in others if other.kind]
+        if number.kind and (units := [one for one in all_ if _unit_differs(number, one[2])]):
+            found.append(_missing("unit", claim, number, units))
+        else:
+            alike = [one for one in all_ if one[2].kind == number.kind]
+            found.append(_missing("number", claim, number, alike if number.kind else ()))
+    return found
+
+
+def _names(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
+    """Names of which no word is in a source: written with a capital, and not because a sentence begins."""
+    found = []
+    for name in _NAME.finditer(claim):
+        words = [word for word in re.split(r"[\s'’-]+", name.group()) if len(word) > 2]
+        if words and not any(word.lower() in text.lower() for word in words for text in (*sources, asked)):
+            found.append(Mismatch("name", *name.span(), name.group()))
+    return found
+
+
+def _trivial(number: Quantity, claim: str) -> bool:
+    """One, two and three in letters count things that the sources may list."""
+    return number.value in (0.0, 1.0, 2.0, 3.0) and claim[number.start].isalpha()
+
+
+def _unit_differs(said: Quantity, there: Quantity) -> bool:
+    pounds = "pound" in said.unit or "pound" in there.unit  # money or mass
+    return said.plain == there.plain and not pounds
+
+
+def _missing(
+    kind: Kind, claim: str, said: Quantity | Date, candidates: Iterable[tuple[int, str, Quantity | Date]]
+) -> Mismatch:
+    """With what the sources say instead, where there is exactly one candidate and its sentence is about the same."""
+    others = {source[o.start : o.end]: (n, source, (o.start, o.end)) for n, source, o in candidates}
+    text = claim[said.start : said.end]
+    if len(others) == 1:
+        ((instead, (number, source, at)),) = others.items()
+        bound, other = _BOUND.findall(claim[max(0, said.start - 24) : said.start]), source[max(0, at[0] - 24) : at[0]]
+        bounded = bound and bound[-1].lower() not in other.lower()
+        if not bounded and not _NOT.search(claim) and _about_the_same(claim, said, source, at):
+            return Mismatch(kind, said.start, said.end, text, instead, number, at)
+    return Mismatch(kind, said.start, said.end, text)
+
+
+def _about_the_same(claim: str, said: Quantity | Date, source: str, at: tuple[int, int]) -> bool:
+    start = max(source.rfind(". ", 0, at[0]), source.rfind("\n", 0, at[0])) + 1
+    end = next((n for n in (source.find(". ", at[1]), source.find("\n", at[1])) if n >= 0), len(source))
+    around = {word[:5] for word in _WORD.findall(source[start:end].lower())}
+    own = {word[:5] for word in _WORD.findall(f"{claim[: said.start]} {claim[said.end :]}".lower())}
+    return bool(own) and len(own & around) >= PLACE * len(own)
+
+
+def negated(claim: str, said: Said, compared: Compared, source: Told, sources: str) -> list[Mismatch]:
+    """One where the sentence of the source that is nearest says the same with a negation more, or one less.
+
+    claim, sources: what `said` and `source` were made of. `at` is a place in sources.
+    """
+    known = source.vocabulary
+    for n in nearest(compared, 1):
+        negations = sum(map(known.negates, said.words)), sum(map(known.negates, source.words[n]))
+        if sorted(negations) != [0, 1]:
+            continue
+        turned = {known[word] for word in (*said.words, *source.words[n]) if known.negates(word)} | {0}
+        own, theirs = set(said.content) - turned, source.sets[n] - turned
+        if len(own) >= 2 and len(own & theirs) >= ALIKE * len(own | theirs):
+            at = source.spans[n]
+            return [Mismatch("negation", 0, len(claim), claim, sources[slice(*at)].strip(), 0, at)]
+    return []
