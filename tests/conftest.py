@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from services import Service
 
 from penstock.config import DocumentsSettings, WebSettings
 from penstock.documents.catalog import digest
@@ -99,3 +100,11 @@ def incoming(document: Document) -> Incoming:
 
 def take(collection: Collection, *documents: Document) -> None:
     collection.take([incoming(document) for document in documents])
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.server.shutdown()
+    service.server.server_close()

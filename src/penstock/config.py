@@ -33,6 +33,7 @@ __all__ = [
     "DocumentsSettings",
     "EmbedderSettings",
     "EncryptionSettings",
+    "GlossarySettings",
     "GuardSettings",
     "JournalSettings",
     "KeySettings",
@@ -44,6 +45,7 @@ __all__ = [
     "Seconds",
     "ServerSettings",
     "Settings",
+    "TranslatorSettings",
     "VaultSettings",
     "WebSettings",
     "check_name",
@@ -402,6 +404,37 @@ class EncryptionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TranslatorSettings:
+    """Something that translates: `[translators.NAME]`. Apps name it; without that it does nothing."""
+
+    kind: Literal["model", "local", "apertium", "deepl", "libretranslate", "google", "aws"] = setting(
+        "model", "What it is: a `model` of the settings, a `local` folder for CTranslate2, a server or a service."
+    )
+    model: str = setting("", "For `model`: its name. For `local`: a folder, or `hub:owner/name`.")
+    source: str = setting("", "For `local`: the language it translates from, where it knows one pair.")
+    target: str = setting("", "For `local`: the language it translates to, where it knows one pair.")
+    base_url: str = setting(
+        "", "Address of the server; empty: the service's own, or Apertium as a program of this machine."
+    )
+    api_key: Secret = setting("", "Key of the service, for `aws` `ID:SECRET`; write `env:NAME`.")
+    region: str = setting("", "Region, for `aws`.")
+    folder: str = setting("", "For `apertium` on this machine: the folder of its pairs; empty: where Debian puts them.")
+    formality: Literal["", "formal", "informal"] = setting("", "How readers are addressed, where it can be told.")
+    threads: int = setting(0, "Threads of a local one; 0 takes every core but one.")
+    timeout_s: float = setting(30.0, "Longest wait for a server.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlossarySettings:
+    """Terms of a glossary: `[glossaries.NAME]`."""
+
+    keep: tuple[str, ...] = setting((), "Terms that stay as they are, such as product names.")
+    terms: Mapping[str, Mapping[str, str]] = setting(
+        dict, 'Term -> its translations by language: `[glossaries.NAME.terms."return label"]` with `de = "…"`.'
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
@@ -410,6 +443,14 @@ class AppSettings:
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
     guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
+    languages: tuple[str, ...] = setting(
+        (), "The languages that it is asked in, the first where it cannot be told; empty: all."
+    )
+    translators: tuple[str, ...] = setting(
+        (), "What translates for it, in this order: the names of `[translators.NAME]`."
+    )
+    glossary: str = setting("", "Terms that its translations keep: a `[glossaries.NAME]`.")
+    formality: Literal["", "formal", "informal"] = setting("", "How it addresses readers: Sie or du, usted or tú.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,6 +496,8 @@ class Settings:
     models: Mapping[str, ModelSettings] = setting(dict, "")
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
+    translators: Mapping[str, TranslatorSettings] = setting(dict, "")
+    glossaries: Mapping[str, GlossarySettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
     detectors: Mapping[str, DetectorSettings] = setting(dict, "")
     encryption: EncryptionSettings = setting(EncryptionSettings, "")

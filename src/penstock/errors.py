@@ -20,6 +20,7 @@
     │   ├── UpstreamBusy          429   it has too much to do: try again after `retry_after_s`
     │   ├── UpstreamTimeout       504   it did not answer in time: try again
     │   └── UpstreamResting       503   it failed and is left alone for now: try again after `retry_after_s`
+    ├── Untranslated              502   no translation that keeps what has to stay, or a text too long for one
     ├── NotReady                  503   starting, or draining: try again
     │   └── Overloaded            503   too many requests wait already: try again
     └── StorageError              507   disk full, read-only folder, damaged file
@@ -50,6 +51,7 @@ __all__ = [
     "StorageError",
     "TooLarge",
     "Unreadable",
+    "Untranslated",
     "UpstreamBusy",
     "UpstreamError",
     "UpstreamRefused",
@@ -222,6 +224,12 @@ class UpstreamResting(UpstreamError):
     """An upstream failed several times in a row, or asked for a pause. It was not called."""
 
     status, code = 503, "upstream_resting"
+
+
+class Untranslated(PenstockError):
+    """A text that cannot be translated as it has to be."""
+
+    status, code = 502, "untranslated"
 
 
 class NotReady(PenstockError):
