@@ -1,21 +1,21 @@
 """One question from start to finish.
 
-may it be asked → understand what it refers to → search with the caller's rights → withhold passages that give orders →
-pick the sentences that answer, or say that none does → have a model write the answer from their passages, masked and fenced,
-where there is one → speak. Each step returns a new turn; each is a call into one part.
+which language is it in → may it be asked → understand what it refers to → search with the caller's rights → withhold passages
+that give orders → pick the sentences that answer, or say that none does → have a model write the answer from their passages,
+masked and fenced, where there is one → look for each of its sentences in the sources → decide whether it may be said → speak.
+Each step returns a new turn or answer; each is a call into one part.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from penstock.documents.followup import speaks_of, understood
-from penstock.errors import BadRequest, Blocked, PenstockError
-from penstock.models.translate import read
+from penstock.errors import BadRequest, Blocked
+from penstock.language.voice import STOPPED, Voice
 from penstock.trace import log, span
 from penstock.types import (
     Answer,
@@ -28,28 +28,18 @@ from penstock.types import (
     Index,
     Message,
     Model,
-    ModelRequest,
     Quoter,
-    Record,
     Status,
-    Stopped,
-    TextDelta,
     Turn,
-    Usage,
 )
+from penstock.verify.conflicts import conflicts
+from penstock.verify.decide import Limits, confidence, decided
+from penstock.writing import Checks, NothingWritten, Source, Writing, unsaid
 
 __all__ = ["Quoted", "Written", "whole"]
 
 LONGEST_QUESTION = 4_000  # characters
 MOST_SHOWN = 6_000  # characters of passages that a model is shown
-LONGEST_ANSWER = 8_000  # characters that a model may write
-CAREFUL = 0.2  # temperature where a policy wants a sober answer
-CIRCLE = 60  # characters that are said for the third time: a small model has lost its way
-INSTRUCTIONS = (
-    "Answer the question in one to four sentences, from the numbered sources alone and in the language of the question. "
-    "After each statement write the number of its source in brackets, like this: [1]. "
-    "Where the sources do not answer, say that they do not."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +50,18 @@ class Quoted:
     quoter: Quoter
     limit: int = 3  # quotes at most
     guard: Callable[[Turn], Boundary] | None = None  # none: everything may be asked and said
+    voice: Voice = field(default_factory=Voice)
+    limits: Limits = Limits()
 
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         turn, answer = await self.answered(turn)
-        for event in _spoken(answer, turn):
+        async for event in self.spoken(turn, answer):
             yield event
 
     async def answered(self, turn: Turn) -> tuple[Turn, Answer]:
         """The turn with what was found for it, and the answer in the words of the documents."""
         with span("understand"):
-            turn = await asyncio.to_thread(_understood, turn)
+            turn = await asyncio.to_thread(_understood, turn, self.voice)
         if self.guard is not None:
             boundary = self.guard(turn)
             turn = replace(turn, boundary=boundary)
@@ -77,8 +69,13 @@ class Quoted:
                 try:
                     await asyncio.to_thread(boundary.enter, turn.question, "prompt")
                 except Blocked as error:
-                    return turn, Answer(error.message, Status.REFUSED, 0.0, question=turn.standalone)
+                    return turn, _refused(error, Answer("", Status.REFUSED, 0.0, question=turn.standalone), turn)
         turn, answer = await self._answered(turn)
+        if translated := await self.voice.asked_in(turn):
+            other, across = await self._answered(replace(turn, standalone=translated))
+            if across.confidence > answer.confidence:
+                found = replace(other, standalone=turn.standalone)
+                return found, replace(across, question=turn.standalone)
         if turn.standalone != turn.question and not _settled(turn, answer):
             other, alone = await self._answered(replace(turn, standalone=turn.fragment or turn.question))
             better = _better(turn, answer, alone)
@@ -96,88 +93,74 @@ class Quoted:
                 screening.values["withheld"] = len(withheld)
         with span("quote") as quoting:
             answer = await asyncio.to_thread(self.quoter.quote, turn.standalone, found, limit=self.limit)
+            at_odds = await asyncio.to_thread(_at_odds, answer)
             quoting.values |= {"status": answer.status.value, "confidence": answer.confidence}
-        return replace(turn, found=found), replace(answer, withheld=withheld)
+        answer = replace(answer, withheld=withheld, conflicts=at_odds, language=turn.language)
+        return replace(turn, found=found), answer
+
+    async def spoken(self, turn: Turn, answer: Answer) -> AsyncIterator[Event]:
+        """The answer in the words of the documents, as far as it may leave, each quote marked with its citation."""
+        sure = confidence(answer.confidence, (), disagree=bool(answer.conflicts))
+        decision = decided(sure, self.limits) if answer.status is Status.ANSWER else "answer"
+        answer = replace(unsaid(answer, decision), confidence=sure)
+        languages = {hit.passage.id: hit.passage.language for hit in turn.found.hits} if turn.found else {}
+        pieces = await self.voice.pieces(
+            answer, lambda citation: languages.get(citation.passage_id, ""), hedged=decision == "hedge"
+        )
+        said = ""
+        for piece in pieces:
+            text = piece.text
+            if turn.boundary and answer.status is not Status.REFUSED:
+                text = turn.boundary.leaving().gated(text, last=True)
+            said += text
+            yield replace(piece, text=text)
+        yield Finished(replace(answer, text=said))
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """Answers in the words of a model, from the passages that the quotes stand in. Satisfies `Answerer`.
 
-    Where the documents are silent, no model is asked. Where no model can answer, the quotes do. A model sees the caller's
-    question and passages that the caller may read, each with a number, and nothing else.
+    Where the documents are silent, no model is asked. Where no model can answer, or nothing of what it wrote is in the sources,
+    the quotes do. A model sees the caller's question and passages that the caller may read, each with a number, and nothing else.
     """
 
     quoted: Quoted
     models: Mapping[str, Model]  # by name, in the order in which they are tried
+    checks: Checks = Checks()
 
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         turn, answer = await self.quoted.answered(turn)
         try:
-            citations, messages = await asyncio.to_thread(_asked, turn, answer)
+            sources, messages = await asyncio.to_thread(_asked, turn, answer, self.quoted.voice)
         except Blocked as error:
-            yield TextDelta(error.message)
-            yield Finished(replace(answer, text=error.message, status=Status.REFUSED, citations=(), quoted=()))
-            return
-        for name, model in self.models.items() if citations else ():
+            sources, messages, answer = [], [], _refused(error, answer, turn)
+        for name, model in self.models.items() if sources else ():
             try:
-                async with aclosing(_writing(name, model, turn, answer, citations, messages)) as events:
+                writing = Writing(name, model, turn, answer, sources, messages, self.checks, self.quoted.voice)
+                async with aclosing(writing.events()) as events:
                     async for event in events:
                         yield event
                 return
-            except _NothingWritten as error:
+            except NothingWritten as error:
                 log("model did not write", level="warning", model=name, error=error.code)
-        for event in _spoken(answer, turn):
+        async for event in self.quoted.spoken(turn, answer):
             yield event
 
 
-class _NothingWritten(PenstockError):
-    """A model ended before its first word."""
+def _at_odds(answer: Answer) -> tuple[tuple[int, int], ...]:
+    """Citations that disagree with what is quoted."""
+    if answer.status is not Status.ANSWER:
+        return ()
+    return tuple(pair for pair in conflicts(answer.citations) if set(pair) & set(answer.quoted))
 
 
-async def _writing(
-    name: str, model: Model, turn: Turn, answer: Answer, citations: tuple[Citation, ...], messages: list[Message]
-) -> AsyncGenerator[Event, None]:
-    """What one model writes. Raises _NothingWritten where another may do better, or the error that broke it off."""
-    pieces: list[str] = []
-    usage = Usage()
-    request = _request(name, turn, messages)
-    leaving = turn.boundary.leaving() if turn.boundary else None
-    with span("write", model=name) as writing:
-        try:
-            async with aclosing(read(model.stream(request), request)) as events:
-                async for event in events:
-                    match event:
-                        case TextDelta(text) if text:
-                            if text := leaving.feed(text) if leaving else text:
-                                pieces.append(text)
-                                yield TextDelta(text)
-                            if (leaving and leaving.stopped) or _has_lost_its_way("".join(pieces)):
-                                break
-                        case Stopped(taken, _):
-                            usage = taken
-        except PenstockError as error:
-            if pieces:
-                raise
-            failed = _NothingWritten(error.message)
-            failed.code = error.code
-            raise failed from error
-        if request.record.calls:
-            usage = request.record.calls[-1].usage
-        writing.values |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    if leaving and (rest := leaving.close()):
-        pieces.append(rest)
-        yield TextDelta(rest)
-    text = "".join(pieces)
-    if not text.strip():
-        raise _NothingWritten(f"{name} wrote nothing that may be said")
-    yield Finished(
-        replace(answer, text=text, status=Status.ANSWER, citations=citations, quoted=(), written_by=name, usage=usage)
+def _refused(error: Blocked, answer: Answer, turn: Turn) -> Answer:
+    """An answer that a policy stopped. What was found is in the journal; the reader is told no more than that."""
+    text = error.said or STOPPED
+    return replace(
+        answer, text=text, status=Status.REFUSED, citations=(), quoted=(), conflicts=(), language=turn.language
     )
-
-
-def _has_lost_its_way(text: str) -> bool:
-    return len(text) > LONGEST_ANSWER or (len(text) > 3 * CIRCLE and text.count(text[-CIRCLE:]) > 2)
 
 
 def _sources(turn: Turn, answer: Answer) -> list[tuple[Citation, str]]:
@@ -196,8 +179,8 @@ def _sources(turn: Turn, answer: Answer) -> list[tuple[Citation, str]]:
     return list(sources.values())
 
 
-def _asked(turn: Turn, answer: Answer) -> tuple[tuple[Citation, ...], list[Message]]:
-    """The citations of what a model is shown, and what it is told: all masked in one scope, the sources fenced as data."""
+def _asked(turn: Turn, answer: Answer, voice: Voice) -> tuple[list[Source], list[Message]]:
+    """What a model is shown, and what it is told: all masked in one scope, the sources fenced as data."""
     from penstock.guard.fence import Fence
 
     sources = _sources(turn, answer)
@@ -211,20 +194,9 @@ def _asked(turn: Turn, answer: Answer) -> tuple[tuple[Citation, ...], list[Messa
     question = turn.boundary.enter(turn.standalone, "prompt") if turn.boundary and sources else turn.standalone
     blank_line = "\n\n"
     told = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
-    return tuple(citation for citation, _ in sources), [
-        Message(
-            "system", f"{INSTRUCTIONS} {fence.instructions} {turn.boundary.advice if turn.boundary else ''}".rstrip()
-        ),
-        Message("user", told),
-    ]
-
-
-def _request(name: str, turn: Turn, messages: Sequence[Message]) -> ModelRequest:
-    body: dict[str, Any] = {"model": name, "messages": [asdict(message) for message in messages], "stream": True}
-    if turn.boundary and turn.boundary.careful:
-        body["temperature"] = CAREFUL  # otherwise not said: models differ in what else they take
-    record = turn.record or Record("")
-    return ModelRequest(dialect="chat", model=name, body=body, stream=True, caller=turn.caller, record=record)
+    advice = turn.boundary.advice if turn.boundary else ""
+    instructions = f"{voice.instructions(turn.language)} {fence.instructions} {advice}".rstrip()
+    return sources, [Message("system", instructions), Message("user", told)]
 
 
 async def whole(stream: AsyncIterator[Event]) -> Answer:
@@ -237,13 +209,14 @@ async def whole(stream: AsyncIterator[Event]) -> Answer:
     return answer
 
 
-def _understood(turn: Turn) -> Turn:
+def _understood(turn: Turn, voice: Voice) -> Turn:
     if not turn.question.strip():
         raise BadRequest("the question is empty")
     if len(turn.question) > LONGEST_QUESTION:
         raise BadRequest(f"the question has {len(turn.question)} characters, the limit is {LONGEST_QUESTION}")
-    found = understood(turn.question, turn.history)
-    return replace(turn, standalone=found.question[:LONGEST_QUESTION], fragment=found.fragment)
+    found = understood(turn.question, turn.history, voice.refusals)
+    language = turn.language or voice.language_of(turn.question, turn.history)
+    return replace(turn, standalone=found.question[:LONGEST_QUESTION], fragment=found.fragment, language=language)
 
 
 def _settled(turn: Turn, answer: Answer) -> bool:
@@ -281,27 +254,3 @@ def _cited(hit: Hit) -> Citation:
         page=p.page,
         date=p.date,
     )
-
-
-def _spoken(answer: Answer, turn: Turn) -> Iterator[Event]:
-    """The text in pieces as far as it may leave, each quote marked with the citation it comes from. Citations stay exact."""
-    said = ""
-    for piece in _pieces(answer):
-        text = piece.text
-        if turn.boundary and answer.status is not Status.REFUSED:
-            leaving = turn.boundary.leaving()
-            text = leaving.feed(text) + leaving.close()
-        said += text
-        yield replace(piece, text=text)
-    yield Finished(replace(answer, text=said))
-
-
-def _pieces(answer: Answer) -> Iterator[TextDelta]:
-    if answer.status is Status.ANSWER or answer.quoted:
-        opening = answer.text.removesuffix(" ".join(answer.citations[n].quote for n in answer.quoted))
-        if opening:
-            yield TextDelta(opening)
-        for place, n in enumerate(answer.quoted):
-            yield TextDelta((" " if place else "") + answer.citations[n].quote, citation=n)
-    else:
-        yield TextDelta(answer.text)

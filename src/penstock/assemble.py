@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -48,7 +49,18 @@ from penstock.observe.metrics import Metrics
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
-from penstock.types import Answerer, Boundary, Caller, Embedder, Model, ModelRequest, Record, Turn
+from penstock.types import (
+    Answerer,
+    Boundary,
+    Caller,
+    Embedder,
+    Model,
+    ModelRequest,
+    Record,
+    Translator,
+    Turn,
+    Verifier,
+)
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.collection import Collection
@@ -57,7 +69,11 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.guard.crossing import Crossing
     from penstock.guard.tools import Confirmations
     from penstock.guard.vault import Vault
+    from penstock.language.memory import Memory
+    from penstock.language.terms import Glossary
+    from penstock.language.voice import Voice
     from penstock.models.shared import Shared
+    from penstock.writing import Checks
 
 __all__ = ["SAMPLE", "House", "assemble", "key_source", "samples"]
 
@@ -380,10 +396,110 @@ class House:
 
         pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
         app = self.settings.apps.get(name, AppSettings(models=pulled))
-        quoted = Quoted(self.library[app.documents or name], self.quotes, guard=self.boundary(name))
+        checks = self.checks(name, app)
+        quoted = Quoted(
+            self.library[app.documents or name], self.quotes, guard=self.boundary(name), voice=self.voice(name, app),
+            limits=checks.limits,
+        )  # fmt: skip
         if not app.models:
             return quoted
-        return Written(quoted, {model: self.gateway.models[model] for model in app.models})
+        return Written(quoted, {model: self.gateway.models[model] for model in app.models}, checks)
+
+    # ---------------------------------------------------------------- checks and languages
+
+    def checks(self, name: str, app: AppSettings) -> Checks:
+        """What is asked of an app's answers before they leave."""
+        from penstock.verify.decide import Limits
+        from penstock.writing import Checks
+
+        return Checks(
+            verifier=partial(self._verifier, name, app) if app.grounded else None,
+            unsupported=app.unsupported,
+            least=app.supported_from,
+            limits=Limits(app.hedge_below, app.hand_over_below, app.abstain_below),
+            protected=app.protected,
+        )
+
+    def _verifier(self, name: str, app: AppSettings, turn: Turn) -> Verifier:
+        """What checks one answer. Models that judge see what the app's own models would see, and are paid for alike."""
+        from penstock.models.translate import read
+        from penstock.verify.check import Tier, verifier
+        from penstock.verify.evidence import Reader
+        from penstock.verify.judge import Ensemble, Judge
+
+        judges: list[Verifier] = []
+        for judge in app.judges or ("",):
+            if judge in typing.get_args(Tier):
+                judges.append(verifier(typing.cast(Tier, judge)))
+                continue
+            model = self.beside(name, app, judge)
+            judges.append(Judge(judge, model, Reader(), read=read, caller=turn.caller, record=turn.record))
+        return judges[0] if len(judges) == 1 else Ensemble(judges)
+
+    def beside(self, name: str, app: AppSettings, model: str) -> Model:
+        """A model that does something else for an app than answer, behind the app's policy."""
+        from penstock.boundary import Shielded
+
+        inner = self.gateway.models[model]
+        if app.guard == OFF:
+            return inner
+        masks = not self._is_local(model)
+        return Shielded(inner, lambda r: self._crossing(app.guard, name, r.caller, r.record, masks=masks))
+
+    def voice(self, name: str, app: AppSettings) -> Voice:
+        """How an app speaks to people."""
+        from penstock.language.voice import Voice
+
+        return Voice(app.languages, app.formality, self.translator(name, app))
+
+    def translator(self, name: str, app: AppSettings) -> Translator | None:
+        """What translates for an app, with what is remembered of earlier translations; None where nothing does."""
+        from penstock.language.translating import Careful, Chain
+
+        if not app.translators:
+            return None
+        engines = [self.engine(each, name, app) for each in app.translators]
+        chain = engines[0] if len(engines) == 1 else Chain(engines)
+        return Careful(chain, glossary=self.glossary(app.glossary), memory=self.translations)
+
+    def engine(self, translator: str, name: str = "", app: AppSettings | None = None) -> Translator:
+        """One translator of the settings by itself. name, app: whom it works for, where it is a model behind a policy."""
+        from penstock.language.engines import SERVICES
+        from penstock.language.local import Local as LocalTranslator
+        from penstock.language.model import ByModel
+        from penstock.models.translate import read
+
+        settings = self.settings.translators[translator]
+        if settings.kind == "model":
+            model = self.beside(name, app or AppSettings(), settings.model)
+            return ByModel(translator, model, read=read, formality=settings.formality)
+        if translator not in self._engines:
+            kind = SERVICES.get(settings.kind)
+            self._engines[translator] = (
+                kind(translator, settings) if kind else LocalTranslator(translator, settings, self.settings.folder)
+            )
+        return self._engines[translator]
+
+    @cached_property
+    def _engines(self) -> dict[str, Translator]:
+        """Services and loaded models, shared by all apps."""
+        return {}
+
+    @cached_property
+    def translations(self) -> Memory:
+        """What was translated before, and what people made of it."""
+        from penstock.language.memory import Memory
+
+        return Memory(self.database)
+
+    def glossary(self, name: str) -> Glossary:
+        from penstock.language.terms import Glossary
+
+        if not name:
+            return Glossary()
+        settings = self.settings.glossaries[name]
+        terms = {(term, language): said for term, by in settings.terms.items() for language, said in by.items()}
+        return Glossary(settings.keep, terms)
 
     def close(self) -> None:
         parts: dict[str, Any] = self.__dict__

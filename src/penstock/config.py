@@ -451,6 +451,30 @@ class AppSettings:
     )
     glossary: str = setting("", "Terms that its translations keep: a `[glossaries.NAME]`.")
     formality: Literal["", "formal", "informal"] = setting("", "How it addresses readers: Sie or du, usted or tú.")
+    grounded: bool = setting(
+        True, "Whether each sentence that a model writes is looked for in the sources before it leaves."
+    )
+    unsupported: Literal["mark", "rewrite", "quote", "drop"] = setting(
+        "mark",
+        "What becomes of a sentence that is not in them: it is marked, rewritten once, replaced by what the source says, or left "
+        "out. What is still unsupported after rewriting is replaced.",
+    )
+    judges: tuple[str, ...] = setting(
+        (),
+        "What checks: models or routes, `checker` or `lexical`; several vote. Empty: the best that comes with Penstock.",
+    )
+    supported_from: float = setting(
+        0.0,
+        "Support that a sentence must have, 0 to 1, as `penstock verify --promise` prints it; 0: the check's own limit.",
+    )
+    hedge_below: float = setting(0.0, "Confidence below which an answer says that it may not be the whole one.")
+    hand_over_below: float = setting(
+        0.0, "Confidence below which an answer is not said, and a person is to look at it."
+    )
+    abstain_below: float = setting(0.0, "Confidence below which it is not said at all.")
+    protected: tuple[str, ...] = setting(
+        ("protected",), "Tags of documents that no model may repeat at length: where it does, that is marked."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -636,9 +660,7 @@ def _check(settings: Settings) -> Settings:
                 f"apps.{name}.documents names '{app.documents}', which is no collection",
                 hint=_nearest(app.documents, list(settings.documents)) or f"add [documents.{app.documents}]",
             )
-        for model in app.models:
-            if model not in settings.models and model not in settings.routes:
-                raise _no_model(f"apps.{name}.models", model, settings)
+        _check_app(name, app, settings)
     _check_models(settings)
     _check_guard(settings)
     settings = _with_detectors(settings)
@@ -652,6 +674,29 @@ def _check(settings: Settings) -> Settings:
                 f"documents.{name}.keep_versions is 0, and the live version is always kept", hint="1 or more"
             )
     return settings
+
+
+def _check_app(name: str, app: AppSettings, settings: Settings) -> None:
+    models = {*settings.models, *settings.routes}
+    for model in app.models:
+        if model not in models:
+            raise _no_model(f"apps.{name}.models", model, settings)
+    for judge in app.judges:
+        if judge not in models and judge not in ("checker", "lexical"):
+            raise _no_model(f"apps.{name}.judges", judge, settings)
+    for limit in ("supported_from", "hedge_below", "hand_over_below", "abstain_below"):
+        if not 0 <= getattr(app, limit) <= 1:
+            raise BadSetting(f"apps.{name}.{limit} is {getattr(app, limit)}", hint="from 0 to 1")
+    for translator in app.translators:
+        if translator not in settings.translators:
+            hint = _nearest(translator, list(settings.translators)) or f"add [translators.{translator}]"
+            raise BadSetting(f"apps.{name}.translators names '{translator}', which is none", hint=hint)
+    if app.glossary and app.glossary not in settings.glossaries:
+        hint = _nearest(app.glossary, list(settings.glossaries)) or f"add [glossaries.{app.glossary}]"
+        raise BadSetting(f"apps.{name}.glossary names '{app.glossary}', which is none", hint=hint)
+    for language in app.languages:
+        if not re.fullmatch(r"[a-z]{2,3}", language):
+            raise BadSetting(f"apps.{name}.languages has {language!r}", hint='codes of ISO 639-1, such as "de"')
 
 
 def _check_login(login: LoginSettings) -> None:
@@ -684,6 +729,12 @@ def _check_models(settings: Settings) -> None:
             raise BadSetting(f"apps.{name} has the name of {taken[name]}.{name}", hint="rename one of them")
     for name in (*settings.models, *settings.routes, *settings.budgets):
         check_name(name)
+    for name, translator in settings.translators.items():
+        check_name(name)
+        if translator.kind == "model" and translator.model not in {*settings.models, *settings.routes}:
+            raise _no_model(f"translators.{name}.model", translator.model, settings)
+        if translator.kind == "local" and not translator.model:
+            raise BadSetting(f"translators.{name}.model is empty", hint="a folder, or hub:owner/name")
     for name, route in settings.routes.items():
         if not route.models:
             raise BadSetting(f"routes.{name}.models is empty", hint='models = ["…", "…"]')

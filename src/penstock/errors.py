@@ -115,9 +115,16 @@ class NotOffered(BadRequest):
 
 
 class Blocked(BadRequest):
-    """The guard stopped a request, or an answer on its way. The message names the rule, and never repeats the words."""
+    """The guard stopped a request, or an answer on its way. The message names the rule, and never repeats the words.
+
+    said: what the policy has to say to the person who asked; "" where it has nothing.
+    """
 
     code = "blocked_by_guard"
+
+    def __init__(self, message: str, *, hint: str = "", said: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.said = said
 
 
 class NeedsKey(PenstockError):

@@ -27,6 +27,7 @@ __all__ = [
     "Caller",
     "Citation",
     "Claim",
+    "Copied",
     "Decision",
     "Detector",
     "Dialect",
@@ -206,29 +207,14 @@ class Usage:
 
 
 class Status(StrEnum):
-    """How an answer ended. RELATED is never phrased as an answer; REFUSED means that the guard stopped the question."""
+    """How an answer ended. RELATED is never phrased as an answer; REFUSED means that the guard stopped the question, HANDED_OVER
+    that it is too uncertain to be said, and a person is to look at it."""
 
     ANSWER = "answer"
     RELATED = "related"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply and what it rests on. confidence is the probability that the citations answer the question."""
-
-    text: str
-    status: Status
-    confidence: float
-    citations: tuple[Citation, ...] = ()  # best first
-    quoted: tuple[int, ...] = ()  # which of them the text is made of, in the order of the text
-    nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
-    withheld: tuple[Citation, ...] = ()  # passages that give orders to the model: neither shown to it nor quoted
-    question: str = ""  # as it was understood: a follow-up has its subject back
-    version: str = ""
-    written_by: str = ""  # the model whose words the text is in; "" where it is quoted
-    usage: Usage = Usage()  # of that model
+    HANDED_OVER = "handed_over"
 
 
 # ---------------------------------------------------------------- what a check found
@@ -287,6 +273,38 @@ class Verdict:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A stretch of an answer, text[start:end], that repeats a protected passage nearly word for word."""
+
+    start: int
+    end: int
+    citation: int  # among the answer's
+    share: float  # of its words that are the passage's
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply and what it rests on. confidence is the probability that the citations answer the question and, where a model
+    wrote, that they support what it says."""
+
+    text: str
+    status: Status
+    confidence: float
+    citations: tuple[Citation, ...] = ()  # best first
+    quoted: tuple[int, ...] = ()  # which of them the text is made of, in the order of the text
+    nearest: tuple[Citation, ...] = ()  # what came closest, where nothing answers
+    withheld: tuple[Citation, ...] = ()  # passages that give orders to the model: neither shown to it nor quoted
+    conflicts: tuple[tuple[int, int], ...] = ()  # citations that disagree, the newer first
+    question: str = ""  # as it was understood: a follow-up has its subject back
+    language: str = ""  # that the reader is spoken to in, ISO 639-1
+    version: str = ""
+    written_by: str = ""  # the model whose words the text is in; "" where it is quoted
+    verdict: Verdict | None = None  # on what a model wrote; none where nobody checked it
+    copied: tuple[Copied, ...] = ()
+    usage: Usage = Usage()  # of that model
+
+
 # ---------------------------------------------------------------- who asks, and what
 
 
@@ -335,6 +353,7 @@ class Turn:
     where: Filter = field(default_factory=dict)  # only passages whose metadata say so
     standalone: str = ""  # the question with what it leaves out
     fragment: str = ""  # what it says itself, where that is no question
+    language: str = ""  # of the question, ISO 639-1
     record: Record | None = None  # what the request takes, where somebody counts
     found: Found | None = None
     boundary: Boundary | None = None  # between us and the models, where a policy holds
@@ -540,8 +559,16 @@ class Leaving(Protocol):
         """Whether nothing more may leave."""
         ...
 
+    def restored(self, text: str, *, last: bool = False) -> str:
+        """A text of the model in the words of these walls, for whoever looks at it before it leaves."""
+        ...
+
+    def gated(self, words: str, *, last: bool = False) -> str:
+        """What of such words may leave by now."""
+        ...
+
     def feed(self, text: str) -> str:
-        """What may leave by now."""
+        """Both: what may leave by now of a text of the model."""
         ...
 
     def close(self) -> str:

@@ -105,10 +105,11 @@ class Understood(NamedTuple):
     joined: bool = False
 
 
-def understood(question: str, history: Sequence[Message]) -> Understood:
+def understood(question: str, history: Sequence[Message], refusals: tuple[str, ...] = (REFUSAL,)) -> Understood:
     """The question with what it leaves out, from the questions before it; as it is, where it leaves out nothing.
 
-    What is said around a question, to greet or to tell how it came about, is put aside; a pronoun may stand for it.
+    What is said around a question, to greet or to tell how it came about, is put aside; a pronoun may stand for it. refusals:
+    what answers begin with that are none.
     """
     asked, around = _asked(_plain(question))
     if around:
@@ -116,7 +117,7 @@ def understood(question: str, history: Sequence[Message]) -> Understood:
     base, answer = "", ""
     messages = [m for m in history if m.role != "system" and m.content.strip()][-2 * TURNS :]
     for n, message in enumerate(messages):
-        refused = n + 1 < len(messages) and messages[n + 1].content.startswith(REFUSAL)
+        refused = n + 1 < len(messages) and messages[n + 1].content.startswith(refusals)
         if message.role == "assistant":
             answer = message.content[:LONGEST]
         elif not refused and not _THANKS.fullmatch(message.content.strip()):  # what was refused explains nothing

@@ -139,7 +139,7 @@ class Crossing:
         types = ", ".join(dict.fromkeys(finding.type for finding in findings))
         self._blocked(types)
         if seen.helped:
-            return Blocked(self._policy.settings.help_line)
+            return Blocked(self._policy.settings.help_line, said=self._policy.settings.help_line)
         return Blocked(
             f"the guard stopped this: {types}",
             hint=f"policy '{self._policy.name}'; penstock guard explain says which rule acted and why",
@@ -196,15 +196,25 @@ class Leaving:
         """Whether nothing more may leave."""
         return self._gate.blocked is not None
 
+    def restored(self, text: str, *, last: bool = False) -> str:
+        """A text of the model in the words of these walls. It may not leave yet."""
+        return self._restoring.feed(text) + (self._restoring.close() if last else "")
+
+    def gated(self, words: str, *, last: bool = False) -> str:
+        """What of such words may leave by now. At the last of them, what the gate did goes to the journal."""
+        passed = self._gate.feed(words)
+        if last:
+            passed += self._gate.close()
+            self._note("", self._gate.findings)
+        return passed
+
     def feed(self, text: str) -> str:
-        """What may leave by now."""
-        return self._gate.feed(self._restoring.feed(text))
+        """What may leave by now of a text of the model."""
+        return self.gated(self.restored(text))
 
     def close(self) -> str:
-        """What was held back. What the gate did goes to the journal."""
-        rest = self._gate.feed(self._restoring.close()) + self._gate.close()
-        self._note("", self._gate.findings)
-        return rest
+        """What was held back."""
+        return self.gated(self.restored("", last=True), last=True)
 
 
 class Calling:

@@ -23,7 +23,7 @@ from penstock.config import TranslatorSettings
 from penstock.errors import BadSetting, NotOffered, UpstreamBusy, UpstreamError, UpstreamRefused, UpstreamTimeout
 from penstock.language.apertium import Pairs, Service
 
-__all__ = ["AWS", "Apertium", "DeepL", "Google", "LibreTranslate"]
+__all__ = ["AWS", "SERVICES", "Apertium", "DeepL", "Google", "LibreTranslate"]
 
 MOST_TEXTS = 50  # in one call
 MOST_CHARACTERS = 25_000
@@ -237,3 +237,8 @@ class Apertium(_Http):
         """End the program, if it was started."""
         if self._service is not None:
             self._service.close()
+
+
+SERVICES: Mapping[str, type[AWS | Apertium | DeepL | Google | LibreTranslate]] = {
+    "apertium": Apertium, "aws": AWS, "deepl": DeepL, "google": Google, "libretranslate": LibreTranslate,
+}  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Literal
 
 from penstock.errors import StorageError
 
-__all__ = ["ANSWERS", "PAGE", "PROMPTS", "Formality", "catalogue", "direction", "languages", "phrase"]
+__all__ = ["ANSWERS", "PAGE", "PROMPTS", "Formality", "catalogue", "direction", "every", "languages", "phrase"]
 
 Formality = Literal["", "formal", "informal"]
 
@@ -139,7 +139,7 @@ def languages() -> list[str]:
     return ["en", *sorted(path.stem for path in FOLDER.glob("*.po"))]
 
 
-def phrase(english: str, language: str, *, formality: Formality = "", **values: object) -> str:
+def phrase(english: str, language: str, /, *, formality: Formality = "", **values: object) -> str:
     """A phrase in a language, with its values filled in. Unknown languages and phrases fall back to English."""
     said = english
     for name in _fallbacks(language):
@@ -149,6 +149,13 @@ def phrase(english: str, language: str, *, formality: Formality = "", **values: 
             said = found or english
             break
     return said.format(**values) if values else said
+
+
+@cache
+def every(english: str) -> tuple[str, ...]:
+    """A phrase in every language and form that there is."""
+    found = {said for name in languages() for (_, key), said in catalogue(name).items() if key == english}
+    return (english, *sorted(found))
 
 
 def _fallbacks(language: str) -> list[str]:

@@ -98,10 +98,11 @@ _SPACES = str.maketrans("\u00a0\u202f\u2009", "   ")
 _NUMBER = r"\d+(?:[.,’' \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?"
 _SPELLED = "|".join(sorted(_WORDS, key=len, reverse=True))
 _SCALE = "|".join(sorted(map(re.escape, _SCALES), key=len, reverse=True))
+_SORT = "(?:working|business|calendar|full|whole|consecutive)"  # of days, months, hours
 _UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _QUANTITY = re.compile(
     rf"(?P<before>us\$|[€$£¥₹])?\s?(?<![\w.,])(?:(?P<digits>{_NUMBER})|(?P<spelled>(?:{_SPELLED})(?:[ -](?:{_SPELLED}))?)\b)"
-    rf"(?:[ -\u00a0\u202f]?(?P<scale>{_SCALE})\b)?(?:[ \-\u00a0\u202f]?(?P<unit>{_UNIT})(?!\w))?",
+    rf"(?:[ -\u00a0\u202f]?(?P<scale>{_SCALE})\b)?(?:[ \-\u00a0\u202f]?(?:{_SORT} )?(?P<unit>{_UNIT})(?!\w))?",
     re.I,
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from penstock.text.sentences import sentences
 
-__all__ = ["blanked", "claims", "ends_sentence"]
+__all__ = ["blanked", "claims", "first_unit"]
 
 MOST = 200  # sentences of one answer that are looked at
 LONG = 200  # characters of a sentence that may be several
@@ -27,12 +27,13 @@ _GAP = re.compile(r"(?<=[a-z0-9)\]'’”\"][.!?])\s+(?=[A-Z\"'`“‘])")
 _NUMBERED = re.compile(r"(?m)^[ \t]*\d{1,2}[.)][ \t]+")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _COURTESY = re.compile(
-    r"(?:hello|hi|dear|thank|you(?:'|’)re welcome|i hope|hope this|let me know|feel free|please (?:let|feel)|happy to|glad to"
+    r"(?:hello|hi|dear|of course|sure|certainly|thank|you(?:'|’)re welcome|i hope|hope this|let me know|feel free|please (?:let|feel)|happy to|glad to"
     r"|danke|vielen dank|gern|ich hoffe|hallo|merci|bonjour|j(?:'|’)espère|gracias|hola|espero|de nada|grazie|ciao|spero"
     r"|obrigad|olá|bedankt|ik hoop)\b[^\d]*$",
     re.I,
 )
 MOST_COURTESY = 90  # characters
+_ENDS = re.compile(r"[.!?…][\"'”’)\]]*(?:\s*\[\d{1,3}\])*(?=\s+[^\s\[])|[。！？।؟](?=.)|\n(?=\s*\S)", re.S)
 _ASKS = re.compile(r"[?？؟][\"'”’)]*\s*$")
 
 
@@ -92,9 +93,11 @@ def _words(text: str, start: int, end: int) -> int:
     return found
 
 
-def ends_sentence(text: str) -> int:
-    """How much of a text that is still being written is whole sentences: the place after the last that has certainly ended."""
-    last = 0
-    for mark in re.finditer(r"[.!?…][\"'”’)\]]*(?:\s*\[\d{1,3}\])*(?=\s+\S)|[。！？।؟](?=.)|\n(?=.|\n)", text, re.S):
-        last = mark.end()
-    return last
+def first_unit(text: str) -> int:
+    """Where the first part of a text ends that can be looked at by itself, while more of it is still being written: a sentence of
+    three words at least, and never half of a block of code. 0 where that cannot be told yet."""
+    for mark in _ENDS.finditer(text):
+        part = text[: mark.end()]
+        if part.count("```") % 2 == 0 and _words(part, 0, len(part)) >= FEW_WORDS:
+            return mark.end()
+    return 0

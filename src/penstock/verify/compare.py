@@ -22,6 +22,7 @@ Kind = Literal["number", "unit", "date", "name", "negation"]
 
 ALIKE = 0.8  # share of the words of both sentences that are the same, from where on only a negation can be what tells them apart
 PLACE = 0.5  # share of a claim's words that a sentence has to have for its number to be the one that was meant
+AHEAD = 0.3  # how much more of them than any other sentence with such a value
 CAPITALISED = ("de", "lb")  # languages that write every noun with a capital
 
 _NAME = re.compile(r"(?<=[^\s.!?:\"“«(\[] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
@@ -32,6 +33,7 @@ _BOUND = re.compile(  # "before 2005" may be true of any year
     r"\b(?:before|after|by|until|since|less|more|fewer|over|under|least|most|up to|within|between)\b", re.I
 )
 _NOT = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.I)
+_DENIES_NOTHING = re.compile(r"\bor (?:may |might )?not\b|\b(?:nothing|none|nobody) but\b|\bnot only\b", re.I)
 _WORD = re.compile(r"[^\W\d]{4,}")
 
 
@@ -108,24 +110,34 @@ def _unit_differs(said: Quantity, there: Quantity) -> bool:
 def _missing(
     kind: Kind, claim: str, said: Quantity | Date, candidates: Iterable[tuple[int, str, Quantity | Date]]
 ) -> Mismatch:
-    """With what the sources say instead, where there is exactly one candidate and its sentence is about the same."""
-    others = {source[o.start : o.end]: (n, source, (o.start, o.end)) for n, source, o in candidates}
+    """With what the sources say instead, where exactly one value stands in a sentence that is about the same."""
     text = claim[said.start : said.end]
-    if len(others) == 1:
-        ((instead, (number, source, at)),) = others.items()
-        bound, other = _BOUND.findall(claim[max(0, said.start - 24) : said.start]), source[max(0, at[0] - 24) : at[0]]
-        bounded = bound and bound[-1].lower() not in other.lower()
-        if not bounded and not _NOT.search(claim) and _about_the_same(claim, said, source, at):
-            return Mismatch(kind, said.start, said.end, text, instead, number, at)
-    return Mismatch(kind, said.start, said.end, text)
+    missing = Mismatch(kind, said.start, said.end, text)
+    bound = _BOUND.findall(claim[max(0, said.start - 24) : said.start])
+    if _NOT.search(claim):
+        return missing
+    alike: dict[str, tuple[float, Mismatch]] = {}
+    for number, source, other in candidates:
+        at, instead = (other.start, other.end), source[other.start : other.end]
+        before = source[max(0, at[0] - 24) : at[0]].lower()
+        if bound and bound[-1].lower() not in before:
+            continue
+        shared = _shared(claim, said, source, at)
+        if shared >= PLACE and shared > alike.get(instead, (0.0, missing))[0]:
+            alike[instead] = shared, Mismatch(kind, said.start, said.end, text, instead, number, at)
+    order = sorted((shared for shared, _ in alike.values()), reverse=True)
+    if not order or (len(order) > 1 and order[0] < order[1] + AHEAD):
+        return missing
+    return max(alike.values(), key=lambda one: one[0])[1]
 
 
-def _about_the_same(claim: str, said: Quantity | Date, source: str, at: tuple[int, int]) -> bool:
+def _shared(claim: str, said: Quantity | Date, source: str, at: tuple[int, int]) -> float:
+    """The share of a claim's words that stand in the sentence of a source around a place."""
     start = max(source.rfind(". ", 0, at[0]), source.rfind("\n", 0, at[0])) + 1
     end = next((n for n in (source.find(". ", at[1]), source.find("\n", at[1])) if n >= 0), len(source))
     around = {word[:5] for word in _WORD.findall(source[start:end].lower())}
     own = {word[:5] for word in _WORD.findall(f"{claim[: said.start]} {claim[said.end :]}".lower())}
-    return bool(own) and len(own & around) >= PLACE * len(own)
+    return len(own & around) / len(own) if own else 0.0
 
 
 def negated(claim: str, said: Said, compared: Compared, source: Told, sources: str) -> list[Mismatch]:
@@ -142,5 +154,7 @@ def negated(claim: str, said: Said, compared: Compared, source: Told, sources: s
         own, theirs = set(said.content) - turned, source.sets[n] - turned
         if len(own) >= 2 and len(own & theirs) >= ALIKE * len(own | theirs):
             at = source.spans[n]
+            if _DENIES_NOTHING.search(claim) or _DENIES_NOTHING.search(sources[slice(*at)]):
+                continue
             return [Mismatch("negation", 0, len(claim), claim, sources[slice(*at)].strip(), 0, at)]
     return []

@@ -89,6 +89,7 @@ class _Sentence:
     end: int
     compared: lexical.Compared
     rules: list[Mismatch]
+    missing: bool = False  # whether something is not in sources that must have it
 
     @property
     def contradicted(self) -> bool:
@@ -114,10 +115,13 @@ class Lexical:
     async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
         return await asyncio.to_thread(self.check, text, sources, question=question, language=language)
 
-    def check(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+    def check(
+        self, text: str, sources: Sequence[str], *, question: str = "", language: str = "", exact: bool = False
+    ) -> Verdict:
+        """exact: the sources are rows, of which every number, date and name in the text has to be."""
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question)
+        found = compared(plain, known, sources, question, exact=exact)
         if not found:
             return Verdict("supported", 1.0, (), "lexical")
         rows = np.array([one.compared.values for one in found])
@@ -152,12 +156,15 @@ class Checking:
     async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
         return await asyncio.to_thread(self.check, text, sources, question=question, language=language)
 
-    def check(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+    def check(
+        self, text: str, sources: Sequence[str], *, question: str = "", language: str = "", exact: bool = False
+    ) -> Verdict:
+        """exact: the sources are rows, of which every number, date and name in the text has to be."""
         from penstock.verify.evidence import Pieces
 
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question)
+        found = compared(plain, known, sources, question, exact=exact)
         if not found:
             return Verdict("supported", 1.0, (), "checker")
         pieces = Pieces(sources, self._reader, language)
@@ -200,7 +207,7 @@ def reads_with_question(claim: str, question: str) -> bool:
     return bool(question) and question.rstrip().endswith(("?", "？", "؟")) and len(claim.split()) <= SHORT_ANSWER
 
 
-def compared(text: str, source: Told, sources: Sequence[str], question: str) -> list[_Sentence]:
+def compared(text: str, source: Told, sources: Sequence[str], question: str, *, exact: bool = False) -> list[_Sentence]:
     """The sentences of a text beside its source. A text that claims nothing is looked at whole."""
     language = source.vocabulary.language
     spans = claims(text, language)
@@ -215,7 +222,7 @@ def compared(text: str, source: Told, sources: Sequence[str], question: str) -> 
         values = lexical.compared(said, source, asked)
         rules = mismatches(claim, sources, asked=question, language=language)
         rules += negated(claim, said, values, source, joined)
-        found.append(_Sentence(start, end, values, rules))
+        found.append(_Sentence(start, end, values, rules, exact and bool(rules)))
     return found
 
 
@@ -237,7 +244,7 @@ def _claim(
     reading: Reading | None = None,
     marks: Sequence[tuple[int, int]] = (),
 ) -> Claim:
-    if one.contradicted:
+    if one.contradicted or one.missing:
         support = min(support, CONTRADICTED)
     if support >= threshold:
         return Claim(one.start, one.end, "supported", round(support, 4), evidence)
@@ -314,7 +321,7 @@ def _verdict(
     threshold: float,
     by: Literal["lexical", "checker"],
 ) -> Verdict:
-    if any(one.contradicted for one in found):
+    if any(one.contradicted or one.missing for one in found):
         support = min(support, CONTRADICTED)
     if support >= threshold:
         label: Support = "supported"
