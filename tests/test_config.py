@@ -364,6 +364,8 @@ def test_every_setting_is_documented_with_its_default():
             "models",
             "routes",
             "apps",
+            "translators",
+            "glossaries",
             "budgets",
             "guard",
             "detectors",

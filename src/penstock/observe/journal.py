@@ -7,6 +7,7 @@ process was killed, the next one books what its spool holds. What a call held an
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import secrets
@@ -97,7 +98,7 @@ class Journal:
         self._waiting: deque[tuple[Row, Sequence[Booked], _Spool]] = deque()
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), False
         self._draining = threading.Lock()
-        self._migrated, self._swept, self._warned, self._spool_warned = False, 0.0, False, False
+        self._migrated, self._swept, self._warned, self._spool_warned = False, -math.inf, False, False
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._spool = _Spool(folder)
