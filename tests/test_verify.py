@@ -242,3 +242,51 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     done = CliRunner().invoke(cli, ["verify", "It is so.", "--source", str(source)])
 
     assert "not UTF-8" in str(done.exception)
+
+
+# ---------------------------------------------------------------- rows, promises
+
+
+def test_rows_in_a_context_hold_every_number(tmp_path: Path):
+    context = [{"order": 4711, "total": "12.50 EUR"}, {"order": 4712, "total": "8 EUR"}]
+    rows = [
+        {"response": "The total of order 4711 is 12.50 EUR.", "context": context},
+        {"response": "The total of order 4711 is 15.20 EUR.", "context": context},
+        {"response": "x", "context": [1]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    done = CliRunner().invoke(cli, ["verify", "--jsonl", str(tmp_path / "rows.jsonl"), "--tier", "lexical"])
+
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert (first["label"], second["label"] == "supported", third["line"]) == ("supported", False, 3)
+
+
+def test_a_promise_is_kept_and_says_what_it_costs(tmp_path: Path):
+    good = [
+        {"response": f"Shop {n} opens at nine.", "context": f"Shop {n} opens at nine.", "supported": True}
+        for n in range(60)
+    ]
+    bad = [
+        {"response": "Whales sing in winter.", "context": f"Shop {n} opens at nine.", "supported": False}
+        for n in range(40)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, good + bad)))
+    asked = ["verify", "--tier", "lexical", "--promise", "0.05", "--jsonl", str(tmp_path / "rows.jsonl")]
+
+    done = CliRunner().invoke(cli, asked)
+    as_json = json.loads(CliRunner().invoke(cli, [*asked, "--json"]).stdout)
+
+    assert done.stdout.startswith("supported_from = 0.")
+    assert as_json["coverage"] == 0.6
+    assert as_json["unsupported"] == 0.0
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"response": "x", "context": "x"}'])
+def test_a_promise_names_the_line_that_cannot_be_used(tmp_path: Path, line: str):
+    (tmp_path / "rows.jsonl").write_text(line)
+
+    done = CliRunner().invoke(cli, ["verify", "--promise", "0.05", "--jsonl", str(tmp_path / "rows.jsonl")])
+
+    assert done.exit_code != 0
+    assert "line 1" in f"{done.stderr}{done.exception}"

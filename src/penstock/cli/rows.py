@@ -14,7 +14,7 @@ import click
 
 from penstock.errors import BadRequest, PenstockError
 
-__all__ = ["Row", "answer_rows", "text_of"]
+__all__ = ["Row", "answer_rows", "parsed_rows", "text_of"]
 
 Row = dict[str, Any]
 AHEAD = 64  # rows that are worked on before the first of them is written
@@ -32,6 +32,19 @@ def answer_rows(rows: BinaryIO, work: Callable[[Row], Row], *, unit: str, thread
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         for done in _each(lambda one: _answered(work, *one), numbered, threads):
             click.echo(json.dumps(done, ensure_ascii=False))
+
+
+def parsed_rows(rows: BinaryIO) -> Iterator[tuple[int, Row]]:
+    """(number of its line, row) for each. Raises BadRequest, which names the line, for what is no JSON object."""
+    for number, line in enumerate(rows, 1):
+        if line.strip():
+            try:
+                row = _parsed(line)
+            except BadRequest as error:
+                raise BadRequest(f"line {number}: {error.message}") from error
+            if not isinstance(row, dict):
+                raise BadRequest(f"line {number} is no JSON object")
+            yield number, row
 
 
 def text_of(row: Row, name: str, *, needed: bool = True) -> str:

@@ -65,14 +65,8 @@ def answer(found: Answer, question: str) -> None:
     if found.question and found.question != question:
         click.echo(click.style(f"understood as: {clean(found.question)}", dim=True), err=True)
     colour = None if found.status is Status.ANSWER else "red" if found.status is Status.REFUSED else "yellow"
-    text = (
-        found.text
-        if not found.quoted
-        else found.text.removesuffix(" ".join(found.citations[n].quote for n in found.quoted))
-    )
-    if found.quoted:
-        text += " ".join(f"{' '.join(found.citations[n].quote.split())} [{n + 1}]" for n in found.quoted)
-    click.echo(click.style(textwrap.fill(clean(text), WIDTH), fg=colour))
+    for line in _numbered(found).split("\n"):
+        click.echo(click.style(textwrap.fill(clean(line), WIDTH), fg=colour))
     if found.withheld:
         places = ", ".join(place(citation) for citation in found.withheld)
         click.echo(click.style(f"withheld, since they give orders to the model: {places}", fg="red"), err=True)
@@ -86,8 +80,33 @@ def answer(found: Answer, question: str) -> None:
             quote = textwrap.fill(clean(" ".join(citation.quote.split())), WIDTH - 6)
             click.echo(click.style(textwrap.indent(quote, "      "), dim=True))
     confidence = f"confidence {int(found.confidence * 100) / 100:.2f}"  # .498 is not .5
-    by = f", written by {found.written_by} and not checked" if found.written_by else ""
-    click.echo(click.style(f"\n{confidence}{by}", dim=True))
+    click.echo(click.style(f"\n{confidence}{_written(found)}", dim=True))
+
+
+def _numbered(found: Answer) -> str:
+    """The text of an answer with the number of its citation behind each quote in it."""
+    said, rest = "", found.text
+    shown = (*found.quoted, *(n for pair in found.conflicts for n in pair)) if not found.written_by else ()
+    places = sorted({(rest.find(found.citations[n].quote), n) for n in shown} - {(-1, n) for n in shown})
+    at = 0
+    for start, n in places:
+        quote = found.citations[n].quote
+        if start >= at:
+            said += f"{rest[at:start]}{' '.join(quote.split())} [{n + 1}]"
+            at = start + len(quote)
+    return said + rest[at:]
+
+
+def _written(found: Answer) -> str:
+    """Who wrote an answer, and what became of its check."""
+    if not found.written_by:
+        return ""
+    if found.verdict is None or found.verdict.label == "unscored":
+        return f", written by {found.written_by} and not checked"
+    wrong = sum(claim.label in ("contradicted", "not_found") for claim in found.verdict.claims)
+    copied = ", repeats a protected text" if found.copied else ""
+    checked = f", written by {found.written_by} and checked: {len(found.verdict.claims) - wrong} of "
+    return f"{checked}{len(found.verdict.claims)} sentences are in the sources{copied}"
 
 
 def place(citation: Citation) -> str:

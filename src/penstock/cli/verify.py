@@ -10,10 +10,12 @@ from typing import Any, BinaryIO, cast
 import click
 
 from penstock.cli import show
-from penstock.cli.rows import Row, answer_rows, text_of
+from penstock.cli.rows import Row, answer_rows, parsed_rows, text_of
 from penstock.errors import BadRequest, Unreadable
 from penstock.types import Verdict
 from penstock.verify.check import Tier, plain, verifier
+from penstock.verify.conformal import promise
+from penstock.verify.rows import are_rows, as_text
 from penstock.verify.verifier import Checking, Lexical
 
 __all__ = ["verify"]
@@ -47,26 +49,43 @@ WORDS = {"supported": "supported", "contradicted": "contradicted", "not_found": 
     type=click.Choice(["", "checker", "lexical"]),
     help="By the shipped network, or by words alone, which is a hundred times as fast.",
 )
+@click.option(
+    "--promise",
+    "promised",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Find the limit that lets at most this share of unsupported rows pass.",
+)
 @click.option("--lang", "language", default="", metavar="CODE", help="The language of the sources, such as `de`.")
 @show.json_option
 def verify(
     text: str | None, files: tuple[Path, ...], contexts: tuple[str, ...], question: str, jsonl: BinaryIO | None,
-    tier: str, language: str, as_json: bool,
+    tier: str, language: str, promised: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check whether what a TEXT says is in its sources, sentence by sentence. Without TEXT, standard input is read.
 
     A row of --jsonl has `response`, `context` (a text or a list of them) and may have `question`. It comes back with
     `support` (0 to 1), `label` (supported, contradicted, not_found), `spans` that are not supported, and `citations`.
+    Objects in `context` are rows that a tool or a database returned: every number in the response must be in them.
+
+    With --promise 0.05, rows that also have `supported` (true or false, as people judged) give the limit from where on at most
+    5 % of what passes is unsupported, and what share passes: it goes into `supported_from` of an app.
 
     \b
     Examples:
       penstock verify "Books can be kept for six weeks." --source handbook/returns.md
       penstock verify --jsonl answers.jsonl > checked.jsonl
+      penstock verify --jsonl judged.jsonl --promise 0.05
     """
+    if promised is not None and not jsonl:
+        raise click.UsageError("--promise needs --jsonl with rows that people judged.")
     if jsonl:
         if text is not None or files or contexts:
             raise click.UsageError("check a TEXT or the rows of --jsonl, not both.")
         chosen = verifier(cast(Tier, tier))
+        if promised is not None:
+            _promise(chosen, jsonl, promised, as_json)
+            return
         threads = 1 if tier == "lexical" else min(os.cpu_count() or 1, 8)
         answer_rows(jsonl, lambda row: _checked(chosen, row, question, language), unit="text", threads=threads)
         return
@@ -87,15 +106,45 @@ def _checked(tier: Lexical | Checking, row: Row, question: str, language: str) -
     sources = _contexts(row.get("context"))
     asked = text_of(row, "question", needed=False) or question
     said = row.get("lang") or language
-    verdict = tier.check(response, sources, question=asked, language=said if isinstance(said, str) else "")
+    verdict = tier.check(
+        response,
+        sources,
+        question=asked,
+        language=said if isinstance(said, str) else "",
+        exact=are_rows(row.get("context")),
+    )
     return row | plain(verdict, response, sources)
+
+
+def _promise(tier: Lexical | Checking, rows: BinaryIO, share: float, as_json: bool) -> None:
+    """The limit that keeps a promise, from rows whose truth is known, and what keeping it costs."""
+    support, truth = [], []
+    for number, row in parsed_rows(rows):
+        if not isinstance(row.get("supported"), bool):
+            raise BadRequest(f"line {number} has no `supported`, true or false")
+        verdict = tier.check(
+            text_of(row, "response"), _contexts(row.get("context")), question=text_of(row, "question", needed=False)
+        )
+        support.append(verdict.support)
+        truth.append(row["supported"])
+    found = promise(support, truth, share)
+    if as_json:
+        show.as_json({**found._asdict(), "threshold": found.threshold if found.coverage else None})
+    elif not found.coverage:
+        click.echo(f"no limit keeps that promise on these {found.sentences} rows")
+    else:
+        click.echo(f"supported_from = {found.threshold:.4f}")
+        click.echo(
+            f"of {found.sentences} rows {found.coverage:.1%} pass, {found.unsupported:.1%} of them unsupported; "
+            f"{found.kept:.1%} of the supported ones are kept", err=True,
+        )  # fmt: skip
 
 
 def _contexts(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str) for one in values):
-        raise BadRequest("a row must have `context`, a text or a list of texts")
-    return [one.encode("utf-8", "replace").decode() for one in values]
+    if not values or not all(isinstance(one, str | dict) for one in values):
+        raise BadRequest("a row must have `context`, a text or a list of texts, or rows as objects")
+    return [as_text(one).encode("utf-8", "replace").decode() for one in values]
 
 
 def _show(text: str, verdict: Verdict, sources: list[str], names: list[str]) -> None:

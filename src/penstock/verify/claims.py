@@ -27,7 +27,8 @@ _GAP = re.compile(r"(?<=[a-z0-9)\]'’”\"][.!?])\s+(?=[A-Z\"'`“‘])")
 _NUMBERED = re.compile(r"(?m)^[ \t]*\d{1,2}[.)][ \t]+")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _COURTESY = re.compile(
-    r"(?:hello|hi|dear|of course|sure|certainly|thank|you(?:'|’)re welcome|i hope|hope this|let me know|feel free|please (?:let|feel)|happy to|glad to"
+    r"(?:of course|sure|certainly|hello|hi|dear|thank|you(?:'|’)re welcome|i hope|hope this|let me know|feel free"
+    r"|please (?:let|feel)|happy to|glad to"
     r"|danke|vielen dank|gern|ich hoffe|hallo|merci|bonjour|j(?:'|’)espère|gracias|hola|espero|de nada|grazie|ciao|spero"
     r"|obrigad|olá|bedankt|ik hoop)\b[^\d]*$",
     re.I,

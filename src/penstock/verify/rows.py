@@ -8,9 +8,16 @@ from typing import Any
 
 from penstock.errors import BadRequest
 
-__all__ = ["as_text"]
+__all__ = ["are_rows", "as_text"]
 
 DEEPEST = 6
+
+
+def are_rows(context: Any) -> bool:
+    """Whether a context is rows, or a list of them, and not text."""
+    return isinstance(context, Mapping) or (
+        isinstance(context, list) and bool(context) and all(isinstance(one, Mapping) for one in context)
+    )
 
 
 def as_text(value: Any) -> str:
