@@ -333,7 +333,7 @@ def test_an_app_refuses_an_order_and_says_so_in_the_journal(served: Served):
     streamed = client.post("/v1/chat/completions", json=asked("helper", ORDER, stream=True))
 
     assert refused["penstock"]["status"] == "refused"
-    assert "INJECTION" in refused["choices"][0]["message"]["content"]
+    assert refused["choices"][0]["message"]["content"] == "This question was stopped by a rule of this service."
     assert chunks(streamed.text.splitlines())[-1]["penstock"]["status"] == "refused"
     (latest, *_) = client.get("/api/guard/events").json()["requests"]
     assert (latest["app"], latest["guarded"][0]["decision"]) == ("helper", "block")

@@ -174,7 +174,12 @@ def test_a_text_with_escapes_goes_as_it_came_where_nothing_is_found():
     assert model.asked[0].body == body
 
 
-@given(value=st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+PLAIN = st.text().filter(
+    lambda text: "\\u" not in text
+)  # which may be an escape of JSON inside of JSON, and is read as one
+
+
+@given(value=st.recursive(PLAIN | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(PLAIN, inner)))
 def test_json_says_the_same_without_its_escapes(value: Any):
     assert json.loads(unescaped(json.dumps(value))) == value
     assert json.loads(json.loads(unescaped(json.dumps(json.dumps(value))))) == value

@@ -106,6 +106,9 @@ _QUANTITY = re.compile(
     re.I,
 )
 
+_DIGITS = re.compile(r"\d+")
+_MAY_COUNT = re.compile(rf"\d+|\b(?:{_SPELLED})\b")  # in lower case
+AROUND = 40  # characters: longer than any month, unit or scale with what may stand between it and its number
 _EITHER = re.compile(r"\d{1,3}\.\d{3}")
 
 _MONTHS: dict[str, int] = {}
@@ -151,11 +154,26 @@ def dates(text: str) -> list[Date]:
     """The dates of a text, in its order; a year or a decade by itself is one, and each end of a range of years."""
     text = text.translate(_SPACES)
     taken: list[Date] = []
-    for pattern in _DATES:
-        for found in pattern.finditer(text):
-            if not any(d.start < found.end() and found.start() < d.end for d in taken):
-                taken += _dates(found)
+    windows = _windows(text, _DIGITS)
+    for pattern in _DATES if windows else ():
+        for start, end in windows:
+            for found in pattern.finditer(text, start, end):
+                if not any(d.start < found.end() and found.start() < d.end for d in taken):
+                    taken += _dates(found)
     return sorted(taken, key=lambda date: date.start)
+
+
+def _windows(text: str, places: re.Pattern[str]) -> list[tuple[int, int]]:
+    """(start, end) of the stretches around what a pattern finds: the patterns that take a text apart are slow, and what they look
+    for is rare."""
+    found: list[tuple[int, int]] = []
+    for place in places.finditer(text):
+        start, end = max(0, place.start() - AROUND), place.end() + AROUND
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], end
+        else:
+            found.append((start, end))
+    return found
 
 
 def _dates(found: re.Match[str]) -> list[Date]:
@@ -179,7 +197,8 @@ def quantities(text: str) -> list[Quantity]:
 
 
 def _quantities(text: str) -> Iterator[Quantity]:
-    for found in _QUANTITY.finditer(text):
+    windows = _windows(text.lower() if len(text.lower()) == len(text) else text, _MAY_COUNT)
+    for found in (found for start, end in windows for found in _QUANTITY.finditer(text, start, end)):
         digits, spelled, scale = found["digits"], found["spelled"], found["scale"]
         if digits:
             value, step = _valued(digits)

@@ -32,6 +32,7 @@ _MAY_COUNT = re.compile(
 _BOUND = re.compile(  # "before 2005" may be true of any year
     r"\b(?:before|after|by|until|since|less|more|fewer|over|under|least|most|up to|within|between)\b", re.I
 )
+_GOES_ON = re.compile(r"\w|[.,:/-]\d")
 _NOT = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.I)
 _DENIES_NOTHING = re.compile(r"\bor (?:may |might )?not\b|\b(?:nothing|none|nobody) but\b|\bnot only\b", re.I)
 _WORD = re.compile(r"[^\W\d]{4,}")
@@ -63,20 +64,28 @@ def mismatches(claim: str, sources: Sequence[str], *, asked: str = "", language:
 
 
 def _counted(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
-    own = dates(claim)
-    numbers = [q for q in quantities(claim) if not any(d.start <= q.start < d.end for d in own)]
-    if not own and not numbers:
-        return []
+    everywhere = (*sources, asked)
+    all_days = dates(claim)
+    days = [date for date in all_days if not _stands(claim[date.start : date.end], everywhere)]
+    numbers = [
+        number
+        for number in quantities(claim)
+        if not any(date.start <= number.start < date.end for date in all_days)
+        and not _trivial(number, claim)
+        and not _stands(claim[number.start : number.end], everywhere)
+    ]
+    if not days and not numbers:
+        return []  # and nothing of the sources had to be taken apart
     there = [(n, *_of_source(source)) for n, source in enumerate(sources)]
     if asked:
         there.append((-1, *_of_source(asked)))
     found = [
         _missing("date", claim, date, ((n, sources[n], other) for n, _, others in there if n >= 0 for other in others))
-        for date in own
+        for date in days
         if not any(agrees(date, other) for _, _, others in there for other in others)
     ]
     for number in numbers:
-        if _trivial(number, claim) or any(same(number, other) for _, others, _ in there for other in others):
+        if any(same(number, other) for _, others, _ in there for other in others):
             continue
         all_ = [(n, sources[n], other) for n, others, _ in there if n >= 0 for other in others if other.kind]
         if number.kind and (units := [one for one in all_ if _unit_differs(number, one[2])]):
@@ -85,6 +94,18 @@ def _counted(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
             alike = [one for one in all_ if one[2].kind == number.kind]
             found.append(_missing("number", claim, number, alike if number.kind else ()))
     return found
+
+
+def _stands(said: str, texts: Iterable[str]) -> bool:
+    """Whether a value stands in a text letter for letter, and not as a part of a longer one."""
+    for text in texts:
+        at = text.find(said)
+        while at >= 0:
+            before, after = text[max(0, at - 1) : at], text[at + len(said) : at + len(said) + 2]
+            if not (before.isalnum() or before in (".", ",", "-", "$", "€", "£")) and not _GOES_ON.match(after):
+                return True
+            at = text.find(said, at + 1)
+    return False
 
 
 def _names(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
