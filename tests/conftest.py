@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from services import Service
 
@@ -20,6 +21,9 @@ from penstock.documents.library import Library
 from penstock.documents.read_text import read_plain
 from penstock.testing import WordEmbedder
 from penstock.types import Document, Embedder
+
+hypothesis.settings.register_profile("penstock", deadline=None)  # a slow machine is no mistake of the code
+hypothesis.settings.load_profile("penstock")
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
