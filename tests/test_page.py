@@ -1,15 +1,20 @@
 """The chat page does what it promises, in a real browser."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, serving, write
 
+from penstock.language.phrases import PAGE, catalogue, languages, phrase
+from penstock.server import pages
 from penstock.testing import WordEmbedder
+from penstock.types import Answer, Citation, Claim, Copied, Status, Verdict
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,8 +46,10 @@ def open_page(browser: Any) -> Iterator[Open]:
     """Opens a page. Afterwards no page may have reached another server or written an error to its console."""
     contexts, wrong = [], []
 
-    def opened(address: str, *, width: int = 1280, height: int = 800, scheme: str = "light") -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def opened(
+        address: str, *, width: int = 1280, height: int = 800, scheme: str = "light", locale: str = "en-US"
+    ) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
         context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
@@ -97,12 +104,17 @@ def ask(page: Any, question: str) -> Any:
     page.keyboard.press("Enter")
     answer = page.locator(".answer").nth(before)
     answer.wait_for()
-    playwright.expect(page.locator("#send")).to_have_text("Ask")
+    playwright.expect(answer).not_to_have_class(re.compile("waiting"))
     return answer
 
 
+def plain(text: str) -> str:
+    """A text without the marks around what may run the other way."""
+    return re.sub("[\u2068\u2069]", "", text)
+
+
 def active(page: Any) -> str:
-    return str(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.id"))
+    return plain(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.id"))
 
 
 # ---------------------------------------------------------------- asking
@@ -152,7 +164,7 @@ def test_escape_closes_the_source_and_goes_back_to_the_citation(shop: Served, op
     page.keyboard.press("Escape")
 
     assert page.locator("#source").is_hidden()
-    assert active(page) == cite.get_attribute("aria-label") == "Source 1: Returns"
+    assert active(page) == plain(cite.get_attribute("aria-label")) == "Source 1: Returns"
 
 
 def test_what_is_not_there_is_shown_as_refused(shop: Served, open_page: Open):
@@ -217,7 +229,8 @@ def test_markup_in_documents_and_questions_stays_text(shop: Served, open_page: O
     answer.locator(".citations button").first.click()
     page.locator("#source-text mark").wait_for()
 
-    assert "<img src=x onerror=alert(1)>" in answer.inner_text()
+    assert "<script>alert(2)</script>" in answer.inner_text()
+    assert "<img src=x onerror=alert(1)>" in page.locator("#source-text").inner_text()
     assert answer.locator("strong").inner_text() == "secret"
     assert page.locator("main img, main script").count() == 0
 
@@ -242,6 +255,295 @@ def test_a_refused_question_says_why(shop: Served, open_page: Open):
     )
 
     assert ask(page, RETURNS).inner_text() == "the question is too long — ask a shorter one"
+
+
+# ---------------------------------------------------------------- what an answer says of itself
+
+SMALL = Citation("small.md", "Parcels take five days.", 0, 23, "d1", "p1", title="Small", date="2025-02-01")
+LARGE = Citation("large.md", "Parcels take\nnine days.", 0, 23, "d2", "p2", title="Large", date="2026-03-01")
+
+
+def told(page: Any, text: str, **more: Any) -> Any:
+    """Ask, and be given this answer."""
+    answer = Answer(text, more.pop("status", Status.ANSWER), 0.7, more.pop("citations", (SMALL, LARGE)), **more)
+    body = "".join(
+        f"data: {json.dumps(event)}\n\n"
+        for event in ({"choices": [{"delta": {"content": text}}]}, {"choices": [], "penstock": asdict(answer)})
+    )
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=200, body=f"{body}data: [DONE]\n\n", content_type="text/event-stream"),
+    )
+    page.locator("#question").focus()
+    return ask(page, "How long do parcels take?")
+
+
+def test_what_the_sources_do_not_say_is_underlined_and_says_so(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    true, false, unknown = "🎁 Parcels take five days", "Parcels take nine days", "A bird brings them"
+    text = f"{true} [1]. {false} [1] [the sources say otherwise]. {unknown} [not in the sources]."
+    spans = [
+        Claim(text.index(said), text.index(said) + len(said), label, 0.5)
+        for said, label in ((true, "supported"), (false, "contradicted"), (unknown, "not_found"))
+    ]
+    answer = told(page, text, written_by="small-model", verdict=Verdict("contradicted", 0.1, tuple(spans)))
+    lines = [
+        answer.locator(f".{label}").evaluate("(node) => getComputedStyle(node).textDecorationStyle")
+        for label in ("contradicted", "not_found")
+    ]
+
+    assert answer.locator(".contradicted").inner_text() == false
+    assert answer.locator(".not_found").inner_text() == unknown
+    assert len({*lines, "solid"}) == 3  # not by the colour alone
+    assert answer.locator(".said .cite").all_inner_texts() == ["1", "1"]
+    assert "[not in the sources]" in answer.locator(".said").inner_text()
+    assert "written by small-model, checked against the sources" in plain(answer.locator(".foot").inner_text())
+
+
+@pytest.mark.parametrize("verdict", [None, Verdict("unscored", 0.0)])
+def test_an_answer_that_nobody_checked_says_so(shop: Served, open_page: Open, verdict: Verdict | None):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = told(page, "Parcels take five days [1].", written_by="small-model", verdict=verdict)
+
+    assert "written by small-model, not checked" in plain(answer.locator(".foot").inner_text())
+
+
+def test_what_is_copied_from_a_source_is_underlined_and_the_line_explained(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    text = "They say that parcels take five days [1], always."
+    wrong = Claim(0, len(text), "not_found", 0.1)
+    copied = Copied(14, 38, 0, 0.9)  # it ends within the brackets
+    answer = told(page, text, written_by="small-model", verdict=Verdict("not_found", 0.1, (wrong,)), copied=(copied,))
+
+    assert answer.locator(".said .copied").inner_text() == "parcels take five days "
+    assert answer.locator(".said .copied.not_found").count() == 1
+    assert answer.locator(".said .cite").inner_text() == "1"
+    assert answer.locator(".foot .copied").inner_text() == "nearly word for word from a source"
+
+
+def test_sources_that_disagree_stand_on_lines_of_their_own(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    text = f"The sources disagree:\n\nLarge of 2026-03-01: {LARGE.quote}\n\nSmall of 2025-02-01: {SMALL.quote}"
+    answer = told(page, text, quoted=(0,), conflicts=((0, 1),))
+
+    assert answer.locator(".said").inner_text().split("\n\n") == [
+        "The sources disagree:",
+        "Large of 2026-03-01: Parcels take nine days.2",
+        "Small of 2025-02-01: Parcels take five days.1",
+    ]
+    assert answer.locator(".citations .n").all_inner_texts() == ["2", "1"]
+
+
+def test_a_written_answer_numbers_the_sources_that_disagree_with_it(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    text = f"{SMALL.quote} [1]\n\nThe sources disagree:\n\nLarge: “{LARGE.quote}”\n\nSmall: “{SMALL.quote}”"
+    answer = told(page, text, written_by="small-model", conflicts=((1, 0),))
+
+    assert answer.locator(".said .cite").all_inner_texts() == ["1", "2", "1"]
+    assert answer.locator(".quote").first.inner_text() == "“Parcels take nine days.”2"
+
+
+def test_a_number_stands_at_the_quote_and_not_at_the_translation_before_it(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    text = f"Translated: {SMALL.quote}\n\nIn the original: {SMALL.quote}"
+    answer = told(page, text, quoted=(0,), status=Status.RELATED)
+
+    assert answer.locator(".said").inner_text() == f"Translated: {SMALL.quote}\n\nIn the original: {SMALL.quote}1"
+    assert answer.locator(".label").inner_text() == "Possibly related"
+
+
+def test_a_quote_that_was_masked_on_its_way_out_keeps_its_number(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = told(page, "Parcels take [NUMBER] days.", quoted=(0,))
+
+    assert answer.locator(".said").inner_text() == "Parcels take [NUMBER] days.1"
+
+
+def test_an_answer_that_is_handed_over_is_shown_as_refused(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    text = "This answer is uncertain. A person will look at it."
+    answer = told(page, text, status=Status.HANDED_OVER, citations=(), nearest=(SMALL,))
+
+    assert "refused" in answer.get_attribute("class")
+    assert answer.locator(".said").inner_text() == text
+    assert answer.locator(".foot").count() == 0
+
+
+def test_an_answer_runs_as_its_language_does_whatever_the_page_speaks(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook&lang=de")
+    said = told(page, "ليس في مستنداتك.", status=Status.NOT_FOUND, citations=(), language="ar").locator(".said")
+
+    assert (said.get_attribute("lang"), said.get_attribute("dir")) == ("ar", "rtl")
+    assert said.evaluate("(node) => getComputedStyle(node.closest('article')).direction") == "ltr"
+
+
+# ---------------------------------------------------------------- the reader's language
+
+
+def spoken(page: Any) -> tuple[str, str, str]:
+    said = page.evaluate(
+        "[document.documentElement.lang, document.documentElement.dir, document.querySelector('h2').innerText]"
+    )
+    return (said[0], said[1], said[2])
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "direction"),
+    [
+        ("de-DE", "de", "ltr"),
+        ("ar", "ar", "rtl"),
+        ("nb-NO", "no", "ltr"),
+        ("en-GB", "en", "ltr"),
+        ("eu-ES", "en", "ltr"),
+    ],
+)
+def test_the_page_speaks_the_language_of_the_browser(
+    shop: Served, open_page: Open, locale: str, language: str, direction: str
+):
+    page = open_page(f"{shop.url}/?collection=handbook", locale=locale)
+
+    assert spoken(page) == (language, direction, phrase("Ask your documents", language, formality="formal"))
+    assert page.locator("#send").inner_text() == phrase("Ask", language)
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_the_address_can_name_a_language(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook&lang=pt-BR", locale="de-DE")
+
+    assert spoken(page)[0] == "pt"
+
+
+def test_what_runs_from_right_to_left_is_laid_out_so(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook", locale="ar")
+    answer = ask(page, RETURNS)
+    answer.locator(".cite").first.click()
+    page.locator("#source-text mark").wait_for()
+
+    def left(selector: str) -> float:
+        return float(page.locator(selector).first.bounding_box()["x"])
+
+    assert left("#send") < left("#question")
+    assert left("#show-documents") < left("#collection")
+    assert left("#source") < left("#scroll")
+    assert page.locator(".said").evaluate("(node) => getComputedStyle(node).direction") == "ltr"  # it is English
+
+
+def test_a_chosen_language_is_kept_and_the_conversation_with_it(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook&lang=de")
+    answer = ask(page, RETURNS)
+    page.get_by_label("Sprache").select_option(label="Français")
+    page.get_by_label("Langue").wait_for()
+
+    assert page.locator(".question").inner_text() == RETURNS
+    assert answer.locator(".said").inner_text().startswith("Books can be returned within thirty days.")
+    assert answer.locator(".foot").inner_text().startswith("fiable à")
+
+    page.reload()
+    page.locator("#question:focus").wait_for()
+
+    assert spoken(page)[0] == page.locator("#language").input_value() == "fr"
+
+
+def test_words_that_cannot_be_had_are_english(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    page.route("**/static/phrases/de.json", lambda route: route.fulfill(status=200, body="<html>"))
+    page.get_by_label("Language").select_option("de")
+    page.locator("#language").evaluate("(node) => new Promise((done) => setTimeout(done, 200))")
+
+    assert spoken(page) == ("en", "ltr", "Ask your documents")
+
+
+READABLE = """() => {
+  const words = [];
+  const theirs = "bdi, .question, .said, .n, .words, .badge, #source-title, #source-text, #suggestions, #status, h1, option";
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text; (text = texts.nextNode());) if (!text.parentElement.closest(theirs)) words.push(text.data);
+  for (const name of ["aria-label", "title", "placeholder"])
+    for (const node of document.querySelectorAll(`[${name}]`)) words.push(node.getAttribute(name));
+  return words;
+}"""
+
+
+def test_everything_that_the_page_says_is_said_in_the_readers_language(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    marked = {english: f"«{english}»" for english in PAGE}
+    page.route(
+        "**/static/phrases/de.json",
+        lambda route: route.fulfill(json={"language": "de", "direction": "ltr", "phrases": marked}),
+    )
+    page.get_by_label("Language").select_option("de")
+    page.get_by_text("«Ask your documents»").wait_for()
+    said = []
+    for _ in shown_in_full(page):
+        said += page.evaluate(READABLE)
+    page.keyboard.press("Escape")
+    told(page, f"{SMALL.quote} And more.", quoted=(0,), copied=(Copied(0, 9, 0, 1.0),), withheld=(LARGE,))
+    said += page.evaluate(READABLE)
+    told(
+        page, "Five [1].", written_by="small-model", verdict=Verdict("not_found", 0.1, (Claim(0, 4, "not_found", 0.1),))
+    )
+    said += page.evaluate(READABLE)
+
+    assert [words for words in said if not re.fullmatch(r"[\s·()\d]*(«.*»)?[\s·()\d]*", words)] == []
+    assert len({words for words in said if "«" in words}) > 40
+
+
+def test_a_german_reads_nothing_in_english(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook", locale="de-DE")
+    said = set()
+    for _ in shown_in_full(page):
+        said |= {plain(words).strip() for words in page.evaluate(READABLE)}
+    german = catalogue("de")
+    english = [said for said in PAGE if said not in {german.get((form, said)) for form in ("", "formal")}]
+    still = [re.sub(r"\\{\w+\\}", ".+", re.escape(one)) for one in english]
+
+    assert [words for words in said if any(re.fullmatch(one, words) for one in still)] == []
+
+
+def test_no_language_is_wider_than_a_narrow_screen(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook", width=320)
+    text = "Parcels take five days [1]."
+    told(page, text, written_by="small-model", verdict=Verdict("supported", 0.9), copied=(Copied(0, 7, 0, 1.0),))
+    for language in languages():
+        page.locator("#language").select_option(language)
+        page.locator(f"html[lang={language}]").wait_for()
+        page.evaluate("new Promise((done) => requestAnimationFrame(done))")
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, language
+        assert page.evaluate(WIDER) == [], language
+
+
+@pytest.mark.parametrize("language", languages()[1:])
+def test_every_language_has_every_phrase_of_the_page(language: str):
+    known = catalogue(language)
+    for english in PAGE:
+        said = [words for (_, key), words in known.items() if key == english]
+
+        assert said, english
+        assert ("", english) in known or {("formal", english), ("informal", english)} <= set(known), english
+        assert {tuple(sorted(re.findall(r"\{\w+\}", words))) for words in (english, *said)} == {
+            tuple(sorted(re.findall(r"\{\w+\}", english)))
+        }
+
+
+def test_the_phrases_of_the_page_are_those_that_it_says():
+    script, markup = ((pages.FOLDER / name).read_text("utf-8") for name in ("chat.js", "chat.html"))
+
+    assert [english for english in PAGE if f'"{english}"' not in script and english not in markup] == []
+    assert set(re.findall(r'\bt\("([^"]+)"', script)) <= set(PAGE)
+
+
+def test_words_are_served_to_everybody_and_asked_for_once(office: Served):
+    client = office.client()
+    offered, german = client.get("/static/phrases.json"), client.get("/static/phrases/de.json")
+    again = client.get("/static/phrases/de.json", headers={"if-none-match": german.headers["etag"]})
+
+    assert {"language": "ar", "direction": "rtl", "name": "العربية"} in offered.json()
+    assert {one["language"] for one in offered.json()} == set(languages())
+    assert german.json()["phrases"]["Your question"] == "Ihre Frage"
+    assert list(german.json()["phrases"]) == list(dict.fromkeys(PAGE))
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/static/phrases/xx.json").status_code == 401  # like any other address that is none
 
 
 # ---------------------------------------------------------------- documents
@@ -271,14 +573,14 @@ def test_a_chosen_file_is_added_with_its_progress_and_can_be_asked(empty: Served
     chooser.value.set_files(
         {"name": "peru.txt", "mimeType": "text/plain", "buffer": b"Parcels to Peru take twenty days."}
     )
-    page.get_by_text("ready to be asked (1 passage)", exact=True).wait_for()
+    page.get_by_text("ready to be asked · Passages: 1", exact=True).wait_for()
     page.get_by_role("button", name="peru.txt").wait_for()
     said = page.evaluate("window.said")
     page.keyboard.press("Escape")
     page.locator("#question").focus()
 
     assert "sending" in said[0]
-    assert said[1:] == ["reading", "indexing, 1 passage", "ready to be asked (1 passage)", *said[4:]]
+    assert said[1:] == ["reading", "indexing · Passages: 1", "ready to be asked · Passages: 1", *said[4:]]
     assert "Parcels to Peru take twenty days." in ask(page, "How long do parcels to Peru take?").inner_text()
     assert page.locator("#count").inner_text() == "1"
 
@@ -380,7 +682,7 @@ def shown_in_full(page: Any) -> Iterator[str]:
     page.locator("#source-text mark").wait_for()
     yield "source"
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Documents", exact=False).click()
+    page.locator("#show-documents").click()
     page.locator(".failed").wait_for()
     yield "documents"
 

@@ -21,6 +21,7 @@ __all__ = ["ANSWERS", "PAGE", "PROMPTS", "Formality", "catalogue", "direction", 
 Formality = Literal["", "formal", "informal"]
 
 FOLDER = Path(__file__).parent / "catalogues"
+OTHER_NAMES = {"nb": "no", "nn": "no", "iw": "he", "in": "id"}
 RIGHT_TO_LEFT = frozenset("ar fa he ur yi ps ckb ug dv sd".split())
 
 ANSWERS = (  # what answers are made of
@@ -108,7 +109,19 @@ PAGE = (  # the chat page
     "Add documents",
     "not in the sources",
     "the sources say otherwise",
-    "checked",
+    "Language",
+    "The server answered {status}.",
+    "Nothing is indexed yet.",
+    "Adding {name}",
+    "sending",
+    "reading",
+    "indexing",
+    "ready to be asked",
+    "already indexed",
+    "the connection broke; nothing was changed",
+    "Passages: {count}",
+    "Sources: {count}",
+    "nearly word for word from a source",
 )
 
 _ENTRY = re.compile(
@@ -159,10 +172,10 @@ def every(english: str) -> tuple[str, ...]:
 
 
 def _fallbacks(language: str) -> list[str]:
-    """`pt-BR`, `pt`; both spellings of tags are understood."""
-    parts = language.replace("_", "-").split("-")
-    names = ["-".join([parts[0].lower(), *parts[1:n]]) for n in range(len(parts), 0, -1)]
-    return [*names, "en"]
+    """`pt-BR`, `pt`; both spellings of tags are understood, and names that have become others."""
+    base, *regions = language.replace("_", "-").split("-")
+    base = OTHER_NAMES.get(base.lower(), base.lower())
+    return [*("-".join([base, *regions[:n]]) for n in range(len(regions), 0, -1)), base, "en"]
 
 
 def direction(language: str) -> Literal["ltr", "rtl"]:

@@ -1,11 +1,16 @@
-"""The chat page and the files it is made of: plain HTML, CSS and JavaScript, served as they are."""
+"""The chat page and the files it is made of: plain HTML, CSS and JavaScript, served as they are, and its words in each language."""
 
 from __future__ import annotations
 
+import json
+import re
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from penstock.language.names import name_of
+from penstock.language.phrases import PAGE, direction, languages, phrase
 from penstock.server.http import Request, Response
 
 __all__ = ["page"]
@@ -22,30 +27,70 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_PHRASES = re.compile(r"/static/phrases/(\w+)\.json")
+
+
+class _File(NamedTuple):
+    content: bytes
+    type: str
+    tag: str
+
+
+def _file(content: bytes, kind: str) -> _File:
+    return _File(content, kind, f'"{blake2b(content, digest_size=8).hexdigest()}"')
+
+
+def _json(value: Any) -> _File:
+    return _file(json.dumps(value, ensure_ascii=False).encode(), "application/json")
+
 
 @cache
-def _files() -> dict[str, tuple[bytes, str, str]]:
-    """path -> (content, type, tag)."""
-    found = {}
-    for file in FOLDER.iterdir():
-        if file.suffix in TYPES:
-            content = file.read_bytes()
-            found[f"/static/{file.name}"] = (
-                content,
-                TYPES[file.suffix],
-                f'"{blake2b(content, digest_size=8).hexdigest()}"',
-            )
+def _files() -> dict[str, _File]:
+    """path -> file."""
+    found = {
+        f"/static/{file.name}": _file(file.read_bytes(), TYPES[file.suffix])
+        for file in FOLDER.iterdir()
+        if file.suffix in TYPES
+    }
     found["/"] = found["/static/chat.html"]
     found["/favicon.ico"] = found["/static/icon.svg"]
     return found
 
 
+@cache
+def _languages() -> _File:
+    """The languages that the page speaks, each with its own name for itself."""
+    named = [(name_of(code, code), code) for code in languages()]
+    return _json(
+        [
+            {"language": code, "direction": direction(code), "name": name[:1].upper() + name[1:]}
+            for name, code in sorted(named, key=lambda one: one[0].casefold())
+        ]
+    )
+
+
+@cache
+def _phrases(language: str) -> _File:
+    """The words of the page in one language. It does not know its readers, so it addresses them formally."""
+    said = {english: phrase(english, language, formality="formal") for english in PAGE}
+    return _json({"language": language, "direction": direction(language), "phrases": said})
+
+
+def _found(path: str) -> _File | None:
+    if path == "/static/phrases.json":
+        return _languages()
+    asked = _PHRASES.fullmatch(path)
+    if asked and asked[1] in languages():
+        return _phrases(asked[1])
+    return _files().get(path)
+
+
 def page(request: Request) -> Response | None:
     """The page or file at a path, or None where there is none. It holds nobody's data, so it needs no key."""
-    if request.method not in ("GET", "HEAD") or request.path not in _files():
+    found = _found(request.path) if request.method in ("GET", "HEAD") else None
+    if found is None:
         return None
-    content, kind, tag = _files()[request.path]
-    headers = (("content-security-policy", POLICY), ("etag", tag), ("cache-control", "no-cache"))
-    if request.headers.get("if-none-match") == tag:
-        return Response(b"", 304, kind, headers)
-    return Response(b"" if request.method == "HEAD" else content, 200, kind, headers)
+    headers = (("content-security-policy", POLICY), ("etag", found.tag), ("cache-control", "no-cache"))
+    if request.headers.get("if-none-match") == found.tag:
+        return Response(b"", 304, found.type, headers)
+    return Response(b"" if request.method == "HEAD" else found.content, 200, found.type, headers)

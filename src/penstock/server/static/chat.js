@@ -1,10 +1,87 @@
 // The chat page. Plain DOM, no framework; everything that comes from documents or people is set as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
-const state = { collections: [], collection: "", history: [], busy: null, key: sessionStorage.getItem("penstock-key") || "", admin: false };
+const state = {
+  collections: [], collection: "", history: [], shown: [], busy: null, key: sessionStorage.getItem("penstock-key") || "", admin: false,
+  languages: [], phrases: {},
+};
 const SUGGESTIONS = {
   "penstock-docs": ["How do I go back to an earlier version of the index?", "Which file formats can be read?", "Who may read a document?", "What is the capital of France?"],
 };
+
+// ---------------------------------------------------------------- the reader's language
+
+const SAME = { nb: "no", nn: "no" }; // browsers name the two ways to write Norwegian
+
+// A phrase of this page in the reader's language. What is filled in may run the other way, so it is set apart.
+function t(phrase, values = {}) {
+  const said = state.phrases[phrase] ?? phrase;
+  return said.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? values[name] : `\u2068${values[name]}\u2069`));
+}
+
+// What stands in the page from the beginning: the English words, and how to put others in their place.
+const printed = [];
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let text; (text = texts.nextNode());) {
+  const [, before, english, after] = text.data.match(/^(\s*)(.*?)(\s*)$/s);
+  if (english) printed.push([english, (said) => { text.data = before + said + after; }]);
+}
+for (const name of ["aria-label", "title", "placeholder"]) {
+  for (const node of document.body.querySelectorAll(`[${name}]`)) {
+    printed.push([node.getAttribute(name), (said) => node.setAttribute(name, said)]);
+  }
+}
+
+// The first language that somebody asked for and that there are words in: the address, the reader, their browser.
+function wanted() {
+  const tags = [new URLSearchParams(location.search).get("lang"), localStorage.getItem("penstock-language"), ...navigator.languages];
+  for (const tag of tags.filter(Boolean)) {
+    const base = tag.toLowerCase().split(/[-_]/)[0];
+    const found = [tag, base, SAME[base]].find((code) => state.languages.some((one) => one.language === code));
+    if (found) return found;
+  }
+  return "en";
+}
+
+async function speak(language) {
+  const found = language === "en" ? null : await get(`/static/phrases/${language}.json`).catch(() => null);
+  state.phrases = found?.phrases ?? {};
+  document.documentElement.lang = found?.language ?? "en";
+  document.documentElement.dir = found?.direction ?? "ltr";
+  for (const [english, put] of printed) put(t(english));
+  $("language").value = document.documentElement.lang;
+}
+
+async function greet() {
+  state.languages = await get("/static/phrases.json").catch(() => []);
+  const options = state.languages.map(({ language, name }) => make("option", { value: language, lang: language, textContent: name }));
+  $("language").replaceChildren(...options);
+  $("language").parentElement.hidden = !state.languages.length;
+  await speak(wanted());
+  document.documentElement.dataset.ready = "";
+}
+
+$("language").addEventListener("change", async () => {
+  localStorage.setItem("penstock-language", $("language").value);
+  const address = new URL(location);
+  address.searchParams.delete("lang");
+  history.replaceState(null, "", address);
+  await speak($("language").value);
+  $("send").textContent = t(state.busy ? "Stop" : "Ask");
+  $("source").hidden = true;
+  choose(state.collection);
+  for (const show of state.shown) show();
+});
+
+const directionOf = (language) => state.languages.find((one) => one.language === language)?.direction ?? "auto";
+
+function nameOf(language) {
+  try {
+    return new Intl.DisplayNames([document.documentElement.lang], { type: "language" }).of(language);
+  } catch {
+    return language; // none, or one that the browser has never heard of
+  }
+}
 
 // ---------------------------------------------------------------- the server
 
@@ -16,7 +93,7 @@ async function call(path, options = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error(t("The server does not answer. Is it still running?"));
   }
   if (response.ok) return response;
   const problem = (await response.json().catch(() => ({}))).error || {};
@@ -24,14 +101,14 @@ async function call(path, options = {}) {
     await askForKey(state.key ? problem.message : "");
     return call(path, options);
   }
-  throw new Error([problem.message || `The server answered ${response.status}.`, problem.hint].filter(Boolean).join(" — "));
+  throw new Error([problem.message || t("The server answered {status}.", { status: response.status }), problem.hint].filter(Boolean).join(" — "));
 }
 
 const get = async (path) => (await call(path)).json();
 const here = () => `/api/collections/${encodeURIComponent(state.collection)}`;
 
 function askForKey(problem) {
-  $("key-problem").textContent = problem ? `${problem}.` : "";
+  $("key-problem").replaceChildren(apart(problem && `${problem}.`));
   $("key-problem").hidden = !problem;
   $("key").showModal();
   return new Promise((resolve) => {
@@ -58,23 +135,26 @@ function say(text) {
   requestAnimationFrame(() => { $("status").textContent = text; });
 }
 
-// A quote's light markup as elements: **strong**, `code`, [text](address). The words stay the source's words.
+// A quote's light markup as elements: **strong**, `code`, [text](address). The words stay the source's words. A date is set
+// apart, as its parts would change places among Arabic words.
 function inline(text) {
   const nodes = [];
-  for (const part of text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`|\[[^\]\n]+\]\([^)\s]+\))/)) {
+  for (const part of text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`|\[[^\]\n]+\]\([^)\s]+\)|\b\d{4}-\d\d-\d\d\b)/)) {
     if (/^\*\*.+\*\*$/.test(part)) nodes.push(make("strong", { textContent: part.slice(2, -2) }));
     else if (/^`.+`$/.test(part)) nodes.push(make("code", { textContent: part.slice(1, -1) }));
     else if (/^\[.+\]\(.+\)$/.test(part)) nodes.push(part.slice(1, part.indexOf("](")));
+    else if (/^\d{4}-\d\d-\d\d$/.test(part)) nodes.push(whole(part));
     else if (part) nodes.push(part);
   }
   return nodes;
 }
 
 const headings = (c) => (c.section || []).filter((heading, n) => n || heading !== c.title).join(" › ");
-const placeOf = (c) => [headings(c), c.page ? `page ${c.page}` : "", c.date].filter(Boolean).join(" · ");
+const pageOf = (c) => (c.page ? t("page {page}", { page: c.page }) : "");
+const placeOf = (c) => [headings(c), pageOf(c), c.date].filter(Boolean).join(" · ");
 const named = (d) => d.title && d.title !== d.source;
-const whole = (text) => (text ? make("span", { className: "whole", textContent: text }) : "");
-const many = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+const apart = (text, className = "") => (text ? make("bdi", { className, textContent: text }) : ""); // may run the other way
+const whole = (text) => apart(text, "whole");
 
 // Facts beside each other, as text or elements, with a dot between.
 function dotted(...facts) {
@@ -116,13 +196,13 @@ async function ask(question) {
   $("welcome").hidden = true;
   $("question").value = "";
   grow();
-  const said = make("div", { className: "said" });
-  const answer = make("article", { className: "answer waiting", ariaLabel: "Answer" }, said);
+  const said = make("div", { className: "said", dir: "auto" });
+  const answer = make("article", { className: "answer waiting", ariaLabel: t("Answer") }, said);
   const turn = make("li", {}, make("p", { className: "question", textContent: question }), answer);
   $("turns").append(turn);
   turn.scrollIntoView({ block: "end" });
   state.busy = new AbortController();
-  $("send").textContent = "Stop";
+  $("send").textContent = t("Stop");
   try {
     const messages = [...state.history, { role: "user", content: question }];
     const body = JSON.stringify({ model: state.collection, stream: true, messages });
@@ -139,17 +219,23 @@ async function ask(question) {
       }
       if (data.penstock) found = data.penstock;
     }
-    if (!found) throw new Error("The answer ended early.");
-    show(turn, answer, question, found);
+    if (!found) throw new Error(t("The answer ended early."));
+    const draw = () => show(turn, question, found);
+    draw();
+    state.shown.push(draw);
+    const { height } = turn.getBoundingClientRect();
+    turn.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
+    say(`${found.text} ${t("Sources: {count}", { count: found.citations.length })}`);
     state.history.push({ role: "user", content: question }, { role: "assistant", content: found.text });
   } catch (error) {
     const stopped = error.name === "AbortError";
-    said.replaceChildren(make("span", { className: stopped ? "hint" : "problem", textContent: stopped ? "Stopped." : error.message }));
-    say(stopped ? "Stopped." : error.message);
+    const problem = stopped ? t("Stopped.") : error.message;
+    said.replaceChildren(make("span", { className: stopped ? "hint" : "problem", textContent: problem }));
+    say(problem);
   } finally {
     answer.classList.remove("waiting");
     state.busy = null;
-    $("send").textContent = "Ask";
+    $("send").textContent = t("Ask");
     $("question").focus();
   }
 }
@@ -170,52 +256,96 @@ async function* events(response) {
 
 // ---------------------------------------------------------------- showing an answer
 
-function show(turn, answer, question, found) {
-  if (found.question && found.question !== question) {
-    turn.insertBefore(make("p", { className: "understood", textContent: `understood as: ${found.question}` }), answer);
-  }
-  const parts = [];
-  answer.classList.toggle("refused", ["not_found", "refused"].includes(found.status));
-  if (found.status === "related") parts.push(make("span", { className: "label", textContent: "Possibly related" }));
-  const said = make("div", { className: "said" });
-  const quoted = found.quoted.map((n) => found.citations[n].quote).join(" ");
-  const opening = found.quoted.length ? (found.text.endsWith(quoted) ? found.text.slice(0, -quoted.length) : "") : found.text;
-  if (found.written_by) said.append(...written(found));
-  else if (found.status !== "related") said.append(opening);
-  for (const n of found.quoted) said.append(...numbered(found.citations[n], n + 1));
-  parts.push(said);
-  if (found.quoted.length) parts.push(list(found.quoted.map((n) => [found.citations[n], n + 1]), { words: false }));
-  const rest = found.citations.map((c, n) => [c, n + 1]).filter(([, n]) => !found.quoted.includes(n - 1));
-  if (rest.length) parts.push(fold(found.written_by ? "Sources" : "More from your documents", rest));
-  if (found.nearest.length) parts.push(fold("Nearest passages", found.nearest.map((c, n) => [c, n + 1])));
-  if (found.withheld.length) parts.push(fold("Withheld: these passages give orders to the model", found.withheld.map((c, n) => [c, n + 1])));
-  if (!["not_found", "refused"].includes(found.status)) parts.push(foot(found));
-  answer.replaceChildren(...parts);
-  const last = turn.getBoundingClientRect();
-  turn.scrollIntoView({ block: last.height > $("scroll").clientHeight ? "start" : "end" });
-  say(`${found.text} ${many(found.citations.length, "source")}.`);
+const SILENT = ["not_found", "refused", "handed_over"];
+const LINES = { not_found: "not in the sources", contradicted: "the sources say otherwise", copied: "nearly word for word from a source" };
+
+function show(turn, question, found) {
+  const understood = found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "";
+  const silent = SILENT.includes(found.status);
+  const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...worded(found));
+  const quoted = inText(found);
+  const numbers = found.citations.map((c, n) => [c, n + 1]);
+  const more = found.written_by ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
+  const answer = make("article", { className: silent ? "answer refused" : "answer", ariaLabel: t("Answer") },
+    found.status === "related" ? make("span", { className: "label", textContent: t("Possibly related") }) : "",
+    said,
+    quoted.length && !found.written_by ? list(quoted.map((n) => numbers[n]), { words: false }) : "",
+    more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
+    found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
+    found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
+    silent ? "" : foot(found));
+  turn.replaceChildren(
+    make("p", { className: "question", textContent: question }),
+    ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
+    answer);
 }
 
-// The words of a model, with a button for each source they name.
-function written(found) {
-  return found.text.split(/(\[\d{1,3}\])/).flatMap((part) => {
-    const n = Number(part.match(/^\[(\d+)\]$/)?.[1] ?? 0);
-    return n && found.citations[n - 1] ? [citeButton(found.citations[n - 1], n)] : inline(part);
+// The citations whose quotes stand in the text, in its order. Sources that disagree stand there by date, the newest first.
+function inText({ citations, quoted, conflicts }) {
+  const date = (n) => citations[n].date;
+  return conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+}
+
+// Where the quotes stand. Looked for from the end, as a translation before them may hold the same words.
+function quotesIn(found) {
+  const places = [];
+  let before = found.text;
+  for (const n of [...inText(found)].reverse()) {
+    const { quote } = found.citations[n];
+    const words = found.written_by ? `“${quote}”` : quote;
+    const start = before.lastIndexOf(words);
+    if (start < 0) continue;
+    places.unshift({ start, end: start + words.length, n });
+    before = before.slice(0, start);
+  }
+  return places;
+}
+
+// The text as elements: a button behind each quote and for each number that a model wrote, and a line under what is not in
+// the sources or copied from them.
+function worded(found) {
+  const { text, citations } = found;
+  const button = (n) => citeButton(citations[n], n + 1);
+  const quotes = quotesIn(found);
+  const cited = quotes.map(({ start, end, n }) => ({ start, end, show: () => numbered(text.slice(start, end), button(n)) }));
+  for (const mark of found.written_by ? text.matchAll(/\[(\d{1,3})\]/g) : []) {
+    const n = mark[1] - 1;
+    if (citations[n]) cited.push({ start: mark.index, end: mark.index + mark[0].length, show: () => button(n) });
+  }
+  const lined = [...(found.verdict?.claims ?? []), ...found.copied.map((one) => ({ ...one, label: "copied" }))]
+    .filter(({ label }) => label in LINES)
+    .map(({ start, end, label }) => ({ start: unitsAt(text, start), end: unitsAt(text, end), label }));
+  const opening = quotes.length ? text.slice(0, quotes[0].start) : "";
+  const from = found.status === "related" && !opening.includes("\n\n") ? opening.length : 0; // the label says so already
+  const cuts = [from, text.length, ...[...cited, ...lined].flatMap(({ start, end }) => [start, end])]
+    .filter((cut) => cut >= from && !cited.some(({ start, end }) => start < cut && cut < end))
+    .sort((a, b) => a - b);
+  const nodes = cuts.slice(1).flatMap((end, n) => {
+    const covers = (one) => one.start <= cuts[n] && end <= one.end && cuts[n] < end;
+    const whole = cited.find(covers);
+    if (whole) return [whole.show()];
+    const words = inline(text.slice(cuts[n], end));
+    const labels = lined.filter(covers).map(({ label }) => label);
+    if (!labels.length) return words;
+    return [make("span", { className: labels.join(" "), title: labels.map((label) => t(LINES[label])).join(", ") }, ...words)];
   });
+  const placed = new Set(quotes.map(({ n }) => n));
+  const lost = found.written_by ? [] : inText(found).filter((n) => !placed.has(n)); // their words were masked on the way out
+  return [...nodes, ...lost.map(button)];
 }
 
 // A quote and its number, with no end of line between the two.
-function numbered(citation, n) {
-  const nodes = inline(citation.quote);
+function numbered(words, button) {
+  const nodes = inline(words);
   const last = nodes.pop();
   const ending = typeof last === "string" ? last.match(/\S{1,12}\s*$/u)?.[0] ?? "" : last;
   if (typeof last === "string") nodes.push(last.slice(0, last.length - ending.length));
-  return [...nodes, make("span", { className: "whole" }, ending, citeButton(citation, n)), " "];
+  return make("bdi", { className: "quote" }, ...nodes, make("span", { className: "whole" }, ending, button));
 }
 
 function citeButton(citation, n) {
   const button = make("button", { type: "button", className: "cite", textContent: String(n) });
-  button.setAttribute("aria-label", `Source ${n}: ${citation.title || citation.source}`);
+  button.setAttribute("aria-label", t("Source {number}: {title}", { number: n, title: citation.title || citation.source }));
   button.addEventListener("click", () => openSource(citation, button));
   return button;
 }
@@ -223,13 +353,13 @@ function citeButton(citation, n) {
 function list(citations, { words = true } = {}) {
   return make("ul", { className: "citations" }, ...citations.map(([c, n]) => {
     const place = make("span", { className: "place" }, ...dotted(
-      named(c) ? c.source : "", headings(c), c.page ? whole(`page ${c.page}`) : "", whole(c.date),
-      c.stale ? make("span", { className: "stale", textContent: "out of date" }) : "",
-      c.also_in.length ? `also in ${c.also_in.join(", ")}` : ""));
+      named(c) ? apart(c.source) : "", apart(headings(c)), whole(pageOf(c)), whole(c.date),
+      c.stale ? make("span", { className: "stale", textContent: t("out of date") }) : "",
+      c.also_in.length ? t("also in {sources}", { sources: c.also_in.join(", ") }) : ""));
     const button = make("button", { type: "button" },
       make("span", { className: "n", textContent: String(n) }),
-      make("span", {}, make("span", { className: "name", textContent: c.title || c.source }), " ", place),
-      words ? make("span", { className: "words" }, ...inline(c.quote)) : "");
+      make("span", {}, make("span", { className: "name" }, apart(c.title || c.source)), " ", place),
+      words ? make("span", { className: "words" }, make("bdi", {}, ...inline(c.quote))) : "");
     button.addEventListener("click", () => openSource(c, button));
     return make("li", {}, button);
   }));
@@ -244,16 +374,20 @@ function fold(title, citations) {
 function foot(found) {
   const percent = Math.round(found.confidence * 100);
   const meter = make("meter", { className: "meter", min: 0, max: 100, low: 20, high: 50, optimum: 100, value: percent });
-  meter.setAttribute("aria-label", "Confidence");
-  const copy = make("button", { type: "button", textContent: "Copy" });
+  meter.setAttribute("aria-label", t("Confidence"));
+  const copy = make("button", { type: "button", textContent: t("Copy") });
   copy.addEventListener("click", async () => {
-    const sources = found.quoted.map((n) => `[${n + 1}] ${found.citations[n].source} ${placeOf(found.citations[n])}`.trim());
+    const sources = inText(found).map((n) => `[${n + 1}] ${found.citations[n].source} ${placeOf(found.citations[n])}`.trim());
     await navigator.clipboard.writeText([found.text, ...sources].join("\n"));
-    copy.textContent = "Copied";
-    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+    copy.textContent = t("Copied");
+    setTimeout(() => { copy.textContent = t("Copy"); }, 1500);
   });
-  const by = found.written_by ? whole(`written by ${found.written_by}, not checked`) : "";
-  return make("p", { className: "foot" }, meter, `${percent}% sure`, by, navigator.clipboard ? copy : ""); // none without https
+  const checked = found.verdict && found.verdict.label !== "unscored";
+  const written = checked ? "written by {model}, checked against the sources" : "written by {model}, not checked";
+  const by = found.written_by ? make("span", { textContent: t(written, { model: found.written_by }) }) : "";
+  const copied = found.copied.length ? make("span", {}, make("span", { className: "copied", textContent: t(LINES.copied) })) : "";
+  const sure = make("span", { textContent: t("{percent}% sure", { percent }) });
+  return make("p", { className: "foot" }, meter, sure, by, copied, navigator.clipboard ? copy : ""); // none without https
 }
 
 // ---------------------------------------------------------------- the source panel
@@ -268,9 +402,9 @@ async function openSource(citation, button) {
   const collection = citation.collection || state.collection;
   try {
     const found = await get(`/api/collections/${encodeURIComponent(collection)}/documents/${encodeURIComponent(citation.document_id)}`);
-    $("source-title").textContent = found.title || found.source;
-    const page = citation.page ? whole(`page ${citation.page}`) : "";
-    $("source-where").replaceChildren(...dotted(named(found) ? found.source : "", headings(citation), page, whole(found.date)));
+    $("source-title").replaceChildren(apart(found.title || found.source));
+    const place = [apart(headings(citation)), whole(pageOf(citation)), whole(found.date)];
+    $("source-where").replaceChildren(...dotted(named(found) ? apart(found.source) : "", ...place));
     const start = unitsAt(found.text, citation.start);
     const end = unitsAt(found.text.slice(start), citation.end - citation.start) + start;
     render(found.text, start, end, Math.max(0, start - WINDOW), Math.min(found.text.length, end + WINDOW));
@@ -279,8 +413,8 @@ async function openSource(citation, button) {
     $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
   } catch (error) {
     say(error.message);
-    $("source-title").textContent = "The source cannot be shown";
-    $("source-where").textContent = error.message;
+    $("source-title").textContent = t("The source cannot be shown");
+    $("source-where").replaceChildren(apart(error.message));
     $("source-text").replaceChildren();
     $("source").hidden = false;
   }
@@ -294,11 +428,11 @@ function render(text, start, end, from, to) {
     button.addEventListener("click", () => render(text, start, end, a, b));
     nodes.push(button);
   };
-  if (from > 0) widen("Show what comes before", Math.max(0, from - 5 * WINDOW), to);
+  if (from > 0) widen(t("Show what comes before"), Math.max(0, from - 5 * WINDOW), to);
   nodes.push(text.slice(from, start));
   if (end > start) nodes.push(make("mark", { textContent: text.slice(start, end) }));
   nodes.push(text.slice(end, to));
-  if (to < text.length) widen("Show what comes after", from, Math.min(text.length, to + 5 * WINDOW));
+  if (to < text.length) widen(t("Show what comes after"), from, Math.min(text.length, to + 5 * WINDOW));
   $("source-text").replaceChildren(...nodes);
 }
 
@@ -326,23 +460,24 @@ async function openDocuments() {
 }
 
 async function listDocuments() {
-  if (!state.collection) return $("document-list").replaceChildren(make("li", { className: "hint", textContent: "Nothing is indexed yet." }));
+  if (!state.collection) return $("document-list").replaceChildren(make("li", { className: "hint", textContent: t("Nothing is indexed yet.") }));
   try {
     const { documents, skipped } = await get(`${here()}/documents`);
     $("count").textContent = String(documents.length);
     $("count").hidden = !documents.length;
     const rows = documents.map((d) => {
-      const title = make("button", { type: "button", className: "title", textContent: d.title || d.source });
+      const title = make("button", { type: "button", className: "title" }, apart(d.title || d.source));
       title.addEventListener("click", () => { $("documents").close(); openSource({ document_id: d.id, start: 0, end: 0 }, null); });
-      const facts = dotted(named(d) ? d.source : "", whole(many(d.passages, "passage")), d.language, whole(d.date));
+      const facts = dotted(
+        named(d) ? apart(d.source) : "", whole(t("Passages: {count}", { count: d.passages })), whole(nameOf(d.language)), whole(d.date));
       return make("li", {}, title, make("span", { className: "facts" }, ...facts));
     });
     const failed = skipped.map((s) => make("li", { className: "failed" },
-      make("span", { className: "title", textContent: s.source }),
-      make("span", { className: "facts", textContent: [s.reason, s.hint].filter(Boolean).join(" — ") })));
+      make("span", { className: "title" }, apart(s.source)),
+      make("span", { className: "facts" }, apart([s.reason, s.hint].filter(Boolean).join(" — ")))));
     $("document-list").replaceChildren(...failed, ...rows);
   } catch (error) {
-    $("document-list").replaceChildren(make("li", { className: "problem", textContent: error.message }));
+    $("document-list").replaceChildren(make("li", { className: "problem" }, apart(error.message)));
   }
 }
 
@@ -361,12 +496,12 @@ async function uploadAll(files) {
 
 function uploadOne(collection, file) {
   const bar = make("progress", { max: 100, value: 0 });
-  bar.setAttribute("aria-label", `Adding ${file.name}`);
-  const facts = make("span", { className: "facts", textContent: "sending" });
-  const row = make("li", {}, make("strong", { textContent: file.name }), facts, bar);
+  bar.setAttribute("aria-label", t("Adding {name}", { name: file.name }));
+  const facts = make("span", { className: "facts", textContent: t("sending") });
+  const row = make("li", {}, make("strong", {}, apart(file.name)), facts, bar);
   $("uploads").append(row);
   const finish = (text, failed) => {
-    facts.textContent = text;
+    facts.replaceChildren(apart(text));
     facts.classList.toggle("problem", failed);
     bar.remove();
     say(`${file.name}: ${text}`);
@@ -379,12 +514,13 @@ function uploadOne(collection, file) {
     if (state.key) request.setRequestHeader("authorization", `Bearer ${state.key}`);
     request.upload.onprogress = (event) => { bar.value = (event.loaded / event.total) * 60; };
     let passages = 0, seen = 0;
+    const counted = (text) => `${text} · ${t("Passages: {count}", { count: passages })}`;
     request.onprogress = () => {
       const lines = request.responseText.split("\n");
       for (; seen < lines.length - 1; seen++) {
         const step = JSON.parse(lines[seen]);
-        if (step.step === "reading") { facts.textContent = "reading"; bar.removeAttribute("value"); }
-        if (step.step === "indexing") { passages += step.passages; facts.textContent = `indexing, ${many(passages, "passage")}`; }
+        if (step.step === "reading") { facts.textContent = t("reading"); bar.removeAttribute("value"); }
+        if (step.step === "indexing") { passages += step.passages; facts.textContent = counted(t("indexing")); }
       }
     };
     request.onload = () => {
@@ -392,10 +528,10 @@ function uploadOne(collection, file) {
       const last = JSON.parse(lines[lines.length - 1] || "{}");
       if (last.error) finish([last.error.message, last.error.hint].filter(Boolean).join(" — "), true);
       else if (last.skipped?.length && !last.added.length && !last.changed.length) finish(last.skipped[0].reason, true);
-      else finish(last.version ? `ready to be asked (${many(passages, "passage")})` : "already indexed", false);
+      else finish(last.version ? counted(t("ready to be asked")) : t("already indexed"), false);
       resolve();
     };
-    request.onerror = () => { finish("the connection broke; nothing was changed", true); resolve(); };
+    request.onerror = () => { finish(t("the connection broke; nothing was changed"), true); resolve(); };
     request.send(file);
   });
 }
@@ -421,36 +557,39 @@ addEventListener("drop", async (event) => {
 
 $("collection").addEventListener("change", () => choose($("collection").value));
 $("new").addEventListener("click", () => {
-  state.history = [];
-  $("turns").replaceChildren();
-  $("welcome").hidden = false;
+  begin();
   $("source").hidden = true;
   $("question").focus();
 });
 
+function begin() {
+  state.history = [];
+  state.shown = [];
+  $("turns").replaceChildren();
+  $("welcome").hidden = false;
+}
+
 function choose(name) {
-  if (name !== state.collection) {
-    state.history = [];
-    $("turns").replaceChildren();
-    $("welcome").hidden = false;
-  }
+  if (name !== state.collection) begin();
   state.collection = name;
   const found = state.collections.find((c) => c.name === name);
   $("count").textContent = String(found?.documents ?? 0);
   $("count").hidden = !found;
   const ready = found?.version;
-  $("question").placeholder = ready ? `Ask ${name}…` : "Add documents first…";
-  $("welcome-text").textContent = ready
+  $("question").placeholder = ready ? t("Ask {name}…", { name }) : t("Add documents first…");
+  $("welcome-text").textContent = t(ready
     ? "Answers are quoted word for word, each with its source. What is not there is not answered."
-    : `There is nothing to ask yet. ${state.admin ? "Drop files anywhere on this page to begin." : "Whoever runs this server can add documents."}`;
-  const tries = ready ? (SUGGESTIONS[name] || []).map((question) => press(question, () => ask(question))) : [];
-  if (!ready && state.admin) tries.push(press("Add documents", openDocuments, "primary"));
+    : state.admin
+      ? "There is nothing to ask yet. Drop files anywhere on this page to begin."
+      : "There is nothing to ask yet. Whoever runs this server can add documents.");
+  const tries = ready ? (SUGGESTIONS[name] || []).map((question) => press(question, () => ask(question), { lang: "en", dir: "ltr" })) : [];
+  if (!ready && state.admin) tries.push(press(t("Add documents"), openDocuments, { className: "primary" }));
   $("suggestions").replaceChildren(...tries.map((button) => make("li", {}, button)));
   $("suggestions").hidden = !tries.length;
 }
 
-function press(text, action, className = "") {
-  const button = make("button", { type: "button", className, textContent: text });
+function press(text, action, properties = {}) {
+  const button = make("button", { type: "button", textContent: text, ...properties });
   button.addEventListener("click", action);
   return button;
 }
@@ -468,6 +607,7 @@ async function load(wanted) {
 
 async function start() {
   const address = new URLSearchParams(location.search);
+  await greet();
   try {
     await load(address.get("collection"));
     if (address.get("document")) {
@@ -475,7 +615,7 @@ async function start() {
       await openSource({ collection: address.get("collection"), document_id: address.get("document"), start, end }, null);
     }
   } catch (error) {
-    $("welcome-text").textContent = error.message;
+    $("welcome-text").replaceChildren(apart(error.message));
   }
   $("question").focus();
 }
