@@ -21,8 +21,6 @@ Unsupported = Literal["mark", "rewrite", "quote", "drop"]
 LONGEST = 4_000  # characters without the end of a sentence, after which they are looked at as they are
 LONGEST_QUOTE = 400  # characters of a source that take the place of a sentence
 
-ENDS = ".!?…。！？।؟"
-
 _CITED = re.compile(r"(?:\s*\[\d{1,3}\])+")
 
 
@@ -140,10 +138,7 @@ class Held:
         if nearest is None or nearest in self._quoted:
             return ""
         self._quoted.add(nearest)
-        source, end = self._sources[nearest.source], nearest.end
-        while end < len(source) and source[end] in ENDS:
-            end += 1
-        quote = " ".join(source[nearest.start : end].split())
+        quote = " ".join(self._sources[nearest.source][nearest.start : nearest.end].split())
         if len(quote) > LONGEST_QUOTE:
             return ""
         said = f"{self._words.says} “{quote}” [{nearest.source + 1}]"
