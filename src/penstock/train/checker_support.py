@@ -15,6 +15,7 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ from penstock.verify.checker import Checker
 from penstock.verify.conformal import expected_calibration_error
 from penstock.verify.evidence import Reader
 from penstock.verify.lexical import FEATURES
-from penstock.verify.verifier import CHECKED, Checking, Lexical, aggregated
+from penstock.verify.marks import Marking, Word, joined
+from penstock.verify.verifier import CHECKED, Checking, Lexical, Model, aggregated
 
 __all__ = ["fitted", "write"]
 
@@ -35,6 +37,10 @@ TEXTS = (  # sets that are about texts and their sources, and not about pairs of
     "scifact_rationale faithdial_audit vitaminc_small mnli_dev snli_dev_test fm2 begin_wow begin_cmu q2_memnet wice_claim"
 ).split()
 STRENGTH = 5e-4  # of the regression's weights; less holds them smaller
+MARK_STRENGTH = 0.05
+LIMITS = tuple(n / 10 for n in range(-15, 4))  # log-odds from where on a word is marked
+DOUBT = 0.7  # support of a sentence from where on none of its words is marked
+SPANS = "wice_tokens"  # the set whose stretches teach which words are marked
 ONLY_MEASURED = (
     "faithbench",
     "healthver",
@@ -108,6 +114,55 @@ def fitted(texts: Sequence[Measured], names: Sequence[str]) -> tuple[dict[str, A
     return values, scores
 
 
+def marking(rows: Sequence[Row], words: Callable[[Row], list[Word]]) -> dict[str, Any]:
+    """The regression that marks words, as `Marking.load` reads it. rows: texts with stretches that are not supported.
+
+    Half of the contexts teach it, the others choose the limit at which most characters are marked rightly (mean F1 of texts).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    seen = [(row, found) for row in rows if row.spans and (found := words(row))]
+    halves: tuple[list[Any], list[Any]] = ([], [])
+    for row, found in seen:
+        halves[fold_of(row.context) % 2].append((row, found))
+
+    def learnt(some: Sequence[Any]) -> dict[str, Any]:
+        x = np.array([word.values for _, found in some for word in found])
+        y = np.array([_in(word, row.spans) for row, found in some for word in found])
+        weight = np.array([1 / len(found) for _, found in some for _ in found])
+        mean, scale = x.mean(0), x.std(0) + 1e-6
+        model = LogisticRegression(C=MARK_STRENGTH, max_iter=5_000)
+        model.fit((x - mean) / scale, y, sample_weight=weight / weight.mean())
+        return {"mean": mean.tolist(), "scale": scale.tolist(), "weights": model.coef_[0].tolist(),
+                "bias": float(model.intercept_[0]), "doubt": DOUBT}  # fmt: skip
+
+    scores = dict.fromkeys(LIMITS, 0.0)
+    for one, other in (halves, halves[::-1]):
+        values = learnt(one)
+        for limit in LIMITS:
+            tried = Marking.load(values | {"threshold": limit})
+            scores[limit] += sum(_f1(tried.marked(found), row) for row, found in other) / len(seen)
+    best = max(LIMITS, key=lambda limit: scores[limit])
+    print(f"words marked: F1 {scores[best]:.3f} at {best}", file=sys.stderr, flush=True)
+    return learnt(seen) | {"threshold": best, "character_f1": round(scores[best], 3)}
+
+
+def _words(tier: Lexical | Checking, row: Row) -> list[Word]:
+    return tier.words(row.response, [row.context], row.question)
+
+
+def _in(word: Word, spans: Sequence[tuple[int, int]]) -> bool:
+    return sum(max(0, min(word.end, b) - max(word.start, a)) for a, b in spans) * 2 >= word.end - word.start
+
+
+def _f1(spans: Sequence[tuple[int, int]], row: Row) -> float:
+    found, gold = (
+        {n for a, b in some for n in range(a, b) if not row.response[n].isspace()}
+        for some in (joined(row.response, spans), row.spans)
+    )
+    return 2 * len(found & gold) / (len(found) + len(gold)) if found or gold else 1.0
+
+
 def best_threshold(scores: dict[str, tuple[Any, Any]]) -> float:
     """Where the mean over the sets of texts of the balanced accuracy is highest."""
     own = [(s, y) for source, (s, y) in scores.items() if source in TEXTS and 0 < y.mean() < 1]
@@ -163,11 +218,11 @@ def write(data: Path, out: Path, *, facts: dict[str, Any], most: int = 400, seed
                 free[row.source].append(row)
                 if fold_of(row.context) < HELD or row.source in ONLY_MEASURED:
                     held[row.source].append(row)
-    lexical = Lexical()
+    lexical, reader = Lexical(), Reader()
+    spans = [row for row in read_rows(data / "verify" / "grounding") if row.source == SPANS]
     texts = measured(some(free, most, seed), lambda row: lexical.numbers(row.response, [row.context], row.question))
     tiers: dict[str, tuple[list[str], list[Measured]]] = {"lexical": (list(FEATURES), texts)}
     if (out / "heads.npz").is_file():
-        reader = Reader()
         checking = Checking(Checker(reader, out), reader)
         texts = measured(
             some(held, most, seed), lambda row: checking.numbers(row.response, [row.context], row.question)
@@ -176,6 +231,10 @@ def write(data: Path, out: Path, *, facts: dict[str, Any], most: int = 400, seed
     support, quality = {}, {}
     for name, (names, texts) in tiers.items():
         support[name], scores = fitted(texts, names)
+        model = Model.load(support[name])
+        tier = Lexical(model) if name == "lexical" else Checking(Checker(reader, out), reader, model)
+        own = spans if name == "lexical" else [row for row in spans if fold_of(row.context) < HELD]
+        support[name]["marks"] = marking(own, partial(_words, tier))
         quality[name] = figures(scores, support[name]["threshold"])
         means = {key: np.mean([one[key] for one in quality[name].values()]) for key in ("auroc", "balanced_accuracy")}
         print(name, {key: round(float(value), 3) for key, value in means.items()}, file=sys.stderr, flush=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,6 +21,7 @@ from penstock.types import Claim, Evidence, Support, Verdict
 from penstock.verify import lexical
 from penstock.verify.claims import blanked, claims
 from penstock.verify.compare import Mismatch, mismatches, negated
+from penstock.verify.marks import Marking, Word, joined, words
 from penstock.verify.words import Told, told
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ CONTRADICTED = (
     0.1  # at most so likely is what a rule found to be otherwise in the sources: it is right nine times in ten
 )
 MARKS = ".!?…。！？।؟"  # that end a sentence
-UNLIKELY = 0.0  # log-odds from where on a piece of a word counts as unsupported
-
-_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
@@ -84,18 +81,40 @@ def models() -> dict[str, Model]:
     return {name: Model.load(values) for name, values in loaded.items()}
 
 
+@cache
+def markings() -> dict[str, Marking]:
+    """What marks the words that are not in the sources, for each tier."""
+    loaded = json.loads((WEIGHTS / "checker" / "support.json").read_text("utf-8"))
+    return {name: Marking.load(values["marks"]) for name, values in loaded.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Sentence:
     start: int
     end: int
     compared: lexical.Compared
     rules: list[Mismatch]
+    asked: frozenset[int]
     missing: bool = False  # whether something is not in sources that must have it
 
     @property
     def contradicted(self) -> bool:
         """Whether a rule found that the sources say something else."""
         return any(one.instead for one in self.rules)
+
+    @property
+    def flagged(self) -> list[tuple[int, int]]:
+        """The stretches of the text that a rule speaks against."""
+        return [(self.start + one.start, self.start + one.end) for one in self.rules]
+
+    def words(
+        self, text: str, source: Told, support: float, pieces: Sequence[tuple[int, int, float]] = ()
+    ) -> list[Word]:
+        """What is known of each of its words. pieces: places in the text, with the checker's log-odds."""
+        flagged = [] if any(one.kind == "negation" for one in self.rules) else self.flagged
+        return words(
+            text, self.start, self.end, source, self.compared, support, asked=self.asked, flagged=flagged, pieces=pieces
+        )
 
 
 class Lexical:
@@ -107,6 +126,17 @@ class Lexical:
     @cached_property
     def _model(self) -> Model:
         return self._given or models()["lexical"]
+
+    @cached_property
+    def _marking(self) -> Marking:
+        return markings()["lexical"]
+
+    def words(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[Word]:
+        """What is known of each word of a text that claims something."""
+        plain, known = blanked(text), told("\n".join(sources), language)
+        found = compared(plain, known, sources, question)
+        supports = [self._model.support(np.array([one.compared.values])) for one in found]
+        return [word for one, support in zip(found, supports, strict=True) for word in one.words(plain, known, support)]
 
     def numbers(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[list[float]]:
         """What is known of each sentence: a row of `lexical.FEATURES`."""
@@ -130,7 +160,8 @@ class Lexical:
         for one, row in zip(found, rows, strict=True):
             support = self._model.support(row[None])
             evidence = _located(known, lexical.nearest(one.compared, MOST_EVIDENCE), sources)
-            said.append(_claim(plain, one, support, self._model.threshold, sources, evidence))
+            marks = self._marking.marked(one.words(plain, known, support)) if self._marking.doubts(support) else []
+            said.append(_claim(plain, one, support, self._model.threshold, evidence, marks))
         return _verdict(said, found, self._model.support(rows), self._model.threshold, "lexical")
 
 
@@ -143,6 +174,24 @@ class Checking:
     @cached_property
     def _model(self) -> Model:
         return self._given or models()["checker"]
+
+    @cached_property
+    def _marking(self) -> Marking:
+        return markings()["checker"]
+
+    def words(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[Word]:
+        """What is known of each word of a text that claims something."""
+        from penstock.verify.evidence import Pieces
+
+        plain, known = blanked(text), told("\n".join(sources), language)
+        found = compared(plain, known, sources, question)
+        spans = [(one.start, one.end) for one in found]
+        readings = self._readings(plain, spans, Pieces(sources, self._reader, language), question) if found else []
+        out = []
+        for one, (reading, offsets, _) in zip(found, readings, strict=True):
+            support = self._model.support(np.array([[*one.compared.values, *checked(reading)]]))
+            out += one.words(plain, known, support, _pieces(one.start, offsets, reading))
+        return out
 
     def numbers(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[list[float]]:
         """What is known of each sentence: a row of `lexical.FEATURES` and CHECKED."""
@@ -176,8 +225,10 @@ class Checking:
             rows.append(row)
             support = self._model.support(row[None])
             evidence = tuple(Evidence(*pieces.pieces[n]) for n in bearing[:MOST_EVIDENCE])
-            marks = _marked(plain, one.start, offsets, reading)
-            said.append(_claim(plain, one, support, self._model.threshold, sources, evidence, reading, marks))
+            marks = []
+            if self._marking.doubts(support):
+                marks = self._marking.marked(one.words(plain, known, support, _pieces(one.start, offsets, reading)))
+            said.append(_claim(plain, one, support, self._model.threshold, evidence, marks, reading))
         support = self._model.support(np.array(rows))
         return _verdict(said, found, support, self._model.threshold, "checker")
 
@@ -215,15 +266,15 @@ def compared(text: str, source: Told, sources: Sequence[str], question: str, *, 
     if not spans and (stripped := text.strip()):
         start = text.index(stripped[0])
         spans = [(start, start + len(stripped))]
-    asked = told(question, language).everything - {0} if question else frozenset()
-    found, joined = [], "\n".join(sources)
+    asked = told(question, language).everything - {0} if question else frozenset[int]()
+    found, together = [], "\n".join(sources)
     for start, end in spans:
         claim = text[start:end]
         said = lexical.said(claim, source)
         values = lexical.compared(said, source, asked)
         rules = mismatches(claim, sources, asked=question, language=language)
-        rules += negated(claim, said, values, source, joined)
-        found.append(_Sentence(start, end, values, rules, exact and bool(rules)))
+        rules += negated(claim, said, values, source, together)
+        found.append(_Sentence(start, end, values, rules, asked, exact and bool(rules)))
     return found
 
 
@@ -240,20 +291,19 @@ def _claim(
     one: _Sentence,
     support: float,
     threshold: float,
-    sources: Sequence[str],
     evidence: tuple[Evidence, ...],
+    marks: Sequence[tuple[int, int]],
     reading: Reading | None = None,
-    marks: Sequence[tuple[int, int]] = (),
 ) -> Claim:
     if one.contradicted or one.missing:
         support = min(support, CONTRADICTED)
+    spans = tuple(joined(text, [*one.flagged, *marks]))
     if support >= threshold:
-        return Claim(one.start, one.end, "supported", round(support, 4), evidence)
-    unsupported = [(one.start + m.start, one.start + m.end) for m in one.rules]
-    unsupported += list(marks) or _new_words(text, one, sources)
+        doubtful = tuple(joined(text, marks))
+        return Claim(one.start, one.end, "supported", round(support, 4), evidence, doubtful)
     return Claim(
-        one.start, one.end, _why_not(one, reading), round(support, 4), evidence,
-        _joined(text, unsupported) or ((one.start, one.end),), tuple(_said(m) for m in one.rules),
+        one.start, one.end, _why_not(one, reading), round(support, 4), evidence, spans or ((one.start, one.end),),
+        tuple(_said(m) for m in one.rules),
     )  # fmt: skip
 
 
@@ -269,36 +319,9 @@ def _said(m: Mismatch) -> str:
     return f"{m.kind} '{m.said}' is not in the sources" + (f", which say '{m.instead}'" if m.instead else "")
 
 
-def _marked(text: str, start: int, offsets: Sequence[tuple[int, int]], reading: Reading) -> list[tuple[int, int]]:
-    """The words that the checker finds unsupported."""
-    doubted = [offsets[n] for n, odds in enumerate(reading.unsupported.tolist()) if odds > UNLIKELY]
-    return [(start + a, start + b) for a, b in doubted]
-
-
-def _new_words(text: str, one: _Sentence, sources: Sequence[str]) -> list[tuple[int, int]]:
-    """The words that no source has."""
-    there = "\n".join(sources).lower()
-    found = []
-    for word in _WORD.finditer(text, one.start, one.end):
-        plain = word.group().strip(".,;:!?\"'()[]").lower()
-        if plain and plain not in there:
-            found.append(word.span())
-    return found
-
-
-def _joined(text: str, spans: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Whole words, and neighbours as one stretch."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
-            start -= 1
-        while end < len(text) and text[end - 1].isalnum() and text[end].isalnum():
-            end += 1
-        if found and not re.search(r"\w", text[found[-1][1] : start]):
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((start, end))
-    return tuple(found)
+def _pieces(start: int, offsets: Sequence[tuple[int, int]], reading: Reading) -> list[tuple[int, int, float]]:
+    """The pieces of words of a sentence as the checker marks them: places in the text, and log-odds."""
+    return [(start + a, start + b, odds) for (a, b), odds in zip(offsets, reading.unsupported.tolist(), strict=False)]
 
 
 def _located(known: Told, best: Sequence[int], sources: Sequence[str]) -> tuple[Evidence, ...]:
