@@ -621,3 +621,18 @@ def test_a_collection_without_a_version_says_what_is_missing(
         operation(library.create("empty"))
 
     assert refused.value.message
+
+
+def test_a_version_that_is_too_uneven_between_languages_is_not_published(
+    make_library: MakeLibrary, tmp_path: Path, folder: Path
+):
+    rows = [
+        {"question": "How long can books be returned?", "source": "returns.md"},
+        {"question": "Wie lange kann ich Hefte zurückgeben?", "source": "nowhere.md"},
+    ]
+    (tmp_path / "golden.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    settings = DocumentsSettings(golden="golden.jsonl", golden_gap=0.5)
+    collection = make_library(handbook=settings).create("handbook")
+
+    with pytest.raises(WorseVersion, match=r"recall@5 in 'de' is 0\.000, 1\.000 below"):
+        collection.add([str(folder)])

@@ -142,6 +142,9 @@ class DocumentsSettings:
     refresh: Seconds = setting(Seconds(0.0), "How often a running server looks for changes; 0: only when asked.")
     golden: str = setting("", "File of questions (JSON Lines) that a new version must answer as well as the live one.")
     golden_tolerance: float = setting(0.01, "How much recall@5 or nDCG@10 may fall before a version is refused.")
+    golden_gap: float = setting(
+        0.0, "How much lower recall@5 may be in any language of the questions than in English; 0: as it comes."
+    )
     keep_versions: int = setting(5, "Versions kept for rolling back.")
     access: tuple[str, ...] = setting((), "Roles and persons who may read the collection; empty: everybody.")
     rules: tuple[RuleSettings, ...] = setting((), "`[[documents.NAME.rules]]`: access, tags, staleness by pattern.")

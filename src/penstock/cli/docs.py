@@ -280,11 +280,24 @@ def eval_(file: str | None, name: str | None, golden: Path | None, version: str,
     number = collection.version(version).number
     scores = collection.evaluate(questions, number)
     if as_json:
-        show.as_json(asdict(scores) | {"version": f"v{number}"})
+        show.as_json(asdict(scores) | {"version": f"v{number}", "gap": scores.gap})
         return
     click.echo(
         f"v{number} on {scores.questions} questions: recall@5 {scores.recall_at_5:.3f}, nDCG@10 {scores.ndcg_at_10:.3f}"
     )
+    if scores.by_language:
+        best = scores.by_language.get("en") or max(scores.by_language.values(), key=lambda own: own.recall_at_5)
+        rows = [
+            (
+                language,
+                own.questions,
+                f"{own.recall_at_5:.3f}",
+                f"{own.ndcg_at_10:.3f}",
+                f"{best.recall_at_5 - own.recall_at_5:+.3f}",
+            )
+            for language, own in scores.by_language.items()
+        ]
+        show.table(rows, ("language", "questions", "recall@5", "nDCG@10", "gap"))
     for question in scores.missed[:20]:
         click.echo(click.style(show.clean(f"  missed: {question}"), fg="yellow"))
 

@@ -212,6 +212,9 @@ class Collection(Published):
         questions = golden.load(self._look().golden_file)
         scores, asked = self.evaluate(questions, candidate), digest(repr(questions)).hex()
         catalog.set_golden(self.number, candidate, asked, scores.recall_at_5, scores.ndcg_at_10)
+        report.note = golden.too_wide(scores, self.settings.golden_gap)
+        if report.note:
+            self._refuse(report, candidate)
         live = catalog.live(self.number)
         if live is None:
             return
@@ -228,11 +231,17 @@ class Collection(Published):
             golden.Scores(len(questions), *before), scores, tolerance=self.settings.golden_tolerance
         )
         if report.note:
-            catalog.refuse_version(self.number, candidate, report.note)
-            raise WorseVersion(
-                f"v{candidate} of '{self.name}' was not published: {report.note}",
-                hint=f"penstock docs diff v{live} v{candidate}; penstock docs use v{candidate} publishes it all the same",
-            )
+            self._refuse(report, candidate)
+
+    def _refuse(self, report: Report, candidate: int) -> None:
+        """Raises WorseVersion."""
+        self.home.catalog.refuse_version(self.number, candidate, report.note)
+        live = self.home.catalog.live(self.number)
+        compare = f"penstock docs diff v{live} v{candidate}; " if live else ""
+        raise WorseVersion(
+            f"v{candidate} of '{self.name}' was not published: {report.note}",
+            hint=f"{compare}penstock docs use v{candidate} publishes it all the same",
+        )
 
     def evaluate(self, questions: Sequence[golden.Question], number: int | None = None) -> golden.Scores:
         """Recall and nDCG of a version on golden questions, with every right and no filter."""

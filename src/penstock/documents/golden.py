@@ -1,7 +1,8 @@
 """Golden questions: what an index has to find, and how well a version finds it.
 
 A file of JSON Lines. Each line has a `question` and names what answers it: a `source` (a pattern such as
-"policies/*.md"), words it `contains`, or both.
+"policies/*.md"), words it `contains`, or both. Its `lang` is told from its words where it is not given: questions in several
+languages are scored for each, beside those in English.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from penstock.errors import BadRequest
+from penstock.text.languages import language_of
 from penstock.types import Passage
 
-__all__ = ["DEPTH", "Question", "Scores", "compare", "load", "measure", "score"]
+__all__ = ["DEPTH", "Question", "Scores", "compare", "load", "measure", "score", "too_wide"]
 
 DEPTH = 10  # passages looked at for each question
 
@@ -26,6 +28,11 @@ class Question:
     question: str
     source: str = "*"
     contains: str = ""
+    lang: str = ""  # ISO 639-1; "": told from the words
+
+    @property
+    def language(self) -> str:
+        return self.lang or language_of(self.question) or "en"
 
     def answered_by(self, passage: Passage) -> bool:
         sources = (passage.source, *passage.also_in)
@@ -41,6 +48,13 @@ class Scores:
     recall_at_5: float
     ndcg_at_10: float
     missed: tuple[str, ...] = ()  # questions with nothing right among the first five
+    by_language: Mapping[str, Scores] = field(default_factory=dict)  # where they are in several, English first
+
+    @property
+    def gap(self) -> float:
+        """How much lower recall@5 is in the worst language than in English, or than in the best one where none is English."""
+        scores = {language: own.recall_at_5 for language, own in self.by_language.items()}
+        return max(0.0, scores.get("en", max(scores.values())) - min(scores.values())) if scores else 0.0
 
 
 def load(path: Path) -> list[Question]:
@@ -55,7 +69,12 @@ def load(path: Path) -> list[Question]:
             continue
         try:
             row = json.loads(line)
-            question = Question(str(row["question"]), str(row.get("source", "*")), str(row.get("contains", "")))
+            question = Question(
+                str(row["question"]),
+                str(row.get("source", "*")),
+                str(row.get("contains", "")),
+                str(row.get("lang", "")),
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadRequest(
                 f"{path} line {n} is no golden question", hint='{"question": "…", "source": "…", "contains": "…"}'
@@ -70,6 +89,18 @@ def load(path: Path) -> list[Question]:
 
 def score(questions: Sequence[Question], ranked: Sequence[Sequence[Passage]]) -> Scores:
     """Score the passages found for each question. A question has one answer: the first passage that fits."""
+    whole = _score(questions, ranked)
+    languages = [question.language for question in questions]
+    if len(set(languages)) < 2:
+        return whole
+    by_language = {}
+    for language in sorted(set(languages), key=lambda name: (name != "en", name)):
+        own = [n for n, name in enumerate(languages) if name == language]
+        by_language[language] = _score([questions[n] for n in own], [ranked[n] for n in own])
+    return replace(whole, by_language=by_language)
+
+
+def _score(questions: Sequence[Question], ranked: Sequence[Sequence[Passage]]) -> Scores:
     recall, ndcg, missed = 0.0, 0.0, []
     for question, passages in zip(questions, ranked, strict=True):
         place = next((n for n, passage in enumerate(passages[:DEPTH]) if question.answered_by(passage)), None)
@@ -78,6 +109,17 @@ def score(questions: Sequence[Question], ranked: Sequence[Sequence[Passage]]) ->
         ndcg += 1 / math.log2(place + 2) if place is not None else 0.0
         missed += [] if found else [question.question]
     return Scores(len(questions), recall / len(questions), ndcg / len(questions), tuple(missed))
+
+
+def too_wide(scores: Scores, most: float) -> str:
+    """Why a version is too uneven between languages, in a sentence; "" when it is not. most: 0 asks nothing."""
+    if not most or scores.gap <= most:
+        return ""
+    worst = min(scores.by_language, key=lambda language: scores.by_language[language].recall_at_5)
+    found = scores.by_language[worst].recall_at_5
+    return (
+        f"recall@5 in '{worst}' is {found:.3f}, {scores.gap:.3f} below the best it is compared with; {most:.3f} may be"
+    )
 
 
 def compare(live: Scores, candidate: Scores, *, tolerance: float) -> str:
