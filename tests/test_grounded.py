@@ -251,6 +251,56 @@ def test_wherever_a_stream_is_cut_the_same_is_said(sentences: list[str], cuts: l
         assert "Bad" not in whole
 
 
+class Gate:
+    """A way out that takes links out, and turns a stand-in back."""
+
+    careful, advice = False, ""
+
+    def enter(self, text: str, surface: str) -> str:
+        return text.replace("Lund", "PERSON_1A")
+
+    def withholds(self, text: str) -> bool:
+        return False
+
+    def leaving(self) -> Any:
+        return self
+
+    stopped = False
+
+    def restored(self, text: str, *, last: bool = False) -> str:
+        return text.replace("PERSON_1A", "Lund")
+
+    def gated(self, words: str, *, last: bool = False) -> str:
+        return words.replace("http://evil.example", "")
+
+
+def test_what_is_checked_has_its_words_back_and_the_gate_comes_last(shop: Penstock):
+    model = Playing(f"{TRUE} See http://evil.example for Lund. {MADE_UP}", pieces=200)
+    quoted = Quoted(shop.house.library[shop.name], shop.house.quotes, guard=lambda _: Gate())
+    heard: list[str] = []
+
+    class Hearing(Sources):
+        async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+            heard.append(text)
+            return await super().verify(text, sources)
+
+    async def asked() -> Answer:
+        checks = Checks(lambda _: Hearing("Books"))
+        async for event in Written(quoted, {"model": model}, checks).stream(Turn(QUESTION)):
+            if isinstance(event, Finished):
+                return event.answer
+        raise AssertionError("a stream ends with Finished")
+
+    answer = asyncio.run(asked())
+
+    assert any("http://evil.example for Lund" in text for text in heard)
+    assert "evil" not in answer.text
+    assert answer.verdict is not None
+    said = [answer.text[claim.start : claim.end] for claim in answer.verdict.claims]
+    assert said[0] == TRUE
+    assert said[-1] == MADE_UP
+
+
 # ---------------------------------------------------------------- as a whole
 
 

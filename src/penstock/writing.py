@@ -29,6 +29,7 @@ from penstock.types import (
     TextDelta,
     Turn,
     Usage,
+    Verdict,
     Verifier,
 )
 from penstock.verify.copies import copies
@@ -75,6 +76,7 @@ class Writing:
         self._leaving = turn.boundary.leaving() if turn.boundary else None
         self._held = self._checking() if checks.verifier is not None else None
         self._usage = Usage()
+        self._checked = ""  # what went to the gate
 
     def _checking(self) -> Held:
         turn, voice = self._turn, self._voice
@@ -162,6 +164,7 @@ class Writing:
         if self._held:
             words = await self._held.feed(words)
             words += await self._held.close() if last else ""
+            self._checked += words
         return self._leaving.gated(words, last=last) if self._leaving else words
 
     async def _rewritten(self, sentence: str) -> str:
@@ -190,12 +193,23 @@ class Writing:
             self._answer, text=text, status=Status.ANSWER, citations=citations, quoted=(), written_by=self._name,
             usage=self._usage, conflicts=_same_passages(self._answer, citations), copied=self._copied(text, citations),
         )  # fmt: skip
-        verdict = self._held.verdict() if self._held else None
+        verdict = self._verdict(text)
         sure = confidence(self._answer.confidence, verdict.claims if verdict else (), disagree=bool(answer.conflicts))
         answer = replace(answer, verdict=verdict, confidence=sure)
         self._note(answer)
         decision = decided(sure, self._checks.limits) if self._held else "answer"
         return unsaid(answer, decision), text, decision
+
+    def _verdict(self, text: str) -> Verdict | None:
+        """On what was said. Where the gate took something out, sentences are looked for in what is left."""
+        if self._held is None:
+            return None
+        verdict = self._held.verdict()
+        if text == self._checked:
+            return verdict
+        places = [(claim, text.find(self._checked[claim.start : claim.end])) for claim in verdict.claims]
+        left = (_claim_moved(claim, at - claim.start) for claim, at in places if at >= 0)
+        return replace(verdict, claims=tuple(left))
 
     def _copied(self, text: str, citations: tuple[Citation, ...]) -> tuple[Copied, ...]:
         """Where the text repeats a protected passage."""
@@ -242,13 +256,16 @@ def _moved(answer: Answer, by: int) -> Answer:
     if not by:
         return answer
 
-    def claim(one: Claim) -> Claim:
-        spans = tuple((a + by, b + by) for a, b in one.unsupported)
-        return replace(one, start=one.start + by, end=one.end + by, unsupported=spans)
-
-    verdict = answer.verdict and replace(answer.verdict, claims=tuple(map(claim, answer.verdict.claims)))
+    verdict = answer.verdict and replace(
+        answer.verdict, claims=tuple(_claim_moved(claim, by) for claim in answer.verdict.claims)
+    )
     copied = tuple(replace(one, start=one.start + by, end=one.end + by) for one in answer.copied)
     return replace(answer, verdict=verdict, copied=copied)
+
+
+def _claim_moved(claim: Claim, by: int) -> Claim:
+    spans = tuple((a + by, b + by) for a, b in claim.unsupported)
+    return replace(claim, start=claim.start + by, end=claim.end + by, unsupported=spans)
 
 
 def unsaid(answer: Answer, decision: str) -> Answer:
