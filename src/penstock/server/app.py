@@ -16,7 +16,7 @@ from penstock.assemble import House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
-from penstock.server import admin, batches, files, guard, manage, openai, pages, verify
+from penstock.server import admin, batches, files, guard, language, manage, openai, pages, verify
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
@@ -46,6 +46,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/v1/batches/{batch}/cancel", batches.cancel),
     ("POST", "/v1/guard", guard.check_text),
     ("POST", "/v1/verify", verify.check_text),
+    ("POST", "/v1/language", language.tell),
     ("GET", "/metrics", admin.metrics),
     ("GET", "/api/me", manage.me),
     ("GET", "/api/keys", manage.keys),
