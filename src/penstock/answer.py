@@ -103,10 +103,7 @@ class Quoted:
         sure = confidence(answer.confidence, (), disagree=bool(answer.conflicts))
         decision = decided(sure, self.limits) if answer.status is Status.ANSWER else "answer"
         answer = replace(unsaid(answer, decision), confidence=sure)
-        languages = {hit.passage.id: hit.passage.language for hit in turn.found.hits} if turn.found else {}
-        pieces = await self.voice.pieces(
-            answer, lambda citation: languages.get(citation.passage_id, ""), hedged=decision == "hedge"
-        )
+        pieces = await self.voice.pieces(turn, answer, hedged=decision == "hedge")
         said = ""
         for piece in pieces:
             text = piece.text

@@ -450,20 +450,21 @@ class House:
         """How an app speaks to people."""
         from penstock.language.voice import Voice
 
-        return Voice(app.languages, app.formality, self.translator(name, app))
+        translator = partial(self.translator, name, app) if app.translators else None
+        return Voice(app.languages, app.formality, translator)
 
-    def translator(self, name: str, app: AppSettings) -> Translator | None:
-        """What translates for an app, with what is remembered of earlier translations; None where nothing does."""
+    def translator(self, name: str, app: AppSettings, turn: Turn) -> Translator:
+        """What translates for an app and whoever asks it, with what is remembered of earlier translations."""
         from penstock.language.translating import Careful, Chain
 
-        if not app.translators:
-            return None
-        engines = [self.engine(each, name, app) for each in app.translators]
+        engines = [self.engine(each, turn, name, app) for each in app.translators]
         chain = engines[0] if len(engines) == 1 else Chain(engines)
         return Careful(chain, glossary=self.glossary(app.glossary), memory=self.translations)
 
-    def engine(self, translator: str, name: str = "", app: AppSettings | None = None) -> Translator:
-        """One translator of the settings by itself. name, app: whom it works for, where it is a model behind a policy."""
+    def engine(
+        self, translator: str, turn: Turn | None = None, name: str = "", app: AppSettings | None = None
+    ) -> Translator:
+        """One translator of the settings by itself. turn, name, app: whom it works for, where it is a model that is paid for."""
         from penstock.language.engines import SERVICES
         from penstock.language.local import Local as LocalTranslator
         from penstock.language.model import ByModel
@@ -472,7 +473,8 @@ class House:
         settings = self.settings.translators[translator]
         if settings.kind == "model":
             model = self.beside(name, app or AppSettings(), settings.model)
-            return ByModel(translator, model, read=read, formality=settings.formality)
+            caller, record = (turn.caller, turn.record) if turn else (None, None)
+            return ByModel(translator, model, read=read, formality=settings.formality, caller=caller, record=record)
         if translator not in self._engines:
             kind = SERVICES.get(settings.kind)
             self._engines[translator] = (

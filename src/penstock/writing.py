@@ -88,7 +88,12 @@ class Writing:
             return identifier().identify(text, among=tuple({turn.language, *languages})).language
 
         return Held(
-            Across(self._checks.verifier(turn), languages, language_of=language_of, translator=voice.translator),
+            Across(
+                self._checks.verifier(turn),
+                languages,
+                language_of=language_of,
+                translator=voice.translator(turn) if voice.translator else None,
+            ),
             [text for _, text in self._sources],
             question=turn.standalone,
             language=languages[0],

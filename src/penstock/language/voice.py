@@ -26,11 +26,12 @@ LOOKED_BACK = 3  # questions of a conversation
 
 @dataclass(frozen=True)
 class Voice:
-    """languages: those that an app is asked in, the first where it cannot be told; none: all that are known."""
+    """languages: those that an app is asked in, the first where it cannot be told; none: all that are known. translator: what
+    translates for whoever asks a turn."""
 
     languages: tuple[str, ...] = ()
     formality: Formality = ""
-    translator: Translator | None = None
+    translator: Callable[[Turn], Translator] | None = None
 
     def language_of(self, question: str, history: Sequence[Message] = ()) -> str:
         """The language of a question, ISO 639-1. Where it cannot be told, that of the questions before it."""
@@ -67,19 +68,17 @@ class Voice:
         if self.translator is None or not languages or any(same_language(turn.language, one) for one in languages):
             return ""
         try:
-            said = await self.translator.translate([turn.standalone], source=turn.language, target=languages[0])
+            said = await self.translator(turn).translate([turn.standalone], source=turn.language, target=languages[0])
         except PenstockError as error:
             log("question not translated", level="warning", error=error.code)
             return ""
         return said[0]
 
-    async def pieces(
-        self, answer: Answer, language_of: Callable[[Citation], str], *, hedged: bool = False
-    ) -> list[TextDelta]:
+    async def pieces(self, turn: Turn, answer: Answer, *, hedged: bool = False) -> list[TextDelta]:
         """What is said of an answer in the words of the documents: phrases in the reader's language, quotes with their citations.
 
-        language_of: the language of a quote. Where it is another than the reader's, the translation stands before it, if
-        something translates, and says that a machine made it.
+        Where a quote is in another language than the reader's, its translation stands before it, if something translates, and
+        says that a machine made it.
         """
         language = answer.language
         if answer.status is Status.REFUSED:
@@ -92,22 +91,23 @@ class Voice:
         if hedged and not opening:
             opening = self.say(HEDGE, language)
         quotes = [answer.citations[n] for n in answer.quoted]
-        foreign = {language_of(quote) for quote in quotes} - {"", language}
+        languages = {hit.passage.id: hit.passage.language for hit in turn.found.hits} if turn.found else {}
+        foreign = {languages.get(quote.passage_id, "") for quote in quotes} - {"", language}
         if foreign:
-            opening = await self._translated(opening, quotes, sorted(foreign)[0], language)
+            opening = await self._translated(opening, quotes, sorted(foreign)[0], turn)
         pieces = [TextDelta(f"{opening} ")] if opening else []
         for place, n in enumerate(answer.quoted):
             pieces.append(TextDelta((" " if place else "") + answer.citations[n].quote, citation=n))
         return pieces
 
-    async def _translated(self, opening: str, quotes: Sequence[Citation], source: str, language: str) -> str:
+    async def _translated(self, opening: str, quotes: Sequence[Citation], source: str, turn: Turn) -> str:
         """What stands before quotes in another language."""
+        language = turn.language
         if self.translator is None or same_language(source, language):
             return opening or self.say(SAYS, language)
+        texts = [" ".join(quote.quote.split()) for quote in quotes]
         try:
-            said = await self.translator.translate(
-                [" ".join(quote.quote.split()) for quote in quotes], source=source, target=language
-            )
+            said = await self.translator(turn).translate(texts, source=source, target=language)
         except PenstockError as error:
             log("answer not translated", level="warning", error=error.code)
             return opening or self.say(SAYS, language)
