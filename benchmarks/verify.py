@@ -206,8 +206,8 @@ def main() -> None:
         for name, found in figures["tiers"].items()
     }
     columns = {
-        "auroc": "AUROC", "balanced": "balanced accuracy", "spans": "FaithBench spans F1", "citations": "citations recall@3",
-        "known": "calibration error, known", "unseen": "unseen", "ms": "CPU ms",
+        "AUROC": "auroc", "balanced accuracy": "balanced", "FaithBench spans F1": "spans", "citations recall@3": "citations",
+        "calibration error, known": "known", "unseen": "unseen", "CPU ms": "ms",
     }  # fmt: skip
     show("Is it in the sources?", columns, table)
     print(write("verify", claim=__doc__, command="python -m benchmarks.verify DATA", figures=figures))

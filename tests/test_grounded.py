@@ -15,6 +15,7 @@ from penstock.answer import Quoted, Written
 from penstock.assemble import assemble
 from penstock.config import AppSettings, Settings
 from penstock.errors import UpstreamError
+from penstock.guard.fence import Cited, Fence
 from penstock.language.phrases import ANSWERS, PROMPTS, languages, phrase
 from penstock.language.voice import DISAGREE, HEDGE, NOT_FOUND, OTHERWISE, SAYS, Voice
 from penstock.types import (
@@ -175,6 +176,21 @@ def test_where_nothing_is_left_the_documents_answer(shop: Penstock):
 
     assert answer.text == "Books can be returned within thirty days of delivery."
     assert answer.written_by == ""
+
+
+@settings(deadline=None)
+@given(cuts=st.lists(st.integers(1, 30), max_size=20))
+def test_a_mark_of_the_fence_that_a_model_repeats_is_the_number_of_its_source(cuts: list[int]):
+    fence = Fence()
+    said = f"See [{fence.mark} source 2 {fence.mark}], not [1] or [x [{fence.mark} source 3 end {fence.mark}]. [{fence.mark[:5]}"
+    cited, out, at = Cited(fence), "", 0
+    for cut in cuts:
+        out += cited.feed(said[at : at + cut])
+        at += cut
+
+    out += cited.feed(said[at:], last=True)
+
+    assert out == f"See [2], not [1] or [x [3]. [{fence.mark[:5]}"
 
 
 def test_what_claims_nothing_passes(shop: Penstock):

@@ -34,7 +34,7 @@ from penstock.types import (
 )
 from penstock.verify.conflicts import conflicts
 from penstock.verify.decide import Limits, confidence, decided
-from penstock.writing import Checks, NothingWritten, Source, Writing, unsaid
+from penstock.writing import Asked, Checks, NothingWritten, Writing, unsaid
 
 __all__ = ["Quoted", "Written", "whole"]
 
@@ -129,12 +129,12 @@ class Written:
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         turn, answer = await self.quoted.answered(turn)
         try:
-            sources, messages = await asyncio.to_thread(_asked, turn, answer, self.quoted.voice)
+            asked = await asyncio.to_thread(_asked, turn, answer, self.quoted.voice)
         except Blocked as error:
-            sources, messages, answer = [], [], _refused(error, answer, turn)
-        for name, model in self.models.items() if sources else ():
+            asked, answer = Asked.nothing(), _refused(error, answer, turn)
+        for name, model in self.models.items() if asked.sources else ():
             try:
-                writing = Writing(name, model, turn, answer, sources, messages, self.checks, self.quoted.voice)
+                writing = Writing(name, model, turn, answer, asked, self.checks, self.quoted.voice)
                 async with aclosing(writing.events()) as events:
                     async for event in events:
                         yield event
@@ -176,7 +176,7 @@ def _sources(turn: Turn, answer: Answer) -> list[tuple[Citation, str]]:
     return list(sources.values())
 
 
-def _asked(turn: Turn, answer: Answer, voice: Voice) -> tuple[list[Source], list[Message]]:
+def _asked(turn: Turn, answer: Answer, voice: Voice) -> Asked:
     """What a model is shown, and what it is told: all masked in one scope, the sources fenced as data."""
     from penstock.guard.fence import Fence
 
@@ -193,7 +193,7 @@ def _asked(turn: Turn, answer: Answer, voice: Voice) -> tuple[list[Source], list
     told = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
     advice = turn.boundary.advice if turn.boundary else ""
     instructions = f"{voice.instructions(turn.language)} {fence.instructions} {advice}".rstrip()
-    return sources, [Message("system", instructions), Message("user", told)]
+    return Asked(sources, [Message("system", instructions), Message("user", told)], fence)
 
 
 async def whole(stream: AsyncIterator[Event]) -> Answer:

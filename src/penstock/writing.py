@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.errors import PenstockError
+from penstock.guard.fence import Cited, Fence
 from penstock.language.voice import HANDED_OVER, HEDGE, MISSING, NOT_FOUND, OTHERWISE, REWRITE, SAYS, Voice
 from penstock.models.translate import read
 from penstock.text.languages import identifier
@@ -36,7 +37,7 @@ from penstock.verify.copies import copies
 from penstock.verify.decide import Limits, confidence, decided
 from penstock.verify.held import Across, Held, Unsupported, Words
 
-__all__ = ["Checks", "NothingWritten", "Source", "Writing", "unsaid"]
+__all__ = ["Asked", "Checks", "NothingWritten", "Source", "Writing", "unsaid"]
 
 LONGEST_ANSWER = 8_000  # characters that a model may write
 CAREFUL = 0.2  # temperature where a policy wants a sober answer
@@ -58,6 +59,19 @@ class Checks:
     protected: tuple[str, ...] = ()  # tags of documents that nobody may repeat at length
 
 
+class Asked(NamedTuple):
+    """What a model is shown and told, and the fence that its sources stand in."""
+
+    sources: list[Source]
+    messages: list[Message]
+    fence: Fence
+
+    @classmethod
+    def nothing(cls) -> Asked:
+        """Where no model is asked."""
+        return cls([], [], Fence())
+
+
 class NothingWritten(PenstockError):
     """A model ended before its first word."""
 
@@ -66,13 +80,12 @@ class Writing:
     """One model writing one answer."""
 
     def __init__(
-        self, name: str, model: Model, turn: Turn, answer: Answer, sources: Sequence[Source], messages: Sequence[Message],
-        checks: Checks, voice: Voice,
+        self, name: str, model: Model, turn: Turn, answer: Answer, asked: Asked, checks: Checks, voice: Voice,
     ) -> None:  # fmt: skip
         self._name, self._model, self._turn, self._answer, self._checks, self._voice = (
             name, model, turn, answer, checks, voice,
         )  # fmt: skip
-        self._sources, self._messages = sources, messages
+        self._sources, self._messages, self._cited = asked.sources, asked.messages, Cited(asked.fence)
         self._leaving = turn.boundary.leaving() if turn.boundary else None
         self._held = self._checking() if checks.verifier is not None else None
         self._usage = Usage()
@@ -165,6 +178,7 @@ class Writing:
 
     async def _out(self, text: str, *, last: bool = False) -> str:
         """One piece on its way out. What is private stands in it again before it is checked, and is gated after."""
+        text = self._cited.feed(text, last=last)
         words = self._leaving.restored(text, last=last) if self._leaving else text
         if self._held:
             words = await self._held.feed(words)

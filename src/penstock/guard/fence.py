@@ -11,8 +11,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Fence", "neutral", "unmarked"]
+__all__ = ["Cited", "Fence", "neutral", "unmarked"]
 
+LONGEST_MARK: Final = 64  # characters of a mark around a source
 JOINT: Final = "\ue000"  # stands for the spaces between words of data: a character that is nobody's
 
 # What chat templates and their readers take for the beginning or the end of a turn, a role or a call.
@@ -70,3 +71,22 @@ class Fence:
     def _data(self, text: str) -> str:
         plain = neutral(text).replace(self.mark, f"{self.mark[:8]} {self.mark[8:]}")
         return re.sub(r"[ \t]+", JOINT, plain) if self.mark_words else plain
+
+
+class Cited:
+    """The text of a model that comes in pieces, with the number of a source in place of a mark of its fence that it repeats."""
+
+    def __init__(self, fence: Fence) -> None:
+        self._start = f"[{fence.mark}"
+        self._whole = re.compile(rf"\[{fence.mark} source (\d+)(?: end)?(?: {fence.mark})?\]?")
+        self._waiting = ""
+
+    def feed(self, text: str, *, last: bool = False) -> str:
+        """What is certain by now."""
+        text = self._waiting + text
+        begun = text.rfind("[")
+        tail = text[begun:] if begun >= 0 else ""
+        open_ = "]" not in tail and tail[: len(self._start)] == self._start[: len(tail)] and len(tail) < LONGEST_MARK
+        hold = begun if tail and open_ and not last else len(text)
+        self._waiting = text[hold:]
+        return self._whole.sub(r"[\1]", text[:hold])

@@ -33,6 +33,9 @@ _COURTESY = re.compile(
     r"|obrigad|olá|bedankt|ik hoop)\b[^\d]*$",
     re.I,
 )
+_LEADS_IN = re.compile(
+    r"[^\d]*[:：]\s*$|(?:so |thus )?the (?:final )?answer(?: to .{1,60})? is(?: that)?\W*$", re.I
+)  # to what follows
 MOST_COURTESY = 90  # characters
 _ENDS = re.compile(r"[.!?…][\"'”’)\]]*(?:\s*\[\d{1,3}\])*(?=\s+[^\s\[])|[。！？।؟](?=.)|\n(?=\s*\S)", re.S)
 _ASKS = re.compile(r"[?？؟][\"'”’)]*\s*$")
@@ -56,7 +59,7 @@ def claims(text: str, language: str = "") -> list[tuple[int, int]]:
 
 def _claims(sentence: str) -> bool:
     courtesy = len(sentence) <= MOST_COURTESY and _COURTESY.match(sentence)
-    return not courtesy and not _ASKS.search(sentence)
+    return not (courtesy or _ASKS.search(sentence) or _LEADS_IN.match(sentence))
 
 
 def _sentences(text: str, language: str) -> Iterator[tuple[int, int]]:
