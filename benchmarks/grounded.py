@@ -108,26 +108,24 @@ def kappa(one: Sequence[bool], other: Sequence[bool]) -> float:
 
 
 def after(rows: Sequence[dict[str, Any]], truth: dict[tuple[int, str], bool], policy: Unsupported) -> dict[str, float]:
-    """What is left of unsupported sentences, unmarked, when the answers have passed a policy; and of supported ones."""
+    """What is left of unsupported sentences, unmarked, when the answers have passed a policy; and of supported ones. Each is
+    counted as often as it was written."""
 
-    async def passed(row: dict[str, Any]) -> str:
+    async def passed(row: dict[str, Any]) -> list[str]:
         held = Held(verifier(), row["sources"], question=row["question"], unsupported=policy)
-        return await held.feed(row["answer"]) + await held.close()
+        text = await held.feed(row["answer"]) + await held.close()
+        return [text[claim.start : claim.end] for claim in held.claims if claim.label == "supported"]
 
     bad = good = said = 0
     for n, row in enumerate(rows):
-        text = asyncio.run(passed(row))
-        for sentence in sentences_of(row):
-            at = text.find(sentence)
-            marked = at >= 0 and text[at + len(sentence) :].lstrip(" [0123456789]")[:1] == "["
-            there = at >= 0 and " [not in the sources]" not in text[at : at + len(sentence) + 40] and not marked
-            there = there and " [the sources say otherwise]" not in text[at : at + len(sentence) + 48]
-            said += there
-            if truth[n, sentence]:
-                good += there
-            else:
-                bad += there
-    total = sum(truth.values())
+        for sentence in asyncio.run(passed(row)):
+            said += 1
+            right = truth.get((n, sentence), True)  # a quotation is in the sources
+            bad += not right
+            good += right and (n, sentence) in truth
+    total = sum(
+        truth[n, sentence] for n, row in enumerate(rows) for sentence in sentences_of(row) if (n, sentence) in truth
+    )
     return {
         "unsupported_unmarked": bad, "share_of_what_is_said": bad / said if said else 0.0,
         "supported_kept": good / total if total else 0.0,
@@ -146,14 +144,17 @@ def main() -> None:
         given.write.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         return
     rows = [json.loads(line) for line in given.answers.read_text("utf-8").splitlines()]
-    labels = [json.loads(line) for line in given.labels.read_text("utf-8").splitlines()]
-    first, second = ([bool(label[name]) for label in labels] for name in ("first", "second"))
-    names = [(label["answer"], label["sentence"]) for label in labels]
     checked = {}
     for n, row in enumerate(rows):
-        for sentence in sentences_of(row):
-            verdict = verifier().check(sentence, row["sources"], question=row["question"])
-            checked[n, sentence] = verdict.label == "supported"
+        verdict = verifier().check(row["answer"], row["sources"], question=row["question"])
+        for claim in verdict.claims:
+            checked[n, row["answer"][claim.start : claim.end]] = claim.label == "supported"
+    given_labels = [json.loads(line) for line in given.labels.read_text("utf-8").splitlines()]
+    labels = [
+        label for label in given_labels if (label["answer"], label["sentence"]) in checked
+    ]  # that claim something
+    first, second = ([bool(label[name]) for label in labels] for name in ("first", "second"))
+    names = [(label["answer"], label["sentence"]) for label in labels]
     found: dict[str, Any] = {}
     for who, values in (("first", first), ("second", second)):
         truth = dict(zip(names, values, strict=True))
@@ -170,9 +171,9 @@ def main() -> None:
     }  # fmt: skip
     table = {f"{who}: {policy}": values for who, policies in found.items() for policy, values in policies.items()}
     columns = {
-        "unsupported_unmarked": "unsupported, unmarked",
-        "share_of_what_is_said": "share",
-        "supported_kept": "kept",
+        "unsupported, unmarked": "unsupported_unmarked",
+        "share": "share_of_what_is_said",
+        "kept": "supported_kept",
     }
     show("SmolLM2-135M over the documentation", columns, table)
     print({name: value for name, value in figures.items() if name != "policies"})

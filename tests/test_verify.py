@@ -14,7 +14,7 @@ from penstock.cli.main import cli
 from penstock.text.quantities import agrees, dates, quantities, same
 from penstock.types import Verdict
 from penstock.verify.check import plain, verifier
-from penstock.verify.claims import blanked, claims
+from penstock.verify.claims import blanked, claims, introduced
 from penstock.verify.compare import mismatches
 
 SHOP = "You may return goods within 30 days of delivery. Shipping costs 5 euros. The shop is open on Sundays."
@@ -290,3 +290,15 @@ def test_a_promise_names_the_line_that_cannot_be_used(tmp_path: Path, line: str)
 
     assert done.exit_code != 0
     assert "line 1" in f"{done.stderr}{done.exception}"
+
+
+def test_an_item_of_a_list_claims_what_stands_above_it():
+    source = "PDF, Word and CSV are read. Pictures are not read."
+
+    def labels(text: str) -> list[str]:
+        return [claim.label for claim in checked(text, source).claims]
+
+    assert labels("These are read:\n\n- PDF\n- Word files") == ["supported", "supported"]
+    assert introduced("These are read:\n\n- PDF\n- Word files", 26) == "These are read:"
+    assert introduced("Hello.\n\n- PDF", 10) == ""
+    assert introduced("Hello: PDF", 7) == ""

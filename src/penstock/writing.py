@@ -17,7 +17,6 @@ from penstock.trace import log, span
 from penstock.types import (
     Answer,
     Citation,
-    Claim,
     Copied,
     Event,
     Finished,
@@ -35,7 +34,7 @@ from penstock.types import (
 )
 from penstock.verify.copies import copies
 from penstock.verify.decide import Limits, confidence, decided
-from penstock.verify.held import Across, Held, Unsupported, Words
+from penstock.verify.held import Across, Held, Unsupported, Words, moved
 
 __all__ = ["Asked", "Checks", "NothingWritten", "Source", "Writing", "unsaid"]
 
@@ -227,7 +226,7 @@ class Writing:
         if text == self._checked:
             return verdict
         places = [(claim, text.find(self._checked[claim.start : claim.end])) for claim in verdict.claims]
-        left = (_claim_moved(claim, at - claim.start) for claim, at in places if at >= 0)
+        left = (moved(claim, at - claim.start) for claim, at in places if at >= 0)
         return replace(verdict, claims=tuple(left))
 
     def _copied(self, text: str, citations: tuple[Citation, ...]) -> tuple[Copied, ...]:
@@ -276,15 +275,10 @@ def _moved(answer: Answer, by: int) -> Answer:
         return answer
 
     verdict = answer.verdict and replace(
-        answer.verdict, claims=tuple(_claim_moved(claim, by) for claim in answer.verdict.claims)
+        answer.verdict, claims=tuple(moved(claim, by) for claim in answer.verdict.claims)
     )
     copied = tuple(replace(one, start=one.start + by, end=one.end + by) for one in answer.copied)
     return replace(answer, verdict=verdict, copied=copied)
-
-
-def _claim_moved(claim: Claim, by: int) -> Claim:
-    spans = tuple((a + by, b + by) for a, b in claim.unsupported)
-    return replace(claim, start=claim.start + by, end=claim.end + by, unsupported=spans)
 
 
 def unsaid(answer: Answer, decision: str) -> Answer:

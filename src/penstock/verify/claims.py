@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from penstock.text.sentences import sentences
 
-__all__ = ["blanked", "claims", "first_unit"]
+__all__ = ["blanked", "claims", "first_unit", "introduced", "is_item"]
 
 MOST = 200  # sentences of one answer that are looked at
 LONG = 200  # characters of a sentence that may be several
@@ -23,6 +23,7 @@ _MARKS = re.compile(
     r"|(?m:^[ \t]*(?:#{1,6}|[-*+•‣–]|>)[ \t]+)"  # headings, lists, quotations
     r"|(?<!\w)[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?!\w)"
 )
+_ITEM = re.compile(r"\s*(?:[-*+•‣–]|\d{1,2}[.)])\s")
 _GAP = re.compile(r"(?<=[a-z0-9)\]'’”\"][.!?])\s+(?=[A-Z\"'`“‘])")
 _NUMBERED = re.compile(r"(?m)^[ \t]*\d{1,2}[.)][ \t]+")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -95,6 +96,23 @@ def _words(text: str, start: int, end: int) -> int:
         if found >= FEW_WORDS:
             break
     return found
+
+
+def is_item(text: str) -> bool:
+    """Whether a text begins like the item of a list."""
+    return bool(_ITEM.match(text))
+
+
+def introduced(text: str, start: int) -> str:
+    """What announces the item of a list that begins at a place: "These can be read:". "" where nothing does."""
+    lines = text[: text.rfind("\n", 0, start) + 1].split("\n")
+    line = text[text.rfind("\n", 0, start) + 1 :]
+    if not _ITEM.match(line):
+        return ""
+    for before in reversed(lines):
+        if before.strip() and not _ITEM.match(before):
+            return before.strip() if before.rstrip().endswith((":", "：")) else ""
+    return ""
 
 
 def first_unit(text: str) -> int:

@@ -13,9 +13,9 @@ from typing import Literal
 from penstock.errors import PenstockError
 from penstock.trace import log
 from penstock.types import Claim, Evidence, Translator, Verdict, Verifier
-from penstock.verify.claims import blanked, claims, first_unit
+from penstock.verify.claims import blanked, claims, first_unit, is_item
 
-__all__ = ["Across", "Held", "Unsupported", "Words", "overall"]
+__all__ = ["Across", "Held", "Unsupported", "Words", "moved", "overall"]
 
 Unsupported = Literal["mark", "rewrite", "quote", "drop"]
 LONGEST = 4_000  # characters without the end of a sentence, after which they are looked at as they are
@@ -58,6 +58,7 @@ class Held:
         self._waiting = ""
         self._size = 0  # characters that were let go
         self._quoted: set[Evidence] = set()
+        self._announced = ""  # the line above a list
         self.claims: list[Claim] = []  # of what was said: places are those in the whole of it
         self.written: list[Claim] = []  # of what the model wrote, before anything was done about it
         self.by = ""
@@ -81,10 +82,12 @@ class Held:
         return overall(self.claims, self.by)
 
     async def _looked_at(self, piece: str) -> str:
+        if not is_item(piece.lstrip("\n")):
+            self._announced = piece.strip() if piece.rstrip().endswith((":", "：")) else ""
         if not claims(blanked(piece), self._language):
             return self._said(piece)
         out, at = "", 0
-        for claim in await self._claims(piece):
+        for claim in await self._claims(piece, self._announced):
             self.written.append(claim)
             end = claim.end + (len(cited[0]) if (cited := _CITED.match(piece, claim.end)) else 0)
             out += self._said(piece[at : claim.start])
@@ -92,14 +95,17 @@ class Held:
             at = end
         return out + self._said(piece[at:])
 
-    async def _claims(self, piece: str) -> list[Claim]:
-        verdict = await self._verifier.verify(piece, self._sources, question=self._question, language=self._language)
+    async def _claims(self, piece: str, announced: str = "") -> list[Claim]:
+        """The sentences of a piece. announced: the line above the list that it is an item of, which is read with it."""
+        before = f"{announced}\n" if announced else ""
+        verdict = await self._verifier.verify(
+            before + piece, self._sources, question=self._question, language=self._language
+        )
         self.by = verdict.by
-        if not self._least:
-            return list(verdict.claims)
+        own = [moved(claim, -len(before)) for claim in verdict.claims if claim.start >= len(before)]
         return [
             replace(claim, label="not_found") if claim.label == "supported" and claim.support < self._least else claim
-            for claim in verdict.claims
+            for claim in own
         ]
 
     async def _decided(self, piece: str, claim: Claim, end: int) -> str:
@@ -119,14 +125,7 @@ class Held:
 
     def _kept(self, text: str, claim: Claim) -> str:
         """A sentence as it is, with a mark where it is not supported."""
-        start = self._size
-        moved = start - claim.start
-        self.claims.append(
-            replace(
-                claim, start=start, end=claim.end + moved,
-                unsupported=tuple((a + moved, b + moved) for a, b in claim.unsupported),
-            )
-        )  # fmt: skip
+        self.claims.append(moved(claim, self._size - claim.start))
         mark = ""
         if claim.label in ("contradicted", "not_found"):
             mark = f" [{self._words.otherwise if claim.label == 'contradicted' else self._words.missing}]"
@@ -150,6 +149,12 @@ class Held:
             text = text.lstrip()
         self._size += len(text)
         return text
+
+
+def moved(claim: Claim, by: int) -> Claim:
+    """A sentence whose text has moved."""
+    spans = tuple((start + by, end + by) for start, end in claim.unsupported)
+    return replace(claim, start=claim.start + by, end=claim.end + by, unsupported=spans)
 
 
 def overall(claims: Sequence[Claim], by: str) -> Verdict:

@@ -19,7 +19,7 @@ import numpy as np
 from penstock.encoder import WEIGHTS
 from penstock.types import Claim, Evidence, Support, Verdict
 from penstock.verify import lexical
-from penstock.verify.claims import blanked, claims
+from penstock.verify.claims import blanked, claims, introduced
 from penstock.verify.compare import Mismatch, mismatches, negated
 from penstock.verify.marks import Marking, Word, joined, words
 from penstock.verify.words import Told, told
@@ -152,7 +152,7 @@ class Lexical:
         """exact: the sources are rows, of which every number, date and name in the text has to be."""
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question, exact=exact)
+        found = compared(plain, known, sources, question, exact=exact, written=text)
         if not found:
             return Verdict("supported", 1.0, (), "lexical")
         rows = np.array([one.compared.values for one in found])
@@ -214,7 +214,7 @@ class Checking:
 
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question, exact=exact)
+        found = compared(plain, known, sources, question, exact=exact, written=text)
         if not found:
             return Verdict("supported", 1.0, (), "checker")
         pieces = Pieces(sources, self._reader, language)
@@ -259,8 +259,11 @@ def reads_with_question(claim: str, question: str) -> bool:
     return bool(question) and question.rstrip().endswith(("?", "？", "؟")) and len(claim.split()) <= SHORT_ANSWER
 
 
-def compared(text: str, source: Told, sources: Sequence[str], question: str, *, exact: bool = False) -> list[_Sentence]:
-    """The sentences of a text beside its source. A text that claims nothing is looked at whole."""
+def compared(
+    text: str, source: Told, sources: Sequence[str], question: str, *, exact: bool = False, written: str = ""
+) -> list[_Sentence]:
+    """The sentences of a text beside its source. A text that claims nothing is looked at whole. written: the text with its marks:
+    the item of a list claims what the line above the list says of it."""
     language = source.vocabulary.language
     spans = claims(text, language)
     if not spans and (stripped := text.strip()):
@@ -270,7 +273,7 @@ def compared(text: str, source: Told, sources: Sequence[str], question: str, *, 
     found, together = [], "\n".join(sources)
     for start, end in spans:
         claim = text[start:end]
-        said = lexical.said(claim, source)
+        said = lexical.said(f"{introduced(written or text, start)} {claim}".lstrip(), source)
         values = lexical.compared(said, source, asked)
         rules = mismatches(claim, sources, asked=question, language=language)
         rules += negated(claim, said, values, source, together)
