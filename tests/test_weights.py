@@ -50,6 +50,17 @@ def test_the_files_are_the_recorded_ones():
     assert found == recorded
 
 
+@pytest.mark.parametrize("name", ["checker", "languages"])
+def test_a_card_has_the_hashes_of_its_files(name: str):
+    folder = encoder.WEIGHTS / name
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+
+    found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "card.json"}
+
+    assert card["sha256"] == found
+    assert card["licence"]
+
+
 def test_the_weights_are_small_enough_to_ship():
     def size(*names: str) -> int:
         return sum(path.stat().st_size for name in names for path in (encoder.WEIGHTS / name).rglob("*"))
@@ -57,6 +68,7 @@ def test_the_weights_are_small_enough_to_ship():
     assert size("minilm") < 25e6
     assert size("injection", "moderation") < 3e6  # the guard's heads
     assert size("names") < 4e6
+    assert size("checker") < 24e6
 
 
 @pytest.mark.parametrize(("precision", "least", "mean"), [("int8", 0.975, 0.993), ("float32", 0.985, 0.995)])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penstock.text.words import UNSPACED
 from penstock.verify.lexical import NEAR, Compared, nearest
 from penstock.verify.words import Told, tokens
 
@@ -27,6 +28,7 @@ FEATURES = (
     "asked", "grammar", "place", "length", "claim_best", "claim_support", "flagged", "new_around",
 )  # fmt: skip
 CHECKED = ("piece", "piece_above_mean")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 GAP = re.compile(r"\W*(?:\w+\W+){0,1}")  # one word that stands between two marks goes with them
 
 
@@ -93,7 +95,7 @@ def words(
     for token in raw:
         at = sentence.index(token, at)
         places.append((start + at, start + at + len(token)))
-        at += len(token)
+        at += 1 if _UNSPACED.search(token) else len(token)  # pairs of characters overlap
     known = source.vocabulary
     terms = [known[token.lower()] for token in raw]
     best = nearest(compared, 2)
