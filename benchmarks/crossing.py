@@ -155,7 +155,7 @@ def into_card(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     card["quality"] = {
         "xquad": {language: row["relative"] for language, row in found["xquad"].items() if language != "en"},
         "tatoeba": {language: row["recall"] for language, row in found.get("tatoeba", {}).items()},
-        "conditions": "xquad: recall@5 of 612 questions over 120 English passages, divided by that of the same questions in English; "
+        "conditions": "xquad: recall@5 of 612 questions over 120 English passages, divided by that of the English ones; "
         "tatoeba: recall@5 of 300 sentences among 1,000 English ones; the whole search, no translation engine",
         "caution": "most of the words written for this were chosen after a look at which words of XQuAD's questions were unknown: "
         "without them recall@5 there is ar .82, de .94, hi .89, ru .89, tr .92, zh .80",

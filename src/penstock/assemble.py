@@ -118,6 +118,7 @@ class House:
     def library(self) -> Library:
         from penstock.documents import embedders
         from penstock.documents.library import Library
+        from penstock.language.crossing import Dictionaries
 
         settings = self.settings
 
@@ -127,7 +128,7 @@ class House:
         encryption = Encryption(self.envelope, "documents") if settings.encryption.content else None
         return Library(
             settings.home_path, embedder, folder=settings.folder, collections=settings.documents, web=settings.web,
-            encryption=encryption,
+            encryption=encryption, cross=Dictionaries,
         )  # fmt: skip
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -28,6 +28,8 @@ __all__ = [
     "Citation",
     "Claim",
     "Copied",
+    "Crossed",
+    "Crosser",
     "Decision",
     "Detector",
     "Dialect",
@@ -159,6 +161,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossed:
+    """A question in English, word by word. words: of each, the ones that it may stand for, each with a weight up to 1."""
+
+    asked: tuple[str, ...]  # the likeliest for each
+    words: tuple[tuple[tuple[str, float], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What one search found, best first, and what it knew of the question."""
 
@@ -169,6 +179,12 @@ class Found:
     dense_weight: float = 0.0  # share of the dense score in the fused one
     searched: int = 0  # passages that the caller may read and the filter lets through
     spread: float = 0.0  # how far the best dense score stands above the others, in standard deviations
+    crossed: Crossed | None = None  # what was searched for in place of a question in another language than the passages
+
+    @property
+    def asked(self) -> str:
+        """What was searched for in place of the question; "" where it was searched for itself."""
+        return " ".join(dict.fromkeys(self.crossed.asked)) if self.crossed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,6 +604,15 @@ class Quoter(Protocol):
     """Picks the sentences that answer, or says that none does."""
 
     def quote(self, question: str, found: Found, *, limit: int = 3) -> Answer: ...
+
+
+class Crosser(Protocol):
+    """Puts a question into English word by word, so that passages in English can be searched for it."""
+
+    def cross(self, question: str, language: str, held: Callable[[str], bool]) -> Crossed | None:
+        """None for a language that it does not know. held: whether a word stands in a passage that the caller may read.
+        What comes out depends on no word of the index for which that is false."""
+        ...
 
 
 class Translator(Protocol):

@@ -12,6 +12,7 @@ from penstock.errors import MissingExtra
 __all__ = ["train"]
 
 RECIPES = {
+    "bilingual": "what words of other languages may be in English",
     "checker": "whether what is claimed is in the evidence",
     "injection": "orders to a model, in prompts and in documents, and harmful requests",
     "languages": "which language a text is in",

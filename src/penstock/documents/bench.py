@@ -46,7 +46,8 @@ def bench(folder: Path, library: Library, *, progress: Progress | None = None) -
     runs: dict[str, dict[str, list[str]]] = {part: {} for part in PARTS}
     for query, row in queries.items():
         view = snapshot.view(Caller(), row["metadata"].get("filter") or {})
-        matches = snapshot.search(row["text"], library.embedder, view, None).found
+        crossed = collection.crossed(row["text"], snapshot, view)
+        matches = snapshot.search(row["text"], library.embedder, view, None, crossed).found
         for part, score in (("bm25", "bm25"), ("dense", "dense"), ("hybrid", "score")):
             ranked = sorted((m for m in matches if part != "bm25" or m.bm25 > 0), key=lambda m: -getattr(m, score))
             found: dict[str, None] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from penstock.config import DocumentsSettings, WebSettings
+from penstock.documents.across import Cross
 from penstock.documents.catalog import Catalog
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database
@@ -23,9 +24,9 @@ class Home:
 
     def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
                  collections: Mapping[str, DocumentsSettings], web: WebSettings,
-                 encryption: Encryption | None = None) -> None:  # fmt: skip
+                 encryption: Encryption | None = None, cross: Cross | None = None) -> None:  # fmt: skip
         self.path, self.folder, self.settings, self.web = path, folder, collections, web
-        self.encryption = encryption
+        self.encryption, self.cross = encryption, cross
         self.catalog = Catalog(Database(path / "penstock.db"), encryption)
         self.audit = Audit(self.catalog.database)
         self._embedder, self._loaded, self._lock = embedder, cast(Embedder | None, None), threading.Lock()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from penstock.config import DocumentsSettings, WebSettings, check_name
+from penstock.documents.across import Cross
 from penstock.documents.catalog import digest
 from penstock.documents.collection import Collection
 from penstock.documents.home import Home
@@ -24,8 +25,11 @@ class Library(Home):
 
     def __init__(self, path: Path, embedder: Callable[[], Embedder], *, folder: Path,
                  collections: Mapping[str, DocumentsSettings], web: WebSettings,
-                 encryption: Encryption | None = None) -> None:  # fmt: skip
-        super().__init__(path, embedder, folder=folder, collections=collections, web=web, encryption=encryption)
+                 encryption: Encryption | None = None, cross: Cross | None = None) -> None:  # fmt: skip
+        """cross: what puts questions in other languages into English; without it they are searched for as they are."""
+        super().__init__(
+            path, embedder, folder=folder, collections=collections, web=web, encryption=encryption, cross=cross
+        )
         self._collections: dict[str, Collection] = {}
 
     def names(self) -> list[str]:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from penstock.config import DocumentsSettings, RuleSettings
 from penstock.documents import rules
+from penstock.documents.across import Across
 from penstock.documents.catalog import DocumentRow, PassageRow, SkippedRow, VersionRow
 from penstock.documents.home import Home
 from penstock.documents.search import Match, Snapshot, View, may_read
 from penstock.documents.segment import SegmentFolder
 from penstock.errors import Conflict, NotFound, StorageError
 from penstock.text.sentences import sentences_of
-from penstock.types import ANYBODY, Caller, Filter, Found, Hit, Passage, Sentence
+from penstock.types import ANYBODY, Caller, Crossed, Filter, Found, Hit, Passage, Sentence
 
 __all__ = ["Difference", "Published"]
 
@@ -44,6 +45,7 @@ class Published:
         self.segments = SegmentFolder(home.path / "segments" / str(number), home.encryption)
         self._snapshot: Snapshot | None = None
         self._ruled: Sequence[RuleSettings] = ()  # the rules it was opened under
+        self._across: Across | None = None  # of the snapshot that was asked last in another language
 
     @property
     def settings(self) -> DocumentsSettings:
@@ -65,7 +67,8 @@ class Published:
 
     def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
         """Search one version through one view."""
-        matches = snapshot.search(question, self.home.embedder, view, k)
+        crossed = self.crossed(question, snapshot, view)
+        matches = snapshot.search(question, self.home.embedder, view, k, crossed)
         return Found(
             hits=tuple(self._hits(snapshot, view, matches.found)),
             version=f"v{snapshot.number}",
@@ -74,7 +77,17 @@ class Published:
             dense_weight=matches.dense_weight,
             searched=matches.searched,
             spread=matches.spread,
+            crossed=crossed,
         )
+
+    def crossed(self, question: str, snapshot: Snapshot, view: View) -> Crossed | None:
+        """The question in English, where it is in a language that no passage is in."""
+        if self.home.cross is None:
+            return None
+        held = self._across
+        if held is None or held.snapshot is not snapshot:
+            held = self._across = Across(snapshot, self.home.catalog, self.home.cross)
+        return held.crossed(question, view)
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """A version, opened; the live one by default. A version that was published meanwhile is taken at once."""
@@ -99,14 +112,14 @@ class Published:
             self._check_embedder(wanted, {segment.embedder for segment in segments})
             opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
-                self._snapshot, self._ruled = opened, ruled
+                self._snapshot, self._ruled, self._across = opened, ruled, None
                 self.segments.hold(files)
             return opened
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
     def forget(self) -> None:
         """Open the live version anew with the next question."""
-        self._snapshot = None
+        self._snapshot = self._across = None
 
     def _check_embedder(self, number: int, embedders: set[str]) -> None:
         """Vectors of two models have nothing to say to each other. Raises Conflict."""

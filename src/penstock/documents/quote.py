@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from penstock.documents.followup import REFUSAL
+from penstock.documents.search import crossed_terms
 from penstock.encoder import WEIGHTS
 from penstock.text.words import query_terms, term_ids
-from penstock.types import Answer, Citation, Found, Hit, Sentence, Status
+from penstock.types import Answer, Citation, Crossed, Found, Hit, Sentence, Status
 
 if TYPE_CHECKING:
     from penstock.types import Vectors
@@ -32,6 +33,9 @@ __all__ = ["Candidate", "Quotes", "candidates", "confidence_features", "features
 LIMIT = 3
 PASSAGES = 8  # whose sentences are looked at
 K1, B, MEAN_LENGTH = 1.2, 0.75, 20.0  # BM25 of a sentence; 20 terms are an ordinary one
+CROSSED_LOG_ODDS = (
+    0.3  # a question put into English word by word is answered oftener than its coverage tells: see benchmarks.crossing
+)
 ASKING = ("?", "？", "؟")
 _BULLET = re.compile(r"[-*+•‣·]|\d[.)]")
 LONGEST_LIST = 800  # characters that are quoted after "for the following reasons:"
@@ -66,9 +70,24 @@ class Question:
 
 
 def analyse(question: str, found: Found) -> Question:
+    if found.crossed:
+        return _crossed(found.crossed, found)
     words = tuple((ids, found.terms.get(word, 0.0)) for word, ids in query_terms(question, found.languages).items())
     pairs = frozenset((a, b) for (one, _), (other, _) in pairwise(words) for a in one for b in other)
     return Question({term: idf for ids, idf in words for term in ids}, pairs, words, sum(idf for _, idf in words))
+
+
+def _crossed(crossed: Crossed, found: Found) -> Question:
+    """A word stands as any of those that it may stand for, and weighs as much as the likeliest of them."""
+    terms, words = dict[int, float](), list[tuple[tuple[int, ...], float]]()
+    for likeliest, some in zip(crossed.asked, crossed.words, strict=True):
+        weights = {
+            term: found.terms.get(word, 0.0) for word, _ in some for term in crossed_terms(word, found.languages)
+        }
+        terms |= {one: max(terms.get(one, 0.0), weight) for one, weight in weights.items()}
+        words.append((tuple(weights), found.terms.get(likeliest, 0.0)))
+    pairs = frozenset((a, b) for (one, _), (other, _) in pairwise(words) for a in one for b in other)
+    return Question(terms, pairs, tuple(words), sum(idf for _, idf in words))
 
 
 def candidates(question: Question, found: Found) -> list[Candidate]:
@@ -255,6 +274,8 @@ class Quotes:
         order = np.argsort(-score, kind="stable").tolist()
         x = confidence_features(asked, found, chosen, order, probability)
         confidence = _calibrated(float(self._confidence(x[None])[0]), self._weights["calibration"])
+        if found.crossed:
+            confidence = _likelier(confidence, CROSSED_LOG_ODDS)
         best, cited = list[int](), list[Citation]()
         for n in _different(order, chosen):
             citation = _citation(chosen[n], confidence * float(probability[n] / probability[order[0]]))
@@ -333,3 +354,8 @@ def _citation(candidate: Candidate, confidence: float) -> Citation:
 def _calibrated(score: float, knots: dict[str, list[float]]) -> float:
     """A score as a probability: straight lines between points measured on questions that trained nothing."""
     return float(np.interp(score, knots["score"], knots["probability"]))
+
+
+def _likelier(probability: float, log_odds: float) -> float:
+    odds = probability * math.exp(log_odds)
+    return odds / (1 - probability + odds)

@@ -7,6 +7,7 @@ through: frequencies, lengths, minima and maxima too. A caller's result is the o
 - Dense: the cosine of the question to the passage or to its best sentence, whichever is higher.
 - Fused: w x dense + (1 - w) x bm25, each scaled to 0..1 over the candidates; w falls from 0.5 to 0.15 as the embedder
   knows fewer of the question's words whole, as it does in a language it was not trained on.
+- A question that was put into English counts each of its words once, by the best of the words that it may stand for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -28,17 +30,20 @@ from numpy.typing import NDArray
 from penstock.documents.catalog import DocumentRow, TwinRow
 from penstock.documents.segment import Mask, Segment
 from penstock.errors import BadRequest
-from penstock.text.words import query_terms
-from penstock.types import Caller, Embedder, Filter
+from penstock.text.words import query_terms, term_of
+from penstock.types import Caller, Crossed, Embedder, Filter
 
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["Match", "Matches", "Snapshot", "View", "matches_filter", "may_read"]
+__all__ = ["ENGLISH", "Match", "Matches", "Snapshot", "View", "crossed_terms", "matches_filter", "may_read"]
 
 K1, B = 1.2, 0.75
 CANDIDATES = 100  # of each kind
 DENSE_WEIGHT, STRANGE_WEIGHT = 0.5, 0.15  # for text that the embedder reads well, and not at all
+ENGLISH = "en"  # what a question is put into
+RARE = 0.2  # share of the documents
+CROSSED_WEIGHT = 0.4  # for a question that was put into English word by word
 WELL, NOT_AT_ALL = 0.6, 0.2  # familiarity
 MOST_VIEWS = 256
 EXACT_UP_TO = 50_000  # passages in view; beyond, graphs are walked where there are any
@@ -83,6 +88,7 @@ class View:
     mean_length: float
     sample: Rows  # evenly spread rows that stand for all
     languages: tuple[str, ...]  # of its documents
+    rare: frozenset[str] = frozenset()  # those that few of them are in: it may be that they were only taken for it
 
 
 class Meant(NamedTuple):
@@ -159,8 +165,11 @@ class Snapshot:
         rows = np.flatnonzero(mask)
         sample = rows[:: max(1, len(rows) // SAMPLE)]
         seen = self.documents.values() if allowed is None else (self.documents[document] for document in allowed)
-        languages = tuple(sorted({row.language for row in seen}))
-        return View(None if count == len(mask) else mask, allowed, count, mean_length, sample, languages)
+        counts = Counter(row.language for row in seen)
+        rare = frozenset(language for language, some in counts.items() if some < RARE * counts.total())
+        return View(
+            None if count == len(mask) else mask, allowed, count, mean_length, sample, tuple(sorted(counts)), rare
+        )
 
     def places(self, passage: int, document: int, view: View) -> list[int]:
         """The passages, by number, that say what this one says and that the view lets through; itself first."""
@@ -170,10 +179,15 @@ class Snapshot:
 
     # ------------------------------------------------------------ searching
 
-    def search(self, question: str, embedder: Embedder, view: View, k: int | None) -> Matches:
-        """The best k passages of the view; all that were looked at, for None."""
+    def search(
+        self, question: str, embedder: Embedder, view: View, k: int | None, crossed: Crossed | None = None
+    ) -> Matches:
+        """The best k passages of the view; all that were looked at, for None. crossed: the question in English, where that is
+        what is searched for."""
         if not view.count:
             return Matches((), {}, view.languages, 0.0, 0, 0.0)
+        if crossed:
+            return self._searched(crossed, embedder.embed([" ".join(crossed.asked)])[0], view, k)
         vector = embedder.embed([question])[0]
         bm25, terms = self._bm25(query_terms(question, view.languages), view)
         meant = self._dense(vector, view)
@@ -183,6 +197,26 @@ class Snapshot:
             weight = 1.0  # no word of the question occurs: meaning is all there is
         found = tuple(self._fuse(bm25, meant, vector, weight, k))
         return Matches(found, terms, view.languages, weight, view.count, meant.spread)
+
+    def _searched(self, crossed: Crossed, vector: Vectors, view: View, k: int | None) -> Matches:
+        """Of each word the best of what it may stand for counts, by its weight. The weights count in the frequencies too."""
+        scores, frequencies = np.zeros(len(self.passage), np.float32), dict[str, float]()
+        for alternatives in crossed.words:
+            best = np.zeros_like(scores)
+            for word, likely in alternatives:
+                idf, hits = self._weighed(crossed_terms(word, view.languages), view)
+                frequencies[word] = max(frequencies.get(word, 0.0), likely * idf)
+                for rows, values in hits:
+                    best[rows] = np.maximum(best[rows], likely * values)
+            scores += best
+        meant, weight = self._dense(vector, view), CROSSED_WEIGHT if scores.any() else 1.0
+        found = tuple(self._fuse(scores, meant, vector, weight, k))
+        return Matches(found, frequencies, view.languages, weight, view.count, meant.spread)
+
+    def holds(self, word: str, view: View) -> bool:
+        """Whether a lower-cased word, stop words aside, stands in some passage of the view, in this form or another."""
+        terms = crossed_terms(word, view.languages)
+        return any(len(rows) for term in terms for rows, _ in self._postings(term, view.mask))
 
     def _dense(self, vector: Vectors, view: View) -> Meant:
         """The nearest passages of the view by meaning: among all of them, or along the graphs where there are very many."""
@@ -224,13 +258,23 @@ class Snapshot:
         """The score of every row, and the inverse document frequency of every word."""
         scores, frequencies = np.zeros(len(self.passage), np.float32), {}
         for word, ids in words.items():
-            hits = [hit for term in ids for hit in self._postings(term, view.mask)]
-            df = sum(len(rows) for rows, _ in hits)
-            idf = frequencies[word] = math.log(1 + max(view.count - df + 0.5, 0.5) / (df + 0.5))
+            frequencies[word], hits = self._weighed(ids, view)
+            for rows, values in hits:
+                scores[rows] += values
+        return scores, frequencies
+
+    def _weighed(self, ids: tuple[int, ...], view: View) -> tuple[float, Iterator[tuple[Any, Any]]]:
+        """The inverse document frequency of a word that stands as any of some terms; (rows, scores) where it does."""
+        hits = [hit for term in ids for hit in self._postings(term, view.mask)]
+        df = sum(len(rows) for rows, _ in hits)
+        idf = math.log(1 + max(view.count - df + 0.5, 0.5) / (df + 0.5))
+
+        def scored() -> Iterator[tuple[Any, Any]]:
             for rows, counts in hits:
                 norm = K1 * (1 - B) + K1 * B / view.mean_length * self.length[rows]
-                scores[rows] += idf * (K1 + 1) * counts / (counts + norm)
-        return scores, frequencies
+                yield rows, idf * (K1 + 1) * counts / (counts + norm)
+
+        return idf, scored()
 
     def _postings(self, term: int, mask: Mask | None) -> Iterator[tuple[Any, Any]]:
         """(rows, counts) of the passages in view that hold the term, segment by segment."""
@@ -261,6 +305,11 @@ class Snapshot:
                 dense_share=float(dense_share[n]),
                 sentences=self.segments[at].sentences(row - int(self._starts[at]), vector),
             )
+
+
+def crossed_terms(word: str, languages: Sequence[str]) -> tuple[int, ...]:
+    """The terms of a word of a question that was put into English: in English, and in whatever else the passages are in."""
+    return tuple({term: None for language in (ENGLISH, *languages) if (term := term_of(language)(word))})
 
 
 def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
