@@ -170,7 +170,7 @@ def marking(rows: Sequence[Row], words: Callable[[Row], list[Word]]) -> dict[str
     return learnt(seen) | {"threshold": best, "character_f1": round(scores[best], 3)}
 
 
-def _words(tier: Lexical | Checking, row: Row) -> list[Word]:
+def _words(tier: Lexical, row: Row) -> list[Word]:
     return tier.words(row.response, [row.context], row.question)
 
 
@@ -291,10 +291,9 @@ def write(data: Path, out: Path, *, facts: dict[str, Any], most: int = 400, seed
         words = tiers["lexical"][1]
         regressed = partial(regression, words) if name == "lexical" else partial(beside, words, texts)
         support[name], scores = fitted(texts, names, regressed)
-        model = Model.load(support[name])
-        tier = Lexical(model) if name == "lexical" else Checking(Checker(reader, out), reader, model)
-        own = spans if name == "lexical" else [row for row in spans if fold_of(row.context) < HELD]
-        support[name]["marks"] = marking(own, partial(_words, tier))
+        if name == "lexical":
+            judged = Lexical(Model.load(support[name]))
+            support["marks"] = marking(spans, partial(_words, judged))
         quality[name] = figures(scores, support[name]["threshold"])
         if name == "checker":
             gained = gain(words, texts)

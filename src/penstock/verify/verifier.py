@@ -78,14 +78,14 @@ def aggregated(rows: Any) -> Any:
 def models() -> dict[str, Model]:
     """The shipped regressions: "lexical" and "checker"."""
     loaded = json.loads((WEIGHTS / "checker" / "support.json").read_text("utf-8"))
-    return {name: Model.load(values) for name, values in loaded.items()}
+    return {name: Model.load(loaded[name]) for name in ("lexical", "checker") if name in loaded}
 
 
 @cache
-def markings() -> dict[str, Marking]:
-    """What marks the words that are not in the sources, for each tier."""
+def marking() -> Marking:
+    """What marks the words that are not in the sources."""
     loaded = json.loads((WEIGHTS / "checker" / "support.json").read_text("utf-8"))
-    return {name: Marking.load(values["marks"]) for name, values in loaded.items()}
+    return Marking.load(loaded["marks"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ class _Sentence:
         """The stretches of the text that a rule speaks against."""
         return [(self.start + one.start, self.start + one.end) for one in self.rules]
 
-    def words(
-        self, text: str, source: Told, support: float, pieces: Sequence[tuple[int, int, float]] = ()
-    ) -> list[Word]:
-        """What is known of each of its words. pieces: places in the text, with the checker's log-odds."""
+    def words(self, text: str, source: Told, support: float) -> list[Word]:
+        """What is known of each of its words."""
         flagged = [] if any(one.kind == "negation" for one in self.rules) else self.flagged
-        return words(
-            text, self.start, self.end, source, self.compared, support, asked=self.asked, flagged=flagged, pieces=pieces
-        )
+        return words(text, self.start, self.end, source, self.compared, support, asked=self.asked, flagged=flagged)
+
+    def marks(self, text: str, source: Told, support: float) -> list[tuple[int, int]]:
+        """Its words that are not in the sources."""
+        return marking().marked(self.words(text, source, support)) if marking().doubts(support) else []
 
 
 class Lexical:
@@ -126,10 +126,6 @@ class Lexical:
     @cached_property
     def _model(self) -> Model:
         return self._given or models()["lexical"]
-
-    @cached_property
-    def _marking(self) -> Marking:
-        return markings()["lexical"]
 
     def words(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[Word]:
         """What is known of each word of a text that claims something."""
@@ -160,8 +156,7 @@ class Lexical:
         for one, row in zip(found, rows, strict=True):
             support = self._model.support(row[None])
             evidence = _located(known, lexical.nearest(one.compared, MOST_EVIDENCE), sources)
-            marks = self._marking.marked(one.words(plain, known, support)) if self._marking.doubts(support) else []
-            said.append(_claim(plain, one, support, self._model.threshold, evidence, marks))
+            said.append(_claim(plain, one, support, self._model.threshold, evidence, one.marks(plain, known, support)))
         return _verdict(said, found, self._model.support(rows), self._model.threshold, "lexical")
 
 
@@ -175,24 +170,6 @@ class Checking:
     def _model(self) -> Model:
         return self._given or models()["checker"]
 
-    @cached_property
-    def _marking(self) -> Marking:
-        return markings()["checker"]
-
-    def words(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[Word]:
-        """What is known of each word of a text that claims something."""
-        from penstock.verify.evidence import Pieces
-
-        plain, known = blanked(text), told("\n".join(sources), language)
-        found = compared(plain, known, sources, question)
-        spans = [(one.start, one.end) for one in found]
-        readings = self._readings(plain, spans, Pieces(sources, self._reader, language), question) if found else []
-        out = []
-        for one, (reading, offsets, _) in zip(found, readings, strict=True):
-            support = self._model.support(np.array([[*one.compared.values, *checked(reading)]]))
-            out += one.words(plain, known, support, _pieces(one.start, offsets, reading))
-        return out
-
     def numbers(self, text: str, sources: Sequence[str], question: str = "", language: str = "") -> list[list[float]]:
         """What is known of each sentence: a row of `lexical.FEATURES` and CHECKED."""
         from penstock.verify.evidence import Pieces
@@ -201,7 +178,7 @@ class Checking:
         found = compared(plain, told("\n".join(sources), language), sources, question)
         spans = [(one.start, one.end) for one in found]
         readings = self._readings(plain, spans, Pieces(sources, self._reader, language), question) if found else []
-        return [[*one.compared.values, *checked(reading)] for one, (reading, _, _) in zip(found, readings, strict=True)]
+        return [[*one.compared.values, *checked(reading)] for one, (reading, _) in zip(found, readings, strict=True)]
 
     async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
         return await asyncio.to_thread(self.check, text, sources, question=question, language=language)
@@ -220,22 +197,20 @@ class Checking:
         pieces = Pieces(sources, self._reader, language)
         said, rows = [], []
         readings = self._readings(plain, [(one.start, one.end) for one in found], pieces, question)
-        for one, (reading, offsets, bearing) in zip(found, readings, strict=True):
+        for one, (reading, bearing) in zip(found, readings, strict=True):
             row = np.array([*one.compared.values, *checked(reading)])
             rows.append(row)
             support = self._model.support(row[None])
             evidence = tuple(Evidence(*pieces.pieces[n]) for n in bearing[:MOST_EVIDENCE])
-            marks = []
-            if self._marking.doubts(support):
-                marks = self._marking.marked(one.words(plain, known, support, _pieces(one.start, offsets, reading)))
+            marks = one.marks(plain, known, support)
             said.append(_claim(plain, one, support, self._model.threshold, evidence, marks, reading))
         support = self._model.support(np.array(rows))
         return _verdict(said, found, support, self._model.threshold, "checker")
 
     def _readings(
         self, text: str, spans: Sequence[tuple[int, int]], pieces: Pieces, question: str
-    ) -> list[tuple[Reading, list[tuple[int, int]], list[int]]]:
-        """For each sentence what the checker makes of it, where its pieces of words are, and the pieces of evidence, best first."""
+    ) -> list[tuple[Reading, list[int]]]:
+        """For each sentence what the checker makes of it, and the pieces of evidence, best first."""
         from penstock.verify.checker import Pair
 
         room = next((tokens for most, tokens in ROOM if len(spans) <= most), LEAST_ROOM)
@@ -250,8 +225,8 @@ class Checking:
             window = pieces.chosen(bearing, room)
             evidence = [token for n in window for token in pieces.tokenised[n].ids]
             pairs.append(Pair(one.ids, evidence, with_question))
-            where.append((one.offsets, np.argsort(-bearing, kind="stable").tolist()))
-        return [(reading, *rest) for reading, rest in zip(self._checker.read(pairs), where, strict=True)]
+            where.append(np.argsort(-bearing, kind="stable").tolist())
+        return list(zip(self._checker.read(pairs), where, strict=True))
 
 
 def reads_with_question(claim: str, question: str) -> bool:
@@ -320,11 +295,6 @@ def _said(m: Mismatch) -> str:
     if m.kind == "negation":
         return f"the sources say otherwise: '{m.instead}'"
     return f"{m.kind} '{m.said}' is not in the sources" + (f", which say '{m.instead}'" if m.instead else "")
-
-
-def _pieces(start: int, offsets: Sequence[tuple[int, int]], reading: Reading) -> list[tuple[int, int, float]]:
-    """The pieces of words of a sentence as the checker marks them: places in the text, and log-odds."""
-    return [(start + a, start + b, odds) for (a, b), odds in zip(offsets, reading.unsupported.tolist(), strict=False)]
 
 
 def _located(known: Told, best: Sequence[int], sources: Sequence[str]) -> tuple[Evidence, ...]:
