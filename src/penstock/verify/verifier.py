@@ -38,8 +38,8 @@ CHECKED = (
     "mean_piece",
 )  # what the checker adds to the numbers
 SHORT_ANSWER = 8  # words: what has no more is read with its question
-ROOM = ((1, 320), (3, 144))  # (claims at most, tokens of evidence for each); more claims get LEAST_ROOM
-LEAST_ROOM = 112
+ROOM = ((1, 320), (3, 128))  # (claims at most, tokens of evidence for each); more claims get LEAST_ROOM
+LEAST_ROOM = 104
 MOST_EVIDENCE = 3
 CONTRADICTED = (
     0.1  # at most so likely is what a rule found to be otherwise in the sources: it is right nine times in ten
