@@ -204,6 +204,15 @@ def test_a_correction_holds_until_it_is_forgotten(memory: Memory):
     assert translated(careful, "hello") == ["HELLO"]
 
 
+def test_what_is_remembered_keeps_a_glossary_that_came_later(memory: Memory):
+    translated(Careful(Engine(), memory=memory), "Our Kraken is new.")
+    careful = Careful(Engine(), glossary=Glossary(keep=("Kraken",)), memory=memory)
+
+    assert "Kraken" in translated(careful, "Our Kraken is new.")[0]
+    memory.correct("Our Kraken is new.", "Unser Krake ist neu.", source="en", target="de", by="hanna")
+    assert translated(careful, "Our Kraken is new.") == ["Unser Krake ist neu."]
+
+
 def test_a_thousand_texts_are_remembered_at_once(memory: Memory):
     texts = [f"text {n}" for n in range(1_200)]
     memory.keep({text: text.upper() for text in texts}, source="en", target="de", engine="e")

@@ -40,8 +40,8 @@ class Memory:
     def __init__(self, database: Database) -> None:
         self._database, self._migrated = database, False
 
-    def find(self, texts: Sequence[str], *, source: str, target: str) -> dict[str, str]:
-        """Text -> its translation, for those that there is one of."""
+    def find(self, texts: Sequence[str], *, source: str, target: str, corrected: bool = False) -> dict[str, str]:
+        """Text -> its translation, for those that there is one of. corrected: only what a person said."""
         self._migrate()
         digests = {_digest(text): text for text in texts}
         found: dict[str, str] = {}
@@ -49,10 +49,10 @@ class Memory:
         for n in range(0, len(keys), MOST_AT_ONCE):
             some = keys[n : n + MOST_AT_ONCE]
             marks = ", ".join("?" * len(some))
-            sql = (
-                f"select digest, translation from translations where source = ? and target = ? and digest in ({marks})"  # noqa: S608
-            )
-            found |= {digests[digest]: said for digest, said in self._database.read(sql, (source, target, *some))}
+            wanted = f"source = ? and target = ? and corrected >= ? and digest in ({marks})"
+            sql = f"select digest, translation from translations where {wanted}"  # noqa: S608
+            rows = self._database.read(sql, (source, target, int(corrected), *some))
+            found |= {digests[digest]: said for digest, said in rows}
         return found
 
     def keep(self, translated: Mapping[str, str], *, source: str, target: str, engine: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from penstock.errors import PenstockError, Untranslated
 from penstock.language.memory import Memory
@@ -93,9 +94,16 @@ class Careful:
         return f"{said} ({named})" if named else said
 
     async def _remembered(self, texts: Sequence[str], source: str, target: str) -> dict[str, str]:
+        """Of what an engine said earlier only what keeps the glossary as it is today; what a person said holds."""
         if self._memory is None:
             return {}
-        return await asyncio.to_thread(self._memory.find, texts, source=source, target=target)
+        find = partial(self._memory.find, source=source, target=target)
+        found = await asyncio.to_thread(find, texts)
+        stale = [text for text, said in found.items() if lost(text, said, self._glossary, target)]
+        if not stale:
+            return found
+        corrected = await asyncio.to_thread(find, stale, corrected=True)
+        return {text: said for text, said in found.items() if text not in stale or text in corrected}
 
     async def _remember(self, made: dict[str, str], source: str, target: str) -> None:
         if self._memory is not None:
