@@ -17,14 +17,17 @@ from penstock.config import AppSettings, Settings
 from penstock.errors import UpstreamError
 from penstock.guard.fence import Cited, Fence
 from penstock.language.phrases import ANSWERS, PROMPTS, languages, phrase
-from penstock.language.voice import DISAGREE, HEDGE, NOT_FOUND, OTHERWISE, SAYS, Voice
+from penstock.language.voice import DISAGREE, HEDGE, NOT_FOUND, OTHERWISE, SAYS, Voice, spoken_in
 from penstock.types import (
     Answer,
     Claim,
     Evidence,
     Finished,
+    Found,
+    Hit,
     ModelEvent,
     ModelRequest,
+    Passage,
     Record,
     Status,
     Stopped,
@@ -569,6 +572,16 @@ def test_an_english_answer_to_a_spanish_question_is_checked_as_it_is(shop: Penst
 
     assert answer.verdict is not None
     assert answer.verdict.label == "contradicted"
+
+
+def test_the_language_of_most_passages_is_the_one_to_translate_into():
+    def hit(language: str) -> Hit:
+        return Hit(Passage("1", "1", "a.md", "x", 0, 1, language=language), 1.0, {})
+
+    found = Found(tuple(map(hit, ("de", "en", "", "en"))), "v1", languages=("", "de", "en"))
+
+    assert spoken_in(Turn("¿?", language="es", found=found)) == ("en", "de")
+    assert spoken_in(Turn("¿?", language="es")) == ("es",)
 
 
 def test_an_engine_that_fails_leaves_a_sentence_unscored():

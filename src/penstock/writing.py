@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from penstock.errors import PenstockError
 from penstock.guard.fence import Cited, Fence
-from penstock.language.voice import HANDED_OVER, HEDGE, MISSING, NOT_FOUND, OTHERWISE, REWRITE, SAYS, Voice
+from penstock.language.voice import HANDED_OVER, HEDGE, MISSING, NOT_FOUND, OTHERWISE, REWRITE, SAYS, Voice, spoken_in
 from penstock.models.translate import read
 from penstock.text.languages import identifier
 from penstock.trace import log, span
@@ -93,8 +93,7 @@ class Writing:
     def _checking(self) -> Held:
         turn, voice = self._turn, self._voice
         assert self._checks.verifier is not None, "asked for where there is one"
-        assert turn.found is not None, "a turn is searched before it is written"
-        languages = turn.found.languages or (turn.language,)
+        languages = spoken_in(turn)
 
         def language_of(text: str) -> str:
             return identifier().identify(text, among=tuple({turn.language, *languages})).language

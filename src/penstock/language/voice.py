@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from penstock.text.languages import identifier
 from penstock.trace import log
 from penstock.types import Answer, Citation, Message, Status, TextDelta, Translator, Turn
 
-__all__ = ["Voice"]
+__all__ = ["Voice", "spoken_in"]
 
 (
     NOT_FOUND, RELATED, HEDGE, HANDED_OVER, SAYS, MISSING, DISAGREE, DATED, UNDATED, STOPPED, _, TRANSLATED, ORIGINAL,
@@ -22,6 +23,13 @@ __all__ = ["Voice"]
 ASKED, IN_LANGUAGE, FORMALLY, INFORMALLY, REWRITE = PROMPTS
 OTHERWISE = "the sources say otherwise"
 LOOKED_BACK = 3  # questions of a conversation
+
+
+def spoken_in(turn: Turn) -> tuple[str, ...]:
+    """The languages of the passages that were found for a turn, that of most of them first; its own where none can be told."""
+    hits = turn.found.hits if turn.found else ()
+    counts = Counter(hit.passage.language for hit in hits if hit.passage.language)
+    return tuple(language for language, _ in counts.most_common()) or (turn.language,)
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,8 @@ class Voice:
 
     async def asked_in(self, turn: Turn) -> str:
         """The question in the language of the documents, where that is another and something translates; "" elsewhere."""
-        languages = turn.found.languages if turn.found else ()
-        if self.translator is None or not languages or any(same_language(turn.language, one) for one in languages):
+        languages = spoken_in(turn)
+        if self.translator is None or any(same_language(turn.language, one) for one in languages):
             return ""
         try:
             said = await self.translator(turn).translate([turn.standalone], source=turn.language, target=languages[0])
