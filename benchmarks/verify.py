@@ -27,7 +27,7 @@ from penstock.train.checker_rows import fold_of, read_rows
 from penstock.train.checker_support import HELD, ONLY_MEASURED, TEXTS
 from penstock.verify.check import Tier, verifier
 from penstock.verify.conformal import expected_calibration_error, promise
-from penstock.verify.verifier import Checking, Lexical
+from penstock.verify.verifier import Checking, Lexical, models
 
 LENGTH_TELLS = "halueval_qa"  # where the longer answer is the wrong one
 SEED = 3
@@ -175,11 +175,10 @@ def main() -> None:
     parser.add_argument("--tier", action="append", choices=["lexical", "checker"])
     parser.add_argument("--most", type=int, default=150, help="texts of each set, for calibration")
     given = parser.parse_args()
-    shipped = json.loads((WEIGHTS / "checker" / "support.json").read_text("utf-8"))
     card = json.loads((WEIGHTS / "checker" / "card.json").read_text("utf-8"))
     grounding = given.data / "verify" / "grounding"
     figures: dict[str, Any] = {"versions": versions(["onnxruntime", "numpy", "tokenizers"]), "tiers": {}}
-    for name in given.tier or list(shipped):
+    for name in given.tier or list(models()):
         tier = verifier(cast(Tier, name))
         measure: dict[str, Callable[[], Any]] = {
             "faithbench spans": lambda tier=tier: spans_of(tier, grounding / "faithbench.jsonl.gz"),  # type: ignore[misc]
