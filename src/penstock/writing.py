@@ -12,7 +12,6 @@ from penstock.errors import PenstockError
 from penstock.guard.fence import Cited, Fence
 from penstock.language.voice import HANDED_OVER, HEDGE, MISSING, NOT_FOUND, OTHERWISE, REWRITE, SAYS, Voice, spoken_in
 from penstock.models.translate import read
-from penstock.text.languages import identifier
 from penstock.trace import log, span
 from penstock.types import (
     Answer,
@@ -91,6 +90,8 @@ class Writing:
         self._checked = ""  # what went to the gate
 
     def _checking(self) -> Held:
+        from penstock.text.languages import identifier
+
         turn, voice = self._turn, self._voice
         assert self._checks.verifier is not None, "asked for where there is one"
         languages = spoken_in(turn)

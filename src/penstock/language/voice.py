@@ -11,7 +11,6 @@ from penstock.errors import PenstockError
 from penstock.language.names import name_of
 from penstock.language.phrases import ANSWERS, PROMPTS, Formality, every, phrase
 from penstock.language.translating import same_language
-from penstock.text.languages import identifier
 from penstock.trace import log
 from penstock.types import Answer, Citation, Message, Status, TextDelta, Translator, Turn
 
@@ -43,6 +42,8 @@ class Voice:
 
     def language_of(self, question: str, history: Sequence[Message] = ()) -> str:
         """The language of a question, ISO 639-1. Where it cannot be told, that of the questions before it."""
+        from penstock.text.languages import identifier  # which needs numpy: who asks nothing does not load it
+
         found = identifier().identify(question, among=self.languages)
         if found.sure:
             return found.language
