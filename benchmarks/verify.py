@@ -1,4 +1,4 @@
-"""A claim that is not in its sources is told from one that is, in sources never learnt from, at thousands of texts a second.
+"""A claim that is not in its sources is told from one that is, in sources never learnt from.
 
     python -m benchmarks.verify DATA [--tier lexical] [--tier checker] [--most N]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from penstock.documents.followup import speaks_of, understood
 from penstock.errors import BadRequest, Blocked
+from penstock.guard.fence import Fence
 from penstock.language.voice import STOPPED, Voice
 from penstock.trace import log, span
 from penstock.types import (
@@ -178,8 +179,6 @@ def _sources(turn: Turn, answer: Answer) -> list[tuple[Citation, str]]:
 
 def _asked(turn: Turn, answer: Answer, voice: Voice) -> Asked:
     """What a model is shown, and what it is told: all masked in one scope, the sources fenced as data."""
-    from penstock.guard.fence import Fence
-
     sources = _sources(turn, answer)
     fence = Fence()
     shown = []

@@ -1,4 +1,4 @@
-"""Train the checker that verify/checker.py runs: `penstock train checker --data DIR`; a night on two cores.
+"""Train the checker that verify/checker.py runs: `penstock train checker --data DIR`; an hour or two on two cores.
 
 DIR holds verify/nli and verify/grounding (gzipped JSON Lines of claims with contexts) and reader (files of questions in SQuAD's
 format). Which sets are learnt from, under which licences, stands in checker_rows.py; other files in those folders are left
@@ -364,7 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("checker"))
-    parser.add_argument("--steps", type=int, default=9_000)
+    parser.add_argument("--steps", type=int, default=2_200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--resume", type=Path)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from penstock.text.words import UNSPACED
+
 __all__ = ["Copy", "copies"]
 
 RUN = 5  # words
@@ -18,7 +20,7 @@ LEAST = 14  # words of a stretch, below which a text may well say the same by it
 SHARE = 0.6  # of a stretch's words that must stand in such runs
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 class Copy(NamedTuple):

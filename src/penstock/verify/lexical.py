@@ -1,7 +1,7 @@
 """The tier that needs no model: what a sentence shares with its sources, in numbers, and how likely that makes it.
 
 Shared words, pairs and runs of words, the best sentence or two of the sources, numbers and names that are missing, negation,
-order. A logistic regression (weights/checker/lexical.json, made by the recipe `train.checker`) turns them into a probability.
+order. A logistic regression (weights/checker/support.json, made by the recipe `train.checker`) turns them into a probability.
 """
 
 from __future__ import annotations

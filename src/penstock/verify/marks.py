@@ -107,12 +107,11 @@ def words(
     for n, (token, term, (a, b)) in enumerate(zip(raw, terms, places, strict=True)):
         before = next((terms[k] for k in range(n - 1, -1, -1) if terms[k]), 0)
         after = next((terms[k] for k in range(n + 1, len(terms)) if terms[k]), 0)
-        is_new = bool(term) and term not in everything
         values = [
             float(not term or term in everything),
             float(not term or term in sets[0]),
             float(not term or term in sets[1]),
-            float(is_new and len(token) >= NEAR and token[:NEAR].lower() in source.text),
+            float(new[n] and len(token) >= NEAR and token[:NEAR].lower() in source.text),
             float(term in known.numbers),
             float(bool(term) and token[0].isupper() and n > 0),
             float(not before or before in everything),
