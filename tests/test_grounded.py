@@ -29,6 +29,7 @@ from penstock.types import (
     ModelRequest,
     Passage,
     Record,
+    Returned,
     Status,
     Stopped,
     TextDelta,
@@ -42,7 +43,7 @@ from penstock.verify.conflicts import disagree
 from penstock.verify.copies import copies
 from penstock.verify.decide import Limits, confidence, decided
 from penstock.verify.held import Across, Held, Unsupported
-from penstock.verify.rows import as_text
+from penstock.verify.rows import as_text, strict
 from penstock.writing import Checks
 
 SHOP = {
@@ -98,6 +99,7 @@ def ask(
     limits: Limits | None = None,
     record: Record | None = None,
     language: str = "",
+    returned: tuple[Returned, ...] = (),
 ) -> tuple[list[str], Answer]:
     quoted = Quoted(shop.house.library[shop.name], shop.house.quotes, voice=voice or Voice(), limits=limits or Limits())
     named = {f"model{n}": model for n, model in enumerate(models)}
@@ -105,7 +107,7 @@ def ask(
 
     async def asked() -> tuple[list[str], Answer]:
         said: list[str] = []
-        async for event in answerer.stream(Turn(question, record=record, language=language)):
+        async for event in answerer.stream(Turn(question, record=record, language=language, returned=returned)):
             match event:
                 case TextDelta(text):
                     said.append(text)
@@ -467,11 +469,64 @@ def test_what_is_said_of_rows_has_their_numbers():
     rows = as_text({"order": 4711, "tea items": 2})
 
     def label(text: str) -> str:
-        return verifier("lexical").check(text, [rows], exact=True).label
+        return strict(verifier("lexical").check(text, [rows]), text, [rows]).label
 
     assert label("Order 4711 has 2 items of tea.") == "supported"
     assert label("Order 4711 has 3 items of tea.") != "supported"
     assert label("Order 4712 has 2 items of tea.") != "supported"
+
+
+ORDER = Returned(
+    "get_order", json.dumps({"order": 4711, "status": "shipped", "total": "12.50 EUR", "arrives": "2026-12-03"})
+)
+
+
+def test_what_a_model_says_of_a_tools_rows_is_held_to_them(shop: Penstock):
+    model = Playing("Your order 4711 has shipped [1]. It arrives on December 9 [1]. The total is 12.50 EUR [1]. ")
+
+    _, answer = ask(shop, "Where is my order 4711?", model, returned=(ORDER,))
+
+    assert answer.citations[0].source == "get_order"
+    assert answer.verdict is not None
+    assert [claim.label for claim in answer.verdict.claims] == ["supported", "contradicted", "supported"]
+    assert "December 9 [1]. [the sources say otherwise]" in answer.text
+    assert "status: shipped" in model.asked[0].body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("said", "labels"),
+    [
+        ("Ihre Bestellung 4711 kommt am 3. Dezember 2026 an. ", ["unscored"]),
+        ("Ihre Bestellung 4711 kostet 12,50 Euro. Sie kommt am 9. Dezember 2026 an. ", ["unscored", "not_found"]),
+    ],
+)
+def test_numbers_of_rows_hold_in_another_language_too(shop: Penstock, said: str, labels: list[str]):
+    _, answer = ask(shop, "Wo ist meine Bestellung 4711?", Playing(said), language="de", returned=(ORDER,))
+
+    assert answer.verdict is not None
+    assert [claim.label for claim in answer.verdict.claims] == labels
+
+
+def test_rows_and_documents_answer_together(shop: Penstock):
+    model = Playing("Your order 4711 has shipped [1]. Books can be returned within thirty days of delivery [2]. ")
+
+    _, answer = ask(shop, QUESTION, model, returned=(ORDER,))
+
+    assert [citation.source for citation in answer.citations][:2] == ["get_order", "returns.md"]
+    assert answer.verdict is not None
+    assert answer.verdict.label == "supported"
+
+
+def test_without_a_model_the_rows_are_quoted(shop: Penstock):
+    _, answer = ask(shop, "Where is my order 4711?", returned=(ORDER,))
+
+    assert (answer.status, answer.text) == (Status.ANSWER, as_text(ORDER.text))
+
+
+def test_a_tool_that_returned_nothing_changes_nothing(shop: Penstock):
+    _, answer = ask(shop, QUESTION, returned=(Returned("get_order", "[]"),))
+
+    assert answer.citations[0].source == "returns.md"
 
 
 # ---------------------------------------------------------------- languages

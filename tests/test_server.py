@@ -121,6 +121,59 @@ def eventually(true: Callable[[], bool]) -> None:
 # ---------------------------------------------------------------- asking
 
 
+CALLED = {"id": "1", "type": "function", "function": {"name": "get_loan", "arguments": "{}"}}
+LOAN = '{"book": "The Hobbit", "due": "2027-01-09", "renewals_left": 2}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [
+                    {"role": "user", "content": "When is my book due?"},
+                    {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+                    {"role": "tool", "tool_call_id": "1", "content": LOAN},
+                ]
+            },
+        ),
+        (
+            "/v1/messages",
+            {
+                "max_tokens": 99,
+                "messages": [
+                    {"role": "user", "content": "When is my book due?"},
+                    {
+                        "role": "assistant",
+                        "content": [{"type": "tool_use", "id": "1", "name": "get_loan", "input": {}}],
+                    },
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": LOAN}]},
+                ],
+            },
+        ),
+        (
+            "/v1/responses",
+            {
+                "input": [
+                    {"role": "user", "content": "When is my book due?"},
+                    {"type": "function_call", "call_id": "1", "name": "get_loan", "arguments": "{}"},
+                    {"type": "function_call_output", "call_id": "1", "output": LOAN},
+                ]
+            },
+        ),
+    ],
+)
+def test_rows_that_a_tool_returned_are_sources(client: httpx2.Client, path: str, body: dict[str, Any]):
+    response = client.post(path, json={"model": "handbook", **body})
+
+    assert response.status_code == 200, response.text
+    assert "book: The Hobbit; due: 2027-01-09; renewals left: 2." in response.text
+    if path.endswith("completions"):
+        source = response.json()["penstock"]["citations"][0]
+        assert (source["source"], source["url"]) == ("get_loan", "")
+
+
 def test_an_answer_is_a_chat_completion_with_citations(client: httpx2.Client):
     completion = ask(client, RETURNS)
 
@@ -401,6 +454,9 @@ def test_a_body_that_is_no_json_object_is_refused(client: httpx2.Client, body: b
         {"messages": [{"role": "wizard", "content": "books"}]},
         {"messages": [{"role": ["user"], "content": "books"}]},
         {"messages": [{"role": "assistant", "content": "books"}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": "{}"}]},
+        {"messages": [{"role": "user", "content": "books"}, {"role": "tool", "content": 7}]},
+        {"messages": [{"role": "assistant", "content": "books", "tool_calls": 7}]},
         {"messages": [{"role": "user", "content": ["books"]}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
         {"messages": [{"role": "user", "content": "x" * 4001}]},

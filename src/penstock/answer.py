@@ -1,9 +1,9 @@
 """One question from start to finish.
 
 which language is it in → may it be asked → understand what it refers to → search with the caller's rights → withhold passages
-that give orders → pick the sentences that answer, or say that none does → have a model write the answer from their passages,
-masked and fenced, where there is one → look for each of its sentences in the sources → decide whether it may be said → speak.
-Each step returns a new turn or answer; each is a call into one part.
+that give orders → pick the sentences that answer, or say that none does → put what tools returned before them → have a model
+write the answer from both, masked and fenced, where there is one → look for each of its sentences in the sources → decide
+whether it may be said → speak. Each step returns a new turn or answer; each is a call into one part.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from penstock.types import (
 )
 from penstock.verify.conflicts import conflicts
 from penstock.verify.decide import Limits, confidence, decided
-from penstock.writing import Asked, Checks, NothingWritten, Writing, unsaid
+from penstock.verify.rows import as_text
+from penstock.writing import TOOL, Asked, Checks, NothingWritten, Writing, unsaid
 
 __all__ = ["Quoted", "Written", "whole"]
 
 LONGEST_QUESTION = 4_000  # characters
 MOST_SHOWN = 6_000  # characters of passages that a model is shown
+TOLD = 0.9  # confidence in what a tool returned for the question
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,13 @@ class Quoted:
             yield event
 
     async def answered(self, turn: Turn) -> tuple[Turn, Answer]:
-        """The turn with what was found for it, and the answer in the words of the documents."""
+        """The turn with what was found for it, and the answer in the words of tools and documents."""
+        turn, answer = await self._from_documents(turn)
+        if turn.returned and answer.status is not Status.REFUSED:
+            answer = await asyncio.to_thread(_with_rows, turn, answer)
+        return turn, answer
+
+    async def _from_documents(self, turn: Turn) -> tuple[Turn, Answer]:
         with span("understand"):
             turn = await asyncio.to_thread(_understood, turn, self.voice)
         if self.guard is not None:
@@ -103,7 +111,7 @@ class Quoted:
         """The answer in the words of the documents, as far as it may leave, each quote marked with its citation."""
         sure = confidence(answer.confidence, (), disagree=bool(answer.conflicts))
         decision = decided(sure, self.limits) if answer.status is Status.ANSWER else "answer"
-        answer = replace(unsaid(answer, decision), confidence=sure)
+        answer = replace(unsaid(answer, decision), confidence=sure, conflicts=() if turn.returned else answer.conflicts)
         pieces = await self.voice.pieces(turn, answer, hedged=decision == "hedge")
         said = ""
         for piece in pieces:
@@ -151,6 +159,31 @@ def _at_odds(answer: Answer) -> tuple[tuple[int, int], ...]:
     if answer.status is not Status.ANSWER:
         return ()
     return tuple(pair for pair in conflicts(answer.citations) if set(pair) & set(answer.quoted))
+
+
+def _with_rows(turn: Turn, answer: Answer) -> Answer:
+    """The answer with what tools returned in the first place: they were called for this question."""
+    texts = [(one.name, as_text(one.text).strip()[:MOST_SHOWN]) for one in turn.returned]
+    rows = [
+        Citation(name, text, 0, len(text), f"{TOOL}{name}", f"{TOOL}{n}", confidence=TOLD)
+        for n, (name, text) in enumerate(texts)
+        if text
+    ]
+    withheld = [row for row in rows if turn.boundary and turn.boundary.withholds(row.quote)]
+    rows = [row for row in rows if row not in withheld]
+    answer = replace(answer, withheld=(*answer.withheld, *withheld))
+    if not rows:
+        return answer
+    told = answer.status in (Status.ANSWER, Status.RELATED)
+    by = len(rows)
+    return replace(
+        answer,
+        status=Status.ANSWER,
+        confidence=max(answer.confidence, TOLD) if told else TOLD,
+        citations=(*rows, *answer.citations) if told else tuple(rows),
+        quoted=tuple(range(by)),
+        conflicts=tuple((a + by, b + by) for a, b in answer.conflicts) if told else (),
+    )
 
 
 def _refused(error: Blocked, answer: Answer, turn: Turn) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from penstock.answer import whole
 from penstock.config import Settings, load
 from penstock.errors import NotFound
-from penstock.types import Answer, Caller, Filter, Found, Message, Turn
+from penstock.types import Answer, Caller, Filter, Found, Message, Returned, Turn
+from penstock.verify.rows import as_text
 
 if TYPE_CHECKING:
     from penstock.assemble import House
@@ -75,9 +76,12 @@ class Penstock:
         history: Sequence[Message] = (),
         caller: Caller | None = None,
         where: Filter | None = None,
+        returned: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Ask, and get the answer whole. history: the conversation so far, for follow-up questions."""
-        turn = Turn(question, caller or Caller(), tuple(history), where or {})
+        """Ask, and get the answer whole. history: the conversation so far, for follow-up questions. returned: the rows that your
+        tools gave for the question, by the names of the tools, as JSON values or text; they come before the documents."""
+        given = tuple(Returned(name, as_text(rows)) for name, rows in (returned or {}).items())
+        turn = Turn(question, caller or Caller(), tuple(history), where or {}, given)
         return _run(self._asked(turn))
 
     async def _asked(self, turn: Turn) -> Answer:

@@ -360,6 +360,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """What a tool or a database gave for a question. text: its rows as JSON, or words."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One question on its way through answer.py. Each step returns a new one."""
 
@@ -367,6 +375,7 @@ class Turn:
     caller: Caller = Caller()
     history: tuple[Message, ...] = ()  # oldest first, without the question
     where: Filter = field(default_factory=dict)  # only passages whose metadata say so
+    returned: tuple[Returned, ...] = ()  # by tools that were called for it
     standalone: str = ""  # the question with what it leaves out
     fragment: str = ""  # what it says itself, where that is no question
     language: str = ""  # of the question, ISO 639-1

@@ -34,12 +34,14 @@ from penstock.types import (
 from penstock.verify.copies import copies
 from penstock.verify.decide import Limits, confidence, decided
 from penstock.verify.held import Across, Held, Unsupported, Words, moved
+from penstock.verify.rows import Strict
 
-__all__ = ["Asked", "Checks", "NothingWritten", "Source", "Writing", "unsaid"]
+__all__ = ["TOOL", "Asked", "Checks", "NothingWritten", "Source", "Writing", "unsaid"]
 
 LONGEST_ANSWER = 8_000  # characters that a model may write
 CAREFUL = 0.2  # temperature where a policy wants a sober answer
 CIRCLE = 60  # characters that are said for the third time: a small model has lost its way
+TOOL = "tool:"  # what the ids of rows that a tool returned begin with
 DASHES = frozenset("-–—")  # what a model writes where nothing is left of a sentence
 
 
@@ -99,13 +101,16 @@ class Writing:
         def language_of(text: str) -> str:
             return identifier().identify(text, among=tuple({turn.language, *languages})).language
 
+        check: Verifier = Across(
+            self._checks.verifier(turn),
+            languages,
+            language_of=language_of,
+            translator=voice.translator(turn) if voice.translator else None,
+        )
+        if any(citation.passage_id.startswith(TOOL) for citation, _ in self._sources):
+            check = Strict(check)
         return Held(
-            Across(
-                self._checks.verifier(turn),
-                languages,
-                language_of=language_of,
-                translator=voice.translator(turn) if voice.translator else None,
-            ),
+            check,
             [text for _, text in self._sources],
             question=turn.standalone,
             language=languages[0],

@@ -15,7 +15,7 @@ from penstock.errors import BadRequest, Unreadable
 from penstock.types import Verdict
 from penstock.verify.check import Tier, plain, verifier
 from penstock.verify.conformal import promise
-from penstock.verify.rows import are_rows, as_text
+from penstock.verify.rows import are_rows, as_text, strict
 from penstock.verify.verifier import Checking, Lexical
 
 __all__ = ["verify"]
@@ -106,13 +106,10 @@ def _checked(tier: Lexical | Checking, row: Row, question: str, language: str) -
     sources = _contexts(row.get("context"))
     asked = text_of(row, "question", needed=False) or question
     said = row.get("lang") or language
-    verdict = tier.check(
-        response,
-        sources,
-        question=asked,
-        language=said if isinstance(said, str) else "",
-        exact=are_rows(row.get("context")),
-    )
+    known = said if isinstance(said, str) else ""
+    verdict = tier.check(response, sources, question=asked, language=known)
+    if are_rows(row.get("context")):
+        verdict = strict(verdict, response, sources, question=asked, language=known)
     return row | plain(verdict, response, sources)
 
 

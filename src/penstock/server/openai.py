@@ -24,11 +24,13 @@ from penstock.types import (
     Message,
     ModelEvent,
     ModelRequest,
+    Returned,
     Status,
     Stopped,
     TextDelta,
     Turn,
 )
+from penstock.writing import TOOL
 
 __all__ = ["answering", "chat", "embeddings", "model", "models", "told"]
 
@@ -93,13 +95,14 @@ def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tup
     """
     if body.get("n") not in (None, 1):
         raise BadRequest("'n' must be 1: an answer from documents has one wording")
-    *history, question = _messages(body.get("messages"))
+    *history, question = _messages(asked_for := _up_to_question(body.get("messages")))
     if question.role != "user":
-        raise BadRequest("the last message must be the user's")
+        raise BadRequest("the last message must be the user's, or what tools returned for it")
+    returned = _returned(body["messages"][len(asked_for) :])
     source = house.source(asked.model, asked.caller)
     asked.record.app = asked.model
     where = conditions(body.get("where") or {}, "where")
-    turn = Turn(question.content, asked.caller, tuple(history), where, record=asked.record)
+    turn = Turn(question.content, asked.caller, tuple(history), where, returned, record=asked.record)
     return source, _visited(house, asked, house.answerer(asked.model).stream(turn))
 
 
@@ -166,6 +169,39 @@ async def embeddings(request: Request, house: House, body: Mapping[str, Any]) ->
 # ---------------------------------------------------------------- in
 
 
+def _up_to_question(rows: Any) -> Any:
+    """The messages without those after the last one of the user, where these are calls of tools and what they returned."""
+    if not isinstance(rows, list):
+        return rows
+    end = len(rows)
+    while (
+        end
+        and isinstance(rows[end - 1], dict)
+        and (rows[end - 1].get("role") == "tool" or rows[end - 1].get("tool_calls"))
+    ):
+        end -= 1
+    return rows[:end] or rows
+
+
+def _returned(rows: list[Any]) -> tuple[Returned, ...]:
+    """What tools returned, each by the name that it was called by."""
+    names = {
+        call.get("id"): call["function"].get("name")
+        for row in rows
+        for call in (row.get("tool_calls") or () if isinstance(row.get("tool_calls"), list | None) else ())
+        if isinstance(call, dict) and isinstance(call.get("function"), dict)
+    }
+    return tuple(
+        Returned(_tool_name(names.get(row.get("tool_call_id")) or row.get("name")), _message(row, n).content)
+        for n, row in enumerate(rows)
+        if row.get("role") == "tool"
+    )
+
+
+def _tool_name(value: Any) -> str:
+    return value if isinstance(value, str) and value else "tool"
+
+
 def _messages(value: Any) -> list[Message]:
     if not isinstance(value, list) or not value:
         raise BadRequest("'messages' must be a list with at least one message")
@@ -202,6 +238,8 @@ class _Link:
         self._base, self._collection = f"{scheme}://{request.headers.get('host', 'localhost')}/", collection
 
     def __call__(self, citation: Citation) -> str:
+        if citation.passage_id.startswith(TOOL):
+            return ""  # a row has no page
         values = {
             "collection": self._collection,
             "document": citation.document_id,

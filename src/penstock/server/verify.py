@@ -8,7 +8,7 @@ from typing import Any
 from penstock.assemble import House
 from penstock.errors import BadRequest
 from penstock.server.http import Request, Response, json_response
-from penstock.verify.rows import are_rows, as_text
+from penstock.verify.rows import are_rows, as_text, strict
 
 __all__ = ["check_text"]
 
@@ -28,7 +28,7 @@ async def check_text(request: Request, house: House) -> Response:
     given: list[Any] = context if isinstance(context, list) else [context]
     if not all(isinstance(one, str | dict) for one in given):
         raise BadRequest("'context' must be a text, an object, or a list of them")
-    sources, exact = [as_text(one) for one in given], are_rows(context)
+    sources = [as_text(one) for one in given]
     if not isinstance(response, str) or not all(isinstance(text, str) for text in (question, language)):
         raise BadRequest("'response' must be a text, and so must 'question' and 'lang'")
     if tier not in TIERS:
@@ -38,7 +38,9 @@ async def check_text(request: Request, house: House) -> Response:
     from penstock.verify.check import plain, verifier  # whoever has no use for it does not load it
 
     def checked() -> dict[str, Any]:
-        verdict = verifier(tier).check(response, sources, question=question, language=language, exact=exact)
+        verdict = verifier(tier).check(response, sources, question=question, language=language)
+        if are_rows(context):
+            verdict = strict(verdict, response, sources, question=question, language=language)
         return plain(verdict, response, sources)
 
     return json_response(await asyncio.to_thread(checked))

@@ -38,7 +38,10 @@ _LEADS_IN = re.compile(
     r"[^\d]*[:：]\s*$|(?:so |thus )?the (?:final )?answer(?: to .{1,60})? is(?: that)?\W*$", re.I
 )  # to what follows
 MOST_COURTESY = 90  # characters
-_ENDS = re.compile(r"[.!?…][\"'”’)\]]*(?:\s*\[\d{1,3}\])*(?=\s+[^\s\[])|[。！？।؟](?=.)|\n(?=\s*\S)", re.S)
+_ENDS = re.compile(  # and no end is the point in "on 3. December"
+    r"(?<!\s\d)(?<!\s\d\d)[.!?…][\"'”’)\]]*(?:\s*\[\d{1,3}\])*(?=\s+[^\s\[])|[。！？।؟](?=.)|\n(?=\s*\S)",
+    re.S,
+)
 _ASKS = re.compile(r"[?？؟][\"'”’)]*\s*$")
 
 

@@ -16,10 +16,11 @@ from penstock.text.quantities import Date, Quantity, agrees, dates, quantities, 
 from penstock.verify.lexical import Compared, Said, nearest
 from penstock.verify.words import Told
 
-__all__ = ["Mismatch", "mismatches", "negated"]
+__all__ = ["CONTRADICTED", "Mismatch", "mismatches", "negated"]
 
 Kind = Literal["number", "unit", "date", "name", "negation"]
 
+CONTRADICTED = 0.1  # support at most of what a rule found to be otherwise in the sources: it is right nine times in ten
 ALIKE = 0.8  # share of the words of both sentences that are the same, from where on only a negation can be what tells them apart
 PLACE = 0.5  # share of a claim's words that a sentence has to have for its number to be the one that was meant
 AHEAD = 0.3  # how much more of them than any other sentence with such a value
@@ -49,6 +50,15 @@ class Mismatch(NamedTuple):
     source: int = -1  # which of them
     at: tuple[int, int] = (0, 0)  # where in it
 
+    @property
+    def why(self) -> str:
+        """What is wrong, in words."""
+        if self.kind == "negation":
+            return f"the sources say otherwise: '{self.instead}'"
+        return f"{self.kind} '{self.said}' is not in the sources" + (
+            f", which say '{self.instead}'" if self.instead else ""
+        )
+
 
 @lru_cache(maxsize=256)
 def _of_source(text: str) -> tuple[list[Quantity], list[Date]]:
@@ -58,6 +68,9 @@ def _of_source(text: str) -> tuple[list[Quantity], list[Date]]:
 def mismatches(claim: str, sources: Sequence[str], *, asked: str = "", language: str = "en") -> list[Mismatch]:
     """The numbers, units, dates and names of a claim that no source has, nor the question."""
     found = _names(claim, sources, asked) if language not in CAPITALISED else []
+    if found:
+        days = dates(claim)
+        found = [one for one in found if not any(day.start <= one.start < day.end for day in days)]
     if _MAY_COUNT.search(claim):
         found += _counted(claim, sources, asked)
     return sorted(found, key=lambda one: one.start)

@@ -1,14 +1,22 @@
-"""Rows that a tool or a database returned, as text that a check can read: each row a line, each value after its name."""
+"""Rows that a tool or a database returned, as text that a check can read: each row a line, each value after its name.
+
+Beside rows a sentence may not say a number, a date or a name that none of them has, however well the rest of it fits.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from penstock.errors import BadRequest
+from penstock.types import Claim, Verdict, Verifier
+from penstock.verify.claims import blanked
+from penstock.verify.compare import CONTRADICTED, mismatches
+from penstock.verify.held import overall
 
-__all__ = ["are_rows", "as_text"]
+__all__ = ["Strict", "are_rows", "as_text", "strict"]
 
 DEEPEST = 6
 
@@ -69,3 +77,44 @@ def _plain(value: Any) -> str:
     if isinstance(value, int | float | str):
         return str(value)
     raise BadRequest(f"a {type(value).__name__} is no value of JSON")
+
+
+class Strict:
+    """A check whose sources are rows, or have rows among them. Satisfies `Verifier`."""
+
+    def __init__(self, inner: Verifier) -> None:
+        self._inner = inner
+
+    async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+        verdict = await self._inner.verify(text, sources, question=question, language=language)
+        return strict(verdict, text, sources, question=question, language=language)
+
+
+def strict(verdict: Verdict, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+    """What a check said, less what the rows do not have. A sentence that could not be scored, since it is in another language than
+    its sources, is still held to their numbers and dates."""
+    plain = blanked(text)
+    claims = tuple(_held_to(claim, plain, sources, question, language) for claim in verdict.claims)
+    if claims == verdict.claims:
+        return verdict
+    found = overall(claims, verdict.by)
+    return replace(found, support=found.support if verdict.label == "unscored" else min(found.support, verdict.support))
+
+
+def _held_to(claim: Claim, text: str, sources: Sequence[str], question: str, language: str) -> Claim:
+    said = text[claim.start : claim.end]
+    missing = [
+        one
+        for one in mismatches(said, sources, asked=question, language=language)
+        if one.kind != "name" or claim.label != "unscored"  # names may be spelt otherwise in another language
+    ]
+    if not missing:
+        return claim
+    spans = {*claim.unsupported, *((claim.start + one.start, claim.start + one.end) for one in missing)}
+    return replace(
+        claim,
+        label="contradicted" if any(one.instead for one in missing) else "not_found",
+        support=min(claim.support, CONTRADICTED),
+        unsupported=tuple(sorted(spans - {(claim.start, claim.end)})),
+        why=tuple(dict.fromkeys((*claim.why, *(one.why for one in missing)))),
+    )

@@ -20,7 +20,7 @@ from penstock.encoder import WEIGHTS
 from penstock.types import Claim, Evidence, Support, Verdict
 from penstock.verify import lexical
 from penstock.verify.claims import blanked, claims, introduced
-from penstock.verify.compare import Mismatch, mismatches, negated
+from penstock.verify.compare import CONTRADICTED, Mismatch, mismatches, negated
 from penstock.verify.marks import Marking, Word, joined, words
 from penstock.verify.words import Told, told
 
@@ -41,9 +41,6 @@ SHORT_ANSWER = 8  # words: what has no more is read with its question
 ROOM = ((1, 320), (3, 128))  # (claims at most, tokens of evidence for each); more claims get LEAST_ROOM
 LEAST_ROOM = 104
 MOST_EVIDENCE = 3
-CONTRADICTED = (
-    0.1  # at most so likely is what a rule found to be otherwise in the sources: it is right nine times in ten
-)
 MARKS = ".!?…。！？।؟"  # that end a sentence
 
 
@@ -95,7 +92,6 @@ class _Sentence:
     compared: lexical.Compared
     rules: list[Mismatch]
     asked: frozenset[int]
-    missing: bool = False  # whether something is not in sources that must have it
 
     @property
     def contradicted(self) -> bool:
@@ -142,13 +138,11 @@ class Lexical:
     async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
         return await asyncio.to_thread(self.check, text, sources, question=question, language=language)
 
-    def check(
-        self, text: str, sources: Sequence[str], *, question: str = "", language: str = "", exact: bool = False
-    ) -> Verdict:
-        """exact: the sources are rows, of which every number, date and name in the text has to be."""
+    def check(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+        """`verify`, for whoever waits."""
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question, exact=exact, written=text)
+        found = compared(plain, known, sources, question, written=text)
         if not found:
             return Verdict("supported", 1.0, (), "lexical")
         rows = np.array([one.compared.values for one in found])
@@ -183,15 +177,13 @@ class Checking:
     async def verify(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
         return await asyncio.to_thread(self.check, text, sources, question=question, language=language)
 
-    def check(
-        self, text: str, sources: Sequence[str], *, question: str = "", language: str = "", exact: bool = False
-    ) -> Verdict:
-        """exact: the sources are rows, of which every number, date and name in the text has to be."""
+    def check(self, text: str, sources: Sequence[str], *, question: str = "", language: str = "") -> Verdict:
+        """`verify`, for whoever waits."""
         from penstock.verify.evidence import Pieces
 
         plain = blanked(text)
         known = told("\n".join(sources), language)
-        found = compared(plain, known, sources, question, exact=exact, written=text)
+        found = compared(plain, known, sources, question, written=text)
         if not found:
             return Verdict("supported", 1.0, (), "checker")
         pieces = Pieces(sources, self._reader, language)
@@ -234,9 +226,7 @@ def reads_with_question(claim: str, question: str) -> bool:
     return bool(question) and question.rstrip().endswith(("?", "？", "؟")) and len(claim.split()) <= SHORT_ANSWER
 
 
-def compared(
-    text: str, source: Told, sources: Sequence[str], question: str, *, exact: bool = False, written: str = ""
-) -> list[_Sentence]:
+def compared(text: str, source: Told, sources: Sequence[str], question: str, *, written: str = "") -> list[_Sentence]:
     """The sentences of a text beside its source. A text that claims nothing is looked at whole. written: the text with its marks:
     the item of a list claims what the line above the list says of it."""
     language = source.vocabulary.language
@@ -252,7 +242,7 @@ def compared(
         values = lexical.compared(said, source, asked)
         rules = mismatches(claim, sources, asked=question, language=language)
         rules += negated(claim, said, values, source, together)
-        found.append(_Sentence(start, end, values, rules, asked, exact and bool(rules)))
+        found.append(_Sentence(start, end, values, rules, asked))
     return found
 
 
@@ -273,7 +263,7 @@ def _claim(
     marks: Sequence[tuple[int, int]],
     reading: Reading | None = None,
 ) -> Claim:
-    if one.contradicted or one.missing:
+    if one.contradicted:
         support = min(support, CONTRADICTED)
     spans = tuple(joined(text, [*one.flagged, *marks]))
     if support >= threshold:
@@ -281,7 +271,7 @@ def _claim(
         return Claim(one.start, one.end, "supported", round(support, 4), evidence, doubtful)
     return Claim(
         one.start, one.end, _why_not(one, reading), round(support, 4), evidence, spans or ((one.start, one.end),),
-        tuple(_said(m) for m in one.rules),
+        tuple(m.why for m in one.rules),
     )  # fmt: skip
 
 
@@ -289,12 +279,6 @@ def _why_not(one: _Sentence, reading: Reading | None) -> Support:
     if one.contradicted or (reading is not None and reading.support[2] > reading.support[1]):
         return "contradicted"
     return "not_found"
-
-
-def _said(m: Mismatch) -> str:
-    if m.kind == "negation":
-        return f"the sources say otherwise: '{m.instead}'"
-    return f"{m.kind} '{m.said}' is not in the sources" + (f", which say '{m.instead}'" if m.instead else "")
 
 
 def _located(known: Told, best: Sequence[int], sources: Sequence[str]) -> tuple[Evidence, ...]:
@@ -321,7 +305,7 @@ def _verdict(
     threshold: float,
     by: Literal["lexical", "checker"],
 ) -> Verdict:
-    if any(one.contradicted or one.missing for one in found):
+    if any(one.contradicted for one in found):
         support = min(support, CONTRADICTED)
     if support >= threshold:
         label: Support = "supported"
