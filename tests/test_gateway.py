@@ -676,6 +676,27 @@ def test_a_client_that_reads_nothing_is_given_up(up: Upstream, tmp_path: Path, m
                 until(lambda: served.house.gateway.metrics.running == 0, within_s=10)
 
 
+def test_models_are_measured_in_each_language(up: Upstream, tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text(models(up))
+    cases = [
+        {"question": "How many are there?", "expected": "T0 t1"},
+        {"question": "Wie viele sind es denn heute?", "expected": "T0 t1"},
+        {"question": "Warum ist das eigentlich so?", "expected": "weil"},
+        {"question": "?", "expected": "porque", "lang": "es"},
+    ]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+
+    def bench(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "penstock", "models", "bench", "good", "--jsonl", "cases.jsonl", *more]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    (good,) = json.loads(bench("--json").stdout)
+    assert good["by_language"] == {"en": [1, 1], "de": [1, 2], "es": [0, 1]}
+    assert good["gap"] == 1.0
+    assert "gap to English 100.0%" in bench().stdout
+    assert [bench("--gap-over", most).returncode for most in ("0.5", "1")] == [1, 0]
+
+
 def test_models_are_measured_by_what_they_cost_and_how_often_they_are_right(up: Upstream, tmp_path: Path):
     (tmp_path / "penstock.toml").write_text(
         models(up) + '[routes.thrifty]\nmodels = ["good", "slow"]\nchoose = "cascade"\ncascade_check = "json"\n'

@@ -140,6 +140,8 @@ def test_the_terminal_writes_a_report_and_fails_over_a_limit(toml: Path, tmp_pat
 
     assert run("--fail-over", "0.01", "--report", str(tmp_path / "drill.json")) == 1
     assert run("--fail-over", "1", "--report", str(tmp_path / "drill.html")) == 0
+    assert run("--gap-over", "0") == 1
+    assert run("--gap-over", "1") == 0
     assert run("--report", str(tmp_path / "drill.doc")) == 2
     assert json.loads((tmp_path / "drill.json").read_text())["attacks"]["worked"] > 0
     assert "<script" not in (tmp_path / "drill.html").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from penstock.config import load
 from penstock.errors import BadRequest, NotFound, PenstockError
 
 if TYPE_CHECKING:
+    from penstock.models.measure import Measured
     from penstock.models.shelf import Shelf
 
 __all__ = ["models"]
@@ -95,7 +97,7 @@ def _cases(file: str) -> list[Any]:
             continue
         try:
             row = json.loads(line)
-            cases.append(Case(str(row["question"]), str(row.get("expected") or "")))
+            cases.append(Case(str(row["question"]), str(row.get("expected") or ""), str(row.get("lang") or "")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadRequest(f"{file}, line {number}: not an object with 'question'") from error
     if not cases:
@@ -178,7 +180,15 @@ def remove(file: str | None, name: str, yes: bool) -> None:
 @click.option("--max-tokens", type=click.IntRange(1, 100_000), default=128, show_default=True, help="Longest answer.")
 @click.option("--question", help="What is asked.")
 @click.option(
-    "--jsonl", metavar="FILE", help='Questions to ask once each: {"question": …, "expected": words of a right answer}.'
+    "--jsonl",
+    metavar="FILE",
+    help='Questions to ask once each: {"question": …, "expected": words of a right answer, "lang": its language}.',
+)
+@click.option(
+    "--gap-over",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="End with an error where so many fewer answers are right in some language than in English.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -190,12 +200,14 @@ def bench(
     max_tokens: int,
     question: str | None,
     jsonl: str | None,
+    gap_over: float | None,
     as_json: bool,
 ) -> None:
     """Measure models as a caller feels them: first piece, tokens per second, errors, money.
 
     NAMES are models or routes; without any, all of them. They are asked for real, and what that costs is shown. With --jsonl
     each is asked all the questions of a file: beside its two models, a cascade shows what it saves and how often it is right.
+    Questions in several languages are counted for each of them.
     """
     from tqdm import tqdm
 
@@ -234,8 +246,16 @@ def bench(
     finally:
         house.close()
     if as_json:
-        show.as_json([asdict(row) for row in found])
-        return
+        show.as_json([asdict(row) | {"gap": round(row.gap, 4)} for row in found])
+    else:
+        _print_measured(found)
+    for row in found:
+        if gap_over is not None and row.gap > gap_over:
+            click.echo(f"{row.model}: a gap between languages of {row.gap:.1%} is more than {gap_over:.1%}", err=True)
+            raise SystemExit(1)
+
+
+def _print_measured(found: Sequence[Measured]) -> None:
     heads = ("model", "first ms p50/p95", "whole ms p50/p95", "tokens/s", "errors", "USD", "right", "escalated")
     show.table(
         [
@@ -249,3 +269,14 @@ def bench(
         ],
         heads,
     )  # fmt: skip
+    for row in found:
+        if len(row.by_language) > 1:
+            click.echo(f"\n{row.model}")
+            show.table(
+                [
+                    (language, answered, f"{right / answered:.1%}")
+                    for language, (right, answered) in row.by_language.items()
+                ],
+                ("language", "answered", "right"),
+            )
+            click.echo(f"gap to English {row.gap:.1%}")

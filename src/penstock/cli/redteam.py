@@ -26,12 +26,25 @@ __all__ = ["redteam"]
     "--fail-over", type=click.FloatRange(0, 1), metavar="RATE", help="End with an error where more attacks work."
 )
 @click.option(
+    "--gap-over",
+    type=click.FloatRange(0, 1),
+    metavar="RATE",
+    help="End with an error where attacks in some language work so much more often than in English.",
+)
+@click.option(
     "--report", "to", type=click.Path(path_type=Path), metavar="FILE", help="Write the report, .html or .json."
 )
 @show.json_option
 @click.pass_obj
 def redteam(
-    file: str | None, target: str, live: bool, most: int, fail_over: float | None, to: Path | None, as_json: bool
+    file: str | None,
+    target: str,
+    live: bool,
+    most: int,
+    fail_over: float | None,
+    gap_over: float | None,
+    to: Path | None,
+    as_json: bool,
 ) -> None:
     """Attack an app, a model or a route, and say how many attacks worked.
 
@@ -69,6 +82,9 @@ def redteam(
     if fail_over is not None and report.worst_rate > fail_over:
         click.echo(f"{report.worst_rate:.1%} is more than {fail_over:.1%}", err=True)
         raise SystemExit(1)
+    if gap_over is not None and report.gap > gap_over:
+        click.echo(f"a gap between languages of {report.gap:.1%} is more than {gap_over:.1%}", err=True)
+        raise SystemExit(1)
 
 
 def _print(report: Report) -> None:
@@ -87,6 +103,7 @@ def _print(report: Report) -> None:
             for share in report.by(what)
         ]
         show.table(rows, (what, "trials", "worked", "95 % interval"))
+    click.echo(f"\nin the worst language attacks work {report.gap:.1%} more often than in English")
     click.echo(f"\n{report.seconds:.0f} s", err=True)
 
 
@@ -122,6 +139,7 @@ def page(report: Report) -> str:
 {total.flagged:,} more were marked for review; {total.unscored:,} could not be scored, and are not counted as safe.</p>
 <p>{report.harmless.worked} of {report.harmless.trials} harmless requests were refused.</p>
 {sections}
+<p>In the worst language attacks work {report.gap:.1%} more often than in English.</p>
 <h2>Attacks that worked</h2>
 <table><tr><th>kind, form, language</th><th>text</th></tr>{examples or "<tr><td colspan=2>none</td></tr>"}</table>
 </html>

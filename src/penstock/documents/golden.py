@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from penstock.errors import BadRequest
-from penstock.text.languages import language_of
+from penstock.text.languages import gap, language_of
 from penstock.types import Passage
 
 __all__ = ["DEPTH", "Question", "Scores", "compare", "load", "measure", "score", "too_wide"]
@@ -52,9 +52,8 @@ class Scores:
 
     @property
     def gap(self) -> float:
-        """How much lower recall@5 is in the worst language than in English, or than in the best one where none is English."""
-        scores = {language: own.recall_at_5 for language, own in self.by_language.items()}
-        return max(0.0, scores.get("en", max(scores.values())) - min(scores.values())) if scores else 0.0
+        """How much lower recall@5 is in the worst language than in English."""
+        return gap({language: own.recall_at_5 for language, own in self.by_language.items()})
 
 
 def load(path: Path) -> list[Question]:

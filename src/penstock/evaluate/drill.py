@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from penstock.errors import Blocked, PenstockError
 from penstock.evaluate.attacks import BENIGN, TRANSFORMS, Attack, attacks, formed
+from penstock.text.languages import gap
 from penstock.types import ModelEvent, ModelRequest, Stopped, TextDelta, Usage
 
 __all__ = ["HOST", "INSTRUCTIONS", "MARKER", "Ask", "Obedient", "Outcome", "Report", "Said", "Share", "Trial", "drill"]
@@ -157,6 +158,11 @@ class Report:
         everything = total.trials + total.unscored
         return (total.worked + total.unscored) / everything if everything else 0.0
 
+    @property
+    def gap(self) -> float:
+        """How much more often attacks work in the worst language than in English. 0 to 1."""
+        return gap({share.name: 1 - share.rate for share in self.by("language") if share.trials})
+
     def by(self, what: Literal["kind", "transform", "language"]) -> list[Share]:
         """Shares by kind, form or language, the worst first."""
         groups: dict[str, list[Trial]] = {}
@@ -174,6 +180,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "attacks": self.total.plain(),
             "harmless": self.harmless.plain(),
+            "gap": round(self.gap, 4),
             **{f"by_{what}": [share.plain() for share in self.by(what)] for what in ("kind", "transform", "language")},
             "worked": [asdict(trial.attack) for trial in worked[:SHOWN]],
         }

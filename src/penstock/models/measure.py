@@ -13,6 +13,7 @@ from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.models.translate import read
+from penstock.text.languages import gap, language_of
 from penstock.types import Model, ModelRequest, Record, Stopped, TextDelta, Usage
 
 __all__ = ["Case", "Measured", "measure"]
@@ -37,6 +38,12 @@ class Measured:
     cost_usd: float = 0.0
     right: int | None = None  # answers that hold what was expected; None where nobody said what
     escalated: int = 0  # answers of a cascade that the strong model had to give
+    by_language: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # (right, answered), where right was said
+
+    @property
+    def gap(self) -> float:
+        """How much lower the share of right answers is in the worst language than in English. 0 to 1."""
+        return gap({language: right / max(1, asked) for language, (right, asked) in self.by_language.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Case:
 
     question: str
     expected: str = ""
+    lang: str = ""  # ISO 639-1; "": told from the words of the question
+
+    @property
+    def language(self) -> str:
+        return self.lang or language_of(self.question) or "en"
 
 
 async def measure(
@@ -67,6 +79,7 @@ async def measure(
     speeds: list[float] = []
     errors: Counter[str] = Counter()
     usages: list[Usage] = []
+    languages: dict[str, tuple[int, int]] = {}
     cost = right = escalated = 0
     waiting = iter(range(requests))
 
@@ -93,7 +106,11 @@ async def measure(
         firsts.append((first - began) * 1000)
         totals.append((ended - began) * 1000)
         usages.append(usage)
-        right += _plain(case.expected) in _plain("".join(said))
+        is_right = _plain(case.expected) in _plain("".join(said))
+        right += is_right
+        if case.expected:
+            known, answered = languages.get(case.language, (0, 0))
+            languages[case.language] = known + is_right, answered + 1
         if usage.output_tokens > 1 and ended > first:
             speeds.append((usage.output_tokens - 1) / (ended - first))
 
@@ -120,6 +137,7 @@ async def measure(
         cost / 1e12,
         right if any(case.expected for case in cases) else None,
         escalated,
+        dict(sorted(languages.items(), key=lambda one: (one[0] != "en", one[0]))),
     )
 
 

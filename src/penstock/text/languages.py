@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "Identified",
     "Identifier",
     "Stretch",
+    "gap",
     "grams",
     "identifier",
     "language_of",
@@ -333,3 +334,8 @@ def language_of(text: str) -> str:
     """The language of a text, or "" where that cannot be told."""
     found = identifier().identify(text)
     return found.language if found.sure else ""
+
+
+def gap(scores: Mapping[str, float]) -> float:
+    """How much lower the worst language scores than English, or than the best one where none is English. 0 for one language."""
+    return max(0.0, scores.get("en", max(scores.values())) - min(scores.values())) if scores else 0.0
