@@ -46,6 +46,7 @@ from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch
 from penstock.observe.journal import Journal
 from penstock.observe.metrics import Metrics
+from penstock.observe.texts import Keeping, Texts
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
@@ -73,6 +74,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
     from penstock.models.shared import Shared
+    from penstock.review.room import Review
     from penstock.writing import Checks
 
 __all__ = ["SAMPLE", "House", "assemble", "key_source", "samples"]
@@ -150,6 +152,21 @@ class House:
         return Vault(self.database, self.envelope)
 
     @cached_property
+    def review(self) -> Review:
+        """The human side: feedback, queues, approvals. It is there without documents or models too."""
+        from penstock.review.room import Review
+        from penstock.review.store import Store
+
+        settings = self.settings
+        encryption = Encryption(self.envelope, "review") if settings.encryption.content else None
+        store = Store(self.database, encryption, keep_s=settings.review.keep)
+
+        def keeps(app: str) -> bool:
+            return settings.apps.get(app, AppSettings()).keep_text != "never"
+
+        return Review(store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read)
+
+    @cached_property
     def guard(self) -> Guard:
         return Guard()
 
@@ -173,14 +190,28 @@ class House:
     @cached_property
     def gateway(self) -> Gateway:
         home, settings = self.settings.home_path, self.settings
-        journal = Journal(self.database, home / "journal", keep_s=settings.journal.keep)
+        keep = settings.journal
+        journal = Journal(self.database, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text)
         budgets, counters = Budgets(settings.budgets), self._counters(journal)
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
         candidates, self.locals = _candidates(around)
         self.watches = {name: candidate.watch for name, candidate in candidates.items()}
         models = {name: self._shielded(name, model) for name, model in _models(around, candidates).items()}
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
-        return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics)
+        return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics, texts=self.texts)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The words of questions and answers, of apps that keep any."""
+        apps = {
+            name: Keeping(app.keep_text, app.keep_text_share)
+            for name, app in self.settings.apps.items()
+            if app.keep_text != "never"
+        }
+        encryption = Encryption(self.envelope, "journal") if self.settings.encryption.content else None
+        if apps and encryption:
+            encryption.prepare()
+        return Texts(apps, encryption)
 
     def _shielded(self, name: str, model: Model) -> Model:
         """A model or route behind its policy, where it has one."""
@@ -229,6 +260,7 @@ class House:
         from penstock.guard.masking import Scope
 
         policy = self.policies[policy_name]
+        record.versions["policy"] = f"{policy.name}@{policy.version}"
         whose = {"key": caller.name, "team": caller.team, "tenant": ""}.get(policy.settings.scope)
         tenant = f"tenant/{caller.tenant}" if caller.tenant else f"team/{caller.team}" if caller.team else ""
         scope = Scope() if whose is None else self.vault.scope(tenant, f"{policy.settings.scope}/{whose}")

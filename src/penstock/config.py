@@ -40,6 +40,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "ModelSettings",
+    "ReviewSettings",
     "RouteSettings",
     "RuleSettings",
     "Seconds",
@@ -263,9 +264,12 @@ class BatchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalSettings:
-    """The journal: one row per request, without anybody's words."""
+    """The journal: one row per request, without anybody's words where an app does not say otherwise."""
 
     keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
+    keep_text: Seconds = setting(
+        Seconds(30 * 86_400.0), "How long questions and answers are kept, of apps that keep any; 0: as long as their rows."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +284,27 @@ class VaultSettings:
     """Stand-ins that stay."""
 
     keep: Seconds = setting(Seconds(0.0), "How long a scope is kept that nobody uses; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewSettings:
+    """What people say of answers, and how they look at them."""
+
+    role: str = setting("reviewer", "Who has this role may review; admins always may.")
+    labels: tuple[str, ...] = setting(
+        ("correct", "wrong", "incomplete", "harmful", "unclear"), "The verdicts that a reviewer can give."
+    )
+    failures: tuple[str, ...] = setting(
+        ("wrong", "incomplete", "harmful"), "Those of them that are errors; the others are none."
+    )
+    unscored: tuple[str, ...] = setting(("unclear",), "Those that say neither: they are counted by themselves.")
+    lease: Seconds = setting(Seconds(900.0), "How long whoever claimed an item has it for themselves.")
+    approve_within: Seconds = setting(Seconds(3600.0), "When a proposed reply expires that nobody has decided on.")
+    reply_within: Seconds = setting(Seconds(86_400.0), "When a question expires that was handed over.")
+    cases: str = setting("cases.jsonl", "File that confirmed failures go to as cases, relative to the settings file.")
+    keep: Seconds = setting(
+        Seconds(180 * 86_400.0), "How long feedback and reviews are kept, with the words in them; 0: for ever."
+    )
 
 
 OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]
@@ -478,6 +503,10 @@ class AppSettings:
     protected: tuple[str, ...] = setting(
         ("protected",), "Tags of documents that no model may repeat at length: where it does, that is marked."
     )
+    keep_text: Literal["never", "faulty", "always"] = setting(
+        "never", "Whether the journal keeps questions and answers themselves: none, those with a fault, or all."
+    )
+    keep_text_share: float = setting(1.0, "The share of those that is kept, 0 to 1.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -533,6 +562,7 @@ class Settings:
     journal: JournalSettings = setting(JournalSettings, "")
     audit: AuditSettings = setting(AuditSettings, "")
     vault: VaultSettings = setting(VaultSettings, "")
+    review: ReviewSettings = setting(ReviewSettings, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     login: LoginSettings = setting(LoginSettings, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
@@ -648,6 +678,7 @@ def _check(settings: Settings) -> Settings:
     if settings.server.tls_key and not settings.server.tls_cert:
         raise BadSetting("server.tls_key is set, and server.tls_cert is not", hint='tls_cert = "server.pem"')
     _check_login(settings.login)
+    _check_review(settings.review)
     if not 1 <= settings.server.workers <= 64:
         raise BadSetting(f"server.workers is {settings.server.workers}", hint="from 1 to 64")
     if not 1 <= settings.batches.concurrent <= 1000:
@@ -718,6 +749,25 @@ def _check_login(login: LoginSettings) -> None:
         raise BadSetting("login.scopes has no 'openid'", hint='scopes = ["openid", "email"]')
     if login.session <= 0:
         raise BadSetting("login.session is 0", hint='session = "8h"')
+
+
+def _check_review(review: ReviewSettings) -> None:
+    _path(review.cases, "review.cases")
+    if len(set(review.labels)) < 2:
+        raise BadSetting("review.labels has fewer than two verdicts", hint='labels = ["correct", "wrong"]')
+    for label in review.labels:
+        if not re.fullmatch(r"\w[\w -]{0,39}", label):
+            raise BadSetting(f"review.labels has {label!r}", hint="1 to 40 letters, digits, '-', '_' and spaces")
+    for key in ("failures", "unscored"):
+        for label in getattr(review, key):
+            if label not in review.labels:
+                raise BadSetting(
+                    f"review.{key} names '{label}', which is no verdict", hint=_nearest(label, list(review.labels))
+                )
+    if both := set(review.failures) & set(review.unscored):
+        raise BadSetting(f"'{min(both)}' is in review.failures and in review.unscored", hint="take it out of one")
+    if not 1 <= review.lease <= 86_400:
+        raise BadSetting(f"review.lease is {review.lease:g} s", hint='from one second to a day: lease = "15m"')
 
 
 def _check_models(settings: Settings) -> None:

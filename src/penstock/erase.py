@@ -27,7 +27,7 @@ import orjson
 from penstock.assemble import House
 from penstock.config import iso
 from penstock.documents.erasing import erase as erase_documents
-from penstock.errors import BadRequest, Conflict
+from penstock.errors import BadRequest, Conflict, StorageError
 from penstock.storage.database import Database
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import new_id
@@ -137,7 +137,8 @@ def plan(house: House, subject: Subject) -> Plan:
     found = Plan(subject, documents=list(_mentions(house, subject)))
     database, mentioned = house.database, subject.mentioned_in
     if _is_there(database, "requests"):
-        found.requests = sum(map(_request_of(subject), database.read(f"select {_REQUEST} from requests")))  # noqa: S608
+        rows = database.read(f"select said, {_REQUEST} from requests")  # noqa: S608
+        found.requests = sum(mentioned(_said(house, said), *row) for said, *row in rows)
         found.budgets = sum(mentioned(counter) for (counter,) in database.read("select counter from spend"))
     if _is_there(database, "batches"):
         rows = database.read("select id, owner, name from files")
@@ -266,11 +267,14 @@ def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
 
 # ---------------------------------------------------------------- rows
 
-_REQUEST = "person, key, team, app, model, error, calls, guarded"
+_REQUEST = "person, key, team, app, model, error, calls, guarded, answer, spans"
 
 
-def _request_of(subject: Subject) -> Callable[[Sequence[str]], bool]:
-    return lambda row: subject.mentioned_in(*row)
+def _said(house: House, said: str) -> str:
+    """The words that a row of the journal keeps; what cannot be opened any more says nothing."""
+    with suppress(StorageError):
+        return _text(house.texts.opened(said))
+    return ""
 
 
 def _erase_rows(w: sqlite3.Connection, subject: Subject, house: House) -> None:
@@ -278,7 +282,11 @@ def _erase_rows(w: sqlite3.Connection, subject: Subject, house: House) -> None:
     w.create_function("mentioned", 1, lambda text: subject.mentioned_in(_text(text)), deterministic=True)
     tables = {name for (name,) in w.execute("select name from sqlite_master where type = 'table'")}
     if "requests" in tables:
-        w.execute("update requests set person = '', guarded = '', calls = '', error = '' where mentioned(person)")
+        w.create_function("says", 1, lambda said: subject.mentioned_in(_said(house, said)))
+        w.execute(
+            "update requests set person = '', guarded = '', calls = '', error = '', said = '' where mentioned(person)"
+        )
+        w.execute("update requests set said = '' where said != '' and says(said)")
         for column in _REQUEST.split(", "):
             w.execute(f"update requests set {column} = '' where {column} != '' and mentioned({column})")  # noqa: S608
         w.execute("delete from spend where mentioned(counter)")

@@ -19,6 +19,9 @@ from penstock.models.budgets import Budgets
 from penstock.models.limits import Counters, Want
 from penstock.observe.journal import Booked, Journal, Row
 from penstock.observe.metrics import Metrics
+from penstock.observe.summary import summary
+from penstock.observe.texts import Texts
+from penstock.trace import Span, collected, collecting
 from penstock.types import Caller, Model, ModelEvent, ModelRequest, Outcome
 
 __all__ = ["Gateway", "Visit"]
@@ -28,8 +31,11 @@ class Gateway:
     """The models behind one door."""
 
     def __init__(
-        self, models: Mapping[str, Model], *, budgets: Budgets, counters: Counters, journal: Journal, metrics: Metrics
-    ) -> None:
+        self, models: Mapping[str, Model], *, budgets: Budgets, counters: Counters, journal: Journal, metrics: Metrics,
+        texts: Texts,
+    ) -> None:  # fmt: skip
+        """texts: keeps what was asked and answered, where an app allows it."""
+        self.texts = texts
         self.models, self.budgets, self.counters = models, budgets, counters
         self.journal, self.metrics = journal, metrics
 
@@ -90,12 +96,13 @@ class Gateway:
 class Visit:
     """One request between its arrival and its end. Use it in a `with` block."""
 
-    __slots__ = ("_arrived", "_gateway", "_refused", "_request", "_started", "_wants", "first")
+    __slots__ = ("_arrived", "_gateway", "_refused", "_request", "_spans", "_started", "_token", "_wants", "first")
 
     def __init__(self, gateway: Gateway, request: ModelRequest, wants: Sequence[Want]) -> None:
         self._gateway, self._request, self._wants = gateway, request, wants
         self._arrived, self._started = time.time(), time.perf_counter()
         self._refused: PenstockError | None = None
+        self._spans: list[Span] = []
         self.first = 0.0  # when the first piece of the answer went out
 
     def refuse(self, error: PenstockError) -> None:
@@ -104,6 +111,7 @@ class Visit:
 
     def __enter__(self) -> Visit:
         self._gateway.metrics.running += 1
+        self._token = collecting(self._spans.append)
         return self
 
     def __exit__(
@@ -111,6 +119,7 @@ class Visit:
     ) -> None:
         gateway, request, record = self._gateway, self._request, self._request.record
         gateway.metrics.running -= 1
+        collected(self._token)
         booked: list[Booked] = record.booked
         if self._wants:
             booked = booked + gateway.counters.settle(
@@ -137,12 +146,28 @@ class Visit:
             record.id, record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
             request.dialect, request.stream, status, outcome, code, record.cached, first_ms, (now - self._started) * 1000,
             *tokens, cost, more, orjson.dumps(record.guarded).decode() if record.guarded else "",
+            *self._rooms(),
         )  # fmt: skip
         gateway.journal.write(row, booked)
         label = (
             request.model if request.model in gateway.models or record.app else f"{request.model.partition('/')[0]}/*"
         )
         gateway.metrics.count(row, [(call.model, call.outcome) for call in calls], model=label)
+
+    def _rooms(self) -> tuple[str, str, str]:
+        """What is known of an app's answer, the rooms it passed through, and its words where they are kept. Of a plain call, all
+        there is to say stands in its row."""
+        record, spans = self._request.record, self._spans
+        if not record.app and len(spans) < 2:
+            return "", "", ""
+        passed = [
+            (s.name, round((s.started - self._started) * 1000, 2), round(s.duration_ms, 2), s.values) for s in spans
+        ]
+        rooms = orjson.dumps(passed, option=orjson.OPT_NON_STR_KEYS).decode()
+        if record.answer is None:
+            return "", rooms, ""
+        told = summary(record.answer, record.versions)
+        return orjson.dumps(told).decode(), rooms, self._gateway.texts.kept(record, told["faults"])
 
 
 def _ending(error: BaseException | None) -> tuple[Outcome, int, str]:

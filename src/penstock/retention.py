@@ -30,7 +30,8 @@ class _Rule(NamedTuple):
 
 
 def has_rules(house: House) -> bool:
-    """Whether the settings limit how long anything is kept, besides the journal, which sees to that itself."""
+    """Whether the settings limit how long anything is kept, besides the journal and reviews, which see to that
+    themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
     return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep)
@@ -70,6 +71,12 @@ def _rules(house: House) -> Iterator[_Rule]:
         )  # fmt: skip
     if settings.vault.keep and _is_there(house, "vault_scopes"):
         yield _vault(house, now - settings.vault.keep)
+    if settings.review.keep and _is_there(house, "review_items"):
+        store, past = house.review.store, now - settings.review.keep
+        yield _Rule(
+            "feedback and reviews", "review.keep",
+            lambda: store.made_before(past), lambda: store.remove_made_before(past),
+        )  # fmt: skip
     if settings.audit.keep and _is_there(house, "audit"):
         audit, since = house.audit, now - settings.audit.keep
         yield _Rule("audit trail", "audit.keep", lambda: audit.prunable(since), lambda: audit.prune(since))

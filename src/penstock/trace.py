@@ -10,47 +10,72 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
-__all__ = ["Span", "collect", "log", "logs", "set_log_level", "span"]
+__all__ = ["Span", "collect", "collected", "collecting", "log", "logs", "passed", "set_log_level", "span"]
 
 Value = str | int | float | bool | None
 
 
 @dataclass(slots=True)
 class Span:
-    """One room a question passed through."""
+    """One room a question passed through. started: on time.perf_counter, in seconds."""
 
     name: str
     values: dict[str, Value] = field(default_factory=dict)
     duration_ms: float = 0.0
+    started: float = 0.0
 
 
 _collector: ContextVar[Callable[[Span], None] | None] = ContextVar("collector", default=None)
 
 
-@contextmanager
-def span(name: str, **values: Value) -> Iterator[Span]:
+class span:
     """Time a piece of work: `with span("search") as s: ...; s.values["hits"] = 5`."""
-    opened, started = Span(name, values), time.perf_counter()
-    try:
-        yield opened
-    finally:
-        opened.duration_ms = (time.perf_counter() - started) * 1000
+
+    __slots__ = ("_span",)
+
+    def __init__(self, name: str, **values: Value) -> None:
+        self._span = Span(name, values)
+
+    def __enter__(self) -> Span:
+        self._span.started = time.perf_counter()
+        return self._span
+
+    def __exit__(self, *_: object) -> None:
+        opened = self._span
+        opened.duration_ms = (time.perf_counter() - opened.started) * 1000
         if collector := _collector.get():
             collector(opened)
+
+
+def passed(name: str, started: float, duration_ms: float, **values: Value) -> None:
+    """A span of work that somebody timed themselves."""
+    if collector := _collector.get():
+        collector(Span(name, values, duration_ms, started))
+
+
+def collecting(into: Callable[[Span], None]) -> Token[Callable[[Span], None] | None]:
+    """From now on, in this task and those it starts, hand every span that closes to `into`, until `collected`."""
+    return _collector.set(into)
+
+
+def collected(token: Token[Callable[[Span], None] | None]) -> None:
+    """The end of it. A stream that somebody else lets go of ends in another context, which never collected."""
+    with suppress(ValueError):
+        _collector.reset(token)
 
 
 @contextmanager
 def collect(into: Callable[[Span], None]) -> Iterator[None]:
     """Hand every span that closes within this block, and in the tasks it starts, to `into`."""
-    token = _collector.set(into)
+    token = collecting(into)
     try:
         yield
     finally:
-        _collector.reset(token)
+        collected(token)
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 99}

@@ -443,6 +443,9 @@ class Record:
     guarded: list[Mapping[str, Any]] = field(
         default_factory=list
     )  # what the guard found, in which text, and what it did
+    versions: dict[str, str] = field(default_factory=dict)  # of the policy, the prompt and whatever else decides
+    question: str = ""  # of an app, and
+    answer: Answer | None = None  # what it was told
     id: str = field(default_factory=new_id)  # of this request alone
 
 

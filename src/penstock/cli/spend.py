@@ -6,13 +6,14 @@ import csv
 import sys
 import time
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
+from penstock.assemble import assemble
 from penstock.cli import show
 from penstock.config import load, moment
-from penstock.errors import BadRequest
+from penstock.errors import BadRequest, NotFound
 from penstock.observe.journal import Row
 from penstock.observe.ledger import Ledger, Per, Spent, added_up, plain_request
 from penstock.storage.database import Database
@@ -20,6 +21,7 @@ from penstock.storage.database import Database
 __all__ = ["cut", "ledger", "requests", "spend", "usd"]
 
 SINCE = "7d"
+BAR = 32  # characters of a timeline
 
 
 def ledger(file: str | None) -> Ledger:
@@ -79,6 +81,8 @@ def spend(file: str | None, by: Per, since: float, as_csv: bool, as_json: bool) 
 
 
 @click.command()
+@click.argument("trace", required=False)
+@click.option("--words", is_flag=True, help="With TRACE: the question and the answer, where the app keeps them.")
 @click.option("--key", metavar="NAME", help="Only requests with this key.")
 @click.option("--team", metavar="NAME", help="Only requests of this team.")
 @click.option("--person", metavar="NAME", help="Only requests for this person.")
@@ -94,6 +98,8 @@ def spend(file: str | None, by: Per, since: float, as_csv: bool, as_json: bool) 
 @click.pass_obj
 def requests(
     file: str | None,
+    trace: str | None,
+    words: bool,
     key: str | None,
     team: str | None,
     person: str | None,
@@ -103,10 +109,16 @@ def requests(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show the latest requests, newest first. Nobody's words are kept.
+    """Show the latest requests, newest first; with TRACE, the id of a request or trace, the rooms that one passed through.
 
-    Times are in UTC. With --json each request has its trace id, its error and the upstreams that were asked.
+    Times are in UTC. With --json each request has its trace id, its error and the upstreams that were asked. Words are kept only
+    where an app says so (`keep_text`); whoever reads them is written down in the audit trail.
     """
+    if trace is not None:
+        _one(file, trace, words=words, as_json=as_json)
+        return
+    if words:
+        raise click.UsageError("--words needs a TRACE.")
     said = {"key": key, "team": team, "person": person, "app": app, "model": model, "outcome": outcome}
     wanted = {name: value for name, value in said.items() if value is not None}
     rows = ledger(file).requests(wanted, limit=limit)
@@ -117,6 +129,58 @@ def requests(
     else:
         heads = ("at", "key", "model", "outcome", "in", "out", "seconds", "USD")
         _table([_request(row) for row in rows], heads, numbers_from=4)
+
+
+def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
+    rows = ledger(file).request(trace)
+    if not rows:
+        raise NotFound(f"there is no request '{trace}'", hint="penstock requests --json shows their ids")
+    told = [plain_request(row) for row in rows]
+    if words:
+        house = assemble(load(file, keys=False))
+        try:
+            for one, row in zip(told, rows, strict=True):
+                one["said"] = house.texts.read(row.said)
+            house.audit.write("journal.read", target=trace)
+        finally:
+            house.close()
+    if as_json:
+        show.as_json(told)
+        return
+    for one, row in zip(told, rows, strict=True):
+        click.echo(
+            f"{one['at']}  {one['app'] or one['model']}  {' '.join(_request(row)[3:4])}  {row.duration_ms:,.1f} ms"
+        )
+        if answer := one["answer"]:
+            click.echo(
+                "  ".join(f"{name} {_value(value)}" for name, value in answer.items() if value not in ("", 0, [], {}))
+            )
+        for name, text in one["said"].items() if words else ():
+            click.echo(f"\n{name}: {show.clean(text)}")
+        if one["spans"]:
+            click.echo()
+            show.table([_room(span, row.duration_ms) for span in one["spans"]], ("room", "from ms", "ms", "", ""))
+        click.echo()
+
+
+def _room(span: dict[str, Any], whole_ms: float) -> tuple[str, ...]:
+    """One line of a timeline."""
+    start, size = (round(BAR * min(1.0, span[name] / max(whole_ms, 1e-9))) for name in ("at_ms", "duration_ms"))
+    bar = " " * min(start, BAR - 1) + "█" * max(1, min(size, BAR - start))
+    values = "  ".join(f"{name} {_value(value)}" for name, value in span["values"].items())
+    return span["name"], f"{span['at_ms']:,.1f}", f"{span['duration_ms']:,.1f}", bar.ljust(BAR), values
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items())
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _request(row: Row) -> Sequence[str]:

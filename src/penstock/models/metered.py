@@ -13,6 +13,7 @@ from penstock.models.estimate import BYTES_PER_TOKEN, WRITING, ceiling, estimate
 from penstock.models.limits import Booking, Counters, Want
 from penstock.models.prices import FREE, Known
 from penstock.models.watch import Watch
+from penstock.trace import passed
 from penstock.types import Call, Dialect, Model, ModelEvent, ModelRequest, Outcome, Stopped, Usage, Wire
 
 __all__ = ["Metered", "estimated_input"]
@@ -163,6 +164,7 @@ class Metered:
             error.code if error else "",
         )
         request.record.calls.append(call)
+        passed("model", started, call.duration_ms, model=self.name, outcome=outcome, tokens=tokens)
         self._watch.ended(started, call, error, streamed=request.stream)
 
 

@@ -56,13 +56,21 @@ STEPS = [
     """,
     "create index requests_at on requests (at)",
     "alter table requests add column guarded text not null default ''",
+    """
+    alter table requests add column answer text not null default '';
+    alter table requests add column spans text not null default '';
+    alter table requests add column said text not null default ''
+    """,
 ]
 
 
 class Row(NamedTuple):
     """One request. Times in milliseconds, money in picodollars.
 
-    `calls` is JSON, one entry for each upstream asked; `guarded` too, one for each text in which the guard found something.
+    JSON, and "" where there is nothing: `calls`, one entry for each upstream asked; `guarded`, one for each text in which the guard
+    found something; `answer`, what is known of an app's answer; `spans`, the rooms that it passed through, each with its name, when
+    it began and how long it took in milliseconds, and its values. `said` is the question and the answer themselves, where the app
+    keeps them, sealed where the home is.
     """
 
     id: str
@@ -88,13 +96,19 @@ class Row(NamedTuple):
     cost_pico_usd: int
     calls: str
     guarded: str = ""
+    answer: str = ""
+    spans: str = ""
+    said: str = ""
 
 
 class Journal:
     """Rows in, budgets' spend out. `hold` and `write` never wait and never fail; `drain` runs in a thread of its own."""
 
-    def __init__(self, database: Database, folder: Path, *, keep_s: float = 0.0) -> None:
-        self._database, self._folder, self._keep_s = database, folder, keep_s
+    def __init__(
+        self, database: Database, folder: Path, *, keep_s: float = 0.0, keep_text_s: float = 0.0
+    ) -> None:
+        """keep_s, keep_text_s: how long rows are kept, and the words in them; 0: for ever."""
+        self._database, self._folder, self._keep_s, self._keep_text_s = database, folder, keep_s, keep_text_s
         self._waiting: deque[tuple[Row, Sequence[Booked], _Spool]] = deque()
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), False
         self._draining = threading.Lock()
@@ -236,11 +250,15 @@ class Journal:
         ]
 
     def _sweep(self) -> None:
-        if self._keep_s and time.monotonic() - self._swept > HOUR_S:
-            self._swept = time.monotonic()
-            self._migrate()
-            with self._database.write() as w:
-                w.execute("delete from requests where at < ?", (time.time() - self._keep_s,))
+        if not (self._keep_s or self._keep_text_s) or time.monotonic() - self._swept < HOUR_S:
+            return
+        self._swept, now = time.monotonic(), time.time()
+        self._migrate()
+        with self._database.write() as w:
+            if self._keep_s:
+                w.execute("delete from requests where at < ?", (now - self._keep_s,))
+            if self._keep_text_s:
+                w.execute("update requests set said = '' where at < ? and said != ''", (now - self._keep_text_s,))
 
 
 _ROW = f"({', '.join('?' * len(Row._fields))})"

@@ -112,7 +112,7 @@ def added_up(rows: Sequence[Spent], name: str = "") -> Spent:
 
 
 def plain_request(row: Row) -> dict[str, Any]:
-    """A request as JSON. calls: each upstream that was asked, where there was not exactly one."""
+    """A request as JSON. calls: each upstream that was asked, where there was not exactly one. said: whether its words are kept."""
     values = row._asdict()
     values["at"] = iso(row.at, timespec="microseconds")
     values["streamed"], values["cached"] = bool(row.streamed), bool(row.cached)
@@ -120,5 +120,11 @@ def plain_request(row: Row) -> dict[str, Any]:
     values["cost_usd"] = values.pop("cost_pico_usd") / USD
     values["guarded"] = orjson.loads(row.guarded) if row.guarded else []
     calls = orjson.loads(row.calls) if row.calls else []
+    values["answer"] = orjson.loads(row.answer) if row.answer else None
+    values["spans"] = [
+        dict(zip(("name", "at_ms", "duration_ms", "values"), span, strict=True))
+        for span in orjson.loads(row.spans or "[]")
+    ]
+    values["said"] = bool(row.said)
     values["calls"] = [{"cost_usd": call.pop("cost_pico_usd") / USD, **call} for call in calls]
     return values

@@ -100,7 +100,7 @@ def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tup
         raise BadRequest("the last message must be the user's, or what tools returned for it")
     returned = _returned(body["messages"][len(asked_for) :])
     source = house.source(asked.model, asked.caller)
-    asked.record.app = asked.model
+    asked.record.app, asked.record.question = asked.model, question.content
     where = conditions(body.get("where") or {}, "where")
     turn = Turn(question.content, asked.caller, tuple(history), where, returned, record=asked.record)
     return source, _visited(house, asked, house.answerer(asked.model).stream(turn))
@@ -110,6 +110,8 @@ async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Even
     with house.gateway.visit(asked) as visit:
         async for event in events:
             visit.first = visit.first or time.perf_counter()
+            if isinstance(event, Finished):
+                asked.record.answer = event.answer
             yield event
 
 

@@ -45,8 +45,9 @@ Kind = Literal[
     "login.succeeded", "login.failed", "login.ended",
     "document.added", "document.changed", "document.removed",
     "version.published", "version.rolled_back", "collection.created", "collection.removed",
-    "policy.changed", "request.blocked", "vault.read", "subject.erased", "audit.exported", "home.restored",
+    "policy.changed", "request.blocked", "vault.read", "journal.read", "subject.erased", "audit.exported", "home.restored",
     "retention.applied", "audit.pruned",
+    "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Fact = str | int | float | bool | Sequence[str]

@@ -50,8 +50,15 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "audit.pruned": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "audit trail"),
     "subject.erased": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "subject"),
     "home.restored": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "home folder"),
+    "review.judged": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "review item"),
+    "review.undone": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "review item"),
+    "review.acted": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "review item"),
+    "reply.decided": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "reply"),
+    "reply.given": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "reply"),
+    "review.exported": _Shape(API_ACTIVITY, 2, "Read"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),
     "vault.read": _Shape(API_ACTIVITY, 2, "Read", 2),
+    "journal.read": _Shape(API_ACTIVITY, 2, "Read", 2),
     "audit.exported": _Shape(API_ACTIVITY, 2, "Read"),
 }
 

@@ -1,0 +1,38 @@
+"""What the journal keeps of an app's answer: numbers, names and versions, and nobody's words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.observe.faults import faults
+from penstock.types import Answer
+
+__all__ = ["summary"]
+
+
+def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
+    """JSON. `claims` counts the sentences that were checked by their label; `faults` names what is wrong with the answer."""
+    verdict = answer.verdict
+    told: dict[str, Any] = {
+        "status": answer.status.value,
+        "confidence": round(answer.confidence, 4),
+        "language": answer.language,
+        "citations": len(answer.citations),
+        "quoted": len(answer.quoted),
+        "withheld": len(answer.withheld),
+        "conflicts": len(answer.conflicts),
+        "copied": len(answer.copied),
+        "by": answer.written_by,
+        "characters": len(answer.text),
+        "versions": {"index": answer.version, **versions},
+        "faults": list(faults(answer)),
+    }
+    if verdict is not None:
+        told |= {
+            "checked_by": verdict.by,
+            "support": round(verdict.support, 4),
+            "claims": dict(Counter(claim.label for claim in verdict.claims)),
+        }
+    return told
