@@ -74,13 +74,16 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
     from penstock.models.shared import Shared
+    from penstock.observe.analytics import Analytics
+    from penstock.observe.sealed import Sealed
     from penstock.review.room import Review
     from penstock.writing import Checks
 
-__all__ = ["SAMPLE", "House", "assemble", "key_source", "samples"]
+__all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]
 
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
+SEALED = "journal/sealed"
 
 
 class House:
@@ -199,6 +202,22 @@ class House:
         models = {name: self._shielded(name, model) for name, model in _models(around, candidates).items()}
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics, texts=self.texts)
+
+    @cached_property
+    def sealed(self) -> Sealed:
+        """The journal's past, in files."""
+        from penstock.observe.sealed import Sealed
+
+        keep = self.settings.journal
+        folder = self.settings.home_path / SEALED
+        return Sealed(self.database, folder, keep_s=keep.keep, hot_s=keep.hot)
+
+    @cached_property
+    def analytics(self) -> Analytics:
+        """The whole journal as tables."""
+        from penstock.observe.analytics import Analytics
+
+        return Analytics(self.database, self.sealed)
 
     @cached_property
     def texts(self) -> Texts:

@@ -267,8 +267,13 @@ class JournalSettings:
     """The journal: one row per request, without anybody's words where an app does not say otherwise."""
 
     keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
+    hot: Seconds = setting(
+        Seconds(3 * 86_400.0),
+        "How long they stay in the database once they are sealed into files, which needs the extra `analytics`; 0: always.",
+    )
     keep_text: Seconds = setting(
-        Seconds(30 * 86_400.0), "How long questions and answers are kept, of apps that keep any; 0: as long as their rows."
+        Seconds(30 * 86_400.0),
+        "How long questions and answers are kept, of apps that keep any; 0: as long as their rows.",
     )
 
 

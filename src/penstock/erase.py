@@ -122,6 +122,7 @@ class Plan:
     budgets: int = 0
     files: int = 0
     batches: int = 0
+    reviews: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -129,6 +130,7 @@ class Plan:
         return {
             "documents": len(self.documents), "requests": self.requests, "budgets": self.budgets, "files": self.files,
             "batches": self.batches, "names": len(self.names),
+            **({"reviews": self.reviews} if self.reviews else {}),
         }  # fmt: skip
 
 
@@ -145,6 +147,8 @@ def plan(house: House, subject: Subject) -> Plan:
         found.files = sum(mentioned(owner, name) or _is_in(house, id, subject) for id, owner, name in rows)  # noqa: A001
         found.batches = sum(mentioned(*row) for row in database.read("select owner, metadata, problems from batches"))
         found.batches += sum(mentioned(_text(row)) for (row,) in database.read("select result from batch_results"))
+    if _is_there(database, "review_items"):
+        found.reviews = house.review.store.mentions(mentioned)
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -204,7 +208,8 @@ def carry_out(
         erase_documents(house.library[name], numbers)
     with database.write() as w:
         _erase_rows(w, subject, house)
-    further = {name: eraser(subject.names) for name, eraser in (*_vault(house, subject), *erasers)}
+    others = (*_vault(house, subject), *_review(house, subject), *_past(house, subject), *erasers)
+    further = {name: eraser(subject.names) for name, eraser in others}
     counts = what.counts() | {"documents": len(removed)} | further
     receipt: dict[str, Any] = {
         "receipt": new_id(),
@@ -263,6 +268,18 @@ def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
         return count
 
     yield "stand_ins", erased
+
+
+def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """The requests that were sealed into files, and the sums of them."""
+    if _is_there(house.database, "sealed"):
+        yield "sealed_requests", lambda names: house.sealed.erase(subject.mentioned_in)
+
+
+def _review(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Their feedback, and what reviewers read and said of them. What they judged themselves stays, without their name."""
+    if _is_there(house.database, "review_items"):
+        yield "reviews", lambda _: house.review.store.erase(subject.mentioned_in)
 
 
 # ---------------------------------------------------------------- rows

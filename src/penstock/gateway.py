@@ -160,10 +160,9 @@ class Visit:
         record, spans = self._request.record, self._spans
         if not record.app and len(spans) < 2:
             return "", "", ""
-        passed = [
-            (s.name, round((s.started - self._started) * 1000, 2), round(s.duration_ms, 2), s.values) for s in spans
-        ]
-        rooms = orjson.dumps(passed, option=orjson.OPT_NON_STR_KEYS).decode()
+        began = self._started
+        passed = [(s.name, int((s.started - began) * 1e6), int(s.duration_ms * 1e3), s.values) for s in spans]
+        rooms = orjson.dumps(passed).decode()
         if record.answer is None:
             return "", rooms, ""
         told = summary(record.answer, record.versions)

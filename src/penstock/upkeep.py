@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock import encoder
-from penstock.assemble import assemble, key_source
+from penstock.assemble import SEALED, assemble, key_source
 from penstock.config import Settings, described_keys, is_loopback
 from penstock.documents import graph
 from penstock.documents.catalog import Catalog
@@ -26,6 +26,7 @@ from penstock.errors import NotFound, PenstockError, StorageError
 from penstock.jobs.files import Files
 from penstock.keys import Key, Keys
 from penstock.models.providers import PROVIDERS
+from penstock.observe.sealed import Sealed
 from penstock.storage import backup
 from penstock.storage.arrays import verify_arrays
 from penstock.storage.database import Database
@@ -50,7 +51,8 @@ def back_up(settings: Settings, target: Path) -> int:
         signing = (
             ["audit/key.pem"] if (home / "audit" / "key.pem").is_file() else []
         )  # what is signed goes on being checked
-        return [*segments, *uploads, *kept, *signing]
+        past = [f"{SEALED}/{part.file}" for part in Sealed(Database(copy), home / SEALED).segments()]
+        return [*segments, *uploads, *kept, *signing, *past]
 
     return backup.back_up(home, target, files)
 
@@ -126,6 +128,7 @@ def _examine_installation() -> Iterator[Check]:
         ("fast", "uvloop", "a faster server"),
         ("ocr", "rapidocr", "text in scans and pictures"),
         ("hnsw", "faiss", "fast search beyond 50,000 passages"),
+        ("analytics", "duckdb", "a journal that is sealed into files, and questions about all of it"),
     ):
         there = importlib.util.find_spec(module) is not None
         hint = "" if there else f"pip install 'penstock[{extra}]' brings {gain}"

@@ -6,11 +6,12 @@ import csv
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, get_args
 
 import click
 
-from penstock.assemble import assemble
+from penstock.assemble import SEALED, assemble
 from penstock.cli import show
 from penstock.config import load, moment
 from penstock.errors import BadRequest, NotFound
@@ -132,7 +133,7 @@ def requests(
 
 
 def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
-    rows = ledger(file).request(trace)
+    rows = ledger(file).request(trace) or _sealed(file, trace)
     if not rows:
         raise NotFound(f"there is no request '{trace}'", hint="penstock requests --json shows their ids")
     told = [plain_request(row) for row in rows]
@@ -161,6 +162,17 @@ def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
             click.echo()
             show.table([_room(span, row.duration_ms) for span in one["spans"]], ("room", "from ms", "ms", "", ""))
         click.echo()
+
+
+def _sealed(file: str | None, trace: str) -> list[Row]:
+    """A request that has left the database for the sealed files."""
+    from penstock.observe.sealed import is_installed
+
+    settings = load(file, keys=False)
+    if not is_installed() or not (settings.home_path / SEALED).is_dir():
+        return []
+    with closing(assemble(settings)) as house:
+        return house.analytics.request(trace)
 
 
 def _room(span: dict[str, Any], whole_ms: float) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from penstock.storage.database import Database
 from penstock.storage.files import storage_errors
 from penstock.trace import log
 
-__all__ = ["Booked", "Journal", "Row"]
+__all__ = ["COLUMNS", "Booked", "Journal", "Row"]
 
 Booked = tuple[str, int, int]  # counter, window, amount
 
@@ -59,7 +59,8 @@ STEPS = [
     """
     alter table requests add column answer text not null default '';
     alter table requests add column spans text not null default '';
-    alter table requests add column said text not null default ''
+    alter table requests add column said text not null default '';
+    alter table requests add column sealed integer not null default 0
     """,
 ]
 
@@ -69,7 +70,7 @@ class Row(NamedTuple):
 
     JSON, and "" where there is nothing: `calls`, one entry for each upstream asked; `guarded`, one for each text in which the guard
     found something; `answer`, what is known of an app's answer; `spans`, the rooms that it passed through, each with its name, when
-    it began and how long it took in milliseconds, and its values. `said` is the question and the answer themselves, where the app
+    it began and how long it took in microseconds, and its values. `said` is the question and the answer themselves, where the app
     keeps them, sealed where the home is.
     """
 
@@ -101,12 +102,13 @@ class Row(NamedTuple):
     said: str = ""
 
 
+COLUMNS = Row._fields
+
+
 class Journal:
     """Rows in, budgets' spend out. `hold` and `write` never wait and never fail; `drain` runs in a thread of its own."""
 
-    def __init__(
-        self, database: Database, folder: Path, *, keep_s: float = 0.0, keep_text_s: float = 0.0
-    ) -> None:
+    def __init__(self, database: Database, folder: Path, *, keep_s: float = 0.0, keep_text_s: float = 0.0) -> None:
         """keep_s, keep_text_s: how long rows are kept, and the words in them; 0: for ever."""
         self._database, self._folder, self._keep_s, self._keep_text_s = database, folder, keep_s, keep_text_s
         self._waiting: deque[tuple[Row, Sequence[Booked], _Spool]] = deque()
@@ -200,7 +202,7 @@ class Journal:
         self._migrate()
         where = ["at < ?"] + [f"{name} = ?" for name in equal if name in Row._fields]
         rows = self._database.read(
-            f"select * from requests where {' and '.join(where)} order by rowid desc limit ?",  # noqa: S608  our own names
+            f"select {', '.join(COLUMNS)} from requests where {' and '.join(where)} order by rowid desc limit ?",  # noqa: S608  our own names
             (before or 1e12, *equal.values(), limit),
         )
         return [Row(*row) for row in rows]
@@ -262,7 +264,8 @@ class Journal:
 
 
 _ROW = f"({', '.join('?' * len(Row._fields))})"
-_INSERTS = {size: f"insert into requests values {', '.join([_ROW] * size)}" for size in (256, 16, 1)}  # noqa: S608
+_INTO = f"insert into requests ({', '.join(COLUMNS)}) values "  # noqa: S608  our own names
+_INSERTS = {size: _INTO + ", ".join([_ROW] * size) for size in (256, 16, 1)}
 _BOOK = "insert into spend values (?, ?, ?) on conflict do update set used = used + excluded.used"
 
 

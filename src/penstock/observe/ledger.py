@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import orjson
 
 from penstock.config import iso
-from penstock.observe.journal import Row
+from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Database
 
 __all__ = ["FILTERS", "Ledger", "Per", "Spent", "added_up", "plain_request"]
 
 Per = Literal["key", "team", "person", "app", "model", "day"]
 USD = 10**12  # picodollars
+_ALL = ", ".join(COLUMNS)
 FILTERS = ("key", "team", "person", "app", "model", "outcome")
 
 
@@ -48,9 +49,19 @@ class Ledger:
             return []
         column = "strftime('%Y-%m-%d', at, 'unixepoch')" if by == "day" else by
         whose, values = ("and key = ?", (since, key)) if key is not None else ("", (since,))
+        sums = (
+            f"select {column} as name, count(*) as requests, sum(outcome = 'ok') as answered, sum(input_tokens) as given,"  # noqa: S608
+            f" sum(output_tokens) as made, sum(cost_pico_usd) as cost from requests where at >= ? {whose} group by 1"
+        )
+        if self._is_there("hours"):  # of rows that have left for the sealed files
+            sums += (
+                f" union all select {column}, requests, answered, input_tokens, output_tokens, cost_pico_usd from"  # noqa: S608
+                f" (select *, hour * 3600 as at from hours) where at >= ? {whose}"
+            )
+            values *= 2
         rows = self._database.read(
-            f"select {column}, count(*), sum(outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd)"  # noqa: S608
-            f" from requests where at >= ? {whose} group by 1 order by {'1' if by == 'day' else '6 desc, 2 desc, 1'}",
+            f"select name, sum(requests), sum(answered), sum(given), sum(made), sum(cost) from ({sums})"  # noqa: S608
+            f" group by 1 order by {'1' if by == 'day' else '6 desc, 2 desc, 1'}",
             values,
         )
         return [Spent(*row) for row in rows]
@@ -65,7 +76,7 @@ class Ledger:
         named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
         where = " and ".join(["at < ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])])
         rows = self._database.read(
-            f"select * from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
+            f"select {_ALL} from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
             (before - 1e-6 if before else 1e12, *named.values(), limit),  # what is written is rounded to microseconds
         )
         return [Row(*row) for row in rows]
@@ -74,9 +85,8 @@ class Ledger:
         """The requests of one trace: callers may give several the same."""
         if not self._is_there():
             return []
-        rows = self._database.read(
-            "select * from requests where trace_id = ? or id = ? order by at", (trace_id, trace_id)
-        )
+        asked = f"select {_ALL} from requests where trace_id = ? or id = ? order by at"  # noqa: S608
+        rows = self._database.read(asked, (trace_id, trace_id))
         return [Row(*row) for row in rows]
 
     def used(self, counter: str, window: int) -> int:
@@ -99,11 +109,11 @@ class Ledger:
         names = (row[0].removeprefix(prefix).rpartition("/")[0] for row in rows)
         return list(dict.fromkeys(filter(None, names)))
 
-    def _is_there(self) -> bool:
+    def _is_there(self, table: str = "requests") -> bool:
         """Whether a journal was ever kept: who looks at an empty home makes nothing in it."""
         if not self._database.path.is_file():
             return False
-        return bool(self._database.read("select 1 from sqlite_master where name = 'requests'"))
+        return bool(self._database.read("select 1 from sqlite_master where name = ?", (table,)))
 
 
 def added_up(rows: Sequence[Spent], name: str = "") -> Spent:
@@ -122,8 +132,8 @@ def plain_request(row: Row) -> dict[str, Any]:
     calls = orjson.loads(row.calls) if row.calls else []
     values["answer"] = orjson.loads(row.answer) if row.answer else None
     values["spans"] = [
-        dict(zip(("name", "at_ms", "duration_ms", "values"), span, strict=True))
-        for span in orjson.loads(row.spans or "[]")
+        {"name": name, "at_ms": at / 1e3, "duration_ms": took / 1e3, "values": said}
+        for name, at, took, said in orjson.loads(row.spans or "[]")
     ]
     values["said"] = bool(row.said)
     values["calls"] = [{"cost_usd": call.pop("cost_pico_usd") / USD, **call} for call in calls]

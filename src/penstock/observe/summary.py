@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +29,12 @@ def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
         "faults": list(faults(answer)),
     }
     if verdict is not None:
+        claims: dict[str, int] = {}
+        for claim in verdict.claims:
+            claims[claim.label] = claims.get(claim.label, 0) + 1
         told |= {
             "checked_by": verdict.by,
             "support": round(verdict.support, 4),
-            "claims": dict(Counter(claim.label for claim in verdict.claims)),
+            "claims": claims,
         }
     return told

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+import multiprocessing
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from penstock import retention
-from penstock.assemble import House
+from penstock.assemble import SEALED, House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
-from penstock.server import admin, batches, files, guard, language, manage, openai, pages, verify
+from penstock.observe.sealed import is_installed, seal
+from penstock.server import admin, batches, files, guard, language, manage, openai, pages, review, verify
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
@@ -47,6 +50,28 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/v1/guard", guard.check_text),
     ("POST", "/v1/verify", verify.check_text),
     ("POST", "/v1/language", language.tell),
+    ("POST", "/v1/feedback", review.give_feedback),
+    ("GET", "/v1/feedback/{request}", review.feedback),
+    ("DELETE", "/v1/feedback/{request}", review.withdraw_feedback),
+    ("GET", "/v1/review", review.status),
+    ("GET", "/v1/review/feedback", review.latest_feedback),
+    ("POST", "/v1/review/draws", review.draw),
+    ("GET", "/v1/review/draws/{draw}/estimate", review.estimate),
+    ("GET", "/v1/review/agreement", review.agreement),
+    ("POST", "/v1/review/next", review.next_),
+    ("POST", "/v1/review/undo", review.undo),
+    ("GET", "/v1/review/items/{item}", review.item),
+    ("POST", "/v1/review/items/{item}/judge", review.judge),
+    ("POST", "/v1/review/items/{item}/skip", review.skip),
+    ("POST", "/v1/review/items/{item}/release", review.release),
+    ("POST", "/v1/review/items/{item}/act", review.act),
+    ("GET", "/v1/review/replies/{reply}", review.reply),
+    ("POST", "/v1/review/replies/{reply}/claim", review.claim_reply),
+    ("GET", "/v1/review/approvals", review.approvals),
+    ("POST", "/v1/review/approvals/{reply}", review.decide),
+    ("GET", "/v1/review/hand-overs", review.hand_overs),
+    ("POST", "/v1/review/hand-overs", review.hand_over),
+    ("POST", "/v1/review/hand-overs/{reply}", review.end_hand_over),
     ("GET", "/metrics", admin.metrics),
     ("GET", "/api/me", manage.me),
     ("GET", "/api/keys", manage.keys),
@@ -75,7 +100,8 @@ ROUTES: list[tuple[str, str, Route]] = [
 ]
 
 KEYS_EVERY_S = 0.5
-RETAIN_EVERY_S = 3600.0
+HOUR_S = RETAIN_EVERY_S = 3600.0
+SEAL_AFTER_S = 300.0  # the end of the hour, so that long answers are in it
 CLIENT_LEFT = 499  # for the log, as nginx has it
 CLOSING_S = 2.0  # longest wait for those who are indexing to notice that they should stop
 
@@ -171,6 +197,8 @@ class App:
         self.work.start(self._keep_keys)
         if not self.house.worker and retention.has_rules(self.house):  # one of several processes does it
             self.work.start(self._retain)
+        if not self.house.worker and is_installed():
+            self.work.start(self._seal)
         self.house.gateway.metrics.share()
         for model in self.house.locals:
             if model.name in self.house.settings.models:  # what was pulled and is not named may never be asked
@@ -200,6 +228,20 @@ class App:
                 log("retention failed", level="error", error=type(error).__name__, at=_place(error))
             if self.work.stop.wait(RETAIN_EVERY_S):
                 return
+
+    def _seal(self) -> None:
+        """Once an hour seal the journal of the hours that are over, in a process of its own, which ends after it."""
+        settings = self.house.settings
+        home, keep = settings.home_path, settings.journal
+        while not self.work.stop.wait(HOUR_S - time.time() % HOUR_S + SEAL_AFTER_S):
+            try:
+                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                    asked = pool.submit(seal, home / "penstock.db", home / SEALED, keep.keep, keep.hot)
+                    log("journal sealed", requests=asked.result())
+            except PenstockError as error:
+                log("journal not sealed", level="warning", error=error.code)
+            except Exception as error:  # a background task ends here
+                log("journal not sealed", level="error", error=type(error).__name__, at=_place(error))
 
     def begin(self) -> None:
         """Go on with the batches that are unfinished, beside the requests of the running event loop."""
