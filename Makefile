@@ -40,6 +40,14 @@ test-clients:  ## the real clients of others against the gateway: openai, anthro
 	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet -e '.[fast,clients]'
 	@.venv-clients/bin/python -m pytest tests/test_clients.py
 
+test-install:  ## the wheel in an empty environment with the newest of everything: all imports, and the first pages run
+	@rm -rf .venv-empty dist/empty && $(PYTHON) -m venv .venv-empty
+	@.venv-empty/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist/empty .
+	@.venv-empty/bin/python -m pip --disable-pip-version-check install --quiet --upgrade dist/empty/*.whl
+	@.venv-empty/bin/python -m tools.importable
+	@.venv-empty/bin/python -m pip --disable-pip-version-check install --quiet pytest hypothesis openai
+	@.venv-empty/bin/python -m pytest tests/test_docs.py -k "README or start or asking"
+
 format: .venv/dev  ## put the code in its usual form
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
@@ -64,6 +72,6 @@ bench: .venv/dev  ## the benchmarks that need nothing but this machine; benchmar
 	@$(BIN)/python -m benchmarks.publish
 
 clean:  ## remove the environment, caches and the local index
-	rm -rf .venv .venv-clients .penstock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-clients .venv-empty .penstock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help up test test-full test-clients format docs check weights bench clean
+.PHONY: help up test test-full test-clients test-install format docs check weights bench clean

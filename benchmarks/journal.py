@@ -61,14 +61,14 @@ while True:
 def rooms(draw: random.Random) -> list[tuple[str, int, int, dict[str, Any]]]:
     at = 0.1
     told: list[tuple[str, int, int, dict[str, Any]]] = []
+    said: dict[str, dict[str, Any]] = {
+        "search": {"hits": 8}, "screen": {"withheld": 0}, "quote": {"status": "answer", "confidence": round(draw.random(), 4)},
+        "write": {"model": "house", "input_tokens": draw.randrange(3000), "output_tokens": draw.randrange(400)},
+        "model": {"model": "house", "outcome": "ok", "tokens": draw.randrange(3400)},
+    }  # fmt: skip
     for name, usual in zip(ROOMS, (0.4, 1.8, 9.0, 0.3, 1.1, 700.0, 690.0), strict=True):
         took = usual * draw.lognormvariate(0, 0.4)
-        values: dict[str, Any] = {
-            "search": {"hits": 8}, "screen": {"withheld": 0}, "quote": {"status": "answer", "confidence": round(draw.random(), 4)},
-            "write": {"model": "house", "input_tokens": draw.randrange(3000), "output_tokens": draw.randrange(400)},
-            "model": {"model": "house", "outcome": "ok", "tokens": draw.randrange(3400)},
-        }.get(name, {})  # fmt: skip
-        told.append((name, int(at * 1e3), int(took * 1e3), values))
+        told.append((name, int(at * 1e3), int(took * 1e3), said.get(name, {})))
         at += took if name != "write" else 1.0
     return told
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any, get_args
 
 import click
@@ -50,10 +51,11 @@ def past(context: click.Context, option: click.Parameter, value: str) -> float:
     metavar="TIME",
     help="From when on: 7d, 12h, 2027-01-31.",
 )
+@click.option("--energy", is_flag=True, help="An estimate of energy and carbon instead, with both ends.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for spreadsheets.")
 @show.json_option
 @click.pass_obj
-def spend(file: str | None, by: Per, since: float, as_csv: bool, as_json: bool) -> None:
+def spend(file: str | None, by: Per, since: float, energy: bool, as_csv: bool, as_json: bool) -> None:
     """Show what was spent: requests, tokens and money.
 
     Days are those of UTC. A person is who the application says: the request's `user` or `safety_identifier`.
@@ -63,6 +65,9 @@ def spend(file: str | None, by: Per, since: float, as_csv: bool, as_json: bool) 
       penstock spend --by team --since 30d
       penstock spend --by day --since 2027-01-01 --csv > spend.csv
     """
+    if energy:
+        _energy(file, by, since, as_json=as_json)
+        return
     rows = ledger(file).spent(by, since=since)
     if as_json:
         show.as_json([row.plain() for row in rows])
@@ -231,6 +236,25 @@ def _table(rows: Sequence[Sequence[str]], heads: Sequence[str], *, numbers_from:
         [cell.rjust(widths[n]) if n >= numbers_from else cell for n, cell in enumerate(row)] for row in (heads, *rows)
     )
     show.table(cells, head)
+
+
+def _energy(file: str | None, by: Per, since: float, *, as_json: bool) -> None:
+    """What models took, as far as their rows are in the database."""
+    from penstock.observe.energy import NOTHING, Energy, of_request
+
+    found: dict[str, Energy] = {}
+    with closing(assemble(load(file, keys=False))) as house:
+        for name, row in Ledger(house.database).made(by, since=since):
+            found[name] = found.get(name, NOTHING) + of_request(row, house.energy)
+    if as_json:
+        show.as_json([{"name": name, **asdict(energy)} for name, energy in found.items()])
+        return
+    rows = [
+        (cut(name, 36) or "-", f"{e.wh:,.2f}", f"{e.low_wh:,.2f} to {e.high_wh:,.2f}", f"{e.grams:,.1f}")
+        for name, e in sorted(found.items(), key=lambda one: -one[1].wh)
+    ]
+    show.table(rows, (by, "Wh", "probably", "g CO2e"))
+    click.echo(click.style("an estimate: docs/guides/observing.md says how it is made", dim=True), err=True)
 
 
 def _write_csv(by: str, rows: Sequence[Spent]) -> None:

@@ -66,6 +66,19 @@ class Ledger:
         )
         return [Spent(*row) for row in rows]
 
+    def made(self, by: Per, *, since: float) -> list[tuple[str, Row]]:
+        """What models wrote since a Unix time: the name to add up by, and a row that stands for all calls of one model, or for one
+        request that asked several. Of what has left for the sealed files, nothing."""
+        if by not in get_args(Per) or not self._is_there():
+            return []
+        column = "strftime('%Y-%m-%d', at, 'unixepoch')" if by == "day" else by
+        rows = self._database.read(
+            f"select {column}, model, calls, sum(duration_ms), sum(output_tokens) from requests where at >= ? and"  # noqa: S608
+            " cached = 0 and output_tokens > 0 group by 1, 2, 3",
+            (since,),
+        )
+        return [(name, _standing_for(model, calls, took, tokens)) for name, model, calls, took, tokens in rows]
+
     def requests(
         self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, guarded: bool = False
     ) -> list[Row]:
@@ -114,6 +127,11 @@ class Ledger:
         if not self._database.path.is_file():
             return False
         return bool(self._database.read("select 1 from sqlite_master where name = ?", (table,)))
+
+
+def _standing_for(model: str, calls: str, duration_ms: float, output_tokens: int) -> Row:
+    texts = ("", "", 0.0, "", "", "", "", model, "chat")
+    return Row(*texts, False, 200, "ok", "", False, 0.0, duration_ms, 0, output_tokens, 0, 0, 0, calls)
 
 
 def added_up(rows: Sequence[Spent], name: str = "") -> Spent:
