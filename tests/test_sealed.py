@@ -34,7 +34,7 @@ def row(at: float, n: int = 0, **more: Any) -> Row:
         "answer": json.dumps({"status": "answer", "claims": {"supported": 2, "not_found": n % 2}}),
         "spans": json.dumps(ROOMS, separators=(",", ":")),
         "app": ("help", "shop")[n % 2],
-        "person": f"p{n % 3}",
+        "person": f"person-{n % 3}",
         "outcome": ("ok", "ok", "ok", "failed")[n % 4],
         "cost": 1_000_000 * n,
     } | more
@@ -181,13 +181,13 @@ def test_whoever_is_erased_is_in_no_file_any_more(home: Path):
     sealed.run(NOW)
     spent = Ledger(database).spent("model", since=0.0)
 
-    assert sealed.erase(lambda text: text == "p1") >= 10
+    assert sealed.erase(lambda text: text == "person-1") >= 10
 
     persons = Analytics(database, sealed).sql("select person, count(*) from requests group by 1")[1]
-    assert dict(persons) == {"p0": 10, "p2": 10, "": 10}
+    assert dict(persons) == {"person-0": 10, "person-2": 10, "": 10}
     assert Ledger(database).spent("model", since=0.0) == spent
-    assert {one.name for one in Ledger(database).spent("person", since=0.0)} == {"p0", "p2", ""}
-    assert all(b"p1" not in path.read_bytes() for path in sealed.folder.glob("*.parquet"))
+    assert {one.name for one in Ledger(database).spent("person", since=0.0)} == {"person-0", "person-2", ""}
+    assert all(b"person-1" not in path.read_bytes() for path in sealed.folder.glob("*.parquet"))
 
 
 KILLED = """

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from penstock.config import AppSettings, EmbedderSettings, ModelSettings, RouteSettings, Settings, load
+from penstock.config import (
+    AppSettings,
+    EmbedderSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    RouteSettings,
+    Settings,
+    load,
+)
 from penstock.errors import BadSetting, NotFound, PenstockError
 from penstock.gateway import Gateway
 from penstock.guard.guard import Guard
@@ -34,7 +44,7 @@ from penstock.models.local import Local
 from penstock.models.metered import OUTPUT_TOKENS, Metered
 from penstock.models.micro import Batched
 from penstock.models.prices import Known, look_up
-from penstock.models.providers import dialects, provider
+from penstock.models.providers import PATHS, PROVIDERS, dialects, provider
 from penstock.models.pruned import Pruned
 from penstock.models.queued import Queued
 from penstock.models.route import Route, little_left
@@ -44,11 +54,12 @@ from penstock.models.summaries import Summaries
 from penstock.models.translate import Translated
 from penstock.models.upstream import Upstream
 from penstock.models.watch import Watch
-from penstock.observe.journal import Journal
+from penstock.observe.journal import Journal, Row
+from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
 from penstock.storage.audit import Audit
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
 from penstock.types import (
     Answerer,
@@ -61,6 +72,7 @@ from penstock.types import (
     Translator,
     Turn,
     Verifier,
+    new_id,
 )
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
@@ -74,8 +86,15 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
     from penstock.models.shared import Shared
+    from penstock.observe.alerts import Alerts
     from penstock.observe.analytics import Analytics
+    from penstock.observe.conventions import Served
+    from penstock.observe.energy import Energy
+    from penstock.observe.export import Exporter
+    from penstock.observe.lookout import Lookout
+    from penstock.observe.objectives import Objective
     from penstock.observe.sealed import Sealed
+    from penstock.observe.tally import Opinion, Tally
     from penstock.review.room import Review
     from penstock.writing import Checks
 
@@ -94,6 +113,7 @@ class House:
         self.settings, self.worker = settings, worker
         self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
+        self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
 
@@ -194,14 +214,72 @@ class House:
     def gateway(self) -> Gateway:
         home, settings = self.settings.home_path, self.settings
         keep = settings.journal
-        journal = Journal(self.database, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text)
+        metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
+        label = _labelled(settings)
+        exporter = self._exporter = self._exporting(metrics, label)
+
+        def seen(rows: Sequence[Row]) -> None:
+            metrics.note(rows, label)
+            if exporter is not None:
+                exporter.seen(rows)
+
+        journal = Journal(self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen)
         budgets, counters = Budgets(settings.budgets), self._counters(journal)
+        metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
+        metrics.budgets = partial(_used, budgets, counters)
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
         candidates, self.locals = _candidates(around)
         self.watches = {name: candidate.watch for name, candidate in candidates.items()}
         models = {name: self._shielded(name, model) for name, model in _models(around, candidates).items()}
-        metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics, texts=self.texts)
+
+    def _exporting(self, metrics: Metrics, label: Callable[[Row], str]) -> Exporter | None:
+        """What sends traces and numbers to an OpenTelemetry receiver; None where the settings name none. Raises MissingExtra."""
+        observe = self.settings.observe
+        if not observe.otlp_endpoint:
+            return None
+        from penstock.observe.conventions import Names
+        from penstock.observe.export import Exporter, Receiver
+
+        ours = version("penstock")
+        resource = {
+            "service.name": observe.service_name or "penstock", "service.version": ours,
+            "service.instance.id": new_id(), **observe.resource,
+        }  # fmt: skip
+        receiver = Receiver(
+            endpoint=observe.otlp_endpoint,
+            headers=observe.otlp_headers,
+            ca_file=str(self.settings.folder / Path(observe.otlp_ca_file).expanduser()) if observe.otlp_ca_file else "",
+            metrics=observe.otlp_metrics,
+            resource=resource,
+        )
+        exporter = Exporter(
+            receiver,
+            names=Names(observe.semconv, observe.openinference),
+            served=_served(self.served_models),
+            routes={dialect: f"/v1{path}" for dialect, path in PATHS.items()},
+            label=label,
+            words=self.texts.read if observe.otlp_text else None,
+            own=metrics.own,
+            version=ours,
+        )
+        metrics.others.append(exporter.numbers)
+        return exporter
+
+    @cached_property
+    def journal_tables(self) -> Tables:
+        """Where the journal is kept: in the home's own file, or where several machines share it."""
+        address = self.settings.journal.database
+        if not address:
+            return self.database
+        from penstock.storage.postgres import Postgres
+
+        return Postgres(address)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The journal, for people."""
+        return Ledger(self.journal_tables)
 
     @cached_property
     def sealed(self) -> Sealed:
@@ -210,14 +288,77 @@ class House:
 
         keep = self.settings.journal
         folder = self.settings.home_path / SEALED
-        return Sealed(self.database, folder, keep_s=keep.keep, hot_s=keep.hot)
+        return Sealed(self.journal_tables, folder, keep_s=keep.keep, hot_s=keep.hot)
 
     @cached_property
     def analytics(self) -> Analytics:
         """The whole journal as tables."""
         from penstock.observe.analytics import Analytics
 
-        return Analytics(self.database, self.sealed)
+        return Analytics(self.journal_tables, self.sealed)
+
+    def energy(self, model: str, output_tokens: int, duration_ms: float) -> Energy:
+        """An estimate of what a call of a model took."""
+        from penstock.observe.energy import Plant, billions_in, in_a_data_centre, on_this_machine
+
+        said = self.settings.energy
+        plant = Plant(said.grams_per_kwh, said.pue, said.watts_per_thread)
+        known = self.served_models.get(model) or self.served_models.get(f"{model.partition('/')[0]}/*")
+        if known and known.provider == "local":
+            return on_this_machine(duration_ms, known.threads or os.cpu_count() or 1, plant)
+        billions = known.billions if known else 0.0
+        name = known.model if known and known.model not in ("", "*") else model
+        return in_a_data_centre(output_tokens, (billions, billions) if billions else billions_in(name), plant)
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """Who holds the journal against the objectives and what is usual, and has alerts delivered."""
+        from penstock.observe.lookout import Lookout
+
+        alerts, home = self.settings.alerts, self.settings.home_path
+        return Lookout(
+            self.database, home / "lookout.lock", self.objectives, self.settings.channels, repeat_s=alerts.repeat,
+            anomalies=alerts.anomalies, opinions=self._opinions,
+        )  # fmt: skip
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What is wrong, for whoever wants to see it; the lookout says what is."""
+        from penstock.observe.alerts import Alerts, Channel
+
+        known = [Channel(name, channel.severities) for name, channel in self.settings.channels.items()]
+        return Alerts(self.database, known)
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """Those of the settings; where there are none, that requests are answered."""
+        from penstock.observe.objectives import TARGETS, Objective
+
+        stated = self.settings.objectives or {"availability": ObjectiveSettings()}
+        return [
+            Objective(
+                name, said.kind, said.target or TARGETS[said.kind], said.period, said.app, said.model, said.within * 1000,
+                round(said.most_usd * 1e12),
+            )
+            for name, said in stated.items()
+        ]  # fmt: skip
+
+    def tally(self) -> Tally:
+        """How it stands with the objectives, for a look."""
+        from penstock.observe.tally import Tally
+
+        return Tally(self.database, self.objectives, opinions=self._opinions, only_looks=True)
+
+    def _opinions(self, since: float) -> Iterator[Opinion]:
+        """What was said of answers, given or changed since a Unix time."""
+        from penstock.observe.tally import Opinion
+
+        rows = self.review.store.read(
+            "select at, changed, app, model, request, thumb, csat from feedback where changed >= ?", (since,)
+        )
+        for at, changed, app, model, request, thumb, csat in rows:
+            bad, good = thumb == "down" or 0 < csat <= 2, thumb == "up" or csat >= 4
+            yield Opinion(at, changed, app, model, request, False if bad else True if good else None)
 
     @cached_property
     def texts(self) -> Texts:
@@ -344,7 +485,7 @@ class House:
     def prepare_workers(self) -> list[Shared]:
         """Counters and numbers as several processes share them, from what is in the database; one view for each worker."""
         home = self.settings.home_path
-        journal = Journal(self.database, home / "journal")
+        journal = Journal(self.journal_tables, home / "journal")
         journal.recover()
         (home / COUNTERS).unlink(missing_ok=True)
         shutil.rmtree(home / METRICS, ignore_errors=True)
@@ -561,14 +702,17 @@ class House:
             model.close()
         if "gateway" in parts:
             self.gateway.journal.close()
+        if self._exporter is not None:  # after the last rows have been stored
+            self._exporter.close()
         if "library" in parts:
             self.library.close()
         if "audit" in parts:
             self.audit.close()
             if self.audit.database is not parts.get("database"):
                 self.audit.database.close()
-        if "database" in parts:
-            self.database.close()
+        for name in ("journal_tables", "database"):
+            if name in parts:
+                parts[name].close()
 
 
 def assemble(settings: Settings) -> House:
@@ -753,6 +897,38 @@ def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: B
         is_low=little_left(budgets, counters, route.budget_low_percent),
         deadline_s=route.deadline_s,
     )
+
+
+def _labelled(settings: Settings) -> Callable[[Row], str]:
+    """The name that a request is counted under: an app's, a model's or a route's. What callers make up has the provider's."""
+    known = {*settings.models, *settings.routes}
+
+    def label(row: Row) -> str:
+        return row.model if row.app or row.model in known else f"{row.model.partition('/')[0]}/*"
+
+    return label
+
+
+def _served(models: Mapping[str, ModelSettings]) -> dict[str, Served]:
+    """Every model as its provider knows it."""
+    from penstock.observe.conventions import Served
+
+    found = {}
+    for name, model in models.items():
+        address = urlsplit(model.base_url or getattr(PROVIDERS.get(model.provider), "base_url", ""))
+        port = address.port or {"http": 80, "https": 443}.get(address.scheme, 0)
+        found[name] = Served(model.provider, model.model or name, address.hostname or "", port)
+    return found
+
+
+def _used(budgets: Budgets, counters: Counters) -> Iterator[tuple[str, str, float]]:
+    """Of each limit of the budgets that all share: budget, limit, how much of it is used or held."""
+    for limits in budgets.known({}).values():
+        for limit in limits:
+            kind, name, setting = limit.name.split("/", 2)
+            if kind == "budget":
+                used, held = counters.standing(limit)
+                yield name, setting, (used + held) / limit.most
 
 
 def _local(name: str, settings: ModelSettings, around: Settings) -> Local:

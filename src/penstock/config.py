@@ -21,18 +21,23 @@ from datetime import UTC, date, datetime
 from datetime import time as clock
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar, get_args, get_origin
+from urllib.parse import unquote
 
 from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
+    "AlertSettings",
     "AppSettings",
     "AuditSettings",
     "BatchSettings",
     "BudgetSettings",
+    "ChannelSettings",
     "DetectorSettings",
     "DocumentsSettings",
     "EmbedderSettings",
     "EncryptionSettings",
+    "EnergySettings",
+    "EvaluationSettings",
     "GlossarySettings",
     "GuardSettings",
     "JournalSettings",
@@ -40,6 +45,8 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "ModelSettings",
+    "ObjectiveSettings",
+    "ObserveSettings",
     "ReviewSettings",
     "RouteSettings",
     "RuleSettings",
@@ -164,6 +171,9 @@ class ModelSettings:
     base_url: str = setting("", "Address of the server, `/v1` included; empty: the provider's own.")
     api_key: Secret = setting("", "Key of the provider; write `env:NAME`.")
     headers: Mapping[str, str] = setting(dict, "Further headers that the provider wants.")
+    billions: float = setting(
+        0.0, "Its active parameters in billions, for the estimate of energy; 0: as its name says, if it does."
+    )
     api_version: str = setting("", "`api-version` of Azure.")
     dialects: tuple[str, ...] = setting(
         (),
@@ -267,6 +277,11 @@ class JournalSettings:
     """The journal: one row per request, without anybody's words where an app does not say otherwise."""
 
     keep: Seconds = setting(Seconds(90 * 86_400.0), "How long rows are kept; 0: for ever.")
+    database: Secret = setting(
+        "",
+        "Address of a PostgreSQL that several machines share, `postgresql://…`, better as `env:NAME`; empty: the home's own file. "
+        "Needs the extra `postgres`.",
+    )
     hot: Seconds = setting(
         Seconds(3 * 86_400.0),
         "How long they stay in the database once they are sealed into files, which needs the extra `analytics`; 0: always.",
@@ -275,6 +290,37 @@ class JournalSettings:
         Seconds(30 * 86_400.0),
         "How long questions and answers are kept, of apps that keep any; 0: as long as their rows.",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveSettings:
+    """Traces and numbers for an OpenTelemetry receiver. What is left empty is taken from OpenTelemetry's own variables."""
+
+    otlp_endpoint: str = setting(
+        "", "Address of a receiver of OTLP over HTTP, `http://127.0.0.1:4318`; empty: nothing is sent."
+    )
+    otlp_headers: Mapping[str, Secret] = setting(dict, "Headers that it wants; write `env:NAME` for a secret.")
+    otlp_ca_file: str = setting("", "Certificates to trust instead of the system's.")
+    otlp_metrics: bool = setting(True, "Send numbers too, once a minute.")
+    otlp_text: bool = setting(
+        False, "Send questions and answers, of apps that keep them (`keep_text`), and the person whom callers name."
+    )
+    semconv: Literal["stable", "latest", "both"] = setting(
+        "stable",
+        "Names of OpenTelemetry's GenAI conventions: those of 1.36, which most receivers read, the latest, or both.",
+    )
+    openinference: bool = setting(False, "Add the names of OpenInference, which Phoenix reads.")
+    service_name: str = setting("", "What traces and numbers are from; empty: `penstock`.")
+    resource: Mapping[str, str] = setting(dict, 'More of the same, such as `"deployment.environment.name" = "prod"`.')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergySettings:
+    """What the estimate of energy and carbon reckons with."""
+
+    grams_per_kwh: float = setting(480.0, "CO2 equivalent of the electricity; the default is the world's of 2023.")
+    pue: float = setting(1.2, "What the building takes besides, for each watt of its machines.")
+    watts_per_thread: float = setting(8.0, "What one thread of a model on this machine draws.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +356,57 @@ class ReviewSettings:
     keep: Seconds = setting(
         Seconds(180 * 86_400.0), "How long feedback and reviews are kept, with the words in them; 0: for ever."
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveSettings:
+    """How good is good enough: `[objectives.NAME]`. Without any there is one, the availability of each app and model.
+
+    `grounded`, `refusals` and `first_piece` concern answers that can be told to be so; `satisfaction` what people say of them.
+    """
+
+    kind: Literal["availability", "latency", "first_piece", "grounded", "refusals", "satisfaction", "cost"] = setting(
+        "availability", "What is counted as good: answered; in time; begun in time; supported; no refusal; liked; cheap."
+    )
+    app: str = setting("", "Only requests for this app.")
+    model: str = setting("", "Only requests for this model or route. Neither: each app and model by itself.")
+    target: float = setting(
+        0.0,
+        "The share that is to be good, below 1; 0: 0.99 for availability, 0.95 for latency, first piece and cost, 0.9 for "
+        "grounded, 0.8 for refusals and satisfaction.",
+    )
+    within: Seconds = setting(Seconds(0.0), "Time that an answer, or its first piece, may take: `latency`, `first_piece`.")
+    most_usd: float = setting(0.0, "What an answer may cost: `cost`.")
+    period: Seconds = setting(Seconds(30 * 86_400.0), "Over what time the target is to be reached: a week to 90 days.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """Somebody who is told of alerts: `[channels.NAME]`."""
+
+    kind: Literal["webhook", "slack", "email"] = setting("webhook", "How: JSON to an address, Slack, or mail.")
+    url: Secret = setting("", "Address of the webhook, or Slack's incoming webhook; write `env:NAME`.")
+    secret: Secret = setting("", "For `webhook`: signs each message (HMAC-SHA256); write `env:NAME`.")
+    host: str = setting("", "For `email`: the mail server.")
+    port: int = setting(0, "Its port; 0: 587, 465 for `tls`, 25 for `off`.")
+    tls: Literal["starttls", "tls", "off"] = setting("starttls", "How the connection to it is kept secret.")
+    user: str = setting("", "The name to log in to it with; empty: without.")
+    password: Secret = setting("", "The password; write `env:NAME`.")
+    sender: str = setting("", "For `email`: the address that it comes from.")
+    to: tuple[str, ...] = setting((), "For `email`: the addresses that it goes to.")
+    severities: tuple[Literal["page", "ticket"], ...] = setting(
+        ("page", "ticket"), "What it is told of: `page` wants somebody now, `ticket` in the next days."
+    )
+    ca_file: str = setting("", "Certificates to trust instead of the system's.")
+    timeout_s: float = setting(10.0, "Longest wait for it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """When people are told. Whom, say `[channels.NAME]`; without one, alerts are shown and sent to nobody."""
+
+    repeat: Seconds = setting(Seconds(4 * 3600.0), "How often an alert that goes on is told again.")
+    anomalies: bool = setting(True, "Also where cost, length, refusals or latency are not as usual at this hour of the week.")
 
 
 OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]
@@ -515,6 +612,31 @@ class AppSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """One evaluation, for `penstock eval app APP`: `[evaluations.NAME]`."""
+
+    cases: str = setting("", "File of cases: JSON Lines or CSV.")
+    against: str = setting("", "The app, collection, model or route that is asked; empty: the one with its own name.")
+    scores: tuple[str, ...] = setting(
+        (), "Names of scores, as `penstock eval scores` lists them; empty: all that the cases allow."
+    )
+    repeats: int = setting(1, "How often each case is asked, past all caches.")
+    concurrent: int = setting(4, "Cases that are asked at the same time.")
+    judge: str = setting("", "A model or route that grades answers, or `offline`; empty: none.")
+    judge_samples: int = setting(1, "How often the judge is asked in each order; the median counts.")
+    gate: Mapping[str, float] = setting(
+        dict, "Score and the least mean it must have, or the most where lower is better: `{token_f1 = 0.6}`."
+    )
+    sure: bool = setting(
+        False, "Whether the one-sided 95 % interval must hold the limits of `gate`, and not only the mean."
+    )
+    max_gap: float = setting(
+        0.0, "How much worse than English no language may be in the scores of `gate`; 0: it is not asked."
+    )
+    baseline: str = setting("", "File of an earlier result, none of whose scores may be lost.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
     """One API key: `[keys.NAME]`. As soon as there is one, here or made by `penstock keys create`, every request needs a key."""
 
@@ -557,6 +679,7 @@ class Settings:
     models: Mapping[str, ModelSettings] = setting(dict, "")
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
+    evaluations: Mapping[str, EvaluationSettings] = setting(dict, "")
     translators: Mapping[str, TranslatorSettings] = setting(dict, "")
     glossaries: Mapping[str, GlossarySettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
@@ -565,9 +688,14 @@ class Settings:
     budgets: Mapping[str, BudgetSettings] = setting(dict, "")
     batches: BatchSettings = setting(BatchSettings, "")
     journal: JournalSettings = setting(JournalSettings, "")
+    observe: ObserveSettings = setting(ObserveSettings, "")
     audit: AuditSettings = setting(AuditSettings, "")
+    energy: EnergySettings = setting(EnergySettings, "")
     vault: VaultSettings = setting(VaultSettings, "")
     review: ReviewSettings = setting(ReviewSettings, "")
+    objectives: Mapping[str, ObjectiveSettings] = setting(dict, "")
+    alerts: AlertSettings = setting(AlertSettings, "")
+    channels: Mapping[str, ChannelSettings] = setting(dict, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     login: LoginSettings = setting(LoginSettings, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
@@ -594,7 +722,7 @@ def load(
     where = path.name if path else "settings"
     settings = _build(Settings, tree, where, "", environment)
     settings = replace(settings, folder=path.parent if path else _here(), file=path)
-    return _check(_with_environment(settings, environment))
+    return _check(_with_open_telemetry(_with_environment(settings, environment), environment))
 
 
 def described_keys(settings: Settings) -> dict[str, KeySettings]:
@@ -684,6 +812,9 @@ def _check(settings: Settings) -> Settings:
         raise BadSetting("server.tls_key is set, and server.tls_cert is not", hint='tls_cert = "server.pem"')
     _check_login(settings.login)
     _check_review(settings.review)
+    _check_objectives(settings)
+    settings = _with_channels(settings)
+    _check_observe(settings.observe)
     if not 1 <= settings.server.workers <= 64:
         raise BadSetting(f"server.workers is {settings.server.workers}", hint="from 1 to 64")
     if not 1 <= settings.batches.concurrent <= 1000:
@@ -700,6 +831,8 @@ def _check(settings: Settings) -> Settings:
                 hint=_nearest(app.documents, list(settings.documents)) or f"add [documents.{app.documents}]",
             )
         _check_app(name, app, settings)
+    for name, evaluation in settings.evaluations.items():
+        _check_evaluation(name, evaluation, settings)
     _check_models(settings)
     _check_guard(settings)
     settings = _with_detectors(settings)
@@ -738,6 +871,17 @@ def _check_app(name: str, app: AppSettings, settings: Settings) -> None:
             raise BadSetting(f"apps.{name}.languages has {language!r}", hint='codes of ISO 639-1, such as "de"')
 
 
+def _check_evaluation(name: str, evaluation: EvaluationSettings, settings: Settings) -> None:
+    for file in ("cases", "baseline"):
+        if path := getattr(evaluation, file):
+            _path(path, f"evaluations.{name}.{file}")
+    for key in ("repeats", "concurrent", "judge_samples"):
+        if not 1 <= getattr(evaluation, key) <= (25 if key == "judge_samples" else 1000):
+            raise BadSetting(f"evaluations.{name}.{key} is {getattr(evaluation, key)}", hint="1 or more")
+    if evaluation.judge not in ("", "offline", *settings.models, *settings.routes):
+        raise _no_model(f"evaluations.{name}.judge", evaluation.judge, settings)
+
+
 def _check_login(login: LoginSettings) -> None:
     if not login.issuer:
         if login.client_id:
@@ -773,6 +917,53 @@ def _check_review(review: ReviewSettings) -> None:
         raise BadSetting(f"'{min(both)}' is in review.failures and in review.unscored", hint="take it out of one")
     if not 1 <= review.lease <= 86_400:
         raise BadSetting(f"review.lease is {review.lease:g} s", hint='from one second to a day: lease = "15m"')
+
+
+def _check_objectives(settings: Settings) -> None:
+    models = [*settings.models, *settings.routes]
+    for name, objective in settings.objectives.items():
+        where = f"objectives.{check_name(name, what='an objective')}"
+        if not 0 <= objective.target < 1:
+            raise BadSetting(f"{where}.target is {objective.target:g}", hint="a share below 1, such as 0.99: 1 has no room at all")
+        if objective.kind in ("latency", "first_piece") and not objective.within:
+            raise BadSetting(f"{where}.within is missing, and {objective.kind} needs it", hint='within = "2s"')
+        if objective.kind == "cost" and not objective.most_usd:
+            raise BadSetting(f"{where}.most_usd is missing, and cost needs it", hint="most_usd = 0.01")
+        if not 7 * 86_400 <= objective.period <= 90 * 86_400:
+            raise BadSetting(f"{where}.period is {objective.period:g} s", hint='a week to 90 days: period = "30d"')
+        if objective.app and objective.app not in {*settings.apps, *settings.documents}:
+            hint = _nearest(objective.app, [*settings.apps, *settings.documents])
+            raise BadSetting(f"{where}.app names '{objective.app}', which is no app", hint=hint)
+        if objective.model and objective.model.partition("/")[0] not in models:
+            raise _no_model(f"{where}.model", objective.model, settings)
+    if settings.alerts.repeat < 60:
+        raise BadSetting(f"alerts.repeat is {settings.alerts.repeat:g} s", hint='a minute or more: repeat = "4h"')
+
+
+def _with_channels(settings: Settings) -> Settings:
+    channels = {name: _check_channel(name, channel, settings) for name, channel in settings.channels.items()}
+    return replace(settings, channels=channels)
+
+
+def _check_channel(name: str, channel: ChannelSettings, settings: Settings) -> ChannelSettings:
+    where = f"channels.{check_name(name, what='a channel')}"
+    for key in ("host", "sender", "to") if channel.kind == "email" else ("url",):
+        if not getattr(channel, key):
+            raise BadSetting(f"{where}.{key} is missing, and {channel.kind} needs it")
+    if channel.kind != "email" and not re.fullmatch(r"https?://[^\s]+", channel.url, re.ASCII):
+        raise BadSetting(f"{where}.url is no address", hint="https://…")
+    for address in (channel.sender, *channel.to) if channel.kind == "email" else ():
+        if not re.fullmatch(r"[^\s@<>,;\x00-\x1f]+@[^\s@<>,;\x00-\x1f]+", address, re.ASCII):
+            raise BadSetting(f"{where} has {address!r}, which is no mail address", hint="name@example.com")
+    if channel.password and channel.tls == "off" and not is_loopback(channel.host):
+        raise BadSetting(f"{where} would send its password in the open", hint='tls = "starttls"')
+    if not 0 < channel.timeout_s <= 60:
+        raise BadSetting(f"{where}.timeout_s is {channel.timeout_s:g}", hint="from 0.1 to 60")
+    if channel.port > 65_535:
+        raise BadSetting(f"{where}.port is {channel.port}, the highest port is 65535")
+    if not channel.ca_file:
+        return channel
+    return replace(channel, ca_file=str(settings.folder / _path(channel.ca_file, f"{where}.ca_file")))
 
 
 def _check_models(settings: Settings) -> None:
@@ -907,6 +1098,21 @@ def _check_detector(name: str, detector: DetectorSettings, settings: Settings) -
         return detector
     path = _path(detector.credentials, f"{where}.credentials")
     return replace(detector, credentials=str(settings.folder / path))
+
+
+def _check_observe(observe: ObserveSettings) -> None:
+    if not observe.otlp_endpoint:
+        return
+    if not re.fullmatch(r"https?://[^\s?#@/]+(/[^\s?#@]*)?", observe.otlp_endpoint):
+        raise BadSetting(
+            "observe.otlp_endpoint is no address of OTLP over HTTP",
+            hint="http://127.0.0.1:4318, without a login and without ?",
+        )
+    for name, value in observe.otlp_headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise BadSetting(f"observe.otlp_headers has {name!r}, which can be no header")
+        if not value.isascii() or not value.isprintable():
+            raise BadSetting(f"observe.otlp_headers.{name} holds characters that no header can have")
 
 
 def _no_model(where: str, name: str, settings: Settings) -> BadSetting:
@@ -1054,6 +1260,46 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
     return settings
 
 
+def _with_open_telemetry(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """What the settings leave open, from the variables that OpenTelemetry has for all programs."""
+    told = {name: environment.get(f"OTEL_{name}", "") for name in (
+        "EXPORTER_OTLP_ENDPOINT", "EXPORTER_OTLP_HEADERS", "EXPORTER_OTLP_CERTIFICATE", "SERVICE_NAME", "RESOURCE_ATTRIBUTES",
+    )}  # fmt: skip
+    observe = settings.observe
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return replace(settings, observe=replace(observe, otlp_endpoint=""))
+    semconv = observe.semconv
+    if semconv == "stable" and "gen_ai_latest_experimental" in _listed(
+        environment.get("OTEL_SEMCONV_STABILITY_OPT_IN")
+    ):
+        semconv = "latest"
+    headers = observe.otlp_headers
+    if not observe.otlp_endpoint:  # the secrets of one receiver are not for another
+        headers = {name: Secret(value) for name, value in _pairs(told["EXPORTER_OTLP_HEADERS"]).items()} | dict(headers)
+    resource = _pairs(told["RESOURCE_ATTRIBUTES"])
+    named = resource.pop("service.name", "")
+    filled = replace(
+        observe,
+        otlp_endpoint=observe.otlp_endpoint or told["EXPORTER_OTLP_ENDPOINT"],
+        otlp_headers=headers,
+        otlp_ca_file=observe.otlp_ca_file or told["EXPORTER_OTLP_CERTIFICATE"],
+        service_name=observe.service_name or told["SERVICE_NAME"] or named,
+        semconv=semconv,
+        resource={**resource, **observe.resource},
+    )
+    return replace(settings, observe=filled)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`name=value,name=value` with percent signs for what is no plain character, as OpenTelemetry writes it."""
+    entries = (part.partition("=") for part in _listed(text))
+    return {unquote(name).strip(): unquote(value).strip() for name, equals, value in entries if equals and name.strip()}
+
+
 def _spelled(kind: Any, text: str) -> Any:
     """A variable is always text; read it as its field's type would be written in TOML."""
     if kind in (int, float):
@@ -1080,7 +1326,8 @@ def describe(settings: Settings) -> dict[str, Any]:
                 if not f.metadata.get("internal")
             }
         if isinstance(value, Mapping):
-            return {name: plain(item) for name, item in value.items()}
+            item_kind = get_args(kind)[1] if get_args(kind) else None
+            return {name: plain(item, item_kind) for name, item in value.items()}
         if isinstance(value, str):
             return re.sub(r"(?<=://)[^/@\s]+@", "(set)@", value)  # an address may carry a password
         return [plain(item) for item in value] if isinstance(value, tuple) else value

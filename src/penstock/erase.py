@@ -138,10 +138,10 @@ def plan(house: House, subject: Subject) -> Plan:
     """Look everywhere. Nothing is changed."""
     found = Plan(subject, documents=list(_mentions(house, subject)))
     database, mentioned = house.database, subject.mentioned_in
-    if _is_there(database, "requests"):
-        rows = database.read(f"select said, {_REQUEST} from requests")  # noqa: S608
-        found.requests = sum(mentioned(_said(house, said), *row) for said, *row in rows)
-        found.budgets = sum(mentioned(counter) for (counter,) in database.read("select counter from spend"))
+    if house.journal_tables.has("requests"):
+        found.requests = len(_journal_rows(house, subject))
+        counters = house.journal_tables.read("select counter from spend")
+        found.budgets = sum(mentioned(counter) for (counter,) in counters)
     if _is_there(database, "batches"):
         rows = database.read("select id, owner, name from files")
         found.files = sum(mentioned(owner, name) or _is_in(house, id, subject) for id, owner, name in rows)  # noqa: A001
@@ -206,6 +206,7 @@ def carry_out(
         house.library.catalog.database.read("pragma secure_delete = on")
     for name, numbers in by_collection.items():
         erase_documents(house.library[name], numbers)
+    _erase_journal(house, subject)
     with database.write() as w:
         _erase_rows(w, subject, house)
     others = (*_vault(house, subject), *_review(house, subject), *_past(house, subject), *erasers)
@@ -272,7 +273,7 @@ def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
     """The requests that were sealed into files, and the sums of them."""
-    if _is_there(house.database, "sealed"):
+    if house.journal_tables.has("sealed"):
         yield "sealed_requests", lambda names: house.sealed.erase(subject.mentioned_in)
 
 
@@ -287,6 +288,40 @@ def _review(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
 _REQUEST = "person, key, team, app, model, error, calls, guarded, answer, spans"
 
 
+def _journal_rows(house: House, subject: Subject) -> list[tuple[str, dict[str, str]]]:
+    """(id, columns as they are to be) of the requests that mention them. Of those that are theirs, nothing is left but numbers."""
+    names = ("said", *_REQUEST.split(", "))
+    found = []
+    for number, *texts in house.journal_tables.read(f"select id, {', '.join(names)} from requests"):  # noqa: S608
+        row = dict(zip(names, texts, strict=True))
+        own = ("guarded", "calls", "error", "said") if subject.mentioned_in(row["person"]) else ()
+        left = {
+            name: ""
+            if name in own or subject.mentioned_in(_said(house, text) if name == "said" else _text(text))
+            else text
+            for name, text in row.items()
+        }
+        if left != row:
+            found.append((number, left))
+    return found
+
+
+def _erase_journal(house: House, subject: Subject) -> None:
+    """Also where several machines share it. What was spent stays in the sums; nobody's budget is what is left of it."""
+    tables = house.journal_tables
+    if not tables.has("requests"):
+        return
+    rows = _journal_rows(house, subject)
+    counters = [
+        counter for (counter,) in tables.read("select distinct counter from spend") if subject.mentioned_in(counter)
+    ]
+    with tables.write() as w:
+        for number, left in rows:
+            to = ", ".join(f"{name} = ?" for name in left)
+            w.execute(f"update requests set {to} where id = ?", (*left.values(), number))  # noqa: S608
+        w.executemany("delete from spend where counter = ?", [(counter,) for counter in counters])
+
+
 def _said(house: House, said: str) -> str:
     """The words that a row of the journal keeps; what cannot be opened any more says nothing."""
     with suppress(StorageError):
@@ -298,15 +333,6 @@ def _erase_rows(w: sqlite3.Connection, subject: Subject, house: House) -> None:
     """Empty what says who it was. What was spent stays in the sums; nobody's budget is what is left of it."""
     w.create_function("mentioned", 1, lambda text: subject.mentioned_in(_text(text)), deterministic=True)
     tables = {name for (name,) in w.execute("select name from sqlite_master where type = 'table'")}
-    if "requests" in tables:
-        w.create_function("says", 1, lambda said: subject.mentioned_in(_said(house, said)))
-        w.execute(
-            "update requests set person = '', guarded = '', calls = '', error = '', said = '' where mentioned(person)"
-        )
-        w.execute("update requests set said = '' where said != '' and says(said)")
-        for column in _REQUEST.split(", "):
-            w.execute(f"update requests set {column} = '' where {column} != '' and mentioned({column})")  # noqa: S608
-        w.execute("delete from spend where mentioned(counter)")
     if "batches" in tables:
         batches = [
             batch for (batch,) in w.execute("select id from batches where mentioned(owner) or mentioned(metadata)")

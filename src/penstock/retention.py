@@ -61,7 +61,7 @@ def _rules(house: House) -> Iterator[_Rule]:
     for name, documents in settings.documents.items():
         if any(rule.keep for rule in documents.rules):
             yield _documents(house, name)
-    if settings.journal.keep and _is_there(house, "requests"):
+    if settings.journal.keep and house.journal_tables.has("requests"):
         yield _journal(house, now - settings.journal.keep)
     if settings.batches.keep and _is_there(house, "files"):
         before = now - settings.batches.keep
@@ -105,11 +105,11 @@ def _documents(house: House, name: str) -> _Rule:
 
 def _journal(house: House, before: float) -> _Rule:
     def due() -> int:
-        return int(house.database.read("select count(*) from requests where at < ?", (before,))[0][0])
+        return int(house.journal_tables.read("select count(*) from requests where at < ?", (before,))[0][0])
 
     def remove() -> int:
-        with house.database.write() as w:
-            return w.execute("delete from requests where at < ?", (before,)).rowcount
+        with house.journal_tables.write() as w:
+            return int(w.execute("delete from requests where at < ?", (before,)).rowcount)
 
     return _Rule("journal", "journal.keep", due, remove)
 

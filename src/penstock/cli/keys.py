@@ -12,13 +12,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from penstock.cli import show
-from penstock.cli.spend import cut, usd
+from penstock.cli.spend import cut, ledger, usd
 from penstock.config import BudgetSettings, Settings, described_keys, is_loopback, load, moment
 from penstock.errors import BadRequest, PenstockError
 from penstock.keys import Key, Keys, allowed
 from penstock.models.budgets import limits_of_key
 from penstock.models.limits import USD, Limit, window_at
-from penstock.observe.ledger import Ledger
 from penstock.storage.database import Database
 from penstock.types import Caller
 
@@ -33,7 +32,7 @@ class _Home:
         self.settings: Settings = replace(settings, keys=described_keys(settings))
         database = Database(settings.home_path / "penstock.db")
         click.get_current_context().call_on_close(database.close)
-        self.keys, self.ledger = Keys(database, self.settings.keys), Ledger(database)
+        self.keys, self.ledger = Keys(database, self.settings.keys), ledger(file)
 
     def all(self) -> list[Key]:
         return [*self.keys.stated(), *self.keys.all()]

@@ -18,7 +18,6 @@ from penstock.config import load, moment
 from penstock.errors import BadRequest, NotFound
 from penstock.observe.journal import Row
 from penstock.observe.ledger import Ledger, Per, Spent, added_up, plain_request
-from penstock.storage.database import Database
 
 __all__ = ["cut", "ledger", "requests", "spend", "usd"]
 
@@ -27,10 +26,10 @@ BAR = 32  # characters of a timeline
 
 
 def ledger(file: str | None) -> Ledger:
-    """The journal of the home that the settings name."""
-    database = Database(load(file, keys=False).home_path / "penstock.db")
-    click.get_current_context().call_on_close(database.close)
-    return Ledger(database)
+    """The journal that the settings name."""
+    house = assemble(load(file, keys=False))
+    click.get_current_context().call_on_close(house.close)
+    return house.ledger
 
 
 def past(context: click.Context, option: click.Parameter, value: str) -> float:
@@ -244,7 +243,7 @@ def _energy(file: str | None, by: Per, since: float, *, as_json: bool) -> None:
 
     found: dict[str, Energy] = {}
     with closing(assemble(load(file, keys=False))) as house:
-        for name, row in Ledger(house.database).made(by, since=since):
+        for name, row in house.ledger.made(by, since=since):
             found[name] = found.get(name, NOTHING) + of_request(row, house.energy)
     if as_json:
         show.as_json([{"name": name, **asdict(energy)} for name, energy in found.items()])

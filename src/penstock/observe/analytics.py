@@ -15,7 +15,7 @@ import orjson
 from penstock.errors import BadRequest
 from penstock.observe.journal import COLUMNS, Row
 from penstock.observe.sealed import KINDS, REQUESTS, SPANS, Sealed, arrays, connect, quoted
-from penstock.storage.database import Database
+from penstock.storage.database import Tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,7 +78,7 @@ class Room:
 class Analytics:
     """Questions about the journal as a whole. Raises MissingExtra without DuckDB."""
 
-    def __init__(self, database: Database, sealed: Sealed, *, threads: int = 2) -> None:
+    def __init__(self, database: Tables, sealed: Sealed, *, threads: int = 2) -> None:
         self._database, self._sealed, self._threads = database, sealed, threads
 
     def series(

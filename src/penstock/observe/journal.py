@@ -11,11 +11,10 @@ import math
 import mmap
 import os
 import secrets
-import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -25,7 +24,7 @@ import orjson
 from filelock import FileLock, Timeout
 
 from penstock.errors import PenstockError, StorageError
-from penstock.storage.database import Database
+from penstock.storage.database import Tables
 from penstock.storage.files import storage_errors
 from penstock.trace import log
 
@@ -51,8 +50,8 @@ STEPS = [
     ) strict;
     create index requests_id on requests (id);
     create index requests_trace on requests (trace_id);
-    create table spend (counter text not null, window integer not null, used integer not null,
-        primary key (counter, window)) strict, without rowid
+    create table spend (counter text not null, "window" integer not null, used integer not null,
+        primary key (counter, "window")) strict, without rowid
     """,
     "create index requests_at on requests (at)",
     "alter table requests add column guarded text not null default ''",
@@ -62,6 +61,7 @@ STEPS = [
     alter table requests add column said text not null default '';
     alter table requests add column sealed integer not null default 0
     """,
+    "alter table requests add column parent text not null default ''",
 ]
 
 
@@ -100,6 +100,7 @@ class Row(NamedTuple):
     answer: str = ""
     spans: str = ""
     said: str = ""
+    parent: str = ""  # W3C's id of the caller's span
 
 
 COLUMNS = Row._fields
@@ -108,9 +109,19 @@ COLUMNS = Row._fields
 class Journal:
     """Rows in, budgets' spend out. `hold` and `write` never wait and never fail; `drain` runs in a thread of its own."""
 
-    def __init__(self, database: Database, folder: Path, *, keep_s: float = 0.0, keep_text_s: float = 0.0) -> None:
-        """keep_s, keep_text_s: how long rows are kept, and the words in them; 0: for ever."""
+    def __init__(
+        self,
+        database: Tables,
+        folder: Path,
+        *,
+        keep_s: float = 0.0,
+        keep_text_s: float = 0.0,
+        seen: Callable[[Sequence[Row]], None] | None = None,
+    ) -> None:
+        """keep_s, keep_text_s: how long rows are kept, and the words in them; 0: for ever. seen: is shown the rows once they are
+        stored, in the background."""
         self._database, self._folder, self._keep_s, self._keep_text_s = database, folder, keep_s, keep_text_s
+        self._seen = seen
         self._waiting: deque[tuple[Row, Sequence[Booked], _Spool]] = deque()
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), False
         self._draining = threading.Lock()
@@ -165,6 +176,7 @@ class Journal:
                     rows = self._new(_left_behind(path))
                     self._store(rows)
                     path.unlink(missing_ok=True)
+                    self._show([row for row, _ in rows])
                     if rows:
                         log("journal recovered", level="warning", requests=len(rows))
                         found += [entry for _, booked in rows for entry in booked]
@@ -175,7 +187,11 @@ class Journal:
         """(counter, window, used) of the latest window of each counter."""
         self._migrate()
         return [
-            tuple(row) for row in self._database.read("select counter, max(window), used from spend group by counter")
+            tuple(row)
+            for row in self._database.read(
+                'select counter, "window", used from spend s where "window" ='
+                ' (select max("window") from spend where counter = s.counter)'
+            )
         ]
 
     def drain(self) -> None:
@@ -190,6 +206,7 @@ class Journal:
                     for _, _, spool in batch:
                         self._waiting.popleft()
                         spool.drained += 1
+                self._show([row for row, _, _ in batch])
                 self._spool.tidy()
                 with self._lock:
                     retired = list(self._retired)
@@ -229,6 +246,19 @@ class Journal:
                     log("journal waits", level="error", error=type(error).__name__, rows=len(self._waiting))
                 self._warned = True
 
+    def waiting(self) -> int:
+        """How many rows wait to be stored."""
+        return len(self._waiting)
+
+    def _show(self, rows: Sequence[Row]) -> None:
+        """What goes wrong with whoever looks on is recorded, and the journal goes on."""
+        if self._seen is None or not rows:
+            return
+        try:
+            self._seen(rows)
+        except Exception as error:
+            log("stored requests not seen", level="error", error=type(error).__name__, requests=len(rows))
+
     def _migrate(self) -> None:
         if not self._migrated:
             self._database.migrate("journal", STEPS)
@@ -266,10 +296,12 @@ class Journal:
 _ROW = f"({', '.join('?' * len(Row._fields))})"
 _INTO = f"insert into requests ({', '.join(COLUMNS)}) values "  # noqa: S608  our own names
 _INSERTS = {size: _INTO + ", ".join([_ROW] * size) for size in (256, 16, 1)}
-_BOOK = "insert into spend values (?, ?, ?) on conflict do update set used = used + excluded.used"
+_BOOK = (
+    'insert into spend values (?, ?, ?) on conflict (counter, "window") do update set used = spend.used + excluded.used'
+)
 
 
-def _insert(w: sqlite3.Connection, rows: Sequence[Row]) -> None:
+def _insert(w: Any, rows: Sequence[Row]) -> None:
     """Many rows in one statement: between statements the interpreter is given up and asked for again, which requests feel."""
     at = 0
     for size, statement in _INSERTS.items():

@@ -12,7 +12,7 @@ import orjson
 
 from penstock.config import iso
 from penstock.observe.journal import COLUMNS, Row
-from penstock.storage.database import Database
+from penstock.storage.database import Tables
 
 __all__ = ["FILTERS", "Ledger", "Per", "Spent", "added_up", "plain_request"]
 
@@ -40,44 +40,45 @@ class Spent(NamedTuple):
 class Ledger:
     """The journal as it stands in one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Tables) -> None:
         self._database = database
 
     def spent(self, by: Per, *, since: float, key: str | None = None) -> list[Spent]:
         """What was spent since a Unix time, most first; by day, in the order of time. key: only by this one."""
         if by not in get_args(Per) or not self._is_there():
             return []
-        column = "strftime('%Y-%m-%d', at, 'unixepoch')" if by == "day" else by
+        column = self._database.date_of("at") if by == "day" else by
         whose, values = ("and key = ?", (since, key)) if key is not None else ("", (since,))
         sums = (
-            f"select {column} as name, count(*) as requests, sum(outcome = 'ok') as answered, sum(input_tokens) as given,"  # noqa: S608
-            f" sum(output_tokens) as made, sum(cost_pico_usd) as cost from requests where at >= ? {whose} group by 1"
+            f"select {column} as name, count(*) as requests, count(*) filter (where outcome = 'ok') as answered,"  # noqa: S608
+            " sum(input_tokens) as given, sum(output_tokens) as made, sum(cost_pico_usd) as cost from requests"
+            f" where at >= ? {whose} group by 1"
         )
         if self._is_there("hours"):  # of rows that have left for the sealed files
             sums += (
                 f" union all select {column}, requests, answered, input_tokens, output_tokens, cost_pico_usd from"  # noqa: S608
-                f" (select *, hour * 3600 as at from hours) where at >= ? {whose}"
+                f" (select *, hour * 3600 as at from hours) as h where at >= ? {whose}"
             )
             values *= 2
         rows = self._database.read(
-            f"select name, sum(requests), sum(answered), sum(given), sum(made), sum(cost) from ({sums})"  # noqa: S608
+            f"select name, sum(requests), sum(answered), sum(given), sum(made), sum(cost) from ({sums}) as s"  # noqa: S608
             f" group by 1 order by {'1' if by == 'day' else '6 desc, 2 desc, 1'}",
             values,
         )
-        return [Spent(*row) for row in rows]
+        return [Spent(name, *map(int, sums_)) for name, *sums_ in rows]
 
     def made(self, by: Per, *, since: float) -> list[tuple[str, Row]]:
         """What models wrote since a Unix time: the name to add up by, and a row that stands for all calls of one model, or for one
         request that asked several. Of what has left for the sealed files, nothing."""
         if by not in get_args(Per) or not self._is_there():
             return []
-        column = "strftime('%Y-%m-%d', at, 'unixepoch')" if by == "day" else by
+        column = self._database.date_of("at") if by == "day" else by
         rows = self._database.read(
             f"select {column}, model, calls, sum(duration_ms), sum(output_tokens) from requests where at >= ? and"  # noqa: S608
             " cached = 0 and output_tokens > 0 group by 1, 2, 3",
             (since,),
         )
-        return [(name, _standing_for(model, calls, took, tokens)) for name, model, calls, took, tokens in rows]
+        return [(name, _standing_for(model, calls, took, int(tokens))) for name, model, calls, took, tokens in rows]
 
     def requests(
         self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, guarded: bool = False
@@ -106,7 +107,7 @@ class Ledger:
         """What is booked of a limit, by the name of its counter."""
         if not self._is_there():
             return 0
-        rows = self._database.read("select used from spend where counter = ? and window = ?", (counter, window))
+        rows = self._database.read('select used from spend where counter = ? and "window" = ?', (counter, window))
         return int(rows[0][0]) if rows else 0
 
     def subjects(self, budget: str, windows: tuple[int, ...], *, limit: int) -> list[str]:
@@ -115,18 +116,16 @@ class Ledger:
             return []
         prefix = f"budget/{budget}/"
         rows = self._database.read(
-            f"select counter from spend where counter > ? and counter < ? and window in ({', '.join('?' * len(windows))})"  # noqa: S608
+            f'select counter from spend where substr(counter, 1, ?) = ? and "window" in ({", ".join("?" * len(windows))})'  # noqa: S608
             " group by counter order by max(used) desc limit ?",
-            (prefix, f"budget/{budget}0", *windows, limit),  # "0" comes after "/"
+            (len(prefix), prefix, *windows, limit),
         )
         names = (row[0].removeprefix(prefix).rpartition("/")[0] for row in rows)
         return list(dict.fromkeys(filter(None, names)))
 
     def _is_there(self, table: str = "requests") -> bool:
         """Whether a journal was ever kept: who looks at an empty home makes nothing in it."""
-        if not self._database.path.is_file():
-            return False
-        return bool(self._database.read("select 1 from sqlite_master where name = ?", (table,)))
+        return self._database.has(table)
 
 
 def _standing_for(model: str, calls: str, duration_ms: float, output_tokens: int) -> Row:

@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 
 from penstock.errors import Conflict, MissingExtra, StorageError
 from penstock.observe.journal import COLUMNS, Row
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 from penstock.storage.files import storage_errors
+from penstock.storage.postgres import Postgres
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,10 +49,9 @@ STEPS = [
     """,
 ]
 
-_ADD = (
-    "on conflict do update set requests = requests + excluded.requests, answered = answered + excluded.answered,"
-    " input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,"
-    " cost_pico_usd = cost_pico_usd + excluded.cost_pico_usd"
+_SUMS = ("requests", "answered", "input_tokens", "output_tokens", "cost_pico_usd")
+_ADD = "on conflict (hour, key, person, team, app, model) do update set " + ", ".join(
+    f"{name} = hours.{name} + excluded.{name}" for name in _SUMS
 )
 _PLAIN = [name for name in COLUMNS if name not in ("at", "spans", "said", "streamed", "cached")]
 _TEXTS = ("person", "key", "team", "app", "model", "error", "calls", "guarded", "answer")
@@ -94,7 +94,7 @@ class Segment:
 class Sealed:
     """The files of one home. keep_s, hot_s: how long requests are kept at all, and how long in the database; 0: for ever."""
 
-    def __init__(self, database: Database, folder: Path, *, keep_s: float = 0.0, hot_s: float = 0.0) -> None:
+    def __init__(self, database: Tables, folder: Path, *, keep_s: float = 0.0, hot_s: float = 0.0) -> None:
         self._database, self.folder, self._keep_s, self._hot_s = database, folder, keep_s, hot_s
 
     def segments(self, kind: str = "", *, since: float = 0.0, until: float = float("inf")) -> list[Segment]:
@@ -212,8 +212,8 @@ class Sealed:
         with self._database.write() as w:
             where = "sealed = 1 and said = '' and at < ?"
             w.execute(
-                "insert into hours select cast(at / 3600 as integer), key, person, team, app, model, count(*),"  # noqa: S608
-                f" sum(outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd) from requests where {where}"
+                f"insert into hours select {self._database.hour_of('at')}, key, person, team, app, model, count(*),"  # noqa: S608
+                f" count(*) filter (where outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd) from requests where {where}"
                 f" group by 1, 2, 3, 4, 5, 6 {_ADD}",
                 (now - self._hot_s,),
             )
@@ -266,9 +266,9 @@ def is_installed() -> bool:
     return importlib.util.find_spec("duckdb") is not None
 
 
-def seal(database: Path, folder: Path, keep_s: float, hot_s: float) -> int:
-    """`Sealed.run` in a process of its own, so that whoever serves never loads DuckDB."""
-    opened = Database(database)
+def seal(database: Path | str, folder: Path, keep_s: float, hot_s: float) -> int:
+    """`Sealed.run` in a process of its own, so that whoever serves never loads DuckDB. database: its file, or its address."""
+    opened: Tables = Database(database) if isinstance(database, Path) else Postgres(database)
     try:
         return Sealed(opened, folder, keep_s=keep_s, hot_s=hot_s).run()
     finally:

@@ -19,7 +19,7 @@ from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
 from penstock.observe.sealed import is_installed, seal
-from penstock.server import admin, batches, files, guard, language, manage, openai, pages, review, verify
+from penstock.server import admin, batches, files, guard, language, manage, objectives, openai, pages, review, verify
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
@@ -51,6 +51,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/v1/verify", verify.check_text),
     ("POST", "/v1/language", language.tell),
     ("POST", "/v1/feedback", review.give_feedback),
+    ("GET", "/v1/feedback", review.asked_for),
     ("GET", "/v1/feedback/{request}", review.feedback),
     ("DELETE", "/v1/feedback/{request}", review.withdraw_feedback),
     ("GET", "/v1/review", review.status),
@@ -72,6 +73,10 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/v1/review/hand-overs", review.hand_overs),
     ("POST", "/v1/review/hand-overs", review.hand_over),
     ("POST", "/v1/review/hand-overs/{reply}", review.end_hand_over),
+    ("GET", "/v1/objectives", objectives.objectives),
+    ("GET", "/v1/alerts", objectives.alerts),
+    ("POST", "/v1/alerts/silences", objectives.silence),
+    ("DELETE", "/v1/alerts/silences/{silence}", objectives.end_silence),
     ("GET", "/metrics", admin.metrics),
     ("GET", "/api/me", manage.me),
     ("GET", "/api/keys", manage.keys),
@@ -199,6 +204,7 @@ class App:
             self.work.start(self._retain)
         if not self.house.worker and is_installed():
             self.work.start(self._seal)
+        self.work.start(partial(self.house.lookout.run, self.work.stop))  # one of several processes does look
         self.house.gateway.metrics.share()
         for model in self.house.locals:
             if model.name in self.house.settings.models:  # what was pulled and is not named may never be asked
@@ -236,7 +242,8 @@ class App:
         while not self.work.stop.wait(HOUR_S - time.time() % HOUR_S + SEAL_AFTER_S):
             try:
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                    asked = pool.submit(seal, home / "penstock.db", home / SEALED, keep.keep, keep.hot)
+                    database = keep.database or home / "penstock.db"
+                    asked = pool.submit(seal, database, home / SEALED, keep.keep, keep.hot)
                     log("journal sealed", requests=asked.result())
             except PenstockError as error:
                 log("journal not sealed", level="warning", error=error.code)

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from penstock.assemble import House
 from penstock.errors import BadRequest, PenstockError
-from penstock.observe.ledger import Ledger, plain_request
+from penstock.observe.ledger import plain_request
 from penstock.server.http import Request, Response, json_response
 from penstock.server.manage import only_admins
 from penstock.types import Surface
@@ -65,6 +65,6 @@ async def events(request: Request, house: House) -> Response:
     def found() -> list[dict[str, Any]]:
         with suppress(PenstockError):
             house.gateway.journal.drain()
-        return [plain_request(row) for row in Ledger(house.database).requests(limit=int(limit), guarded=True)]
+        return [plain_request(row) for row in house.ledger.requests(limit=int(limit), guarded=True)]
 
     return json_response({"requests": await asyncio.to_thread(found)})

@@ -260,7 +260,7 @@ def _ledger(house: House) -> Ledger:
     """The journal, with what has ended by now."""
     with suppress(PenstockError):  # while the database cannot be written, what it has can be read
         house.gateway.journal.drain()
-    return Ledger(house.database)
+    return house.ledger
 
 
 # ---------------------------------------------------------------- models

@@ -10,15 +10,15 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from penstock.errors import Conflict, StorageError
 from penstock.storage.files import storage_errors
 from penstock.trace import log
 
-__all__ = ["Database"]
+__all__ = ["Database", "Tables"]
 
 BUSY_S = 10.0
 
@@ -44,6 +44,36 @@ def _begin_wal(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
+
+
+class Tables(Protocol):
+    """Where a part keeps its tables: one file, or a database server."""
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a question gives. `?` stands for a value."""
+        ...
+
+    def write(self) -> AbstractContextManager[Any]:
+        """One transaction, with `execute` and `executemany`: all of it, or nothing when an exception leaves the block."""
+        ...
+
+    def migrate(self, part: str, steps: Sequence[str]) -> None:
+        """Bring the part's tables up to the last step."""
+        ...
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table. Nothing is made by looking."""
+        ...
+
+    def date_of(self, column: str) -> str:
+        """The SQL for the day, in UTC, of a column of Unix times."""
+        ...
+
+    def hour_of(self, column: str) -> str:
+        """The SQL for the hour, as a number, of a column of Unix times."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Database:
@@ -141,6 +171,20 @@ class Database:
             w.execute("insert or replace into migrations values (?, ?)", (part, len(steps)))
         if done:
             log("database migrated", level="warning", part=part, before=done, after=len(steps))
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table. Who looks at an empty home makes nothing in it."""
+        return self.path.is_file() and bool(
+            self.read("select 1 from sqlite_master where type = 'table' and name = ?", (table,))
+        )
+
+    def date_of(self, column: str) -> str:
+        """The SQL for the day, in UTC, of a column of Unix times."""
+        return f"strftime('%Y-%m-%d', {column}, 'unixepoch')"
+
+    def hour_of(self, column: str) -> str:
+        """The SQL for the hour, as a number, of a column of Unix times."""
+        return f"cast({column} / 3600 as integer)"
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy of the whole file, made while others read and write."""
