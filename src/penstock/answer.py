@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from penstock.documents.followup import speaks_of, understood
 from penstock.errors import BadRequest, Blocked
@@ -38,7 +39,15 @@ from penstock.verify.decide import Limits, confidence, decided
 from penstock.verify.rows import as_text
 from penstock.writing import TOOL, Asked, Checks, NothingWritten, Writing, unsaid
 
-__all__ = ["Quoted", "Written", "whole"]
+__all__ = ["Quoted", "Told", "Written", "whole"]
+
+
+class Told(NamedTuple):
+    """What a model is told besides the rules for sources, and after which word of its own it says what is to be said."""
+
+    text: str = ""
+    after: str = ""
+
 
 LONGEST_QUESTION = 4_000  # characters
 MOST_SHOWN = 6_000  # characters of passages that a model is shown
@@ -134,11 +143,12 @@ class Written:
     quoted: Quoted
     models: Mapping[str, Model]  # by name, in the order in which they are tried
     checks: Checks = Checks()
+    told: Callable[[Turn], Told] | None = None  # what an app wants its models to know besides
 
     async def stream(self, turn: Turn) -> AsyncIterator[Event]:
         turn, answer = await self.quoted.answered(turn)
         try:
-            asked = await asyncio.to_thread(_asked, turn, answer, self.quoted.voice)
+            asked = await asyncio.to_thread(_asked, turn, answer, self.quoted.voice, self.told)
         except Blocked as error:
             asked, answer = Asked.nothing(), _refused(error, answer, turn)
         for name, model in self.models.items() if asked.sources else ():
@@ -210,7 +220,7 @@ def _sources(turn: Turn, answer: Answer) -> list[tuple[Citation, str]]:
     return list(sources.values())
 
 
-def _asked(turn: Turn, answer: Answer, voice: Voice) -> Asked:
+def _asked(turn: Turn, answer: Answer, voice: Voice, told: Callable[[Turn], Told] | None) -> Asked:
     """What a model is shown, and what it is told: all masked in one scope, the sources fenced as data."""
     sources = _sources(turn, answer)
     fence = Fence()
@@ -222,10 +232,12 @@ def _asked(turn: Turn, answer: Answer, voice: Voice) -> Asked:
         shown.append(fence.wrap(n, f"[{n}] {title}", text))
     question = turn.boundary.enter(turn.standalone, "prompt") if turn.boundary and sources else turn.standalone
     blank_line = "\n\n"
-    told = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
+    said = f"Sources:\n\n{blank_line.join(shown)}\n\nQuestion: {question}"
     advice = turn.boundary.advice if turn.boundary else ""
-    instructions = f"{voice.instructions(turn.language)} {fence.instructions} {advice}".rstrip()
-    return Asked(sources, [Message("system", instructions), Message("user", told)], fence)
+    prompt = told(turn) if told and sources else Told()
+    rules = f"{voice.instructions(turn.language)} {fence.instructions} {advice}".rstrip()
+    instructions = f"{prompt.text}\n\n{rules}" if prompt.text else rules
+    return Asked(sources, [Message("system", instructions), Message("user", said)], fence, prompt.after)
 
 
 async def whole(stream: AsyncIterator[Event]) -> Answer:

@@ -76,6 +76,7 @@ from penstock.types import (
 )
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
+    from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
     from penstock.documents.quote import Quotes
@@ -95,6 +96,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.observe.objectives import Objective
     from penstock.observe.sealed import Sealed
     from penstock.observe.tally import Opinion, Tally
+    from penstock.prompts import Prompt, Prompts
     from penstock.review.room import Review
     from penstock.writing import Checks
 
@@ -187,7 +189,12 @@ class House:
         def keeps(app: str) -> bool:
             return settings.apps.get(app, AppSettings()).keep_text != "never"
 
-        return Review(store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read)
+        def tenant_of(key: str) -> str:
+            return next((one.tenant for one in (*self.keys.stated(), *self.keys.all()) if one.name == key), "")
+
+        return Review(
+            store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read, tenant_of=tenant_of
+        )
 
     @cached_property
     def guard(self) -> Guard:
@@ -596,7 +603,37 @@ class House:
         )  # fmt: skip
         if not app.models:
             return quoted
-        return Written(quoted, {model: self.gateway.models[model] for model in app.models}, checks)
+        told = partial(self._told, app.prompt) if app.prompt else None
+        return Written(quoted, {model: self.gateway.models[model] for model in app.models}, checks, told)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        from penstock.prompts import Prompts
+
+        return Prompts(self.database)
+
+    def prompt(self, name: str) -> tuple[str, Prompt]:
+        """What stands for a prompt in the journal, and the prompt: the version that is live, else its file. Raises NotFound."""
+        from penstock.prompts import read_prompt
+
+        if live := self.prompts.live(name):
+            return live.label, live.prompt
+        settings = self.settings.prompts.get(name)
+        if settings is None or not settings.file:
+            raise NotFound(f"there is no prompt '{name}'", hint=f'[prompts.{name}] file = "prompts/{name}.toml"')
+        draft = read_prompt(self.settings.folder / Path(settings.file).expanduser())
+        return f"{name}@{draft.hash}", draft
+
+    def _told(self, name: str, turn: Turn) -> Told:
+        """What the models of an app are told for one question."""
+        from penstock.answer import Told
+        from penstock.prompts import MARKER
+
+        label, prompt = self.prompt(name)
+        if turn.record is not None:
+            turn.record.versions["prompt"] = label
+        shown = prompt.shown(turn.standalone, turn.language, self.library.embedder.embed)
+        return Told(prompt.told(turn.language, shown), MARKER if prompt.style == "steps" else "")
 
     # ---------------------------------------------------------------- checks and languages
 

@@ -47,6 +47,7 @@ __all__ = [
     "ModelSettings",
     "ObjectiveSettings",
     "ObserveSettings",
+    "PromptSettings",
     "ReviewSettings",
     "RouteSettings",
     "RuleSettings",
@@ -366,7 +367,8 @@ class ObjectiveSettings:
     """
 
     kind: Literal["availability", "latency", "first_piece", "grounded", "refusals", "satisfaction", "cost"] = setting(
-        "availability", "What is counted as good: answered; in time; begun in time; supported; no refusal; liked; cheap."
+        "availability",
+        "What is counted as good: answered; in time; begun in time; supported; no refusal; liked; cheap.",
     )
     app: str = setting("", "Only requests for this app.")
     model: str = setting("", "Only requests for this model or route. Neither: each app and model by itself.")
@@ -375,7 +377,9 @@ class ObjectiveSettings:
         "The share that is to be good, below 1; 0: 0.99 for availability, 0.95 for latency, first piece and cost, 0.9 for "
         "grounded, 0.8 for refusals and satisfaction.",
     )
-    within: Seconds = setting(Seconds(0.0), "Time that an answer, or its first piece, may take: `latency`, `first_piece`.")
+    within: Seconds = setting(
+        Seconds(0.0), "Time that an answer, or its first piece, may take: `latency`, `first_piece`."
+    )
     most_usd: float = setting(0.0, "What an answer may cost: `cost`.")
     period: Seconds = setting(Seconds(30 * 86_400.0), "Over what time the target is to be reached: a week to 90 days.")
 
@@ -406,7 +410,9 @@ class AlertSettings:
     """When people are told. Whom, say `[channels.NAME]`; without one, alerts are shown and sent to nobody."""
 
     repeat: Seconds = setting(Seconds(4 * 3600.0), "How often an alert that goes on is told again.")
-    anomalies: bool = setting(True, "Also where cost, length, refusals or latency are not as usual at this hour of the week.")
+    anomalies: bool = setting(
+        True, "Also where cost, length, refusals or latency are not as usual at this hour of the week."
+    )
 
 
 OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]
@@ -565,6 +571,15 @@ class GlossarySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSettings:
+    """What an app's models are told: `[prompts.NAME]`. `penstock prompts publish` makes a version of it."""
+
+    file: str = setting(
+        "", "The prompt, a TOML file, relative to the settings file; empty: only versions that were published."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
@@ -572,6 +587,7 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
+    prompt: str = setting("", "What its models are told besides the rules for sources: a `[prompts.NAME]`.")
     guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
     languages: tuple[str, ...] = setting(
         (), "The languages that it is asked in, the first where it cannot be told; empty: all."
@@ -682,6 +698,7 @@ class Settings:
     evaluations: Mapping[str, EvaluationSettings] = setting(dict, "")
     translators: Mapping[str, TranslatorSettings] = setting(dict, "")
     glossaries: Mapping[str, GlossarySettings] = setting(dict, "")
+    prompts: Mapping[str, PromptSettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
     detectors: Mapping[str, DetectorSettings] = setting(dict, "")
     encryption: EncryptionSettings = setting(EncryptionSettings, "")
@@ -863,6 +880,9 @@ def _check_app(name: str, app: AppSettings, settings: Settings) -> None:
         if translator not in settings.translators:
             hint = _nearest(translator, list(settings.translators)) or f"add [translators.{translator}]"
             raise BadSetting(f"apps.{name}.translators names '{translator}', which is none", hint=hint)
+    if app.prompt and app.prompt not in settings.prompts:
+        hint = _nearest(app.prompt, list(settings.prompts)) or f"add [prompts.{app.prompt}]"
+        raise BadSetting(f"apps.{name}.prompt names '{app.prompt}', which is none", hint=hint)
     if app.glossary and app.glossary not in settings.glossaries:
         hint = _nearest(app.glossary, list(settings.glossaries)) or f"add [glossaries.{app.glossary}]"
         raise BadSetting(f"apps.{name}.glossary names '{app.glossary}', which is none", hint=hint)
@@ -924,7 +944,9 @@ def _check_objectives(settings: Settings) -> None:
     for name, objective in settings.objectives.items():
         where = f"objectives.{check_name(name, what='an objective')}"
         if not 0 <= objective.target < 1:
-            raise BadSetting(f"{where}.target is {objective.target:g}", hint="a share below 1, such as 0.99: 1 has no room at all")
+            raise BadSetting(
+                f"{where}.target is {objective.target:g}", hint="a share below 1, such as 0.99: 1 has no room at all"
+            )
         if objective.kind in ("latency", "first_piece") and not objective.within:
             raise BadSetting(f"{where}.within is missing, and {objective.kind} needs it", hint='within = "2s"')
         if objective.kind == "cost" and not objective.most_usd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
@@ -65,6 +66,7 @@ class Asked(NamedTuple):
     sources: list[Source]
     messages: list[Message]
     fence: Fence
+    after: str = ""  # only what the model says after this is said
 
     @classmethod
     def nothing(cls) -> Asked:
@@ -86,6 +88,7 @@ class Writing:
             name, model, turn, answer, checks, voice,
         )  # fmt: skip
         self._sources, self._messages, self._cited = asked.sources, asked.messages, Cited(asked.fence)
+        self._after = _After(asked.after) if asked.after else None
         self._leaving = turn.boundary.leaving() if turn.boundary else None
         self._held = self._checking() if checks.verifier is not None else None
         self._usage = Usage()
@@ -182,6 +185,7 @@ class Writing:
 
     async def _out(self, text: str, *, last: bool = False) -> str:
         """One piece on its way out. What is private stands in it again before it is checked, and is gated after."""
+        text = self._after.feed(text, last=last) if self._after else text
         text = self._cited.feed(text, last=last)
         words = self._leaving.restored(text, last=last) if self._leaving else text
         if self._held:
@@ -268,6 +272,24 @@ class Writing:
             yield TextDelta(text)
         if gate and (rest := gate.gated("", last=True)):
             yield TextDelta(rest)
+
+
+class _After:
+    """What a model says after a line that begins with a marker: the steps before it are its own. All of it where none came."""
+
+    def __init__(self, marker: str) -> None:
+        self._begins = re.compile(rf"(?im)^[\s*_#>]*{re.escape(marker)}[*_]*[ \t]*\n?")
+        self._waiting, self._begun = "", False
+
+    def feed(self, text: str, *, last: bool = False) -> str:
+        if self._begun:
+            return text
+        self._waiting += text
+        found = self._begins.search(self._waiting)
+        if found and (last or found.end() < len(self._waiting)):
+            self._begun = True
+            return self._waiting[found.end() :]
+        return self._waiting if last else ""
 
 
 def _finding(kind: str, start: int, end: int, score: float, action: str) -> dict[str, Any]:
