@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from penstock.config import (
     EmbedderSettings,
     ModelSettings,
     ObjectiveSettings,
+    PromptSettings,
     RouteSettings,
     Settings,
     load,
@@ -66,6 +66,7 @@ from penstock.types import (
     Boundary,
     Caller,
     Embedder,
+    Index,
     Model,
     ModelRequest,
     Record,
@@ -96,7 +97,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.observe.objectives import Objective
     from penstock.observe.sealed import Sealed
     from penstock.observe.tally import Opinion, Tally
-    from penstock.prompts import Prompt, Prompts
+    from penstock.prompts import Prompt, Prompts, Version
     from penstock.review.room import Review
     from penstock.writing import Checks
 
@@ -179,6 +180,7 @@ class House:
     @cached_property
     def review(self) -> Review:
         """The human side: feedback, queues, approvals. It is there without documents or models too."""
+        from penstock.review.requests import Past
         from penstock.review.room import Review
         from penstock.review.store import Store
 
@@ -192,9 +194,11 @@ class House:
         def tenant_of(key: str) -> str:
             return next((one.tenant for one in (*self.keys.stated(), *self.keys.all()) if one.name == key), "")
 
+        past = Past(self.journal_tables, lambda: self.sealed, lambda: self.analytics)
         return Review(
-            store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read, tenant_of=tenant_of
-        )
+            store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read, tenant_of=tenant_of,
+            past=past,
+        )  # fmt: skip
 
     @cached_property
     def guard(self) -> Guard:
@@ -230,7 +234,9 @@ class House:
             if exporter is not None:
                 exporter.seen(rows)
 
-        journal = Journal(self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen)
+        journal = Journal(
+            self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen
+        )
         budgets, counters = Budgets(settings.budgets), self._counters(journal)
         metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
         metrics.budgets = partial(_used, budgets, counters)
@@ -245,6 +251,8 @@ class House:
         observe = self.settings.observe
         if not observe.otlp_endpoint:
             return None
+        from importlib.metadata import version
+
         from penstock.observe.conventions import Names
         from penstock.observe.export import Exporter, Receiver
 
@@ -597,8 +605,10 @@ class House:
         pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
         app = self.settings.apps.get(name, AppSettings(models=pulled))
         checks = self.checks(name, app)
+        collection = self.library[app.documents or name]
+        index: Index = collection.pinned(app.version) if app.version else collection
         quoted = Quoted(
-            self.library[app.documents or name], self.quotes, guard=self.boundary(name), voice=self.voice(name, app),
+            index, self.quotes, guard=self.boundary(name), voice=self.voice(name, app),
             limits=checks.limits,
         )  # fmt: skip
         if not app.models:
@@ -614,15 +624,25 @@ class House:
 
     def prompt(self, name: str) -> tuple[str, Prompt]:
         """What stands for a prompt in the journal, and the prompt: the version that is live, else its file. Raises NotFound."""
-        from penstock.prompts import read_prompt
+        from penstock.prompts import read_prompt, styled
 
-        if live := self.prompts.live(name):
-            return live.label, live.prompt
-        settings = self.settings.prompts.get(name)
-        if settings is None or not settings.file:
+        settings = self.settings.prompts.get(name, PromptSettings())
+        found: Version | None
+        if settings.version not in ("live", "draft"):
+            found = self.prompts.version(name, int(settings.version.removeprefix("v")))
+        else:
+            found = self.prompts.live(name) if settings.version == "live" else None
+        if found is not None:
+            label, prompt = found.label, found.prompt
+        elif settings.file:
+            prompt = read_prompt(self.settings.folder / Path(settings.file).expanduser())
+            label = f"{name}@{prompt.hash}"
+        else:
             raise NotFound(f"there is no prompt '{name}'", hint=f'[prompts.{name}] file = "prompts/{name}.toml"')
-        draft = read_prompt(self.settings.folder / Path(settings.file).expanduser())
-        return f"{name}@{draft.hash}", draft
+        if settings.style or settings.shots >= 0:
+            prompt = styled(prompt, settings.style or prompt.style, settings.shots if settings.shots >= 0 else None)
+            label += f" {prompt.style}-{prompt.shots}"
+        return label, prompt
 
     def _told(self, name: str, turn: Turn) -> Told:
         """What the models of an app are told for one question."""

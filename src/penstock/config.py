@@ -577,6 +577,9 @@ class PromptSettings:
     file: str = setting(
         "", "The prompt, a TOML file, relative to the settings file; empty: only versions that were published."
     )
+    version: str = setting("live", "Which is used: `live`, `draft` for the file as it is, or a version such as `v3`.")
+    style: Literal["", "zero", "few", "steps"] = setting("", "How it is told, in place of what it says itself.")
+    shots: int = setting(-1, "How many examples are shown, in place of what it says itself; -1: as it says.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -587,6 +590,7 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
+    version: str = setting("", "The version of the collection it answers from, such as `v3`; empty: the one that is live.")
     prompt: str = setting("", "What its models are told besides the rules for sources: a `[prompts.NAME]`.")
     guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
     languages: tuple[str, ...] = setting(
@@ -724,22 +728,38 @@ class Settings:
 
 
 def load(
-    file: str | Path | None = None, *, environment: Mapping[str, str] | None = None, keys: bool = True
+    file: str | Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    keys: bool = True,
+    over: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Read the settings. Raises BadSetting, naming the key and the file or variable that holds it.
 
     Without `file`: PENSTOCK_CONFIG, else penstock.toml in this folder or the nearest one above it, else defaults.
-    keys: whether API keys are read too; who serves nothing needs none of their secrets.
+    keys: whether API keys are read too; who serves nothing needs none of their secrets. over: tables that are laid over those of
+    the file, as an experiment's variants are.
     """
     environment = os.environ if environment is None else environment
     path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
     tree = _read(path) if path else {}
     if not keys:
         tree.pop("keys", None)
+    if over:
+        tree = _laid_over(tree, over)
     where = path.name if path else "settings"
     settings = _build(Settings, tree, where, "", environment)
     settings = replace(settings, folder=path.parent if path else _here(), file=path)
     return _check(_with_open_telemetry(_with_environment(settings, environment), environment))
+
+
+def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are joined; anything else takes the place of what was there."""
+    both = {
+        name: _laid_over(tree[name], value) if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping) else value
+        for name, value in over.items()
+    }
+    return {**tree, **both}
 
 
 def described_keys(settings: Settings) -> dict[str, KeySettings]:

@@ -65,6 +65,10 @@ class Published:
             self.forget()  # what it was opened for is not there any more: dropped, or erased
         raise Conflict(f"'{self.name}' is changing faster than it can be read", hint="raise keep_versions")
 
+    def pinned(self, version: str) -> Pinned:
+        """One version of it by name, whatever is live. Raises NotFound."""
+        return Pinned(self, self.version(version).number)
+
     def found(self, question: str, snapshot: Snapshot, view: View, *, k: int) -> Found:
         """Search one version through one view."""
         crossed = self.crossed(question, snapshot, view)
@@ -257,3 +261,24 @@ class Published:
         return Difference(
             tuple(sorted(texts[1] - texts[0])), tuple(sorted(texts[0] - texts[1])), len(texts[0] & texts[1])
         )
+
+
+class Pinned:
+    """One version of a collection, whatever is live: for an app that stays with it, or an experiment. Satisfies `Index`."""
+
+    def __init__(self, of: Published, number: int) -> None:
+        self._of, self._number = of, number
+        self._opened: Snapshot | None = None
+
+    def search(self, question: str, *, caller: Caller = ANYBODY, k: int = 8, where: Filter | None = None) -> Found:
+        """As the collection finds. Raises NotFound where the version is not there any more."""
+        for _ in range(ATTEMPTS):
+            if self._opened is None:
+                self._of.version(f"v{self._number}")
+                self._opened = self._of.snapshot(self._number)
+            if not self._of.home.open_to(self._of.name, caller):
+                return Found((), f"v{self._number}")
+            with suppress(_Dropped):
+                return self._of.found(question, self._opened, self._opened.view(caller, where or {}), k=k)
+            self._opened = None
+        raise Conflict(f"v{self._number} of '{self._of.name}' is being cleared away", hint="raise keep_versions")
