@@ -23,7 +23,7 @@ from penstock.evaluate.scorers import scorers
 from penstock.experiments import NOW, read, styles
 
 ABOUT = About(name="right", what="", note="", needs="", passes=True)
-CASES = Cases(tuple(Case(id=f"c{n}", question=f"What is number {n}?") for n in range(200)), "test")
+CASES = Cases(tuple(Case(id=f"c{n}", question=f"What is number {n}?") for n in range(200)), name="test")
 
 
 def result(right: Sequence[float], cost: Callable[[int], float] = lambda n: 0.0, repeats: int = 1) -> Result:
@@ -31,7 +31,7 @@ def result(right: Sequence[float], cost: Callable[[int], float] = lambda n: 0.0,
         Row(case, 0, Reply(text="x", latency_ms=100.0 + n, cost_usd=cost(n)), {"right": Scored(value)})
         for n, (case, value) in enumerate(zip(CASES.cases, right, strict=False))
     ]
-    cases = Cases(CASES.cases[: len(rows)], "test")
+    cases = Cases(CASES.cases[: len(rows)], name="test")
     return Result(cases, rows, {"right": ABOUT}, "app", repeats)
 
 

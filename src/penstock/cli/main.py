@@ -30,6 +30,8 @@ VERBS = {
     "intents": ("penstock.cli.intents", "intents"),
     "experiment": ("penstock.cli.experiment", "experiment"),
     "prompts": ("penstock.cli.prompts", "prompts"),
+    "fairness": ("penstock.cli.fairness", "fairness"),
+    "canaries": ("penstock.cli.canaries", "canaries"),
     "redteam": ("penstock.cli.redteam", "redteam"),
     "drift": ("penstock.cli.drift", "drift"),
     "eval": ("penstock.cli.eval", "eval_"),
