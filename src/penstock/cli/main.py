@@ -24,6 +24,7 @@ VERBS = {
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),
     "verify": ("penstock.cli.verify", "verify"),
+    "faults": ("penstock.cli.faults", "faults"),
     "language": ("penstock.cli.language", "language"),
     "translate": ("penstock.cli.translate", "translate"),
     "translations": ("penstock.cli.translations", "translations"),

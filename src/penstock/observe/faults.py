@@ -37,7 +37,8 @@ LOOKED_AT = 400  # characters at either end
 
 # What a refusal says of itself, near the beginning. "I cannot find" and "we cannot ship" are answers.
 _DO_IT = (
-    "help|assist|answer|comply|fulfil|discuss|do that|do this|support (?:this|that)|continue|engage"
+    "help(?: you| with| him| her| them| that| this| here|[.,!])|assist|answer|comply|fulfil|discuss|do that|do this"
+    "|support (?:this|that)|continue|engage"
     "|(?:provide|give|share|generate|create) (?:you with )?"
     "(?:that|this|any|information|advice|instructions|guidance|medical|legal|financial|content)"
 )
