@@ -146,7 +146,7 @@ class Visit:
             record.id, record.trace_id, self._arrived, caller.name, record.person, caller.team, record.app, request.model,
             request.dialect, request.stream, status, outcome, code, record.cached, first_ms, (now - self._started) * 1000,
             *tokens, cost, more, orjson.dumps(record.guarded).decode() if record.guarded else "",
-            *self._rooms(),
+            *self._rooms(), record.parent,
         )  # fmt: skip
         gateway.journal.write(row, booked)
         label = (

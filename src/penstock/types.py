@@ -446,6 +446,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)  # of the policy, the prompt and whatever else decides
     question: str = ""  # of an app, and
     answer: Answer | None = None  # what it was told
+    parent: str = ""  # W3C's id of the caller's span
     id: str = field(default_factory=new_id)  # of this request alone
 
 

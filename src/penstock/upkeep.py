@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,8 +130,11 @@ def _examine_installation() -> Iterator[Check]:
         ("ocr", "rapidocr", "text in scans and pictures"),
         ("hnsw", "faiss", "fast search beyond 50,000 passages"),
         ("analytics", "duckdb", "a journal that is sealed into files, and questions about all of it"),
+        ("otel", "opentelemetry.proto", "traces and numbers for OpenTelemetry"),
     ):
-        there = importlib.util.find_spec(module) is not None
+        there = False
+        with suppress(ModuleNotFoundError):  # the package that a module is in
+            there = importlib.util.find_spec(module) is not None
         hint = "" if there else f"pip install 'penstock[{extra}]' brings {gain}"
         yield Check(f"extra '{extra}'", True, "installed" if there else "not installed", hint)
 

@@ -1,4 +1,4 @@
-"""`penstock config show|check`: the settings as they were understood."""
+"""`penstock config show|check|dashboard`: the settings as they were understood, and what others are set up with."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ def check(file: str | None, as_json: bool) -> None:
         click.echo(f"{settings.file or 'no penstock.toml, the defaults'}: {verdict}")
     if problems:
         raise click.exceptions.Exit(1)
+
+
+@config.command()
+def dashboard() -> None:
+    """Print a dashboard for Grafana, which reads what Prometheus has scraped from /metrics.
+
+    \b
+        penstock config dashboard > penstock.json
+    """
+    from importlib.resources import files
+
+    click.echo(files("penstock.observe").joinpath("dashboard.json").read_text("utf-8"), nl=False)
 
 
 def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:

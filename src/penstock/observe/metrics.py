@@ -1,5 +1,7 @@
 """The numbers that Prometheus reads: counted here in plain dictionaries, written out with its own library when asked for.
 
+What each request takes is counted as it ends. What takes reading, such as how many sentences were in the sources, is counted from
+what the journal has stored, in its background. Labels are names of the settings and words of ours, so there are never many.
 Several processes that serve together leave their numbers in files beside each other; whoever is asked adds them up.
 """
 
@@ -7,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +22,27 @@ from penstock.observe.journal import Row
 
 __all__ = ["Metrics"]
 
+# name -> what it counts, its labels
+COUNTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "answers": ("Answers of apps that have ended, by how.", ("app", "status")),
+    "claims": ("Sentences that were looked for in the sources, by what was found.", ("app", "label")),
+    "faults": ("Faults of answers; one may have several.", ("app", "fault")),
+    "guard_decisions": ("Texts that the guard found something in, by what was done.", ("model", "surface", "decision")),
+    "journal_stored_requests": ("Requests that the journal has stored.", ()),
+    "exported_requests": ("Requests that an OpenTelemetry receiver has taken.", ()),
+    "export_lost_requests": ("Requests that no receiver will see.", ("reason",)),
+    "export_rejected_spans": ("Spans that a receiver has taken, and thrown away.", ()),
+    "export_failures": ("Times that a receiver did not take what it was sent.", ()),
+}
+GAUGES: dict[str, str] = {
+    "journal_waiting_requests": "Requests that wait to be stored.",
+    "export_waiting_requests": "Requests that wait to be sent to an OpenTelemetry receiver.",
+}
+Numbers = Mapping[tuple[str, ...], float]  # a name of these and its labels -> how many
+NONE: Numbers = {
+    ("exported_requests",): 0, ("export_rejected_spans",): 0, ("export_failures",): 0, ("export_waiting_requests",): 0,
+    ("export_lost_requests", "full"): 0, ("export_lost_requests", "refused"): 0, ("export_lost_requests", "closed"): 0,
+}  # fmt: skip
 BUCKETS_MS = (10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 1.2e5, 3e5)
 
 
@@ -51,6 +75,9 @@ class Metrics:
 
     def __init__(self, folder: Path | None = None, *, worker: int = 0) -> None:
         self._folder, self._worker = folder, worker
+        self._noted: Counter[tuple[str, ...]] = Counter()
+        self.others: list[Callable[[], Numbers]] = [lambda: NONE]  # who counts for themselves
+        self.budgets: Callable[[], Iterable[tuple[str, str, float]]] = tuple  # budget, limit, how much of it is used
         self._models: dict[tuple[str, str, bool], _Totals] = {}
         self._calls: dict[tuple[str, str], int] = {}
         self.running = 0
@@ -75,13 +102,34 @@ class Metrics:
             for call in calls:
                 self._calls[call] = self._calls.get(call, 0) + 1
 
+    def note(self, rows: Sequence[Row], label: Callable[[Row], str]) -> None:
+        """Read what the journal has stored. label: the name that a request is counted under."""
+        found: Counter[tuple[str, ...]] = Counter({("journal_stored_requests",): len(rows)})
+        for row in rows:
+            for seen in orjson.loads(row.guarded) if row.guarded else ():
+                found["guard_decisions", label(row), seen.get("surface", ""), seen.get("decision", "")] += 1
+            if not row.answer:
+                continue
+            answer = orjson.loads(row.answer)
+            found["answers", row.app, answer["status"]] += 1
+            for fault in answer.get("faults", ()):
+                found["faults", row.app, fault] += 1
+            for claim, count in answer.get("claims", {}).items():
+                found["claims", row.app, claim] += count
+        with self._lock:
+            self._noted.update(found)
+
     def text(self) -> bytes:
         """The numbers of all processes in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry()
-        registry.register(_Collector(self._added_up()))
+        registry.register(_Collector(self._added_up(), self.budgets()))
         return generate_latest(registry)
+
+    def own(self) -> list[Any]:
+        """The numbers of this process, as families of Prometheus' library."""
+        return list(_Collector(self._plain(), self.budgets()).collect())
 
     def share(self) -> None:
         """Leave the numbers where the other processes find them."""
@@ -94,8 +142,12 @@ class Metrics:
                 beside.replace(path)
 
     def _plain(self) -> dict[str, dict[str, Any]]:
+        others: dict[tuple[str, ...], float] = {}
+        for counted in self.others:
+            others |= counted()
         with self._lock:
             return {
+                "noted": {_joined(key): [value] for key, value in {**self._noted, **others}.items()},
                 "models": {_joined(map(str, key)): totals.plain() for key, totals in self._models.items()},
                 "calls": {_joined(key): [value] for key, value in self._calls.items()},
                 "running": {"": [self.running]},
@@ -122,8 +174,8 @@ def _joined(parts: Iterable[str]) -> str:
 class _Collector:
     """The numbers as Prometheus' client library wants them."""
 
-    def __init__(self, total: dict[str, dict[str, list[float]]]) -> None:
-        self._total = total
+    def __init__(self, total: dict[str, dict[str, list[float]]], budgets: Iterable[tuple[str, str, float]]) -> None:
+        self._total, self._budgets = total, list(budgets)
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -163,3 +215,26 @@ class _Collector:
             yield family
         running = self._total["running"][""][0]
         yield GaugeMetricFamily("penstock_running_requests", "Requests that run now.", value=running)
+        yield from self._noted()
+
+    def _noted(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        numbers = [(orjson.loads(key), value) for key, (value,) in self._total["noted"].items()]
+        for name, (text, labels) in COUNTS.items():
+            counted = CounterMetricFamily(f"penstock_{name}", text, labels=labels)
+            for (kind, *values), number in numbers:
+                if kind == name:
+                    counted.add_metric(values, number)
+            yield counted
+        for name, text in GAUGES.items():
+            number = sum(number for (kind, *_), number in numbers if kind == name)
+            yield GaugeMetricFamily(f"penstock_{name}", text, value=number)
+        used = GaugeMetricFamily(
+            "penstock_budget_used_ratio",
+            "How much of a budget is used or held, from 0 to 1.",
+            labels=["budget", "limit"],
+        )
+        for budget, limit, ratio in self._budgets:
+            used.add_metric([budget, limit], ratio)
+        yield used

@@ -18,7 +18,7 @@ from penstock.models.providers import PATHS
 from penstock.models.queued import BATCH
 from penstock.server.access import OWNER
 from penstock.server.files import listed, page
-from penstock.server.generate import generating
+from penstock.server.generate import NO_SPAN, generating
 from penstock.server.http import Request, Response, json_response
 from penstock.server.work import Work
 from penstock.types import Caller, Dialect
@@ -77,7 +77,7 @@ def runner(house: House, work: Work) -> Runner:
 
     async def ask(caller: Caller, endpoint: str, body: Mapping[str, Any], trace_id: str) -> bytes:
         data = orjson.dumps(body)
-        headers = [(b"host", b"localhost"), (b"traceparent", f"00-{trace_id}-{1:016x}-01".encode())]
+        headers = [(b"host", b"localhost"), (b"traceparent", f"00-{trace_id}-{NO_SPAN}-01".encode())]
         scope = {"method": "POST", "path": endpoint, "scheme": "http", "query_string": b"", "headers": headers}
 
         async def receive() -> dict[str, Any]:

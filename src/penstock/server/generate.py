@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -22,12 +23,14 @@ from penstock.server import openai
 from penstock.server.http import Request, Response, Stream
 from penstock.types import Dialect, ModelEvent, ModelRequest, Record, Wire
 
-__all__ = ["count_tokens", "generating", "parsed", "refusal"]
+__all__ = ["NO_SPAN", "count_tokens", "generating", "parsed", "refusal"]
 
 PASSED_ON = (b"anthropic-beta", b"anthropic-version", b"openai-beta", b"idempotency-key")
 LONGEST_NAME = 256  # characters
 MOST_ITEMS = 20_000  # messages, or texts to embed
 FORMS: frozenset[Dialect] = frozenset({"transcriptions", "translations"})
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+NO_SPAN = f"{1:016x}"  # of a batch, which has a trace, and no span that anybody was sent
 Route = Callable[[Request, House], Awaitable[Response | Stream]]
 ABOUT: dict[Dialect, str] = {
     "chat": "OpenAI's chat completions, of any model, route, app or collection; `stream`, tools, pictures and the rest pass.",
@@ -136,7 +139,8 @@ def _asked(dialect: Dialect, body: dict[str, Any], data: bytes, request: Request
     person = body.get("safety_identifier") or body.get("user") or ""
     if isinstance(person, str) and len(person) > LONGEST_NAME:
         raise BadRequest(f"'user' is longer than {LONGEST_NAME} characters", hint="a name or a hash of one")
-    record = Record(_trace_id(request) or request.name, person if isinstance(person, str) else "", id=request.name)
+    trace_id, parent = _traced(request)
+    record = Record(trace_id or request.name, person if isinstance(person, str) else "", parent=parent, id=request.name)
     headers = {name.decode(): value.decode("latin-1") for name in PASSED_ON if (value := request.header(name))}
     return ModelRequest(
         dialect=dialect, model=model, body=body, data=data, headers=headers, stream=streamed, caller=request.caller,
@@ -156,12 +160,14 @@ def _form(dialect: Dialect, data: bytes, request: Request) -> ModelRequest:
     return replace(_asked(dialect, body, data, request), media_type=media_type)
 
 
-def _trace_id(request: Request) -> str:
-    """The caller's W3C trace id, if it sent one."""
-    parent = request.header(b"traceparent")
-    if len(parent) == 55 and parent[2:3] == b"-" and parent[35:36] == b"-":
-        return parent[3:35].decode("latin-1")
-    return ""
+def _traced(request: Request) -> tuple[str, str]:
+    """The caller's trace and the span in it, as W3C's header has them; two empty texts where it sent none that is valid."""
+    said = request.header(b"traceparent")
+    found = TRACEPARENT.fullmatch(said) if said else None
+    if found is None:
+        return "", ""
+    trace_id, parent = found[1].decode(), found[2].decode()
+    return trace_id, "" if parent == NO_SPAN else parent
 
 
 async def _pieces(events: AsyncGenerator[ModelEvent, None], asked: ModelRequest) -> AsyncIterator[bytes]:
