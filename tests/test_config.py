@@ -369,6 +369,8 @@ def test_every_setting_is_documented_with_its_default():
             "budgets",
             "guard",
             "detectors",
+            "objectives",
+            "channels",
             "keys",
         }
         settable = {f.name for f in fields(kind) if not f.metadata.get("internal")}

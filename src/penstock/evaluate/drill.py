@@ -9,7 +9,6 @@ where a limit is asked for.
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from penstock.errors import Blocked, PenstockError
 from penstock.evaluate.attacks import BENIGN, TRANSFORMS, Attack, attacks, formed
+from penstock.stats import wilson
 from penstock.text.languages import gap
 from penstock.types import ModelEvent, ModelRequest, Stopped, TextDelta, Usage
 
@@ -125,11 +125,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        n, p, z = self.trials, self.rate, 1.96
-        if not n:
-            return 0.0, 1.0
-        middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n)))
+        found = wilson(self.worked, self.trials)
+        return found.low, found.high
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""

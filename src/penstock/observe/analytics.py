@@ -117,7 +117,7 @@ class Analytics:
         parts = self._sealed.segments("spans", since=told["at"], until=told["at"])
         files = ", ".join(quoted(self._sealed.path(part)) for part in parts)
         rows = db.execute(
-            f"select name, epoch_us(time), duration_us, coalesce(values, '{{}}') from read_parquet([{files}])"  # noqa: S608
+            f"select name, epoch_us(time), duration_us, coalesce(values, '{{}}') from read_parquet([{files}], union_by_name = true)"  # noqa: S608
             " where request = ? and name != 'request' order by time",
             [told["id"]],
         ).fetchall() if files else []  # fmt: skip
@@ -151,6 +151,10 @@ class Analytics:
                 files = [
                     quoted(self._sealed.path(part)) for part in self._sealed.segments(kind, since=since, until=until)
                 ]
-                old = f"select * from read_parquet([{', '.join(files)}]) union all by name " if files else ""  # noqa: S608
+                old = (
+                    f"select * from read_parquet([{', '.join(files)}], union_by_name = true) union all by name "
+                    if files
+                    else ""
+                )  # noqa: S608
                 db.execute(f"create view {kind} as {old}({fresh})")
             yield db

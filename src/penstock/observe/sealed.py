@@ -195,7 +195,12 @@ class Sealed:
                     order = "time" if kind == "requests" else "request, time"
                     with connect() as db:
                         files = ", ".join(quoted(self.path(part)) for part in parts)
-                        self._replace(parts, db, f"select * from read_parquet([{files}]) order by {order}", kind)  # noqa: S608
+                        self._replace(
+                            parts,
+                            db,
+                            f"select * from read_parquet([{files}], union_by_name = true) order by {order}",
+                            kind,
+                        )  # noqa: S608
 
     def _replace(self, parts: Sequence[Segment], db: duckdb.DuckDBPyConnection, sql: str, kind: str) -> None:
         file, _, count, size = self._write(db, kind, sql)
