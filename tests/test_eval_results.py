@@ -22,10 +22,11 @@ from penstock.evaluate.gate import Gate, held
 from penstock.evaluate.judged import OfflineJudge, Preferred
 from penstock.evaluate.page import compared_page, page
 from penstock.evaluate.report import compared_markdown, junit, markdown
-from penstock.evaluate.result import Result, Summary, interval
+from penstock.evaluate.result import Result, Summary, effective, interval, share_end
 from penstock.evaluate.run import Row, planned, run
 from penstock.evaluate.scored import ABSENT, About, Scored, Scorer, unscored
 from penstock.evaluate.scorers import scorers
+from penstock.stats import clopper_pearson
 
 RIGHT = About(name="right", what="whether it is right", note="Nothing else.", needs="x", passes=True)
 SHARE = About(name="share", what="a share", note="Nothing else.", needs="x")
@@ -231,8 +232,26 @@ def test_cases_of_one_group_are_drawn_together():
 
     assert alone.low is not None
     assert together.low is not None
-    assert together.by == "bootstrap"
+    assert together.by == "korn-graubard"
     assert (together.high or 0) - together.low > 1.8 * ((alone.high or 0) - alone.low)  # the root of five would be 2.2
+
+
+def test_a_group_whose_cases_are_alike_is_worth_one_case():
+    alike = [float(n % 4 > 0) for n in range(16) for _ in range(5)]
+    groups = [f"g{n}" for n in range(16) for _ in range(5)]
+    apart = [float(n % 4 > 0) for n in range(80)]
+
+    assert effective(apart, [str(n) for n in range(80)]) == 80
+    assert effective([1.0] * 80, groups) == 16
+    assert 12 < effective(alike, groups) < 16  # a little less, since sixteen groups tell their own variance roughly
+    assert interval(alike, groups, low=0.0, high=1.0, once=True)[1] == "korn-graubard"
+
+
+@given(n=st.integers(2, 400), good=st.integers(0, 400))
+def test_the_exact_interval_of_single_cases_is_that_of_clopper_and_pearson(n: int, good: int):
+    good = min(n, good)
+
+    assert share_end(good / n, n, 0.025) == pytest.approx(clopper_pearson(good, n).low, abs=1e-9)
 
 
 def test_intervals_are_the_same_each_time_and_cover_as_often_as_they_say():

@@ -33,7 +33,7 @@ NAMES = {  # field -> what files call it
     "messages": ("messages", "history"),
     "expected": ("expected", "reference", "references", "ground_truth"),
     "not_expected": ("not_expected",),
-    "must_contain": ("must_contain",),
+    "must_contain": ("must_contain", "contains"),  # golden questions of an index are cases too
     "must_not_contain": ("must_not_contain",),
     "sources": ("sources", "source", "relevant", "relevant_ids"),
     "context": ("context", "contexts", "retrieved_contexts"),

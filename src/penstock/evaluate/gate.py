@@ -114,7 +114,8 @@ def _one_sided(
     values: Sequence[float], clusters: Sequence[str], limit: float, about: About
 ) -> tuple[float, float | None]:
     """(how often a mean that only just holds the limit would give as much, the end of the one-sided 95 % interval); None of fewer
-    than two clusters. Exact for shares, else by Student's t over clusters; where nothing varies, what so many that are alike say."""
+    than two clusters. Exact for shares, else by Student's t over clusters; where nothing varies, what so many that are alike tell
+    of a share."""
     sign = 1 if about.higher_is_better else -1
     mean = fmean(values)
     groups: dict[str, list[float]] = {}

@@ -31,7 +31,8 @@ _STEP_2 = [
     ("iviti", "ive"), ("biliti", "ble"), ("fulli", "ful"), ("logi", "log"),
 ]  # fmt: skip
 _STEP_3 = [("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", "")]
-_STEP_4 = "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()
+_STEP_4 = tuple("al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split())
+_ENDINGS_2, _ENDINGS_3 = (tuple(ending for ending, _ in step) for step in (_STEP_2, _STEP_3))
 
 
 class _Stems(dict[str, str]):
@@ -58,16 +59,14 @@ def stem(word: str) -> str:
 
 def _stem(word: str) -> str:
     word = _without_y(_without_past(_without_plural(word)))
-    word = _step_2(word)
-    for ending, instead in _STEP_3:
-        if word.endswith(ending):
-            word = _replaced(word, ending, instead, 1)
-            break
-    for ending in _STEP_4:
-        if word.endswith(ending):
-            if ending != "ion" or word[:-3].endswith(("s", "t")):
-                word = _replaced(word, ending, "", 2)
-            break
+    if word.endswith(_ENDINGS_2):
+        word = _step_2(word)
+    if word.endswith(_ENDINGS_3):
+        word = next(_replaced(word, ending, instead, 1) for ending, instead in _STEP_3 if word.endswith(ending))
+    if word.endswith(_STEP_4):
+        ending = next(ending for ending in _STEP_4 if word.endswith(ending))
+        if ending != "ion" or word[:-3].endswith(("s", "t")):
+            word = _replaced(word, ending, "", 2)
     if word.endswith("e"):
         rest = _shape(word[:-1])
         if rest.count("vc") > 1 or (rest.count("vc") == 1 and not _short(word[:-1], rest)):
@@ -77,8 +76,20 @@ def _stem(word: str) -> str:
     return word
 
 
+class _Kinds(dict[int, str]):
+    """For str.translate: v for vowels, c for all else."""
+
+    def __missing__(self, code: int) -> str:
+        return "c"
+
+
+_KINDS = _Kinds({code: "v" if chr(code) in "aeiou" else "c" for code in range(128)})
+
+
 def _shape(word: str) -> str:
     """c for each consonant, v for each vowel; y is a vowel after a consonant. Porter's measure is how often "vc" stands in it."""
+    if "y" not in word:
+        return word.translate(_KINDS)
     shape, before = [], "v"
     for letter in word:
         before = "v" if letter in "aeiou" or (letter == "y" and before == "c") else "c"
@@ -110,8 +121,7 @@ def _without_past(word: str) -> str:
     if word.endswith("eed"):
         return _replaced(word, "eed", "ee", 1)
     rest = word[:-2] if word.endswith("ed") else word[:-3] if word.endswith("ing") else ""
-    shape = _shape(rest)
-    if "v" not in shape:
+    if not rest or "v" not in (shape := _shape(rest)):
         return word
     if rest.endswith(("at", "bl", "iz")):
         return rest + "e"

@@ -14,7 +14,7 @@ import orjson
 
 from penstock.errors import BadRequest
 from penstock.observe.journal import COLUMNS, Row
-from penstock.observe.sealed import KINDS, REQUESTS, SPANS, Sealed, arrays, connect, quoted
+from penstock.observe.sealed import KINDS, REQUESTS, SPANS, Sealed, arrays, connect, quoted, reading
 from penstock.storage.database import Tables
 
 if TYPE_CHECKING:
@@ -115,12 +115,12 @@ class Analytics:
     def _rooms(self, db: duckdb.DuckDBPyConnection, told: Mapping[str, Any]) -> str:
         """The rooms of a request as its row had them."""
         parts = self._sealed.segments("spans", since=told["at"], until=told["at"])
-        files = ", ".join(quoted(self._sealed.path(part)) for part in parts)
-        rows = db.execute(
-            f"select name, epoch_us(time), duration_us, coalesce(values, '{{}}') from read_parquet([{files}], union_by_name = true)"  # noqa: S608
-            " where request = ? and name != 'request' order by time",
-            [told["id"]],
-        ).fetchall() if files else []  # fmt: skip
+        files = [quoted(self._sealed.path(part)) for part in parts]
+        asked = (
+            f"select name, epoch_us(time), duration_us, coalesce(values, '{{}}') from ({reading(files)})"  # noqa: S608
+            " where request = ? and name != 'request' order by time"
+        )
+        rows = db.execute(asked, [told["id"]]).fetchall() if files else []
         return orjson.dumps([
             (name, round(at - told["at"] * 1e6), took, orjson.loads(values)) for name, at, took, values in rows
         ]).decode() if rows else ""  # fmt: skip
@@ -151,10 +151,6 @@ class Analytics:
                 files = [
                     quoted(self._sealed.path(part)) for part in self._sealed.segments(kind, since=since, until=until)
                 ]
-                old = (
-                    f"select * from read_parquet([{', '.join(files)}], union_by_name = true) union all by name "
-                    if files
-                    else ""
-                )  # noqa: S608
+                old = f"{reading(files)} union all by name " if files else ""
                 db.execute(f"create view {kind} as {old}({fresh})")
             yield db

@@ -49,7 +49,7 @@ HARMONICS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 FAR_OUT = 6.0  # distances from the middle to a quartile
 CYCLES = 12  # that must be seen before an unknown period is believed: fewer do not tell 300 from 301
 RESERVE = 0.5  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
-SHARE_RESERVE = 0.6  # where the values are 0 and 1 there is less to get wrong
+SHARE_RESERVE = 0.85  # where the values are 0 and 1 there is less to get wrong
 OVERSHOOT = 1.166  # standard deviations by which a boundary is overshot (Siegmund 1985)
 DOUBT = 0.5  # times the share of a detection in the warm-up, by which limits are raised
 SURE = 2.33  # standard errors beyond which dependence that is left over is believed
@@ -333,13 +333,13 @@ def left_over(values: Floats, *, lengths: Sequence[int] = (8, 16, 32, 64, 128)) 
     return most
 
 
-SHARE_PLAN = ((2.0, 0.65), (0.5, 0.25), (6.0, 0.1))  # times the odds of the rarer one, part of the false alarms
+SHARE_PLAN = ((2.0, 0.75), (0.5, 0.18), (6.0, 0.07))  # times the odds of the rarer one, part of the false alarms
 
 
-def share_charts(share: float, false_alarms: float, widened: float) -> list[Chart]:
+def share_charts(share: float, false_alarms: float, widened: float, events: int) -> list[Chart]:
     """The charts of a stream of zeros and ones with this share of ones, by their exact likelihood.
 
-    widened: how much more the means of neighbours vary than those of strangers.
+    widened: how much more the means of neighbours vary than those of strangers; events: that the share was learnt from.
     """
     charts = []
     for odds, part in SHARE_PLAN:
@@ -348,7 +348,8 @@ def share_charts(share: float, false_alarms: float, widened: float) -> list[Char
         changed = share * factor / (1 + share * (factor - 1))
         information, deviation = changed * tilt - spread_out, math.sqrt(share * (1 - share))
         limit = threshold(SHARE_RESERVE * false_alarms * part, tilt, information, deviation)
-        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened))
+        doubtful = 1 + DOUBT * limit / information / events
+        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened * doubtful))
     return charts
 
 

@@ -392,7 +392,7 @@ class ChartBank:
         mean, square = normal.sums[0] / normal.events, normal.sums[1] / normal.events
         if normal.share:
             mean = square = (normal.sums[0] + 0.5) / (normal.events + 1)  # what never happened may happen yet
-            normal.charts = share_charts(mean, self.false_alarms / EVENTS, normal.widened)
+            normal.charts = share_charts(mean, self.false_alarms / EVENTS, normal.widened, normal.events)
         normal.tilts = np.array([[chart.tilt] for chart in normal.charts])
         normal.offsets = [chart.tilt * (square if chart.spread else mean) + chart.cost for chart in normal.charts]
         if normal.terms.any:

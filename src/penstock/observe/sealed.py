@@ -27,7 +27,19 @@ from penstock.storage.postgres import Postgres
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["KINDS", "REQUESTS", "SPANS", "Sealed", "Segment", "arrays", "connect", "is_installed", "quoted", "seal"]
+__all__ = [
+    "KINDS",
+    "REQUESTS",
+    "SPANS",
+    "Sealed",
+    "Segment",
+    "arrays",
+    "connect",
+    "is_installed",
+    "quoted",
+    "reading",
+    "seal",
+]
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 AT_ONCE = 50_000  # rows that are in memory at the same time
@@ -194,13 +206,8 @@ class Sealed:
                 if len(parts) > 1:
                     order = "time" if kind == "requests" else "request, time"
                     with connect() as db:
-                        files = ", ".join(quoted(self.path(part)) for part in parts)
-                        self._replace(
-                            parts,
-                            db,
-                            f"select * from read_parquet([{files}], union_by_name = true) order by {order}",
-                            kind,
-                        )  # noqa: S608
+                        files = [quoted(self.path(part)) for part in parts]
+                        self._replace(parts, db, f"{reading(files)} order by {order}", kind)
 
     def _replace(self, parts: Sequence[Segment], db: duckdb.DuckDBPyConnection, sql: str, kind: str) -> None:
         file, _, count, size = self._write(db, kind, sql)
@@ -216,12 +223,9 @@ class Sealed:
             return
         with self._database.write() as w:
             where = "sealed = 1 and said = '' and at < ?"
-            w.execute(
-                f"insert into hours select {self._database.hour_of('at')}, key, person, team, app, model, count(*),"  # noqa: S608
-                f" count(*) filter (where outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd) from requests where {where}"
-                f" group by 1, 2, 3, 4, 5, 6 {_ADD}",
-                (now - self._hot_s,),
-            )
+            sums = "count(*), count(*) filter (where outcome = 'ok'), sum(input_tokens), sum(output_tokens), sum(cost_pico_usd)"
+            hours = f"insert into hours select {self._database.hour_of('at')}, key, person, team, app, model, {sums}"
+            w.execute(f"{hours} from requests where {where} group by 1, 2, 3, 4, 5, 6 {_ADD}", (now - self._hot_s,))
             w.execute(f"delete from requests where {where}", (now - self._hot_s,))  # noqa: S608
 
     def _forget(self, now: float) -> None:
@@ -306,6 +310,11 @@ def connect(threads: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
 def quoted(path: Path) -> str:
     """A file's name as SQL writes it."""
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def reading(files: Sequence[str]) -> str:
+    """The SQL that reads files as one; what a column is that older ones have not, is empty there."""
+    return f"select * from read_parquet([{', '.join(files)}], union_by_name = true)"  # noqa: S608
 
 
 def arrays(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
