@@ -36,7 +36,9 @@ def pool(data: Path, tier: Tier, draw: random.Random) -> tuple[list[Verdict], li
     """Verdicts on right answers, and on the same with a fact changed."""
     texts = passages(data, "en")
     facts = [[found.group() for found in _FACT.finditer(text)] for text in texts]
-    check, right, wrong = verifier(tier), [], []
+    check = verifier(tier)
+    right: list[Verdict] = []
+    wrong: list[Verdict] = []
     for question, n in draw.sample(questions(data), len(questions(data))):
         spans = sentences_of(texts[n], "en")
         a, b = draw.choice(spans)
@@ -44,11 +46,12 @@ def pool(data: Path, tier: Tier, draw: random.Random) -> tuple[list[Verdict], li
         found = list(_FACT.finditer(said))
         if len(right) == ANSWERS or not found:
             continue
-        others = draw.sample([m for m in range(len(texts)) if m != n], 2)
+        donors = draw.sample([m for m in range(len(texts)) if m != n], 8)
+        others = donors[:2]
         one = draw.choice(found)
         like = [
             fact
-            for m in others
+            for m in donors[2:]
             for fact in facts[m]
             if fact[0].isdigit() == one.group()[0].isdigit() and fact not in texts[n]
         ]
@@ -67,9 +70,14 @@ def row(n: int, verdict: Verdict, draw: random.Random) -> Row:
     for claim in verdict.claims:
         claims[claim.label] = claims.get(claim.label, 0) + 1
     told: dict[str, Any] = {
-        "status": "refused" if draw.random() < 0.02 else "answer", "confidence": round(draw.betavariate(6, 2), 4), "faults": [],
-        "characters": int(draw.lognormvariate(5.5 + 0.2 * math.sin(hour), 0.6)), "support": verdict.support, "claims": claims,
-    }  # fmt: skip
+        "status": "refused" if draw.random() < 0.02 else "answer",
+        "confidence": round(draw.betavariate(6, 2), 4),
+        "faults": [],
+        "doubtful": sum(bool(claim.unsupported) for claim in verdict.claims),
+        "characters": int(draw.lognormvariate(5.5 + 0.2 * math.sin(hour), 0.6)),
+        "support": verdict.support,
+        "claims": claims,
+    }
     took = draw.lognormvariate(6.3 + 0.25 * math.sin(hour), 0.5)
     at = 1.79e9 + n * 86_400 / PER_DAY
     return Row(f"r{n}", "t", at, "k", "p", "t", "help", "help", "chat", True, 200, "ok", "", False, 50.0, took, 1000, 100, 0, 0,

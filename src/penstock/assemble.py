@@ -62,6 +62,7 @@ from penstock.storage.audit import Audit
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
 from penstock.types import (
+    Answer,
     Answerer,
     Boundary,
     Caller,
@@ -596,7 +597,33 @@ class House:
         return NotFound(f"there is no model '{model}'", hint=f"known: {known}")
 
     def answerer(self, name: str) -> Answerer:
-        """Who answers for an app or a collection. What a caller may read of it is decided in the search itself.
+        """Who answers for an app or a collection, people included: what is handed over, or waits for their agreement, is put before
+        them."""
+        from penstock.people import Looked
+
+        app = self.settings.apps.get(name, AppSettings())
+        answering = self.alone(name)
+        if not (app.hand_over_below or app.approve != "never"):
+            return answering
+        return Looked(
+            answering, self.voice(name, app), partial(self._put_before_people, name, hand_over=True),
+            partial(self._put_before_people, name, hand_over=False), app.approve,
+        )  # fmt: skip
+
+    def _put_before_people(self, name: str, turn: Turn, answer: Answer, *, hand_over: bool) -> str:
+        from penstock.review.content import Content
+
+        where = self.review.hand_overs if hand_over else self.review.approvals
+        content = Content.of(
+            answer, turn.question, history=turn.history,
+            why="it was too uncertain to be said" if hand_over else "it may not leave before somebody agrees",
+        )  # fmt: skip
+        record = turn.record or Record("")
+        return where.propose(content, caller=turn.caller, person=record.person, app=name, request=record.id)
+
+    def alone(self, name: str) -> Answerer:
+        """Who answers, with nobody looking on: for evaluations and drills. What a caller may read of it is decided in the search
+        itself.
 
         The sample is written by the first model that was pulled, if one was.
         """

@@ -590,7 +590,9 @@ class AppSettings:
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
-    version: str = setting("", "The version of the collection it answers from, such as `v3`; empty: the one that is live.")
+    version: str = setting(
+        "", "The version of the collection it answers from, such as `v3`; empty: the one that is live."
+    )
     prompt: str = setting("", "What its models are told besides the rules for sources: a `[prompts.NAME]`.")
     guard: str = setting("default", "Its policy: a `[guard.NAME]`, or `off`.")
     languages: tuple[str, ...] = setting(
@@ -624,6 +626,10 @@ class AppSettings:
     abstain_below: float = setting(0.0, "Confidence below which it is not said at all.")
     protected: tuple[str, ...] = setting(
         ("protected",), "Tags of documents that no model may repeat at length: where it does, that is marked."
+    )
+    approve: Literal["never", "faulty", "always"] = setting(
+        "never",
+        "Which answers leave only when a person has agreed: none, those with a fault or marked by the guard, or all.",
     )
     keep_text: Literal["never", "faulty", "always"] = setting(
         "never", "Whether the journal keeps questions and answers themselves: none, those with a fault, or all."
@@ -756,7 +762,9 @@ def load(
 def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Tables are joined; anything else takes the place of what was there."""
     both = {
-        name: _laid_over(tree[name], value) if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping) else value
+        name: _laid_over(tree[name], value)
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
+        else value
         for name, value in over.items()
     }
     return {**tree, **both}

@@ -14,7 +14,8 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import astuple, dataclass, field, replace
 from importlib.metadata import version
@@ -141,7 +142,7 @@ class Evaluation:
         try:
             if house is not None:
                 house.aside(Path(folder.name))
-            asyncio.run(self._ran(house, tick))
+            _waited(self._ran(house, tick))
         finally:
             self.result.seconds += time.monotonic() - began
             if house is not None:
@@ -170,6 +171,17 @@ class Evaluation:
             self.result.versions |= _seen(self.result.rows)
             if house is not None:
                 house.clients.close()  # their loop ends here
+
+
+def _waited(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for it, in a thread of its own where a loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _seen(rows: Sequence[Row]) -> dict[str, str]:
@@ -232,7 +244,7 @@ class _Target:
 
     async def warm(self, case: Case) -> None:
         """Have loaded what an app loads with its first question, so that no case has to wait for it. No model is asked."""
-        answerer = self._house.answerer(self._name) if self._is_app else None
+        answerer = self._house.alone(self._name) if self._is_app else None
         quoted = answerer.quoted if isinstance(answerer, Written) else answerer
         if isinstance(quoted, Quoted):
             with suppress(PenstockError):  # whoever asks the case will meet it again
@@ -275,7 +287,7 @@ class _Target:
 
     async def _from_app(self, case: Case, request: ModelRequest) -> tuple[Reply, float]:
         seen: list[Found] = []
-        answerer = _watched(self._house.answerer(self._name), seen)
+        answerer = _watched(self._house.alone(self._name), seen)
         history = tuple(message for message in case.messages if message.role != "system")
         turn = Turn(case.question, self._caller, history, record=request.record)
         answer = None

@@ -319,6 +319,7 @@ class Answer:
     verdict: Verdict | None = None  # on what a model wrote; none where nobody checked it
     copied: tuple[Copied, ...] = ()
     usage: Usage = Usage()  # of that model
+    waiting: str = ""  # where a person is to look at it: the id by which their reply can be asked for
 
 
 # ---------------------------------------------------------------- who asks, and what

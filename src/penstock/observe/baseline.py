@@ -31,9 +31,10 @@ __all__ = [
     "charts_for",
     "chosen_terms",
     "columns",
-    "doubt",
     "found_period",
+    "gain_error",
     "left_over",
+    "raised",
     "share_charts",
     "solved",
     "threshold",
@@ -51,7 +52,6 @@ CYCLES = 12  # that must be seen before an unknown period is believed: fewer do 
 RESERVE = 0.5  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
 SHARE_RESERVE = 0.85  # where the values are 0 and 1 there is less to get wrong
 OVERSHOOT = 1.166  # standard deviations by which a boundary is overshot (Siegmund 1985)
-DOUBT = 0.5  # times the share of a detection in the warm-up, by which limits are raised
 SURE = 2.33  # standard errors beyond which dependence that is left over is believed
 
 
@@ -226,7 +226,8 @@ class Chart:
     statistic: Literal["mean", "spread", "share"]
     tilt: float  # its sign says which way
     cost: float  # log of the mean of exp(tilt * (score - mean)): what the sum loses with every event
-    limit: float  # nats
+    limit: float  # nats, where what is usual is known exactly
+    length: float  # events that it takes to see the change it is made for
 
     @property
     def spread(self) -> bool:
@@ -295,9 +296,8 @@ def charts_for(scores: Floats, false_alarms: float, sines: Sequence[Floats] = ()
         target = math.copysign(min(abs(target), 0.6 * bound), target)
         tilt, cost, information = tilted(centred, target)
         limit = threshold(RESERVE * false_alarms * part / spent, tilt, information, deviation)
-        doubtful = 1 + DOUBT * (1 + len(sines) / 2) * limit / information / len(scores)  # it starts from estimates
-        widened = doubtful * left_over(values) * (1 + limit * bursts / 2)
-        charts.append(Chart(statistic, tilt, cost, limit * widened))
+        widened = left_over(values) * (1 + limit * bursts / 2)
+        charts.append(Chart(statistic, tilt, cost, limit * widened, limit / information))
     return charts
 
 
@@ -336,10 +336,10 @@ def left_over(values: Floats, *, lengths: Sequence[int] = (8, 16, 32, 64, 128)) 
 SHARE_PLAN = ((2.0, 0.75), (0.5, 0.18), (6.0, 0.07))  # times the odds of the rarer one, part of the false alarms
 
 
-def share_charts(share: float, false_alarms: float, widened: float, events: int) -> list[Chart]:
+def share_charts(share: float, false_alarms: float, *, widened: float) -> list[Chart]:
     """The charts of a stream of zeros and ones with this share of ones, by their exact likelihood.
 
-    widened: how much more the means of neighbours vary than those of strangers; events: that the share was learnt from.
+    widened: how much more the means of neighbours vary than those of strangers.
     """
     charts = []
     for odds, part in SHARE_PLAN:
@@ -348,8 +348,7 @@ def share_charts(share: float, false_alarms: float, widened: float, events: int)
         changed = share * factor / (1 + share * (factor - 1))
         information, deviation = changed * tilt - spread_out, math.sqrt(share * (1 - share))
         limit = threshold(SHARE_RESERVE * false_alarms * part, tilt, information, deviation)
-        doubtful = 1 + DOUBT * limit / information / events
-        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened * doubtful))
+        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened, limit / information))
     return charts
 
 
@@ -359,15 +358,23 @@ def solved(gram: Floats, moments: Floats) -> Floats:
     return answer
 
 
-def doubt(gram: Floats, answer: Floats, fixed: int, *, noise: float) -> float:
-    """By how much limits are raised since the weights of the last events are estimates, at least 1.
+def raised(charts: Sequence[Chart], events: int, terms: Terms, *, error: float) -> list[float]:
+    """The limits of charts whose usual values were learnt from so many events.
 
-    A sum of residuals varies with the square of 1 - sum(weights); this allows for one standard error of it. fixed: how many terms
-    stand before the weights; noise: standard deviation of the residuals.
+    error: relative, of the sum of what is foretold from the last events.
+    """
+    told = 1 + terms.harmonics  # each number of a profile rests on fewer events
+    return [c.limit * (1 + told * c.length / events) * (1 + error) ** 2 for c in charts]
+
+
+def gain_error(gram: Floats, answer: Floats, fixed: int, *, noise: float) -> float:
+    """One standard error of 1 - sum(weights of the last events), relative: sums of residuals vary with its square. At most 1.
+
+    fixed: how many terms stand before the weights; noise: standard deviation of the residuals.
     """
     if len(answer) == fixed:
-        return 1.0
+        return 0.0
     ones = np.zeros(len(answer))
     ones[fixed:] = 1.0
     error = noise * math.sqrt(max(float(ones @ solved(gram, ones)), 0.0))
-    return (1 + min(error / max(1 - float(answer[fixed:].sum()), 0.01), 1.0)) ** 2
+    return min(error / max(1 - float(answer[fixed:].sum()), 0.01), 1.0)

@@ -29,9 +29,10 @@ from penstock.observe.baseline import (
     charts_for,
     chosen_terms,
     columns,
-    doubt,
     found_period,
+    gain_error,
     left_over,
+    raised,
     share_charts,
     solved,
 )
@@ -124,7 +125,7 @@ class _Normal:
     weights: list[float] = field(default_factory=list)
     tilts: Floats = field(default_factory=lambda: np.zeros((0, 1)))
     offsets: list[float] = field(default_factory=list)
-    doubt: float = 1.0  # times every limit
+    limits: list[float] = field(default_factory=list)
     lookup: Lookup = field(default_factory=lambda: Lookup(None))
 
 
@@ -224,7 +225,7 @@ class ChartBank:
             normal.sum[n] = total
             if total < normal.low[n]:
                 normal.low[n] = total
-            elif rung < 0 and total - normal.low[n] > chart.limit * normal.doubt:
+            elif rung < 0 and total - normal.low[n] > normal.limits[n]:
                 rung = n
         if rung >= 0:
             return self._alarm(normal, rung)
@@ -287,7 +288,6 @@ class ChartBank:
         n, at = len(values), normal.recent + normal.filled
         z, expected = self._all_charted(normal, values, positions)
         normal.z[at : at + n], normal.values[at : at + n], normal.places[at : at + n] = z, values, positions
-        limits = np.array([[chart.limit] for chart in normal.charts])
         seen = np.stack([z * z if chart.spread else z for chart in normal.charts])
         costs = np.array(normal.offsets)[:, None] if expected is None else _share_costs(expected, normal.tilts)
         gains = normal.tilts * seen - costs
@@ -295,7 +295,7 @@ class ChartBank:
         sums = np.add.accumulate(gains, axis=1)
         low = np.minimum.accumulate(sums, axis=1)
         np.minimum(low, np.array(normal.low)[:, None], out=low)
-        over = sums - low > limits * normal.doubt
+        over = sums - low > np.array(normal.limits)[:, None]
         hits = np.flatnonzero(over.any(axis=0))
         stop = int(hits[0]) + 1 if len(hits) else n
         normal.sum, normal.low = sums[:, stop - 1].tolist(), low[:, stop - 1].tolist()
@@ -392,9 +392,10 @@ class ChartBank:
         mean, square = normal.sums[0] / normal.events, normal.sums[1] / normal.events
         if normal.share:
             mean = square = (normal.sums[0] + 0.5) / (normal.events + 1)  # what never happened may happen yet
-            normal.charts = share_charts(mean, self.false_alarms / EVENTS, normal.widened, normal.events)
+            normal.charts = share_charts(mean, self.false_alarms / EVENTS, widened=normal.widened)
         normal.tilts = np.array([[chart.tilt] for chart in normal.charts])
         normal.offsets = [chart.tilt * (square if chart.spread else mean) + chart.cost for chart in normal.charts]
+        error = 0.0
         if normal.terms.any:
             answer = solved(normal.gram, normal.moments)
             sines = normal.terms.sines(np.arange(max(normal.terms.period, 1)))
@@ -402,7 +403,8 @@ class ChartBank:
             for weight, wave in zip(answer[1:], sines, strict=False):
                 normal.profile = normal.profile + weight * wave
             normal.weights = answer[1 + len(sines) :].tolist()
-            normal.doubt = doubt(normal.gram, answer, 1 + len(sines), noise=normal.noise)
+            error = gain_error(normal.gram, answer, 1 + len(sines), noise=normal.noise)
+        normal.limits = raised(normal.charts, normal.events, normal.terms, error=error)
 
     def _open_page(self, normal: _Normal) -> None:
         old = max(len(normal.z) - RECENT, 0)

@@ -1,8 +1,8 @@
 """Whether an app's answers are what they were: a chart bank for each thing that is known of every answer.
 
-What is watched: how many answers have a sentence that the sources do not support, and how well they do; refusals, other faults,
-confidence, length, time and money. Each stream learns what is normal by itself. A false alarm in any of them is one for the app, so
-the rate is shared out among them. Nobody's words are looked at.
+What is watched: how many answers have a sentence that the sources do not support, or words in it that they do not have, and how
+well they support it; refusals, other faults, confidence, length, time and money. Each stream learns what is normal by itself. A
+false alarm in any of them is one for the app, so the rate is shared out among them. Nobody's words are looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from penstock.storage.database import Tables
 
 __all__ = ["STREAMS", "Change", "Quality", "measured"]
 
-STREAMS = ("unsupported", "support", "refused", "faulty", "confidence", "length", "latency", "cost")
+STREAMS = ("unsupported", "doubtful", "support", "refused", "faulty", "confidence", "length", "latency", "cost")
 MOST_SUBJECTS = 50
 FALSE_ALARMS = 1.0  # for 10,000 answers of an app: one in a month, at three hundred a day
 RECENT = 20  # ids of requests that a change may name
@@ -70,6 +70,7 @@ def measured(row: Row, told: Mapping[str, Any]) -> dict[str, float]:
     checked = sum(claims.get(label, 0) for label in ("supported", "contradicted", "not_found"))
     if checked:
         found["unsupported"] = float(claims.get("supported", 0) < checked)
+        found["doubtful"] = float(told.get("doubtful", 0) > 0)
         found["support"] = float(told.get("support", 0.0))
     if told:
         found["refused"] = float(told.get("status") == "refused")

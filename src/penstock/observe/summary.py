@@ -12,7 +12,8 @@ __all__ = ["summary"]
 
 
 def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
-    """JSON. `claims` counts the sentences that were checked by their label; `faults` names what is wrong with the answer."""
+    """JSON. `claims` counts the sentences that were checked by their label, `doubtful` those with words that the sources do not
+    have, which may be supported all the same; `faults` names what is wrong with the answer."""
     verdict = answer.verdict
     told: dict[str, Any] = {
         "status": answer.status.value,
@@ -30,11 +31,14 @@ def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
     }
     if verdict is not None:
         claims: dict[str, int] = {}
+        doubtful = 0
         for claim in verdict.claims:
             claims[claim.label] = claims.get(claim.label, 0) + 1
+            doubtful += bool(claim.unsupported)
         told |= {
             "checked_by": verdict.by,
             "support": round(verdict.support, 4),
             "claims": claims,
+            "doubtful": doubtful,
         }
     return told

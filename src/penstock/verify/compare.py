@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -16,7 +17,7 @@ from penstock.text.quantities import Date, Quantity, agrees, dates, quantities, 
 from penstock.verify.lexical import Compared, Said, nearest
 from penstock.verify.words import Told
 
-__all__ = ["CONTRADICTED", "Mismatch", "mismatches", "negated"]
+__all__ = ["CONTRADICTED", "Mismatch", "mismatches", "negated", "swapped"]
 
 Kind = Literal["number", "unit", "date", "name", "negation"]
 
@@ -24,6 +25,8 @@ CONTRADICTED = 0.1  # support at most of what a rule found to be otherwise in th
 ALIKE = 0.8  # share of the words of both sentences that are the same, from where on only a negation can be what tells them apart
 PLACE = 0.5  # share of a claim's words that a sentence has to have for its number to be the one that was meant
 AHEAD = 0.3  # how much more of them than any other sentence with such a value
+SAME = 0.7  # share of a claim's words that stand in the same order in a sentence of a source that is the same but for a value
+LONGEST_SWAP = 4  # words that may have taken the place of others
 CAPITALISED = ("de", "lb")  # languages that write every noun with a capital
 
 _NAME = re.compile(r"(?<=[^\s.!?:\"“«(\[] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
@@ -37,6 +40,7 @@ _GOES_ON = re.compile(r"\w|[.,:/-]\d")
 _NOT = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.I)
 _DENIES_NOTHING = re.compile(r"\bor (?:may |might )?not\b|\b(?:nothing|none|nobody) but\b|\bnot only\b", re.I)
 _WORD = re.compile(r"[^\W\d]{4,}")
+_PIECE = re.compile(r"\d[\d.,:/]*\d|\w+")
 
 
 class Mismatch(NamedTuple):
@@ -192,3 +196,31 @@ def negated(claim: str, said: Said, compared: Compared, source: Told, sources: s
                 continue
             return [Mismatch("negation", 0, len(claim), claim, sources[slice(*at)].strip(), 0, at)]
     return []
+
+
+def swapped(rules: list[Mismatch], claim: str, compared: Compared, source: Told, sources: str) -> list[Mismatch]:
+    """The rules, with what the source says instead where its nearest sentence is the same but for a number, a date or a name."""
+    if not any(not rule.instead and rule.kind != "negation" for rule in rules):
+        return rules
+    for n in nearest(compared, 1):
+        start, end = source.spans[n]
+        own, theirs = list(_PIECE.finditer(claim)), list(_PIECE.finditer(sources, start, end))
+        a_words, b_words = ([piece.group().lower() for piece in pieces] for pieces in (own, theirs))
+        matcher = SequenceMatcher(None, a_words, b_words, autojunk=False)
+        if len(own) < 6 or sum(block.size for block in matcher.get_matching_blocks()) < SAME * len(own):
+            return rules
+        places = []
+        for tag, a, b, c, d in matcher.get_opcodes():
+            if tag == "replace" and b - a <= LONGEST_SWAP and d - c <= LONGEST_SWAP:
+                places.append((own[a].start(), own[b - 1].end(), theirs[c].start(), theirs[d - 1].end()))
+        return [_with_place(rule, places, sources) for rule in rules]
+    return rules
+
+
+def _with_place(rule: Mismatch, places: Sequence[tuple[int, int, int, int]], sources: str) -> Mismatch:
+    for start, end, there, until in places:
+        instead = sources[there:until]
+        alike = re.search(r"[A-Z]" if rule.kind == "name" else r"\d|" + _MAY_COUNT.pattern, instead)
+        if not rule.instead and rule.kind != "negation" and start < rule.end and rule.start < end and alike:
+            return rule._replace(instead=instead, source=0, at=(there, until))
+    return rule

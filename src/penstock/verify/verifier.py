@@ -20,7 +20,7 @@ from penstock.encoder import WEIGHTS
 from penstock.types import Claim, Evidence, Support, Verdict
 from penstock.verify import lexical
 from penstock.verify.claims import blanked, claims, introduced
-from penstock.verify.compare import CONTRADICTED, Mismatch, mismatches, negated
+from penstock.verify.compare import CONTRADICTED, Mismatch, mismatches, negated, swapped
 from penstock.verify.marks import Marking, Word, joined, words
 from penstock.verify.words import Told, told
 
@@ -241,6 +241,7 @@ def compared(text: str, source: Told, sources: Sequence[str], question: str, *, 
         said = lexical.said(f"{introduced(written or text, start)} {claim}".lstrip(), source)
         values = lexical.compared(said, source, asked)
         rules = mismatches(claim, sources, asked=question, language=language)
+        rules = swapped(rules, claim, values, source, together)
         rules += negated(claim, said, values, source, together)
         found.append(_Sentence(start, end, values, rules, asked))
     return found
