@@ -2,10 +2,11 @@
 
     python -m benchmarks.drift [DATA] [--streams N]
 
-Streams are drawn here, N of each kind for the charts and half as many for the others, with a warm-up of 1,500 events and, where there is a change, at event 2,731 or 5,000 (half
-each). DATA holds verify/drift (gzipped JSON Lines); its streams are only measured, once, at the settings that everybody gets. The
-other detectors run as they come, and at the most eager setting that gives at most as many false alarms as were allowed on streams
-without a change. Texts are embedded by the shipped encoder. Figures of time are CPU seconds of one thread.
+Streams are drawn here, N of each kind for the charts and half as many for the others, with a warm-up of 1,500 events and, where
+there is a change, at event 2,731 or 5,000 (half each). DATA holds verify/drift (gzipped JSON Lines); its streams are only measured,
+at the settings that everybody gets. The other detectors run as they come, and at the most eager setting that gives at most as many
+false alarms as were allowed on streams without a change. Texts are embedded by the shipped encoder. Figures of time are CPU seconds
+of one thread.
 """
 
 from __future__ import annotations

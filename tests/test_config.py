@@ -365,6 +365,7 @@ def test_every_setting_is_documented_with_its_default():
             "routes",
             "apps",
             "translators",
+            "evaluations",
             "glossaries",
             "budgets",
             "guard",

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from penstock.errors import BadRequest, UpstreamError
 from penstock.evaluate.cases import Case, Cases, Reply, load, parsed, rows_of
 from penstock.evaluate.judged import ModelJudge, OfflineJudge, agreements, points_in, side_in
-from penstock.evaluate.scored import About, Scored
+from penstock.evaluate.scored import About, Scored, Scorer
 from penstock.evaluate.scorers import known, scorers
 from penstock.models.kept import FRESH
+from penstock.testing import ScorerContract
 from penstock.types import ModelEvent, ModelRequest, Stopped, TextDelta, Usage
 
 FACT = "Books can be returned within thirty days."
@@ -96,7 +97,6 @@ def test_tables_are_read_in_any_of_the_usual_encodings(encoding: str, separator:
         ('{"question": "a", "format": {"regex": "("}}', "line 1: `format.regex` is no expression"),
         ('{"question": "a", "status": "maybe"}', "line 1: the status 'maybe' is not known"),
         ('{"id": "x", "question": "a"}\n{"id": "x", "question": "b"}', "lines 1 and 2 have the same id 'x'"),
-        ('{"question": "a"}\n{"question": "a"}', "lines 1 and 2 are the same case"),
         ("", "there are no cases"),
         ("[" * 100_000, "line 1 is not JSON"),
     ],
@@ -120,6 +120,13 @@ def test_the_same_case_with_several_answers_is_asked_several_times():
 
     assert len(found) == 1
     assert [reply.text for reply in found.given[found.cases[0].id]] == ["b", "c"]
+
+
+def test_a_row_that_says_the_same_again_is_told_and_counts_once():
+    found = read('{"question": "a"}\n{"question": "a"}\n{"question": "b"}')
+
+    assert len(found) == 2
+    assert found.duplicates == ((found.cases[0].id,) * 2,)
 
 
 def test_cases_that_ask_the_same_are_told_unless_they_are_one_group():
@@ -500,3 +507,72 @@ def test_how_far_a_judge_agrees_with_itself_and_with_people():
     assert (itself.with_, people.with_) == ("itself", "people")
     assert itself.kappa.estimate == people.kappa.estimate == 1
     assert agreements([(Reply(text="x"), Scored(0.5))]) == []
+
+
+# ---------------------------------------------------------------- the contract of a scorer
+
+
+class OfShipped(ScorerContract):
+    """One of the shipped ones, by its name."""
+
+    name: str
+
+    def make(self) -> Scorer:
+        return known()[self.name]
+
+
+class TestTokenF1(OfShipped):
+    name = "token_f1"
+
+
+class TestAnswered(OfShipped):
+    name = "answered"
+
+
+class TestBertScore(OfShipped):
+    name = "bertscore"
+
+
+class TestToxicity(OfShipped):
+    name = "toxicity"
+
+
+class TestGrounded(OfShipped):
+    name = "grounded"
+
+    def reply(self, text: str) -> Reply:
+        return Reply(text=text, context=(FACT,))
+
+
+class TestContains(OfShipped):
+    name = "contains"
+
+    def case(self) -> Case:
+        return case(must_contain=("thirty days",))
+
+
+class TestCitationRecall(OfShipped):
+    name = "citation_recall"
+
+    def case(self) -> Case:
+        return case(sources=("returns.md",))
+
+    def reply(self, text: str) -> Reply:
+        return Reply(text=text, cited=(text,))
+
+
+class TestPerplexity(OfShipped):
+    name = "perplexity"
+
+    def reply(self, text: str) -> Reply:
+        return Reply(text=text, logprobs=(-1.0,) * len(text))
+
+
+class TestOfflineJudge(ScorerContract):
+    def make(self) -> Scorer:
+        return OfflineJudge()
+
+
+class TestModelJudge(ScorerContract):
+    def make(self) -> Scorer:
+        return ModelJudge("big", Says("Well.\nPOINTS: 3"))

@@ -26,6 +26,7 @@ from urllib.parse import unquote
 from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
+    "ABSettings",
     "AlertSettings",
     "AppSettings",
     "AuditSettings",
@@ -47,6 +48,7 @@ __all__ = [
     "ModelSettings",
     "ObjectiveSettings",
     "ObserveSettings",
+    "ProbeSettings",
     "PromptSettings",
     "ReviewSettings",
     "RouteSettings",
@@ -571,6 +573,19 @@ class GlossarySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """The same prompts, asked again and again, to see whether a model has changed: `[probes.NAME]`."""
+
+    model: str = setting("", "The model or route that is asked.")
+    prompts: str = setting(
+        "", "JSON Lines with `question` and maybe `expected`, relative to the settings file; empty: shipped ones."
+    )
+    every: Seconds = setting(Seconds(0.0), "How often a running server asks; 0: only `penstock probe run` does.")
+    max_tokens: int = setting(128, "Longest answer.")
+    false_alarms: float = setting(0.01, "Of how many runs in which nothing has changed one may say so, 0 to 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSettings:
     """What an app's models are told: `[prompts.NAME]`. `penstock prompts publish` makes a version of it."""
 
@@ -663,6 +678,45 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ABSettings:
+    """An experiment with those who call: `[ab.NAME]`. They name its target, and some get the answer of another in its place."""
+
+    target: str = setting("", "What callers name: an app, a collection, a model or a route.")
+    arms: Mapping[str, str] = setting(
+        dict,
+        "Name of an arm -> what answers in it, of the same kind and behind the same policy. `control` is the target.",
+    )
+    weights: Mapping[str, float] = setting(dict, "How units are dealt out to `control` and the arms; without: evenly.")
+    unit: Literal["person", "key", "conversation", "request"] = setting(
+        "person",
+        "What is dealt an arm and keeps it: the `user` of a request, or its key where it names none; the key; a conversation; each "
+        "request by itself.",
+    )
+    metric: Literal["answered", "grounded", "satisfied", "refused", "faulty", "latency", "cost"] = setting(
+        "answered", "What is to get better."
+    )
+    guardrails: Mapping[str, float] = setting(
+        dict,
+        "Metrics that stop it where they surely got worse by more than this: shares as 0.02, latency as a part of it, cost in USD.",
+    )
+    rule: Literal["planned", "always"] = setting(
+        "planned", "How looks are paid for: up to `most_units`, or without an end."
+    )
+    most_units: int = setting(10_000, "Units planned for each arm; for `always` the number at which it is sharpest.")
+    least_effect: float = setting(0.0, "A smaller difference does not matter, in the unit of the metric; 0: any does.")
+    window: Seconds = setting(
+        Seconds(1800.0), "How long a unit is watched from its first request on; then its value is final."
+    )
+    until: str = setting("", "The last day, such as `2027-01-31` (UTC); empty: until it is decided.")
+    rollout: tuple[float, ...] = setting(
+        (), "Shares for the one arm, step by step, such as `[0.01, 0.05, 0.25, 0.5, 1]`; instead of weights."
+    )
+    units_per_step: int = setting(500, "Units of the arm that each step of a roll-out waits for.")
+    bandit: bool = setting(False, "Give more to what has worked so far, hour by hour: earns more, and tells less.")
+    holdout: float = setting(0.0, "Share of units that no experiment touches, the same for all of them.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
     """One API key: `[keys.NAME]`. As soon as there is one, here or made by `penstock keys create`, every request needs a key."""
 
@@ -706,9 +760,11 @@ class Settings:
     routes: Mapping[str, RouteSettings] = setting(dict, "")
     apps: Mapping[str, AppSettings] = setting(dict, "")
     evaluations: Mapping[str, EvaluationSettings] = setting(dict, "")
+    ab: Mapping[str, ABSettings] = setting(dict, "")
     translators: Mapping[str, TranslatorSettings] = setting(dict, "")
     glossaries: Mapping[str, GlossarySettings] = setting(dict, "")
     prompts: Mapping[str, PromptSettings] = setting(dict, "")
+    probes: Mapping[str, ProbeSettings] = setting(dict, "")
     guard: Mapping[str, GuardSettings] = setting(dict, "")
     detectors: Mapping[str, DetectorSettings] = setting(dict, "")
     encryption: EncryptionSettings = setting(EncryptionSettings, "")
@@ -880,6 +936,7 @@ def _check(settings: Settings) -> Settings:
         _check_evaluation(name, evaluation, settings)
     _check_models(settings)
     _check_guard(settings)
+    _check_ab(settings)
     settings = _with_detectors(settings)
     for name, key in settings.keys.items():
         if len(key.key) < 16:
@@ -1059,6 +1116,111 @@ def _check_models(settings: Settings) -> None:
                 raise BadSetting(
                     f"budgets.{name}.{key} names '{wanted}', and there is none", hint=_nearest(wanted, list(known))
                 )
+
+
+AB_METRICS = ("answered", "grounded", "satisfied", "refused", "faulty", "latency", "cost")
+
+
+def _check_ab(settings: Settings) -> None:
+    targets: dict[str, str] = {}
+    for name, ab in settings.ab.items():
+        where = f"ab.{check_name(name, what='an experiment')}"
+        kind = _check_ab_arms(where, ab, settings)
+        if ab.target in targets:
+            raise BadSetting(f"{where}.target is that of ab.{targets[ab.target]} too", hint="one after the other")
+        targets[ab.target] = name
+        if set(ab.weights) - {"control", *ab.arms}:
+            raise BadSetting(
+                f"{where}.weights names '{min(set(ab.weights) - {'control', *ab.arms})}', which is no arm",
+                hint=f"known here: control, {', '.join(sorted(ab.arms))}",
+            )
+        if min(ab.weights.get(arm, 1.0) for arm in ("control", *ab.arms)) <= 0:
+            raise BadSetting(f"{where}.weights has one of 0", hint="weights are above 0; leave the arm out instead")
+        for key in (ab.metric, *ab.guardrails):
+            if key not in AB_METRICS:
+                raise BadSetting(f"{where}.guardrails has no '{key}'", hint=_nearest(key, list(AB_METRICS)))
+            if key in ("grounded", "faulty") and kind == "model":
+                raise BadSetting(f"{where}: '{key}' is known of apps' answers only", hint="answered, latency, cost")
+        if ab.metric in ab.guardrails:
+            raise BadSetting(f"{where}.guardrails has '{ab.metric}', which is the metric", hint="leave it out")
+        if not 2 <= ab.most_units <= 10**9 or not 1 <= ab.units_per_step <= 10**9:
+            raise BadSetting(f"{where}: most_units is {ab.most_units}, units_per_step {ab.units_per_step}", hint="more")
+        if not 1 <= ab.window <= 30 * 86_400:
+            raise BadSetting(f"{where}.window is {ab.window:g} s", hint='a second to 30 days: window = "30m"')
+        if not 0 <= ab.holdout <= 0.5:
+            raise BadSetting(f"{where}.holdout is {ab.holdout:g}", hint="a share up to 0.5, such as 0.02")
+        if ab.until and not re.fullmatch(r"\d{4}-\d\d-\d\d", ab.until):
+            raise BadSetting(f"{where}.until is {ab.until!r}", hint="a day such as 2027-01-31")
+        if ab.until:
+            try:
+                moment(ab.until, ahead=True)
+            except BadRequest as error:
+                raise BadSetting(f"{where}.until is {ab.until!r}", hint="a day such as 2027-01-31") from error
+        _check_ab_rollout(where, ab)
+    for name, ab in settings.ab.items():
+        for arm, answers in ab.arms.items():
+            if answers in targets:
+                raise BadSetting(
+                    f"ab.{name}.arms.{arm} names '{answers}', which is the target of ab.{targets[answers]}",
+                    hint="an arm answers by itself: name what takes part in no experiment",
+                )
+
+
+def _check_ab_rollout(where: str, ab: ABSettings) -> None:
+    if not ab.rollout:
+        if ab.bandit and len(ab.arms) > 19:
+            raise BadSetting(f"{where} is a bandit with {len(ab.arms)} arms", hint="19 at most: each keeps a twentieth")
+        return
+    if len(ab.arms) != 1:
+        raise BadSetting(f"{where}.rollout is for one arm, and there are {len(ab.arms)}", hint="roll out the winner")
+    if ab.bandit or ab.weights:
+        raise BadSetting(f"{where} has a rollout, and {'bandit' if ab.bandit else 'weights'}", hint="leave one out")
+    grows = all(0 < share <= 1 for share in ab.rollout) and sorted(set(ab.rollout)) == list(ab.rollout)
+    if not grows:
+        raise BadSetting(f"{where}.rollout must grow, from above 0 up to 1", hint="[0.01, 0.05, 0.25, 0.5, 1]")
+
+
+def _check_ab_arms(where: str, ab: ABSettings, settings: Settings) -> Literal["app", "model"]:
+    """What kind of thing the experiment is about. Nobody gets past a policy, or past people's approval, by being dealt an arm."""
+    apps, models = {*settings.apps, *settings.documents}, {*settings.models, *settings.routes}
+    if ab.target not in apps | models:
+        hint = _nearest(ab.target, sorted(apps | models)) if ab.target else 'target = "…"'
+        raise BadSetting(f"{where}.target names '{ab.target}', and there is no such app, model or route", hint=hint)
+    kind: Literal["app", "model"] = "app" if ab.target in apps else "model"
+    if not ab.arms:
+        raise BadSetting(f"{where}.arms is empty", hint='arms = { new = "…" }')
+    for arm, answers in ab.arms.items():
+        if arm in ("control", "holdout") or not re.fullmatch(r"[a-zA-Z0-9][\w.-]{0,63}", arm):
+            raise BadSetting(f"{where}.arms has '{arm}'", hint="letters, digits, '-', '_', '.'; not control or holdout")
+        known = apps if kind == "app" else models
+        if answers not in known:
+            hint = _nearest(answers, sorted(known))
+            raise BadSetting(f"{where}.arms.{arm} names '{answers}', which is no {kind}", hint=hint)
+        if answers == ab.target:
+            raise BadSetting(f"{where}.arms.{arm} is the target itself", hint="that is the arm `control`")
+        for name in (ab.target, answers):
+            if name in settings.models and settings.models[name].model == "*":
+                raise BadSetting(f"{where} names '{name}', which takes the model's name from the caller")
+        if _kept_back(ab.target, settings) != _kept_back(answers, settings):
+            raise BadSetting(
+                f"{where}.arms.{arm}: '{answers}' is behind another policy than '{ab.target}', or other approval",
+                hint="give both the same guard, and apps the same approve",
+            )
+    return kind
+
+
+def _kept_back(name: str, settings: Settings) -> tuple[frozenset[str], str]:
+    """The policies in front of what has this name, and whether people look at it before it leaves."""
+    if name in settings.apps or name in settings.documents:
+        app = settings.apps.get(name, AppSettings())
+        return frozenset({app.guard}), app.approve
+    if model := settings.models.get(name):
+        return frozenset({model.guard}), ""
+    route = settings.routes[name]
+    if route.guard != "off":
+        return frozenset({route.guard}), ""
+    behind = {*route.models, *route.tags.values(), route.when_budget_low, route.summarise} & set(settings.models)
+    return frozenset({settings.models[model].guard for model in behind} - {"off"}) or frozenset({"off"}), ""
 
 
 PERSONAL = (

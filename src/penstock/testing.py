@@ -38,9 +38,11 @@ from penstock.types import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from penstock.evaluate.cases import Case, Reply
+    from penstock.evaluate.scored import Scored, Scorer
     from penstock.types import Vectors
 
-__all__ = ["AnswererContract", "EmbedderContract", "IndexContract", "QuoterContract", "WordEmbedder"]
+__all__ = ["AnswererContract", "EmbedderContract", "IndexContract", "QuoterContract", "ScorerContract", "WordEmbedder"]
 
 
 class WordEmbedder:
@@ -124,6 +126,69 @@ class EmbedderContract(ABC):
 
     def test_the_id_stays_the_same(self) -> None:
         assert self.make().id == self.make().id
+
+
+class ScorerContract(ABC):
+    """What every `Scorer` promises."""
+
+    ANSWERS = ("", "Within thirty days.", "x" * 5000, "数量 · ١٢٣ · \u202eabc\x00", "'; drop table answers; --")
+
+    @abstractmethod
+    def make(self) -> Scorer: ...
+
+    def case(self) -> Case:
+        """A case that asks for this score."""
+        from penstock.evaluate.cases import Case
+
+        return Case(id="1", question="How long can books be returned?", expected=("within thirty days",), lang="en")
+
+    def reply(self, text: str) -> Reply:
+        """An answer that can be scored."""
+        from penstock.evaluate.cases import Reply
+
+        return Reply(text=text)
+
+    def scored(self, scorer: Scorer, reply: Reply) -> Scored:
+        from penstock.evaluate.scored import Scored
+
+        found = scorer.score(self.case(), reply)
+
+        async def waited() -> Scored:
+            assert not isinstance(found, Scored)
+            return await found
+
+        return found if isinstance(found, Scored) else asyncio.run(waited())
+
+    def test_it_says_what_it_is_and_what_it_does_not_show(self) -> None:
+        about = self.make().about
+
+        assert about.name.isidentifier()
+        assert about.what
+        assert about.needs
+        assert about.note.endswith(".")
+
+    def test_values_are_in_the_range_that_it_says(self) -> None:
+        scorer = self.make()
+        found = [self.scored(scorer, self.reply(text)) for text in self.ANSWERS]
+
+        assert any(one.state == "scored" for one in found)
+        assert all(scorer.about.low <= one.value <= scorer.about.high for one in found if one.state == "scored")
+        assert all(one.why for one in found if one.state == "unscored")
+        assert not scorer.about.passes or {one.value for one in found if one.state == "scored"} <= {0.0, 1.0}
+
+    def test_the_same_answer_has_the_same_score(self) -> None:
+        first, second = self.make(), self.make()
+
+        for text in self.ANSWERS:
+            assert self.scored(first, self.reply(text)) == self.scored(second, self.reply(text))
+
+    def test_a_request_that_failed_is_never_good(self) -> None:
+        from penstock.evaluate.cases import Reply
+
+        scorer = self.make()
+        found = self.scored(scorer, Reply(state="failed", error="upstream_error"))
+
+        assert found.state != "scored" or found.value == scorer.about.worst
 
 
 class IndexContract(ABC):

@@ -293,9 +293,9 @@ def _print(result: Result, holds: Sequence[Held], cases: int) -> None:
     summaries = result.summaries()
     click.echo(headline(result))
     if not result.target and (without := cases - len({row.case.id for row in result.rows})):
-        click.echo(f"{without} rows have no answer, and are left out", err=True)
+        click.echo(f"{without} of {cases} cases have no answer, and are left out", err=True)
     if result.cases.duplicates:
-        click.echo(f"{len(result.cases.duplicates)} pairs of cases ask the same: give them one `group`", err=True)
+        click.echo(f"{len(result.cases.duplicates)} pairs of cases ask the same: penstock eval cases FILE", err=True)
     click.echo()
     show.table(
         [
@@ -536,7 +536,13 @@ def cases(
     click.echo(f"languages: {', '.join(f'{name} {count}' for name, count in languages.most_common())}")
     click.echo(f"with: {', '.join(f'{name} {count}' for name, count in told['with'].items()) or 'questions alone'}")
     for pair in found.duplicates[:20]:
-        click.echo(f"'{show.clean(pair[0])}' and '{show.clean(pair[1])}' ask the same: give them one `group`")
+        first, second = map(show.clean, pair)
+        same = (
+            f"'{first}' stands there twice, and counts once"
+            if first == second
+            else f"'{first}' and '{second}' ask the same: give them one `group`"
+        )
+        click.echo(same)
 
 
 def _from_journal(file: str | None, app: str, since: float, most: int) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ VERBS = {
     "translations": ("penstock.cli.translations", "translations"),
     "intents": ("penstock.cli.intents", "intents"),
     "experiment": ("penstock.cli.experiment", "experiment"),
+    "probe": ("penstock.cli.probe", "probe"),
     "prompts": ("penstock.cli.prompts", "prompts"),
     "fairness": ("penstock.cli.fairness", "fairness"),
     "canaries": ("penstock.cli.canaries", "canaries"),

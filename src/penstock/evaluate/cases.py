@@ -151,6 +151,12 @@ class Reply:
             raise BadRequest(f"this is no reply: {error}") from error
         if not isinstance(reply.text, str) or reply.state not in get_args(State):
             raise BadRequest("a reply has a text, and a state that is known")
+        for name in (*_NUMBERS, *_COUNTS, "human"):
+            if (value := getattr(reply, name)) is not None:
+                _number(name, value)
+        for name in ("context", "cited", "retrieved"):
+            if not all(isinstance(one, str) for one in getattr(reply, name) or ()):
+                raise BadRequest(f"`{name}` of a reply must be texts")
         return reply
 
 
@@ -165,7 +171,7 @@ class Cases:
     given: Mapping[str, tuple[Reply, ...]] = field(
         default_factory=dict
     )  # by the id of the case, in the order of the file
-    duplicates: tuple[tuple[str, str], ...] = ()  # ids of cases that ask the same without being one group
+    duplicates: tuple[tuple[str, str], ...] = ()  # ids of cases that ask the same and are in no group together
     name: str = ""
 
     @property
@@ -294,6 +300,7 @@ def parsed(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Cases:
     lines: dict[str, int] = {}
     digests: dict[str, str] = {}
     given: dict[str, list[Reply]] = {}
+    again: list[tuple[str, str]] = []
     for line, row in rows:
         try:
             case, reply = _case(row)
@@ -307,10 +314,7 @@ def parsed(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Cases:
                 hint="give each case an id of its own, or leave ids out",
             )
         if case.id in cases and reply is None:
-            raise BadRequest(
-                f"lines {lines[case.id]} and {line} are the same case",
-                hint="take one of them out; --repeats asks again",
-            )
+            again.append((case.id, case.id))
         if case.id not in cases:
             cases[case.id], lines[case.id], digests[case.id] = case, line, digest
         if reply is not None:
@@ -320,7 +324,7 @@ def parsed(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Cases:
     if not cases:
         raise BadRequest("there are no cases", hint='{"question": "…", "expected": "…"}, one a line')
     found = tuple(cases.values())
-    return Cases(found, {id_: tuple(replies) for id_, replies in given.items()}, _asked_twice(found))
+    return Cases(found, {id_: tuple(replies) for id_, replies in given.items()}, (*again, *_asked_twice(found)))
 
 
 def _asked_twice(cases: Sequence[Case]) -> tuple[tuple[str, str], ...]:

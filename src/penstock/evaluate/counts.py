@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 
-__all__ = ["common", "runs"]
+__all__ = ["runs", "shared"]
 
 
-def runs(words: Sequence[str], length: int) -> Counter[Hashable]:
-    """Every run of `length` words, and how often it stands there."""
+def runs(words: Sequence[str], length: int) -> Iterable[Hashable]:
+    """Every run of `length` words."""
     if length == 1:
-        return Counter(words)
+        return words
     if length == 2:
-        return Counter(pairwise(words))
-    return Counter(zip(*(words[n:] for n in range(length)), strict=False))
+        return pairwise(words)
+    return zip(*(words[n:] for n in range(length)), strict=False)
 
 
-def common(own: Mapping[Hashable, int], wanted: Mapping[Hashable, int]) -> int:
-    """The sum of the smaller counts."""
-    both = own.keys() & wanted.keys()
-    found = len(both)
-    for run in both:
-        if (count := own[run]) > 1:
-            found += min(count, wanted[run]) - 1
+def shared(own: Iterable[Hashable], *others: Iterable[Hashable]) -> int:
+    """How many of one's own the others have too, each at most as often as it stands in one of the others."""
+    left = Counter(others[0])
+    for other in others[1:]:
+        left |= Counter(other)
+    found = 0
+    for one in own:
+        if count := left.get(one):
+            left[one] = count - 1
+            found += 1
     return found

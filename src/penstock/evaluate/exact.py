@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 
-from penstock.evaluate.counts import common
+from penstock.evaluate.counts import shared
 from penstock.evaluate.text_score import Score, best, checked, harmonic
 from penstock.evaluate.words import Rules, pieces
 
@@ -73,6 +72,6 @@ def _f1(own: list[str], wanted: list[str]) -> Score:
     if not own or not wanted:
         same = float(own == wanted)
         return Score(same, same, same)
-    hits = common(Counter(own), Counter(wanted))
+    hits = shared(own, wanted)
     precision, recall = hits / len(own), hits / len(wanted)
     return Score(harmonic(precision, recall), precision, recall)

@@ -7,14 +7,13 @@ of Popović (2017). Equal to sacrebleu (Post 2018), whose choices have become wh
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from penstock.errors import BadRequest
-from penstock.evaluate.counts import common, runs
+from penstock.evaluate.counts import runs, shared
 from penstock.evaluate.segment import Tokens, tokenized
 from penstock.evaluate.text_score import Score, checked, checked_pairs
 
@@ -71,16 +70,13 @@ def _counted(answer: str, references: Sequence[str], rules: Tokens, order: int, 
     words = tokenized(answer, rules, lowercase=lowercase)
     others = [tokenized(reference, rules, lowercase=lowercase) for reference in references]
     size = len(words)
-    shared = [0] * order
+    hits = [0] * order
     for n in range(1, order + 1):
-        own, theirs = runs(words, n), runs(others[0], n)
-        for other in others[1:]:
-            theirs |= runs(other, n)
-        shared[n - 1] = common(own, theirs)
-        if not shared[n - 1]:
+        hits[n - 1] = shared(runs(words, n), *(runs(other, n) for other in others))
+        if not hits[n - 1]:
             break  # no longer run is shared then
     nearest = min(map(len, others), key=lambda length: (abs(length - size), length))
-    return _Counts(size, nearest, shared, [max(0, size - n) for n in range(order)])
+    return _Counts(size, nearest, hits, [max(0, size - n) for n in range(order)])
 
 
 def _bleu(counts: _Counts, smoothing: Smoothing, value: float | None, effective_order: bool) -> Score:
@@ -88,13 +84,13 @@ def _bleu(counts: _Counts, smoothing: Smoothing, value: float | None, effective_
         raise BadRequest(f"no smoothing is called {smoothing!r}", hint=f"one of {', '.join(get_args(Smoothing))}")
     if value is None:
         value = _SMOOTHING_VALUES.get(smoothing, 0.0)
-    words, wanted, shared, there = counts
+    words, wanted, shared_runs, there = counts
     penalty = 1.0
     if words < wanted:
         penalty = math.exp(1 - wanted / words) if words else 0.0
-    precisions, reached, halved = [0.0] * len(shared), len(shared), 1.0
-    if any(shared):
-        for n, (hits, total) in enumerate(zip(shared, there, strict=True)):
+    precisions, reached, halved = [0.0] * len(shared_runs), len(shared_runs), 1.0
+    if any(shared_runs):
+        for n, (hits, total) in enumerate(zip(shared_runs, there, strict=True)):
             added = value if smoothing == "add-k" and n else 0
             if total + added == 0:
                 break
@@ -108,10 +104,13 @@ def _bleu(counts: _Counts, smoothing: Smoothing, value: float | None, effective_
             elif smoothing == "floor":
                 precisions[n] = 100.0 * value / total
     logs = [math.log(precision) if precision else -math.inf for precision in precisions[:reached]]
-    percent = penalty * math.exp(sum(logs) / reached) if any(shared) else 0.0
+    percent = penalty * math.exp(sum(logs) / reached) if any(shared_runs) else 0.0
     detail = {"brevity_penalty": penalty, "words": words, "reference_words": wanted}
     detail |= {f"precision_{n}": precision / 100 for n, precision in enumerate(precisions, 1)}
-    return Score(min(1.0, percent / 100), detail=detail)  # the exponential of a logarithm may pass 1 by a hair
+    value = percent / 100
+    if 1 < value < 1 + 1e-9:
+        value = 1.0  # the exponential of a logarithm may pass it by a hair
+    return Score(value, detail=detail)
 
 
 # ---------------------------------------------------------------- chrF
@@ -171,7 +170,7 @@ class _Chrf(NamedTuple):
             own, theirs = _parted(answer), _parted(reference)
             for n in range(1, self.words + 1):
                 sizes = max(0, len(own) - n + 1), max(0, len(theirs) - n + 1)
-                found.append((*sizes, common(runs(own, n), runs(theirs, n))))
+                found.append((*sizes, shared(runs(own, n), runs(theirs, n))))
         # runs of a length that the reference has none of do not count against the answer
         return [(a if b else 0, b, both) for a, b, both in found]
 
@@ -224,9 +223,7 @@ def _shared_characters(answer: str, reference: str, order: int) -> _Statistics:
         bits = int(points.max() + 1).bit_length()
     if bits * order > 63:
         slices = ((_slices(answer, n), _slices(reference, n)) for n in range(1, order + 1))
-        return [
-            (a, b, common(Counter(own), Counter(theirs))) for (a, b), (own, theirs) in zip(sizes, slices, strict=True)
-        ]
+        return [(a, b, shared(own, theirs)) for (a, b), (own, theirs) in zip(sizes, slices, strict=True)]
     length = len(answer)
     keys = np.zeros(len(points) + 2 * order, np.uint64)  # 0 for what lies beyond the end of a text
     keys[:length] = points[:length] + 1

@@ -7,13 +7,12 @@ row of words at once, as bits of one number (Hyyrö 2004, "Bit-parallel LCS-leng
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from penstock.errors import BadRequest, TooLarge
-from penstock.evaluate.counts import common, runs
+from penstock.evaluate.counts import runs, shared
 from penstock.evaluate.porter import ROUGE_STEMS
 from penstock.evaluate.text_score import Score, best, checked, checked_pairs, harmonic
 from penstock.evaluate.words import Rules, ascii_words, stemmed, words
@@ -24,7 +23,7 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 MOST_CELLS = 1 << 36  # words of an answer times words of a reference, for the longest common subsequence: seconds
 MOST_LINE_CELLS = 1 << 28  # for that of every line with every line
 
-_RUNS = re.compile(r"rouge([1-9])")
+_LENGTHS = {f"rouge{length}": length for length in range(1, 10)}
 
 
 def rouge(
@@ -69,12 +68,12 @@ def _against(
 ) -> dict[str, Score]:
     found = {}
     for kind in kinds:
-        if kind == "rougeL":
+        if kind in _LENGTHS:
+            found[kind] = _runs(own, wanted, _LENGTHS[kind])
+        elif kind == "rougeL":
             found[kind] = _score(lcs_length(own, wanted), len(own), len(wanted))
         elif kind == "rougeLsum":
             found[kind] = _line_by_line(_lines(answer, stem, rules), _lines(reference, stem, rules))
-        elif _RUNS.fullmatch(kind):
-            found[kind] = _runs(own, wanted, int(kind[5:]))
         else:
             raise BadRequest(f"no ROUGE is called {kind!r}", hint="rouge1 to rouge9, rougeL, rougeLsum")
     return found
@@ -101,7 +100,7 @@ def _score(hits: int, own: int, wanted: int) -> Score:
 
 def _runs(own: list[str], wanted: list[str], length: int) -> Score:
     size, wanted_size = max(0, len(own) - length + 1), max(0, len(wanted) - length + 1)
-    return _score(common(runs(own, length), runs(wanted, length)), size, wanted_size)
+    return _score(shared(runs(own, length), runs(wanted, length)), size, wanted_size)
 
 
 # ---------------------------------------------------------------- words in order
@@ -109,15 +108,13 @@ def _runs(own: list[str], wanted: list[str], length: int) -> Score:
 
 def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
     """Length of the longest common subsequence. Raises TooLarge where the lengths multiply to more than 2^36."""
-    if len(one) < len(other):
-        one, other = other, one
     if len(one) * len(other) > MOST_CELLS:
         raise TooLarge(
             f"the longest common order of {len(one):,} and {len(other):,} words would take minutes",
             hint="leave rougeL out, or score the text by paragraph",
         )
     everywhere = (1 << len(one)) - 1
-    places, ends = _places(one), everywhere
+    places, ends = _places(one), everywhere  # bit n is 0 where word n makes the common order longer by one
     for there in filter(None, map(places.get, other)):
         if here := ends & there:
             ends = ends + here | ends - here  # a carry may pass the last bit: it is cut off at the end

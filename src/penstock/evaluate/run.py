@@ -62,9 +62,10 @@ async def run(
     if ask is not None:
         await _each([row for row in rows if row.reply is None], lambda row: _ask(row, ask, tick), concurrent)
     waiting = [row for row in rows if row.reply is not None and any(s.about.name not in row.scores for s in scorers)]
-    pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8), thread_name_prefix="score")
+    threads = threads or min(os.cpu_count() or 1, 8)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
     try:
-        await _each(waiting, lambda row: _score(row, scorers, pool, tick), max(concurrent, pool._max_workers))
+        await _each(waiting, lambda row: _score(row, scorers, pool, tick), max(concurrent, threads))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

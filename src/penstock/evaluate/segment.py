@@ -27,7 +27,7 @@ MOST = 200_000  # chunks remembered for each set of rules
 LONGEST = 40  # characters of a chunk that is remembered
 
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
-_SYMBOLS = re.compile(r"([ -&(-+/:-@\[-`{-~])")  # of ASCII, but for ' , - .
+_APART = {ord(char): f" {char} " for char in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}  # the signs of ASCII, but for ' , - .
 _NOT_AFTER_DIGIT = re.compile(r"([^0-9])([.,])")
 _NOT_BEFORE_DIGIT = re.compile(r"([.,])([^0-9])")
 _DASH = re.compile(r"([0-9])-")
@@ -79,10 +79,11 @@ class _Chunks(dict[str, tuple[str, ...]]):
 
 
 def _western(text: str) -> str:
-    text = _SYMBOLS.sub(r" \1 ", text)
-    text = _NOT_AFTER_DIGIT.sub(r"\1 \2 ", text)
-    text = _NOT_BEFORE_DIGIT.sub(r" \1 \2", text)
-    return _DASH.sub(r"\1 - ", text)
+    text = text.translate(_APART)
+    if "." in text or "," in text:
+        text = _NOT_AFTER_DIGIT.sub(r"\1 \2 ", text)
+        text = _NOT_BEFORE_DIGIT.sub(r" \1 \2", text)
+    return _DASH.sub(r"\1 - ", text) if "-" in text else text
 
 
 def _international(text: str) -> str:
@@ -147,7 +148,6 @@ def tokenized(text: str, tokens: Tokens, *, lowercase: bool = False) -> list[str
 
 # ---------------------------------------------------------------- TER
 
-_TERCOM_SYMBOLS = re.compile(r"([ -&(-+/:-@\[-`{-~])")
 _PUNCTUATION = re.compile(r'[.,?:;!"()]')
 _ASIAN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\u2e80-\u2eff\u31c0-\u31ef\u3300-\u33ff\uf900-\ufaff\ufe30-\ufe4f])")
 _ASIAN_MORE = re.compile("([\u3200-\u3f22])")  # meant to end at U+32FF, and published so
@@ -164,10 +164,7 @@ def tercom(
         text = text.lower()
     if normalized:
         text = _unescaped(text.replace("\n-", "").replace("\n", " "))
-        text = _TERCOM_SYMBOLS.sub(r" \1 ", f" {text} ").replace("'s ", " 's ")
-        text = _NOT_AFTER_DIGIT.sub(r"\1 \2 ", text)
-        text = _NOT_BEFORE_DIGIT.sub(r" \1 \2", text)
-        text = _DASH.sub(r"\1 - ", text)
+        text = _western(f" {text} ".replace("'s ", " 's "))
         if (
             asian
         ):  # runs of kana stay together: the published rules for them ask for the start of a line, where a space is

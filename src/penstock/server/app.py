@@ -13,11 +13,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from penstock import retention
+from penstock import probing, retention
 from penstock.assemble import SEALED, House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
+from penstock.observe.probes import Run
 from penstock.observe.sealed import is_installed, seal
 from penstock.server import admin, batches, files, guard, language, manage, objectives, openai, pages, review, verify
 from penstock.server.access import identify
@@ -205,6 +206,9 @@ class App:
         if not self.house.worker and is_installed():
             self.work.start(self._seal)
         self.work.start(partial(self.house.lookout.run, self.work.stop))  # one of several processes does look
+        for name, told in self.house.settings.probes.items():
+            if told.every and not self.house.worker:
+                self.work.start(partial(self._probe, name, told.every))
         self.house.gateway.metrics.share()
         for model in self.house.locals:
             if model.name in self.house.settings.models:  # what was pulled and is not named may never be asked
@@ -249,6 +253,24 @@ class App:
                 log("journal not sealed", level="warning", error=error.code)
             except Exception as error:  # a background task ends here
                 log("journal not sealed", level="error", error=type(error).__name__, at=_place(error))
+
+    def _probe(self, name: str, every_s: float) -> None:
+        """Ask a probe's prompts from time to time, and say so where the model has changed."""
+        while not self.work.stop.wait(every_s):
+            try:
+                run = asyncio.run(self._taken(name))
+                for change in run.changes:
+                    log("a model has changed", level="warning", probe=name, what=change.words)
+            except PenstockError as error:
+                log("probe failed", level="warning", probe=name, error=error.code)
+            except Exception as error:  # a background task ends here
+                log("probe failed", level="error", probe=name, error=type(error).__name__, at=_place(error))
+
+    async def _taken(self, name: str) -> Run:
+        try:
+            return await probing.take(self.house, name)
+        finally:
+            self.house.clients.close()  # their loop ends here
 
     def begin(self) -> None:
         """Go on with the batches that are unfinished, beside the requests of the running event loop."""
