@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from penstock.config import (
@@ -61,6 +61,7 @@ from penstock.observe.texts import Keeping, Texts
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
+from penstock.trace import log
 from penstock.types import (
     Answer,
     Answerer,
@@ -82,6 +83,9 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
     from penstock.documents.quote import Quotes
+    from penstock.evaluate.arms import Arms
+    from penstock.evaluate.evaluator import Evaluator
+    from penstock.evaluate.live import Experiments
     from penstock.guard.crossing import Crossing
     from penstock.guard.tools import Confirmations
     from penstock.guard.vault import Vault
@@ -89,7 +93,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
     from penstock.models.shared import Shared
-    from penstock.observe.alerts import Alerts
+    from penstock.observe.alerts import Alerts, Condition
     from penstock.observe.analytics import Analytics
     from penstock.observe.conventions import Served
     from penstock.observe.energy import Energy
@@ -334,8 +338,86 @@ class House:
         alerts, home = self.settings.alerts, self.settings.home_path
         return Lookout(
             self.database, home / "lookout.lock", self.objectives, self.settings.channels, repeat_s=alerts.repeat,
-            anomalies=alerts.anomalies, opinions=self._opinions,
+            anomalies=alerts.anomalies, opinions=self._opinions, beside=[self._experimenting] if self.settings.ab else [],
         )  # fmt: skip
+
+    # ---------------------------------------------------------------- experiments with those who call
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """The experiments of the settings, as they stand."""
+        from penstock.evaluate.live import Experiments
+
+        return Experiments(self.journal_tables, self.settings.ab)
+
+    @cached_property
+    def arms(self) -> Arms:
+        """Who answers a request that is part of one."""
+        from penstock.evaluate.arms import Arms
+
+        return Arms(self.experiments)
+
+    def begin_experiments(self) -> None:
+        """Those that are new begin, and anew those whose settings changed. Raises StorageError or Conflict."""
+        if not self.settings.ab:
+            return
+        for name, changed in self.experiments.open():
+            log("experiment", level="warning", name=name, state="running", said="begins anew" if changed else "begins")
+            self.audit.record("experiment.started", target=name, changed=changed)
+        self.arms.refresh(now=True)
+
+    def dealt(self, asked: ModelRequest) -> str:
+        """The model, route, app or collection that answers a request: mostly the one that it names. Whoever may not read all that
+        an app's arms answer from takes no part. The rights to what is named are for others to check."""
+        if not self.settings.ab:
+            return asked.model
+        deal = self.arms.deals.get(asked.model)
+        if deal is None or asked.dialect not in deal.dialects:
+            return asked.model
+        if not self.gateway.has(asked.model):
+            open_to = self._open_to(asked.caller)
+            if not all(self._source(name) in open_to for name in deal.settings.arms.values()):
+                return asked.model
+        return deal.deal(asked) or asked.model
+
+    def _source(self, app: str) -> str:
+        return self.settings.apps.get(app, AppSettings()).documents or app
+
+    def answering(self, asked: ModelRequest) -> tuple[str, str]:
+        """The collection that answers a request for an app, and the app. Raises NotFound where the caller may not ask for it."""
+        source, name = self.source(asked.model, asked.caller), self.dealt(asked)
+        return (source if name == asked.model else self._source(name)), name
+
+    def _experimenting(self, stop: Callable[[], bool]) -> list[Condition]:
+        """A look at the experiments, beside the lookout's own."""
+        return self._evaluator.look(stop=stop)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        from penstock.evaluate.evaluator import Evaluator, Event
+
+        def told(event: Event) -> None:
+            kind: Literal["experiment.moved", "experiment.ended"] = (
+                "experiment.moved" if event.kind == "moved" else "experiment.ended"
+            )
+            self.audit.record(kind, actor="lookout", target=event.name, state=event.state, said=event.said)
+
+        self.begin_experiments()  # where the database could not be written before
+        return Evaluator(self.experiments, said=self._satisfied, told=told)
+
+    def _satisfied(self, requests: Sequence[str]) -> dict[str, float]:
+        """How content people were with answers, 0 to 1, of those about which somebody said so."""
+        found: dict[str, list[float]] = {}
+        for start in range(0, len(requests), 500):
+            some = requests[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            for request, thumb, csat in self.review.store.read(
+                f"select request, thumb, csat from feedback where request in ({marks})",  # noqa: S608  marks alone
+                some,
+            ):
+                if (good := _content(thumb, csat)) is not None:
+                    found.setdefault(request, []).append(float(good))
+        return {request: sum(values) / len(values) for request, values in found.items()}
 
     @cached_property
     def alerts(self) -> Alerts:
@@ -373,8 +455,7 @@ class House:
             "select at, changed, app, model, request, thumb, csat from feedback where changed >= ?", (since,)
         )
         for at, changed, app, model, request, thumb, csat in rows:
-            bad, good = thumb == "down" or 0 < csat <= 2, thumb == "up" or csat >= 4
-            yield Opinion(at, changed, app, model, request, False if bad else True if good else None)
+            yield Opinion(at, changed, app, model, request, _content(thumb, csat))
 
     @cached_property
     def texts(self) -> Texts:
@@ -802,6 +883,13 @@ class House:
 def assemble(settings: Settings) -> House:
     """Build the house. Nothing is loaded or fetched yet: the encoder comes with the first text to embed."""
     return House(settings)
+
+
+def _content(thumb: str, csat: int) -> bool | None:
+    """Whether somebody was content with an answer; None where they said neither."""
+    if thumb == "down" or 0 < csat <= 2:
+        return False
+    return True if thumb == "up" or csat >= 4 else None
 
 
 def _behind(route: RouteSettings) -> list[str]:

@@ -28,6 +28,7 @@ from penstock.assemble import House
 from penstock.config import iso
 from penstock.documents.erasing import erase as erase_documents
 from penstock.errors import BadRequest, Conflict, StorageError
+from penstock.evaluate.arms import digests_in
 from penstock.storage.database import Database
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import new_id
@@ -206,11 +207,12 @@ def carry_out(
         house.library.catalog.database.read("pragma secure_delete = on")
     for name, numbers in by_collection.items():
         erase_documents(house.library[name], numbers)
+    took_part = _experiments(house, subject)
     _erase_journal(house, subject)
     with database.write() as w:
         _erase_rows(w, subject, house)
     others = (*_vault(house, subject), *_review(house, subject), *_past(house, subject), *erasers)
-    further = {name: eraser(subject.names) for name, eraser in others}
+    further = {name: eraser(subject.names) for name, eraser in others} | took_part
     counts = what.counts() | {"documents": len(removed)} | further
     receipt: dict[str, Any] = {
         "receipt": new_id(),
@@ -275,6 +277,19 @@ def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
     """The requests that were sealed into files, and the sums of them."""
     if house.journal_tables.has("sealed"):
         yield "sealed_requests", lambda names: house.sealed.erase(subject.mentioned_in)
+
+
+def _experiments(house: House, subject: Subject) -> dict[str, int]:
+    """That they take part in experiments: digests, which whoever knows the name could find while those run. Sums stay."""
+    tables = house.journal_tables
+    if not tables.has("ab_units"):
+        return {}
+    digests, persons = set[str](), set(subject.names)
+    for person, answer in tables.read("select person, answer from requests where person != ''"):
+        if subject.mentioned_in(person):
+            persons.add(person)
+            digests.update(digests_in(answer))
+    return {"experiment_units": house.experiments.forget_units([f"p/{person}" for person in persons], digests)}
 
 
 def _review(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

@@ -66,9 +66,12 @@ class Gateway:
             )
         return model
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """The answer of the model that the request names. Raises PenstockError before the first event, or in between."""
+    async def stream(self, request: ModelRequest, *, by: str = "") -> AsyncGenerator[ModelEvent, None]:
+        """The answer of the model that the request names, or of another in its place; the caller's rights are to the one that is
+        named. Raises PenstockError before the first event, or in between."""
         model = self.find(request.model, request.caller)
+        if by and by != request.model:
+            model = self.models[by]
         with self.visit(request) as visit:
             events = model.stream(request)
             try:
@@ -158,13 +161,15 @@ class Visit:
         """What is known of an app's answer, the rooms it passed through, and its words where they are kept. Of a plain call, all
         there is to say stands in its row."""
         record, spans = self._request.record, self._spans
+        dealt = {name: arm for name, arm in record.versions.items() if name.startswith("ab.")}
+        only = orjson.dumps({"versions": dealt}).decode() if dealt else ""  # whatever became of it, it was part of an experiment
         if not record.app and len(spans) < 2:
-            return "", "", ""
+            return only, "", ""
         began = self._started
         passed = [(s.name, int((s.started - began) * 1e6), int(s.duration_ms * 1e3), s.values) for s in spans]
         rooms = orjson.dumps(passed).decode()
         if record.answer is None:
-            return "", rooms, ""
+            return only, rooms, ""
         told = summary(record.answer, record.versions)
         return orjson.dumps(told).decode(), rooms, self._gateway.texts.kept(record, told["faults"])
 

@@ -1,4 +1,4 @@
-"""`penstock ab …`: experiments with two versions: how large, what a rule would do, and what one has shown."""
+"""`penstock ab …`: experiments with two versions: how large, what a rule would do, and what one has shown; those of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from penstock.cli import show
+from penstock.cli import ab_live, show
 from penstock.cli.rows import parsed_rows
 from penstock.errors import BadRequest, Unreadable
 from penstock.evaluate.ab import Decision, Guardrail, Plan
@@ -42,8 +42,12 @@ def ab() -> None:
       penstock ab power --baseline 0.80 --effect 0.02
       penstock ab simulate --baseline 0.80 --effect 0.02 --per-arm 10000
       penstock ab analyse results.csv --per-arm 10000 --min-effect 0.02
+      penstock ab status new-prompt
     """
 
+
+for command in (ab_live.list_, ab_live.status, ab_live.history, ab_live.stop, ab_live.start):
+    ab.add_command(command)
 
 rule_option = click.option(
     "--rule", default="planned", show_default=True, type=click.Choice(RULES), help="How looks are paid for."

@@ -19,7 +19,7 @@ from penstock.evaluate.assignment import Experiment, assign
 from penstock.evaluate.live import CONTROL, HOLDOUT, Experiments, Live, definition_of, digest_of
 from penstock.types import Dialect, ModelRequest
 
-__all__ = ["DIALECTS", "Arms", "Deal", "Stamp", "conversation_of", "stamp_of", "unit_of"]
+__all__ = ["DIALECTS", "Arms", "Deal", "Stamp", "conversation_of", "digests_in", "stamp_of", "told_of", "unit_of"]
 
 DIALECTS: Final[frozenset[Dialect]] = frozenset({"chat", "completions", "messages", "responses"})
 EVERY_S = 2.0
@@ -77,6 +77,7 @@ class Deal:
 
     settings: ABSettings
     live: Live
+    dialects: frozenset[Dialect] = DIALECTS
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -106,7 +107,7 @@ class Arms:
         self.deals: Mapping[str, Deal] = {}
 
     def refresh(self, *, now: bool = False) -> None:
-        """Take over how they stand, unless that was read a moment ago. Raises StorageError or Conflict, and then nothing changes."""
+        """Take over how they stand, unless that was read a moment ago. Raises StorageError or Conflict, and nothing changes."""
         if not self._experiments.settings or (not now and self._clock() - self._read < EVERY_S):
             return
         self._read = self._clock()
@@ -130,3 +131,14 @@ def told_of(answer: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def digests_in(answer: str) -> list[str]:
+    """The conversations that a row was part of, as experiments know them."""
+    versions = told_of(answer).get("versions")
+    stamps = (
+        [stamp_of(said) for name, said in versions.items() if name.startswith(PREFIX)]
+        if isinstance(versions, dict)
+        else []
+    )
+    return [stamp.unit for stamp in stamps if stamp is not None and stamp.unit]

@@ -1,5 +1,5 @@
-"""From the journal's rows to the sums of each arm. It follows the journal by the place in it, which is written down with the sums in
-one transaction: a process that is killed has counted everything once when another goes on.
+"""From the journal's rows to the sums of each arm. It follows the journal by the place in it, which is written down with the sums
+in one transaction: a process that is killed has counted everything once when another goes on.
 
 A unit counts in the stage and the arm in which it was first seen; what it does elsewhere is left out. Its metric counts once, when
 it has been watched for the time that was agreed (`complete`); guardrails count it from its first request on, as it stands, so that
@@ -19,7 +19,7 @@ from penstock.config import ABSettings
 from penstock.evaluate.arms import PREFIX, Stamp, stamp_of, told_of, unit_of
 from penstock.evaluate.effects import SUMS, Arm
 from penstock.evaluate.live import CONTROL, HOLDOUT, Experiments, Live, definition_of, digest_of
-from penstock.evaluate.outcomes import Metric, outcome
+from penstock.evaluate.outcomes import outcome
 from penstock.observe.journal import COLUMNS, Row
 
 __all__ = ["Counting", "Said", "arm_of", "runs_on"]
@@ -43,7 +43,7 @@ def arm_of(numbers: Sequence[float] | None) -> Arm:
     return Arm(*numbers) if numbers else Arm()
 
 
-def runs_on(settings: ABSettings, metric: Metric) -> bool:
+def runs_on(settings: ABSettings, metric: str) -> bool:
     """Whether a guardrail counts a unit from its first request on. Opinions come later, and what answers cost has no deviation that
     could be known beforehand; of a single request the value is final at once."""
     return metric != "satisfied" and (settings.unit == "request" or metric != "cost")

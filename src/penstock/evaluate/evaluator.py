@@ -68,7 +68,6 @@ class Evaluator:
     ) -> None:  # fmt: skip
         self._experiments, self._told, self._clock = experiments, told, clock
         self.counting = Counting(experiments, said=said)
-        self._opened = False
         self._looked: set[str] = set()  # experiments whose sums were looked at since they last changed
 
     def look(self, *, stop: Callable[[], bool] = lambda: False) -> list[Condition]:
@@ -76,9 +75,6 @@ class Evaluator:
         if not self._experiments.settings:
             return []
         now = self._clock()
-        if not self._opened:
-            self._experiments.open()
-            self._opened = True
         self.counting.look_back(stop=stop)
         self._looked -= self.counting.follow(stop=stop)
         self._looked -= self.counting.complete(now, stop=stop)

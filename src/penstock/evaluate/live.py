@@ -1,7 +1,7 @@
 """Experiments in production, as they stand: state, weights and sums in the database, shared by all processes and machines.
 
-A definition that changed begins anew. Whoever took part is known by a digest with a salt that is forgotten when the experiment ends;
-what is left are sums. Nothing here reckons: this part is also in processes that only deal out, and does without numpy.
+A definition that changed begins anew. Whoever took part is known by a digest with a salt that is forgotten when the experiment
+ends; what is left are sums. Nothing here reckons: this part is also in processes that only deal out, and does without numpy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
@@ -66,7 +66,7 @@ _COLUMNS = (
     "name, definition, state, reason, started, ended, first_stage, stage, step, weights, winner, decision, salt, before_row, "
     "before_mean"
 )
-_INTO = f"insert into ab_experiments ({_COLUMNS}) values ({', '.join('?' * 15)})"
+_INTO = f"insert into ab_experiments ({_COLUMNS}) values ({', '.join('?' * 15)})"  # noqa: S608  our own names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,10 @@ class Experiments:
                     continue
                 self._begin(w, name, settings, old, now, "the settings changed" if old else "")
                 found.append((name, old is not None))
+            for name, one in known.items():
+                if name not in self.settings and one.state in ("running", "won"):
+                    reason = f"{BY_HAND}the settings, which do not have it any more"
+                    self.end(w, replace(one, state="stopped", reason=reason, ended=now, winner=CONTROL))
             if not w.execute("select 1 from ab_place").fetchone():  # what was asked before belongs to no experiment
                 last = asked and w.execute("select rowid, id from requests order by rowid desc limit 1").fetchone()
                 w.execute("insert into ab_place values (1, ?, ?, ?)", (*(last or (0, "")), now))
@@ -217,6 +221,23 @@ class Experiments:
         """Whoever took part."""
         w.execute("delete from ab_units where name = ?", (name,))
         w.execute("delete from ab_before where name = ?", (name,))
+
+    def forget_units(self, units: Collection[str], digests: Collection[str] = ()) -> int:
+        """Forget that these took part: by what they are, and by digests. Returns how many that were. Sums stay as they are."""
+        with self.tables.write() as w:
+            gone = [
+                (one.name, digest)
+                for one in self.all(w)
+                for digest in (*digests, *(digest_of(one.salt, unit) for unit in units if one.salt))
+            ]
+            found = [
+                place for place in gone
+                if w.execute("select 1 from ab_units where name = ? and unit = ?", place).fetchone()
+                or w.execute("select 1 from ab_before where name = ? and unit = ?", place).fetchone()
+            ]  # fmt: skip
+            w.executemany("delete from ab_units where name = ? and unit = ?", found)
+            w.executemany("delete from ab_before where name = ? and unit = ?", found)
+        return len(found)
 
     @staticmethod
     def note(w: Any, name: str, at: float, event: str, said: str) -> None:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from penstock.observe.journal import Row
 from penstock.observe.objectives import Objective, judged
 
-__all__ = ["BETTER", "DEVIATION", "METRICS", "OF_APPS", "Metric", "outcome", "shown", "shown_change"]
+__all__ = ["BETTER", "DEVIATION", "outcome", "shown", "shown_change"]
 
-Metric = Literal["answered", "grounded", "satisfied", "refused", "faulty", "latency", "cost"]
-METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
-BETTER: Final[Mapping[Metric, Literal["higher", "lower"]]] = {
+BETTER: Final[Mapping[str, Literal["higher", "lower"]]] = {
     "answered": "higher", "grounded": "higher", "satisfied": "higher", "refused": "lower", "faulty": "lower",
     "latency": "lower", "cost": "lower",
 }  # fmt: skip
-OF_APPS: Final = frozenset({"grounded", "faulty"})  # of a model's answer nothing of this is known
 
 # Of a unit's value, about. It is the clock by which guardrails of units that come back are read: were it twice as large or half,
 # their promise would be the same, and they would be sharpest a little later or earlier.
-DEVIATION: Final[Mapping[Metric, float]] = {
+DEVIATION: Final[Mapping[str, float]] = {
     "answered": 0.3, "grounded": 0.3, "refused": 0.3, "faulty": 0.3, "latency": 0.7,
 }  # fmt: skip
 
 _GROUNDED = Objective("", "grounded", 0.5)
 
 
-def outcome(metric: Metric, row: Row, told: Mapping[str, Any]) -> float | None:
+def outcome(metric: str, row: Row, told: Mapping[str, Any]) -> float | None:
     """A request's value; None where it says nothing. told: its `answer`, read.
 
     Shares are 0 or 1, latency is the natural logarithm of seconds, cost is in USD. Whoever left before the end got no answer. What

@@ -42,7 +42,8 @@ UNSEEN_DAY, UNSEEN_WEEK = (
 UNSEEN_SHARE = 0.1  # as much for shares, which are no logarithms
 SPREAD_H = 28 * 24  # hours whose errors say how far is far
 FEWEST_ERRORS = 6
-HALF = 0.4549  # the median of chi-squared with one degree of freedom
+CUT = 2.5  # standard errors
+CUT_SQUARES = 0.9776  # the mean square of normal errors that are cut there
 HOURS_A_YEAR = 365.25 * 24
 WEEK_H = 168
 
@@ -118,9 +119,8 @@ class Usual:
         spreads = {}
         for hours in WINDOWS_H:
             errors, sampling = _window_errors(past, hours)
-            known = int(np.count_nonzero(~np.isnan(errors)))
-            if known >= FEWEST_ERRORS:
-                spreads[hours] = (_spread(errors, sampling), known)
+            if len(errors) >= FEWEST_ERRORS:
+                spreads[hours] = (_spread(errors, sampling), len(errors))
         extra = spreads[1][0] if 1 in spreads else 0.0
         days = int(np.count_nonzero(past.hours % 24 == hour % 24))
         weeks = int(np.count_nonzero(past.hours % WEEK_H == hour % WEEK_H))
@@ -158,31 +158,33 @@ def _effects(
 
 
 def _window_errors(past: _Past, hours: int) -> tuple[Floats, Floats]:
-    """Errors of earlier windows of that length, each half over the next, and the variance that chance gives them."""
-    fresh = past.hours >= past.hours[-1] - SPREAD_H
+    """Errors of earlier windows of that length, each half over the next, and the variance that chance gives them.
+
+    The last one is left out: it is what they are to be compared with.
+    """
+    end = int(past.hours[-1]) - hours
+    fresh = (past.hours > end - SPREAD_H) & (past.hours <= end) & ~np.isnan(past.expected)
     at, n = past.hours[fresh], past.n[fresh]
     errors = (past.mean - past.expected)[fresh]
-    if hours == 1:
+    if hours == 1 or not len(at):
         return errors, past.within / n
-    known = ~np.isnan(errors)
     first, size = int(at[0]), int(at[-1] - at[0]) + 1
     counts, sums = np.zeros(size), np.zeros(size)
-    counts[at[known] - first], sums[at[known] - first] = n[known], (n * errors)[known]
+    counts[at - first], sums[at - first] = n, n * errors
     counts, sums = (np.concatenate([[0.0], np.cumsum(one)]) for one in (counts, sums))
-    ends = np.arange(size, hours - 1, -max(1, hours // 2))
+    ends = np.arange(size, hours - 1, -(hours // 2))
     n_of, sum_of = counts[ends] - counts[ends - hours], sums[ends] - sums[ends - hours]
     some = n_of > 0
     return sum_of[some] / n_of[some], past.within / n_of[some]
 
 
 def _spread(errors: Floats, sampling: Floats) -> float:
-    """The variance for which half of the errors lie within 0.674 standard errors, beyond what chance gives them."""
-    known = ~np.isnan(errors)
-    square, sampling = errors[known] ** 2, sampling[known]
-    low, high = 0.0, float(square.max()) / HALF + 1e-12
+    """The variance that errors have beyond what chance gives them. Those of more than CUT standard errors count as so many."""
+    square = errors**2
+    low, high = 0.0, float(square.max()) / CUT_SQUARES + 1e-12
     for _ in range(25):
         middle = (low + high) / 2
-        if np.median(square / (sampling + middle + 1e-300)) > HALF:
+        if np.minimum(square / (sampling + middle + 1e-300), CUT**2).mean() > CUT_SQUARES:
             low = middle
         else:
             high = middle
@@ -208,7 +210,7 @@ def unusual(
         mean = seen.total / seen.n
         off, far = _far(usual, seen, expected, spread, is_share=measure == "refusals")
         last = off if last is None else last
-        limit = _limit(hours, known if hours == 1 else max(known * 2 // 3, 3)) * eased
+        limit = _limit(hours, known if hours == 1 else max(known // 2, 3)) * eased
         if seen.n < FEWEST or abs(far) <= limit or last * off <= 0 or abs(last) < abs(off) / 3:
             continue
         to_unit = (lambda value: max(value, 0.0)) if measure == "refusals" else math.exp

@@ -49,9 +49,10 @@ MEANS = (8, 32, 128)  # of so many last events
 HARMONICS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 FAR_OUT = 6.0  # distances from the middle to a quartile
 CYCLES = 12  # that must be seen before an unknown period is believed: fewer do not tell 300 from 301
-RESERVE = 0.5  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
-SHARE_RESERVE = 0.85  # where the values are 0 and 1 there is less to get wrong
+RESERVE = 0.42  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
+SHARE_RESERVE = 0.9  # where the values are 0 and 1 there is less to get wrong
 OVERSHOOT = 1.166  # standard deviations by which a boundary is overshot (Siegmund 1985)
+EXACT = 0.5  # of the doubt about what was learnt, where the likelihood is exact
 SURE = 2.33  # standard errors beyond which dependence that is left over is believed
 
 
@@ -234,10 +235,10 @@ class Chart:
         return self.statistic == "spread"
 
 
-def threshold(rate: float, tilt: float, information: float, deviation: float) -> float:
+def threshold(rate: float, information: float, overshoot: float) -> float:
     """The limit at which a sum of log likelihood ratios gives a false alarm at this rate per event (Siegmund 1985, 2.57).
 
-    information: mean gain per event under the tilted distribution, nats; deviation: of the score.
+    information: mean gain per event under the tilted distribution; overshoot: of both of its ends, nats.
     """
     low, high = 0.0, 100.0
     for _ in range(60):
@@ -246,7 +247,7 @@ def threshold(rate: float, tilt: float, information: float, deviation: float) ->
             low = middle
         else:
             high = middle
-    return max(high - OVERSHOOT * abs(tilt) * deviation, 0.5)
+    return max(high - overshoot, 0.5)
 
 
 def tilted(scores: Floats, target: float) -> tuple[float, float, float]:
@@ -295,7 +296,7 @@ def charts_for(scores: Floats, false_alarms: float, sines: Sequence[Floats] = ()
         bound = float(centred.max() if target > 0 else -centred.min())
         target = math.copysign(min(abs(target), 0.6 * bound), target)
         tilt, cost, information = tilted(centred, target)
-        limit = threshold(RESERVE * false_alarms * part / spent, tilt, information, deviation)
+        limit = threshold(RESERVE * false_alarms * part / spent, information, OVERSHOOT * abs(tilt) * deviation)
         widened = left_over(values) * (1 + limit * bursts / 2)
         charts.append(Chart(statistic, tilt, cost, limit * widened, limit / information))
     return charts
@@ -346,9 +347,10 @@ def share_charts(share: float, false_alarms: float, *, widened: float) -> list[C
         factor = odds if share <= 0.5 else 1 / odds
         tilt, spread_out = math.log(factor), math.log1p(share * (factor - 1))
         changed = share * factor / (1 + share * (factor - 1))
-        information, deviation = changed * tilt - spread_out, math.sqrt(share * (1 - share))
-        limit = threshold(SHARE_RESERVE * false_alarms * part, tilt, information, deviation)
-        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened, limit / information))
+        information = changed * tilt - spread_out
+        step = max(abs(tilt - spread_out), abs(spread_out))  # half of the rarer one's is overshot
+        limit = threshold(SHARE_RESERVE * false_alarms * part, information, step / 2)
+        charts.append(Chart("share", tilt, spread_out - tilt * share, limit * widened, EXACT * limit / information))
     return charts
 
 

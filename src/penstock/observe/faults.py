@@ -16,7 +16,6 @@ from typing import Any, Literal
 import orjson
 import re2
 
-from penstock.text.languages import identifier
 from penstock.types import Answer, Status
 
 __all__ = ["FAULTS", "Checks", "Fault", "Form", "faults", "faults_of"]
@@ -179,6 +178,8 @@ def goes_round(text: str) -> bool:
 
 def _speaks_another(text: str, language: str) -> bool:
     """Code and quotations, which may be in any language, do not count."""
+    from penstock.text.languages import identifier  # a plain gateway never loads numpy
+
     said = _QUOTED.sub(" ", _CODE.sub(" ", text))[:LOOKED_AT]
     if sum(letter.isalpha() for letter in said) < LEAST_LETTERS:
         return False

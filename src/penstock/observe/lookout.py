@@ -38,6 +38,7 @@ SAVE_EVERY_S = 30.0
 QUIET_S, QUIET_TICKET_S = 120.0, 1800.0  # that a condition must be gone for, until its alert has ended
 EASED = 0.6  # of the limit, below which what was unusual is usual again
 LEARN_SLOTS = 24  # hours with values in them before numpy is loaded
+Beside = Callable[[Callable[[], bool]], Iterable[Condition]]  # is handed whether to stop
 UNITS: Mapping[str, str] = {"cost": "USD", "length": "tokens", "latency": "ms", "refusals": ""}
 
 
@@ -54,10 +55,14 @@ class Lookout:
         repeat_s: float = 14_400.0,
         anomalies: bool = True,
         opinions: Callable[[float], Iterable[Opinion]] | None = None,
+        beside: Sequence[Beside] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """beside: who else looks whenever it looks, and says what people should know of. One that fails is heard again later."""
         self._lock = FileLock(lock, thread_local=False)
         self._clock, self._anomalies = clock, anomalies
+        self._failing: set[Beside] = set()
+        self._beside: dict[Beside, list[Condition]] = {one: [] for one in beside}
         self.tally = Tally(database, objectives, opinions=opinions)
         known = [Channel(name, channel.severities) for name, channel in channels.items()]
         self.alerts = Alerts(database, known, repeat_s=repeat_s, quiet_s=QUIET_S, quiet_ticket_s=QUIET_TICKET_S)
@@ -119,12 +124,24 @@ class Lookout:
         if self._anomalies:
             self._look_for_anomalies(now)
             conditions += self._unusual
+        conditions += self._looked_beside(stop)
         count = self.alerts.update(conditions, now=now, unknown=unknown)
         if count:
             self.courier.wake()
         if self._changed and abs(now - self._saved) >= SAVE_EVERY_S:
             self._save(now)
         return count
+
+    def _looked_beside(self, stop: Callable[[], bool]) -> list[Condition]:
+        for one in self._beside:
+            try:
+                self._beside[one] = list(one(stop))
+                self._failing.discard(one)
+            except Exception as error:  # the lookout's own work goes on; what was known stays
+                if one not in self._failing:
+                    log("lookout failed beside", level="error", error=type(error).__name__)
+                self._failing.add(one)
+        return [condition for found in self._beside.values() for condition in found]
 
     def _save(self, now: float) -> None:
         self.tally.save()

@@ -111,6 +111,8 @@ class Metrics:
             if not row.answer:
                 continue
             answer = orjson.loads(row.answer)
+            if "status" not in answer:  # of an experiment alone
+                continue
             found["answers", row.app, answer["status"]] += 1
             for fault in answer.get("faults", ()):
                 found["faults", row.app, fault] += 1

@@ -72,7 +72,7 @@ def measured(row: Row, told: Mapping[str, Any]) -> dict[str, float]:
         found["unsupported"] = float(claims.get("supported", 0) < checked)
         found["doubtful"] = float(told.get("doubtful", 0) > 0)
         found["support"] = float(told.get("support", 0.0))
-    if told:
+    if told.get("status"):
         found["refused"] = float(told.get("status") == "refused")
         found["faulty"] = float(any(fault not in ("ungrounded", "refusal") for fault in told.get("faults", ())))
         found["confidence"] = float(told.get("confidence", 0.0))

@@ -12,21 +12,37 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from penstock import probing, retention
+from penstock import retention
 from penstock.assemble import SEALED, House
 from penstock.errors import NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
-from penstock.observe.probes import Run
 from penstock.observe.sealed import is_installed, seal
-from penstock.server import admin, batches, files, guard, language, manage, objectives, openai, pages, review, verify
+from penstock.server import (
+    ab,
+    admin,
+    batches,
+    files,
+    guard,
+    language,
+    manage,
+    objectives,
+    openai,
+    pages,
+    review,
+    verify,
+)
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
 from penstock.trace import log, logs
+
+if TYPE_CHECKING:
+    from penstock.observe.probes import Run
 
 __all__ = ["App"]
 
@@ -74,6 +90,8 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/v1/review/hand-overs", review.hand_overs),
     ("POST", "/v1/review/hand-overs", review.hand_over),
     ("POST", "/v1/review/hand-overs/{reply}", review.end_hand_over),
+    ("GET", "/v1/ab", ab.experiments),
+    ("GET", "/v1/ab/{name}", ab.experiment),
     ("GET", "/v1/objectives", objectives.objectives),
     ("GET", "/v1/alerts", objectives.alerts),
     ("POST", "/v1/alerts/silences", objectives.silence),
@@ -200,6 +218,7 @@ class App:
     def open(self) -> None:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
         self._refresh_keys(first=True)
+        self._begin_experiments()
         self.work.start(self._keep_keys)
         if not self.house.worker and retention.has_rules(self.house):  # one of several processes does it
             self.work.start(self._retain)
@@ -267,6 +286,8 @@ class App:
                 log("probe failed", level="error", probe=name, error=type(error).__name__, at=_place(error))
 
     async def _taken(self, name: str) -> Run:
+        from penstock import probing  # who has no probe does without numpy
+
         try:
             return await probing.take(self.house, name)
         finally:
@@ -289,6 +310,7 @@ class App:
         while not self.work.stop.wait(KEYS_EVERY_S):
             self._refresh_keys()
             self._refresh_policies()
+            self._refresh_arms()
             self.house.gateway.metrics.share()
 
     def _refresh_policies(self) -> None:
@@ -303,6 +325,22 @@ class App:
                 log("policies changed", level="warning", policies=len(self.house.policies.names()))
         except (PenstockError, OSError) as error:
             log("policies not changed", level="error", error=getattr(error, "message", type(error).__name__))
+
+    def _begin_experiments(self) -> None:
+        """Without a database to keep them in everybody gets what they asked for, until there is one."""
+        try:
+            self.house.begin_experiments()
+        except PenstockError as error:
+            log("experiments not begun", level="error", error=error.code)
+
+    def _refresh_arms(self) -> None:
+        """Take over how experiments stand. What was known goes on while that cannot be read."""
+        if not self.house.settings.ab:
+            return
+        try:
+            self.house.arms.refresh()
+        except PenstockError as error:
+            log("experiments not refreshed", level="warning", error=error.code)
 
     def _refresh_keys(self, *, first: bool = False) -> None:
         """Take over keys that were made or revoked elsewhere. With the database down, those known go on working."""

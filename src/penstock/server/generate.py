@@ -70,7 +70,7 @@ def generating(dialect: Dialect) -> Route:
             _, answer = openai.answering(house, asked, body)
             events: AsyncGenerator[ModelEvent, None] = openai.told(answer)
         else:
-            events = house.gateway.stream(asked)
+            events = house.gateway.stream(asked, by=house.dealt(asked))
         if asked.stream:
             return Stream(_pieces(events, asked), error=_breaking_off(dialect))
         if dialect == "speech":

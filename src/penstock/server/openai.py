@@ -99,11 +99,11 @@ def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tup
     if question.role != "user":
         raise BadRequest("the last message must be the user's, or what tools returned for it")
     returned = _returned(body["messages"][len(asked_for) :])
-    source = house.source(asked.model, asked.caller)
+    source, app = house.answering(asked)
     asked.record.app, asked.record.question = asked.model, question.content
     where = conditions(body.get("where") or {}, "where")
     turn = Turn(question.content, asked.caller, tuple(history), where, returned, record=asked.record)
-    return source, _visited(house, asked, house.answerer(asked.model).stream(turn))
+    return source, _visited(house, asked, house.answerer(app).stream(turn))
 
 
 async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:

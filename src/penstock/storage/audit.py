@@ -48,6 +48,7 @@ Kind = Literal[
     "policy.changed", "request.blocked", "vault.read", "journal.read", "subject.erased", "audit.exported", "home.restored",
     "retention.applied", "audit.pruned",
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
+    "experiment.started", "experiment.moved", "experiment.ended",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Fact = str | int | float | bool | Sequence[str]

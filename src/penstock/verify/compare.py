@@ -40,6 +40,7 @@ _GOES_ON = re.compile(r"\w|[.,:/-]\d")
 _NOT = re.compile(r"\b(?:not|never|no)\b|n['’]t\b", re.I)
 _DENIES_NOTHING = re.compile(r"\bor (?:may |might )?not\b|\b(?:nothing|none|nobody) but\b|\bnot only\b", re.I)
 _WORD = re.compile(r"[^\W\d]{4,}")
+_OPEN_NUMBER = re.compile(r"(?<=\d)(?: ?([.,]) )(?=\d)")
 _PIECE = re.compile(r"\d[\d.,:/]*\d|\w+")
 
 
@@ -69,6 +70,13 @@ def _of_source(text: str) -> tuple[list[Quantity], list[Date]]:
     return quantities(text), dates(text)
 
 
+@lru_cache(maxsize=256)
+def _closed(text: str) -> str:
+    """A text without the spaces that stand inside its numbers, as in "1, 600"; "" where there are none."""
+    closed = _OPEN_NUMBER.sub(r"\1", text)
+    return closed if closed != text else ""
+
+
 def mismatches(claim: str, sources: Sequence[str], *, asked: str = "", language: str = "en") -> list[Mismatch]:
     """The numbers, units, dates and names of a claim that no source has, nor the question."""
     found = _names(claim, sources, asked) if language not in CAPITALISED else []
@@ -81,7 +89,7 @@ def mismatches(claim: str, sources: Sequence[str], *, asked: str = "", language:
 
 
 def _counted(claim: str, sources: Sequence[str], asked: str) -> list[Mismatch]:
-    everywhere = (*sources, asked)
+    everywhere = (*sources, *filter(None, map(_closed, sources)), asked)
     all_days = dates(claim)
     days = [date for date in all_days if not _stands(claim[date.start : date.end], everywhere)]
     numbers = [
@@ -220,7 +228,15 @@ def swapped(rules: list[Mismatch], claim: str, compared: Compared, source: Told,
 def _with_place(rule: Mismatch, places: Sequence[tuple[int, int, int, int]], sources: str) -> Mismatch:
     for start, end, there, until in places:
         instead = sources[there:until]
-        alike = re.search(r"[A-Z]" if rule.kind == "name" else r"\d|" + _MAY_COUNT.pattern, instead)
-        if not rule.instead and rule.kind != "negation" and start < rule.end and rule.start < end and alike:
+        if rule.instead or rule.kind == "negation" or not (start < rule.end and rule.start < end):
+            continue
+        match rule.kind:
+            case "name":
+                alike = re.search("[A-Z]", instead) is not None
+            case "date":
+                alike = bool(dates(instead))
+            case _:
+                alike = bool(quantities(instead))
+        if alike:
             return rule._replace(instead=instead, source=0, at=(there, until))
     return rule
