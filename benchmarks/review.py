@@ -1,4 +1,4 @@
-"""The estimate of a review sample is unbiased, and its 95 % interval holds the true rate 93 to 97 times in a hundred.
+"""The estimate of a review sample is unbiased, and its 95 % interval holds the truth 93 to 98 times in a hundred nearly everywhere.
 
     python -m benchmarks.review [--replicates 2000] [--quick]
 

@@ -675,3 +675,15 @@ def test_the_terminal_plans_and_simulates(run: Callable[..., tuple[int, str]]):
     assert run("power", "--baseline", 0.8)[0] == 2
     assert run("power", "--baseline", 0.8, "--effect", 0.3)[0] == 1
     assert run("analyse", __file__)[0] == 2
+
+
+def test_an_arm_that_always_fails_is_seen_beside_one_that_never_does():
+    pairs = [(Arm.of(1.0, n=float(n)), Arm.of(0.0, n=float(n))) for n in (10, 40)]
+    few, many = (
+        decide(Plan(units=1000, guardrails=(Guardrail(name="answered"),)), [pair], guardrails={"answered": [pair]})
+        for pair in pairs
+    )
+
+    assert few.outcome == "continue"
+    assert many.outcome == "harm"
+    assert decide(Plan(units=1000), [(pairs[1][0], pairs[1][0])]).outcome == "continue"

@@ -163,19 +163,14 @@ def test_a_short_period_is_found_and_a_long_one_is_not_guessed():
     assert found_period(np.sin(2 * np.pi * n / 700) + draw.normal(size=1500)) == 0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [],
-        [math.nan] * 50,
-        [1.0],
-        [7.0] * 5000,
-        [1e308, -1e308] * 1500,
-        [0.0, 1e-320] * 1500,
-        [1e300, 1.0, math.inf] * 1000,
-    ],
-    ids=["empty", "missing", "one", "constant", "huge", "tiny", "mixed"],
-)
+NOBODY_SENDS = {
+    "nothing": [], "missing": [math.nan] * 50, "one": [1.0], "constant": [7.0] * 5000, "huge": [1e308, -1e308] * 1500,
+    "tiny": [0.0, 1e-320] * 1500, "mixed": [1e300, 1.0, math.inf] * 1000, "repeated": [float(n % 7) for n in range(3500)],
+    "repeated and tiny": [1e-9 * (n % 24) for n in range(2400)], "repeated and huge": [1e140 * (n % 5) for n in range(2000)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", NOBODY_SENDS.values(), ids=NOBODY_SENDS)
 def test_streams_that_nobody_sends_are_watched_all_the_same(values: list[float]):
     bank = ChartBank(warm_up=300)
 

@@ -80,12 +80,23 @@ def means_apart(
     n_control: Number, mean_control: Number, variance_control: Number,
     n_candidate: Number, mean_candidate: Number, variance_candidate: Number,
 ) -> Effect:  # fmt: skip
-    """The difference of two means, with variances that may differ (Welch). Variances are those of units."""
+    """The difference of two means, with variances that may differ (Welch). Variances are those of units.
+
+    Where all units of the one arm have the same value and all of the other have another, as where the one always fails, each arm is
+    taken to have had one more unit with either value (Agresti and Caffo 2000): a breakdown is no reason to say nothing.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         square = variance_control / np.maximum(n_control, 1) + variance_candidate / np.maximum(n_candidate, 1)
+        gap = np.square(mean_candidate - mean_control) * (_spare(n_control) + _spare(n_candidate))
+        square = np.where(square > 0, square, gap)
         error = np.where((square > 0) & (np.minimum(n_control, n_candidate) > 1), np.sqrt(square), np.inf)
         weight = n_control * n_candidate / np.maximum(n_control + n_candidate, 1)
     return Effect(mean_control, mean_candidate, mean_candidate - mean_control, error, weight)
+
+
+def _spare(n: Number) -> Number:
+    """The variance of the mean of n equal values and one of another that might have come, in squares of the distance of the two."""
+    return (n + 1) / np.square(n + 2) / np.maximum(n, 1)
 
 
 def effect(stages: Sequence[tuple[Arm, Arm]], *, use_before: bool = True) -> Effect:

@@ -267,7 +267,7 @@ class Experiments:
     def history(self, name: str) -> list[dict[str, Any]]:
         """What became of it, the latest first, through all its beginnings. Raises NotFound."""
         self.get(name)
-        rows = self.tables.read("select at, event, said from ab_history where name = ? order by at desc", (name,))
+        rows = self.tables.read("select at, event, said from ab_history where name = ? order by rowid desc", (name,))
         return [{"at": iso(at), "event": event, "said": said} for at, event, said in rows]
 
     def sums(self, live: Live) -> list[tuple[Mapping[str, float], Mapping[str, Any]]]:

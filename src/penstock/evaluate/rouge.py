@@ -56,11 +56,13 @@ def corpus_rouge(
 
 
 def _rouge(answer: str, references: Sequence[str], kinds: Sequence[str], stem: str, rules: Rules) -> dict[str, Score]:
-    own = _cut(answer, stem, rules)
-    if len(references) == 1:
-        return _against(own, _cut(references[0], stem, rules), kinds, answer, references[0], stem, rules)
-    every = [_against(own, _cut(text, stem, rules), kinds, answer, text, stem, rules) for text in references]
-    return {kind: best([scores[kind] for scores in every]) for kind in kinds}
+    by_words = any(kind != "rougeLsum" for kind in kinds)
+    own, *others = (_cut(text, stem, rules) if by_words else [] for text in (answer, *references))
+    every = [
+        _against(own, other, kinds, answer, reference, stem, rules)
+        for other, reference in zip(others, references, strict=True)
+    ]
+    return every[0] if len(every) == 1 else {kind: best([scores[kind] for scores in every]) for kind in kinds}
 
 
 def _against(

@@ -50,7 +50,7 @@ HARMONICS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 FAR_OUT = 6.0  # distances from the middle to a quartile
 CYCLES = 12  # that must be seen before an unknown period is believed: fewer do not tell 300 from 301
 RESERVE = 0.42  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
-SHARE_RESERVE = 0.9  # where the values are 0 and 1 there is less to get wrong
+SHARE_RESERVE = 0.7  # where the values are 0 and 1 there is less to get wrong
 OVERSHOOT = 1.166  # standard deviations by which a boundary is overshot (Siegmund 1985)
 EXACT = 0.5  # of the doubt about what was learnt, where the likelihood is exact
 SURE = 2.33  # standard errors beyond which dependence that is left over is believed
@@ -109,6 +109,8 @@ class Scale:
     logarithm: bool
     low: float
     high: float
+    middle: float  # becomes 0
+    width: float  # becomes 1
 
     @classmethod
     def learnt(cls, sample: Floats) -> Scale:
@@ -116,20 +118,21 @@ class Scale:
         logarithm = bool(sample.min() > 0) and _skew(np.log(sample)) < _skew(sample)
         taken = np.log(sample) if logarithm else sample
         first, middle, third = np.quantile(taken, (0.25, 0.5, 0.75)).tolist()
-        if first == third:
-            return cls(logarithm, float(taken.min()), float(taken.max()))
-        return cls(logarithm, middle - FAR_OUT * (middle - first), middle + FAR_OUT * (third - middle))
+        low, high = float(taken.min()), float(taken.max())
+        if first < third:
+            low, high = middle - FAR_OUT * (middle - first), middle + FAR_OUT * (third - middle)
+        return cls(logarithm, low, high, middle, float(np.clip(taken, low, high).std()) or 1.0)
 
     def of(self, values: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             taken = np.where(values > 0, np.log(values), self.low) if self.logarithm else values
         clipped: Floats = np.minimum(np.maximum(taken, self.low), self.high)
-        return clipped
+        return (clipped - self.middle) / self.width
 
     def one(self, value: float) -> float:
         if self.logarithm:
             value = float(np.log(np.array([value]))[0]) if value > 0 else self.low  # numpy's, to the last bit
-        return min(max(value, self.low), self.high)
+        return (min(max(value, self.low), self.high) - self.middle) / self.width
 
 
 def _skew(values: Floats) -> float:
@@ -295,7 +298,8 @@ def charts_for(scores: Floats, false_alarms: float, sines: Sequence[Floats] = ()
         target = change * deviation if statistic == "mean" else (change - 1) * float(values.mean())
         bound = float(centred.max() if target > 0 else -centred.min())
         target = math.copysign(min(abs(target), 0.6 * bound), target)
-        tilt, cost, information = tilted(centred, target)
+        tilt, cost, information = tilted(centred / deviation, target / deviation) if deviation else (1.0, 0.0, 0.0)
+        tilt, information = tilt / (deviation or 1.0), max(information, 1e-9)
         limit = threshold(RESERVE * false_alarms * part / spent, information, OVERSHOOT * abs(tilt) * deviation)
         widened = left_over(values) * (1 + limit * bursts / 2)
         charts.append(Chart(statistic, tilt, cost, limit * widened, limit / information))

@@ -47,6 +47,7 @@ LARGEST = 1e150  # its square is a number too; what is larger counts as missing
 MOST = 20_000  # events of a reference that are looked at, the last ones
 PAGES = 16  # what is normal is learnt anew after each sixteenth of the events it rests on
 PAGE = (16, 2048)  # events, at least and at most
+NOISE = 1e-3  # of the deviation of a stream, at least: one that repeats itself exactly has none
 RAREST = 1e-3  # a regression may foretell no share at all
 SINES = 2  # that a period which was given has at least
 RECENT = 1000  # events among which a change is looked for once there is an alarm
@@ -252,7 +253,10 @@ class ChartBank:
             foretold += weight * ((normal.totals.item(at) - normal.totals.item(at - width)) / width)
         normal.y[at], normal.phases[normal.filled] = y, phase
         normal.totals[at + 1] = normal.totals.item(at) + y
-        return (y, foretold) if normal.share else (normal.lookup.of(y - foretold), None)
+        if normal.share:
+            return y, foretold
+        left = y - foretold
+        return normal.lookup.of(left) if normal.scores else left / normal.noise, None
 
     # ---------------------------------------------------------------- many values
 
@@ -328,7 +332,7 @@ class ChartBank:
         if normal.share:
             return y, foretold
         left = y - foretold
-        return normal.scores.of(left) if normal.scores else left, None
+        return normal.scores.of(left) if normal.scores else left / normal.noise, None
 
     # ---------------------------------------------------------------- learning
 
@@ -349,10 +353,10 @@ class ChartBank:
             table, target = columns(y, phases[HISTORY:], terms), y[HISTORY:]
             gram, moments = table.T @ table, table.T @ target
             left = target - table @ solved(gram, moments)
-            noise = float(left.std())
+            noise = max(float(left.std()), NOISE)
             sines = terms.sines(phases[HISTORY:])
             kept = Scores.learnt(left) if distinct > len(raw) / 2 else None
-            z = target if share else kept.of(left) if kept else left
+            z = target if share else kept.of(left) if kept else left / noise
         elif not share:
             kept = scores
             z = scores.of(raw)

@@ -39,7 +39,12 @@ class Texts:
         if crc32(record.id.encode()) / 2**32 >= keeping.share:
             return ""
         words = {"question": record.question, "answer": record.answer.text}
-        said = orjson.dumps({name: text.encode("utf-8", "replace").decode() for name, text in words.items()}).decode()
+        plain: dict[str, Any] = {name: text.encode("utf-8", "replace").decode() for name, text in words.items()}
+        if cited := record.answer.citations or record.answer.nearest:
+            plain["citations"] = [
+                {"source": one.source, "document": one.document_id, "passage": one.passage_id} for one in cited
+            ]
+        said = orjson.dumps(plain).decode()
         return self._encryption.sealed(said) if self._encryption else said
 
     def opened(self, said: str) -> str:
@@ -47,6 +52,6 @@ class Texts:
         return self._encryption.opened(said) if self._encryption else said
 
     def read(self, said: str) -> dict[str, Any]:
-        """`question` and `answer`; empty where nothing was kept. Raises StorageError where the key is gone."""
+        """`question`, `answer` and `citations`; empty where nothing was kept. Raises StorageError where the key is gone."""
         words: dict[str, Any] = orjson.loads(self.opened(said)) if said else {}
         return words

@@ -141,21 +141,18 @@ class _Speaker:
         return draw.choice(slots.get(name) or slots.get(INSTEAD.get(name, "")) or ANYWHERE[name])
 
 
-def dialogues(count: int, *, seed: int, families: Sequence[str] = FAMILIES, halves: Mapping[str, int] | None = None) -> list[Dialogue]:
-    """So many dialogues. halves: which half of the lines of `said.txt` to speak in, 0 or 1, by family; without it, all of them."""
+def dialogues(count: int, *, seed: int, half: int | None = None) -> list[Dialogue]:
+    """So many dialogues. half: of the lines of `said.txt`, 0 or 1, that they are spoken in; without it, all of them."""
     draw = random.Random(seed)
     everything, lines = domains(), said()
-    names = [name for name in everything if name.split(".")[0] in families]
+    if half is not None:
+        lines = {title: part for title, rows in lines.items() if (part := rows[half::2] or rows)}
+    names = list(everything)
     weights = [{"tasks": 1.0, "tastes": 1.4}.get(name.split(".")[0], 0.8) for name in names]
     found = []
     for _ in range(count):
         name = draw.choices(names, weights)[0]
-        family = name.split(".")[0]
-        spoken = lines
-        if halves is not None:
-            half = halves.get(family, 0)
-            spoken = {title: part for title, rows in lines.items() if (part := rows[half::2] or rows)}
-        found.append(_dialogue(name, _Speaker(family, everything[name], spoken, draw), draw))
+        found.append(_dialogue(name, _Speaker(name.split(".")[0], everything[name], lines, draw), draw))
     return found
 
 
