@@ -160,8 +160,8 @@ def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
             click.echo(
                 "  ".join(f"{name} {_value(value)}" for name, value in answer.items() if value not in ("", 0, [], {}))
             )
-        for name, text in one["said"].items() if words else ():
-            click.echo(f"\n{name}: {show.clean(text)}")
+        for name in ("question", "answer") if words and one["said"] else ():
+            click.echo(f"\n{name}: {show.clean(one['said'][name])}")
         if one["spans"]:
             click.echo()
             show.table([_room(span, row.duration_ms) for span in one["spans"]], ("room", "from ms", "ms", "", ""))
