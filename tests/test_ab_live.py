@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -226,7 +227,7 @@ events = st.lists(
 
 
 @given(events, st.integers(1, 7))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sums_are_those_of_all_units_reckoned_at_once(
     tmp_path_factory: pytest.TempPathFactory, happened: list[tuple[int, str, int]], piece: int
 ):
@@ -344,11 +345,11 @@ one.complete(NOW + 61)
 
 def test_an_evaluator_that_is_killed_again_and_again_has_counted_nothing_twice(world: Callable[..., World]):
     here = world(x=ab(most_units=10**6))
-    for n in range(4000):
-        here.ask(f"{n % 1300}")
+    for n in range(2500):
+        here.ask(f"{n % 900}")
     here.store()
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", FOLLOW, str(here.folder), str(Path(__file__).parent)],
             stdout=subprocess.PIPE,
@@ -366,8 +367,8 @@ def test_an_evaluator_that_is_killed_again_and_again_has_counted_nothing_twice(w
     here.evaluator.counting.complete(NOW + 61)
 
     assert killed
-    assert sum(arm["units"] for arm in here.sums().values()) == 1300
-    assert sum(arm["answered"][0] for arm in here.sums().values()) == 1300
+    assert sum(arm["units"] for arm in here.sums().values()) == 900
+    assert sum(arm["answered"][0] for arm in here.sums().values()) == 900
 
 
 def test_counting_goes_on_where_the_journal_was_emptied_and_its_numbers_begin_again(world: Callable[..., World]):
@@ -819,11 +820,7 @@ def test_harm_is_over_within_seconds_and_people_are_told(tmp_path: Path, quick: 
             listed = client.get("/v1/ab").json()["experiments"]
             missing = client.get("/v1/ab/y").status_code
             served.house.audit.drain()
-            kinds = (
-                [record.kind for record in served.house.audit.records()]
-                if hasattr(served.house.audit, "records")
-                else []
-            )
+            kinds = {record.kind for record in served.house.audit.records()}
 
     assert set(after) == {200}
     assert alert["severity"] == "ticket"
@@ -832,7 +829,7 @@ def test_harm_is_over_within_seconds_and_people_are_told(tmp_path: Path, quick: 
     assert shown["arms"]["new"]["means"]["answered"] == 0.0
     assert [one["name"] for one in listed] == ["x"]
     assert missing == 404
-    assert not kinds or {"experiment.started", "experiment.ended"} <= set(kinds)
+    assert {"experiment.started", "experiment.ended"} <= kinds
 
 
 KEYS = """
@@ -842,6 +839,7 @@ admin = true
 [keys.website]
 key = "website-key-0123456789"
 models = ["handbook"]
+roles = ["hr"]
 [keys.curious]
 key = "curious-key-0123456789"
 models = ["handbook-new"]
@@ -861,6 +859,7 @@ def test_an_arm_gets_around_nobodys_rights(tmp_path: Path, quick: None):
 paths = ["handbook/"]
 [documents.newdocs]
 paths = ["other/"]
+access = ["hr"]
 [apps.handbook]
 documents = "docs"
 [apps.handbook-new]
@@ -875,9 +874,9 @@ unit = "request"
     question = "How long do I have to return a book?"
     with serving(tmp_path / "server", toml) as served:
         website, curious = served.client("website-key-0123456789"), served.client("curious-key-0123456789")
-        for name in ("docs", "newdocs"):
-            served.house.library.share(name, True) if hasattr(served.house.library, "share") else None
         answers = [website.post("/v1/chat/completions", json=asked("handbook", question)).json() for _ in range(12)]
+        outsider = served.client("outsider-key-0123456789")
+        theirs = [outsider.post("/v1/chat/completions", json=asked("handbook", question)).json() for _ in range(8)]
         named = website.post("/v1/chat/completions", json=asked("handbook-new", question)).status_code
         not_theirs = curious.post("/v1/chat/completions", json=asked("handbook", question)).status_code
         forbidden = website.get("/v1/ab").status_code
@@ -890,55 +889,50 @@ unit = "request"
     assert named == not_theirs == 404
     assert forbidden == 403
     assert {row.app for row in rows if row.answer} == {"handbook"}
+    assert not any("ninety" in answer["choices"][0]["message"]["content"] for answer in theirs)
+    assert all(
+        "ab.x" not in row.answer for row in rows if row.key == "outsider"
+    )  # they take no part, and unbalance nothing
     assert any(json.loads(row.answer)["versions"].get("ab.x") == "new@1" for row in rows if row.answer)
 
 
 def test_several_processes_deal_alike_and_the_terminal_shows_and_stops_it(tmp_path: Path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    got: dict[str, set[str]] = {}
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(cli, ["--config", str(folder / "penstock.toml"), *arguments])
+
     with upstream() as up:
-        folder = tmp_path / "server"
-        folder.mkdir()
         toml = (
             "[server]\nworkers = 2\n"
             + upstreams(up, "good", "other")
             + ('[ab.x]\ntarget = "good"\narms = {new = "other"}\nwindow = "1s"\nguardrails = {latency = 0.5}\n')
         )
         (folder / "penstock.toml").write_text(toml, "utf-8")
-        got: dict[str, set[str]] = {}
 
-        def ask(url: str, rounds: int) -> None:
-            import httpx2
+        def ask(url: str, person: str) -> str:
+            """On a connection of its own, which may go to either process."""
+            body = json.dumps(asked("good", "Hello", user=person)).encode()
+            request = urllib.request.Request(f"{url}/v1/chat/completions", body, {"content-type": "application/json"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                answer.read()
+            return up.seen[-1].model
 
-            for _ in range(rounds):
-                for n in range(12):
-                    before = len(up.seen)
-                    with httpx2.Client(
-                        base_url=url, timeout=30
-                    ) as client:  # a new connection, perhaps to the other process
-                        client.post(
-                            "/v1/chat/completions", json=asked("good", "Hello", user=f"person {n}")
-                        ).raise_for_status()
-                    got.setdefault(f"person {n}", set()).add(up.seen[before].model)
-
-        def run(*arguments: str) -> Any:
-            return CliRunner().invoke(cli, ["--config", str(folder / "penstock.toml"), *arguments])
-
-        with started(folder) as (_, url):
-            ask(url, 5)
-        with started(folder) as (_, url):
-            ask(url, 3)
-            until(
-                lambda: json.loads(run("ab", "status", "x", "--json").stdout)["arms"].get("new", {}).get("units", 0) > 0
-            )
+        with started(folder) as (process, url):
+            for n in range(60):
+                got.setdefault(f"person {n % 12}", set()).add(ask(url, f"person {n % 12}"))
+            until(lambda: json.loads(run("ab", "status", "x", "--json").stdout)["arms"].get("new", {}).get("units", 0))
             page, listed, past = run("ab", "status", "x"), run("ab", "list"), run("ab", "history", "x")
             stopped = run("ab", "stop", "x")
-            time.sleep(3.5)  # a process hears of it within two seconds
-            before = len(up.seen)
-            ask(url, 1)
+            until(lambda: {ask(url, person) for person in got} == {"good"}, within_s=10)
+            process.terminate()
+            process.wait(30)
+        time.sleep(0.2)  # until the upstream has seen that they left
 
-    assert all(len(models) == 1 for models in list(got.values())[:0])
-    sticky = {person: models for person, models in got.items() if models != {"good"}}
-    assert {seen.model for seen in up.seen[before:]} == {"good"}
-    assert sticky
+    assert all(len(models) == 1 for models in got.values())
+    assert set.union(*got.values()) == {"good", "other"}
     assert stopped.exit_code == 0, stopped.output
     assert "x is stopped" in stopped.output
     for words in ("x: running", "good", "other", "new less control", "guardrail latency", "next:"):

@@ -419,16 +419,6 @@ def test_calibration_is_the_distance_between_said_and_so():
     assert expected_calibration_error([], []) == 0
 
 
-def test_calibration_is_that_of_the_verifier():
-    from penstock.verify.conformal import expected_calibration_error as of_verifier
-
-    rng = np.random.default_rng(6)
-    said = rng.random(137)
-    was = rng.random(137) < said
-
-    assert expected_calibration_error(said, was) == pytest.approx(of_verifier(said.tolist(), was.tolist()))
-
-
 # ---------------------------------------------------------------- power
 
 

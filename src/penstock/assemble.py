@@ -100,6 +100,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.observe.export import Exporter
     from penstock.observe.lookout import Lookout
     from penstock.observe.objectives import Objective
+    from penstock.observe.quality import Looking
     from penstock.observe.sealed import Sealed
     from penstock.observe.tally import Opinion, Tally
     from penstock.prompts import Prompt, Prompts, Version
@@ -338,7 +339,8 @@ class House:
         alerts, home = self.settings.alerts, self.settings.home_path
         return Lookout(
             self.database, home / "lookout.lock", self.objectives, self.settings.channels, repeat_s=alerts.repeat,
-            anomalies=alerts.anomalies, opinions=self._opinions, beside=[self._experimenting] if self.settings.ab else [],
+            anomalies=alerts.anomalies, opinions=self._opinions,
+            beside=[*([self._experimenting] if self.settings.ab else []), self._quality_watched],
         )  # fmt: skip
 
     # ---------------------------------------------------------------- experiments with those who call
@@ -387,6 +389,18 @@ class House:
         """The collection that answers a request for an app, and the app. Raises NotFound where the caller may not ask for it."""
         source, name = self.source(asked.model, asked.caller), self.dealt(asked)
         return (source if name == asked.model else self._source(name)), name
+
+    def _quality_watched(self, stop: Callable[[], bool]) -> list[Condition]:
+        """A look at what answers are like. Where no app answers, nothing is loaded for it."""
+        if not (self.has_documents and self.settings.alerts.changes):
+            return []
+        return self._quality.look(stop)
+
+    @cached_property
+    def _quality(self) -> Looking:
+        from penstock.observe.quality import Looking, Quality
+
+        return Looking(self.journal_tables, Quality())
 
     def _experimenting(self, stop: Callable[[], bool]) -> list[Condition]:
         """A look at the experiments, beside the lookout's own."""

@@ -415,6 +415,7 @@ class AlertSettings:
     anomalies: bool = setting(
         True, "Also where cost, length, refusals or latency are not as usual at this hour of the week."
     )
+    changes: bool = setting(True, "Whether a change in what an app's answers are like is an alert.")
 
 
 OnPersonal = Literal["allow", "mask", "pseudonymise", "redact", "hash", "block"]

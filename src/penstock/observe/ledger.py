@@ -48,7 +48,8 @@ class Ledger:
         if by not in get_args(Per) or not self._is_there():
             return []
         column = self._database.date_of("at") if by == "day" else by
-        whose, values = ("and key = ?", (since, key)) if key is not None else ("", (since,))
+        values: tuple[float | str, ...] = (since,) if key is None else (since, key)
+        whose = "" if key is None else "and key = ?"
         sums = (
             f"select {column} as name, count(*) as requests, count(*) filter (where outcome = 'ok') as answered,"  # noqa: S608
             " sum(input_tokens) as given, sum(output_tokens) as made, sum(cost_pico_usd) as cost from requests"

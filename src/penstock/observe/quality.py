@@ -8,23 +8,28 @@ false alarm in any of them is one for the app, so the rate is shared out among t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
+from penstock.observe.alerts import Condition
 from penstock.observe.charts import Alarm, ChartBank
-from penstock.observe.journal import Row
+from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Tables
 
-__all__ = ["STREAMS", "Change", "Quality", "measured"]
+__all__ = ["STREAMS", "Change", "Looking", "Quality", "measured"]
 
 STREAMS = ("unsupported", "doubtful", "support", "refused", "faulty", "confidence", "length", "latency", "cost")
 MOST_SUBJECTS = 50
 FALSE_ALARMS = 1.0  # for 10,000 answers of an app: one in a month, at three hundred a day
 RECENT = 20  # ids of requests that a change may name
 WARM_UP = 500  # answers
+AT_ONCE = 2000  # rows
+SAVE_EVERY_S = 30.0
+SAID_S = 6 * 3600.0  # how long people are told of a change
 
 STEPS = [
     """
@@ -33,7 +38,8 @@ STEPS = [
     ) strict;
     create table quality_changes (
         at real not null, subject text not null, stream text not null, change text not null, requests text not null
-    ) strict
+    ) strict;
+    create table quality_place (one integer primary key, row integer not null, newest real not null) strict
     """,
 ]
 
@@ -141,8 +147,8 @@ class Quality:
             if stream in STREAMS:
                 self._banks[subject, stream] = ChartBank.of_plain(orjson.loads(state))
 
-    def save(self, tables: Tables, changes: Iterable[Change] = ()) -> None:
-        """Write down what has changed since, and the changes that were seen."""
+    def save(self, tables: Tables, changes: Iterable[Change] = (), *, place: tuple[int, float] | None = None) -> None:
+        """Write down what has changed since, the changes that were seen, and how far in the journal that reaches."""
         tables.migrate("quality", STEPS)
         rows = [(*key, orjson.dumps(self._banks[key].plain()).decode()) for key in sorted(self._changed)]
         with tables.write() as w:
@@ -163,6 +169,12 @@ class Quality:
                     for one in changes
                 ],
             )
+            if place is not None:
+                w.execute(
+                    "insert into quality_place values (1, ?, ?)"
+                    " on conflict (one) do update set row = excluded.row, newest = excluded.newest",
+                    place,
+                )
         self._changed.clear()
 
     @staticmethod
@@ -172,6 +184,69 @@ class Quality:
             return []
         rows = tables.read("select change from quality_changes where at >= ? order by at desc limit ?", (since, limit))
         return [orjson.loads(change) for (change,) in rows]
+
+
+class Looking:
+    """Follows the journal, and says for some hours what has changed. One process of a home does."""
+
+    def __init__(self, tables: Tables, quality: Quality, *, clock: Callable[[], float] = time.time) -> None:
+        self._tables, self.quality, self._clock = tables, quality, clock
+        self._row, self._newest, self._loaded, self._saved = 0, 0.0, False, 0.0
+        self._said: list[Change] = []
+        self._unsaved: list[Change] = []
+
+    def look(self, stop: Callable[[], bool] = lambda: False) -> list[Condition]:
+        """Take what is new. Returns what people should know of. Raises StorageError or Conflict."""
+        now = self._clock()
+        if not self._tables.has("requests"):
+            return []
+        if not self._loaded:
+            self._load(now)
+        while not stop() and (rows := self._next()):
+            for number, row in rows:
+                found = self.quality.take(row)
+                self._said += found
+                self._unsaved += found
+                self._row, self._newest = number, max(self._newest, row.at)
+            if len(rows) < AT_ONCE:
+                break
+        if self._unsaved or now - self._saved >= SAVE_EVERY_S:
+            self._save(now)
+        self._said = [one for one in self._said if one.at > now - SAID_S]
+        return [_condition(one) for one in {(one.subject, one.stream): one for one in self._said}.values()]
+
+    def _next(self) -> list[tuple[int, Row]]:
+        ((last,),) = self._tables.read("select max(rowid) from requests")
+        again = (last or 0) < self._row  # all older ones have left for the sealed files
+        names = ", ".join(COLUMNS)
+        rows = self._tables.read(
+            f"select rowid, {names} from requests where rowid > ? and at > ? and app != '' order by rowid limit ?",  # noqa: S608
+            (0 if again else self._row, self._newest if again else 0.0, AT_ONCE),
+        )
+        return [(number, Row(*values)) for number, *values in rows]
+
+    def _load(self, now: float) -> None:
+        self.quality.load(self._tables)
+        for row, newest in self._tables.read("select row, newest from quality_place"):
+            self._row, self._newest = row, newest
+        changes = Quality.changes(self._tables, since=now - SAID_S)
+        self._said = [
+            Change(**{name: one[name] for name in Change.__slots__} | {"requests": tuple(one["requests"])})
+            for one in changes[::-1]
+        ]
+        self._loaded = True
+
+    def _save(self, now: float) -> None:
+        """What was learnt, and how far it reaches, in one transaction."""
+        self.quality.save(self._tables, self._unsaved, place=(self._row, self._newest))
+        self._unsaved, self._saved = [], now
+
+
+def _condition(change: Change) -> Condition:
+    """A ticket: whether a change is bad is for people to say."""
+    return Condition(
+        f"quality/{change.subject}/{change.stream}", "ticket", change.words, change.plain(), list(change.requests)
+    )
 
 
 def _change(row: Row, stream: str, alarm: Alarm, recent: list[str]) -> Change:

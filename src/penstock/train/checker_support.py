@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from penstock.stats import expected_calibration_error
 from penstock.train.checker_rows import SETS, Row, fold_of, read_rows
 from penstock.verify.checker import Checker
-from penstock.verify.conformal import expected_calibration_error
 from penstock.verify.evidence import Reader
 from penstock.verify.lexical import FEATURES
 from penstock.verify.marks import Marking, Word, joined

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from penstock.errors import BadRequest
 
-__all__ = ["Promise", "expected_calibration_error", "promise"]
+__all__ = ["Promise", "promise"]
 
 FEWEST = 30  # sentences below which nothing can be promised
 
@@ -52,15 +52,3 @@ def promise(support: Sequence[float], supported: Sequence[bool], most_unsupporte
         order[best - 1][0], most_unsupported, reached / best, best / len(order), (best - reached) / truly, len(order)
     )
 
-
-def expected_calibration_error(probability: Sequence[float], truth: Sequence[bool], *, bins: int = 10) -> float:
-    """The mean distance between what was said and what was so, over bins of equal size (Naeini et al. 2015)."""
-    order = sorted(zip(probability, truth, strict=True))
-    if not order:
-        return 0.0
-    size, total = len(order) / min(bins, len(order)), 0.0
-    for n in range(min(bins, len(order))):
-        part = order[round(n * size) : round((n + 1) * size)]
-        said, was = sum(p for p, _ in part) / len(part), sum(t for _, t in part) / len(part)
-        total += abs(said - was) * len(part)
-    return total / len(order)
