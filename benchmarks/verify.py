@@ -23,10 +23,11 @@ from typing import Any, cast
 
 from benchmarks.measure import show, versions, write
 from penstock.encoder import WEIGHTS
+from penstock.stats import expected_calibration_error
 from penstock.train.checker_rows import fold_of, read_rows
 from penstock.train.checker_support import HELD, ONLY_MEASURED, TEXTS
 from penstock.verify.check import Tier, verifier
-from penstock.verify.conformal import expected_calibration_error, promise
+from penstock.verify.conformal import promise
 from penstock.verify.verifier import Checking, Lexical, models
 
 LENGTH_TELLS = "halueval_qa"  # where the longer answer is the wrong one
