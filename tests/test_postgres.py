@@ -12,7 +12,9 @@ from penstock.errors import BadSetting, PenstockError, StorageError
 from penstock.observe.analytics import Analytics
 from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
+from penstock.observe.objectives import Objective
 from penstock.observe.sealed import HOUR_S, Sealed
+from penstock.observe.tally import Tally
 from penstock.storage.database import Database, Tables
 from penstock.storage.postgres import Postgres
 from penstock.types import new_id
@@ -107,6 +109,22 @@ def test_its_past_is_sealed_like_a_files(tables: Postgres, tmp_path: Path):
         "p2",
         "",
     }  # p1 in what is still a row
+
+
+def test_objectives_count_the_requests_in_it_and_keep_their_counts_at_home(tables: Postgres, tmp_path: Path):
+    now, home = 1_795_000_000.0, Database(tmp_path / "p.db")
+    objective = Objective("up", "availability", 0.99)
+    tally = Tally(home, [objective], journal=tables)
+    assert tally.follow(now) == 0  # there are none yet
+
+    written(tables, tmp_path, [row(n, at=now - 60) for n in range(20)])
+    assert tally.follow(now) == 20
+    tally.save()
+    written(tables, tmp_path, [row(n, at=now - 30) for n in range(1, 4)])
+    later = Tally(home, [objective], journal=tables)
+    assert later.follow(now) == 3  # it goes on where the last one was
+    ((counts,),) = ([counts for (name, _), counts in later.counts.items() if name == "up"],)
+    assert (counts.counted(3600.0, now=now).good, counts.counted(3600.0, now=now).bad) == (11, 12)
 
 
 def test_rows_wait_while_it_is_away_and_are_there_when_it_is_back(tables: Postgres, tmp_path: Path):

@@ -338,8 +338,8 @@ class House:
 
         alerts, home = self.settings.alerts, self.settings.home_path
         return Lookout(
-            self.database, home / "lookout.lock", self.objectives, self.settings.channels, repeat_s=alerts.repeat,
-            anomalies=alerts.anomalies, opinions=self._opinions,
+            self.database, home / "lookout.lock", self.objectives, self.settings.channels, journal=self.journal_tables,
+            repeat_s=alerts.repeat, anomalies=alerts.anomalies, opinions=self._opinions,
             beside=[*([self._experimenting] if self.settings.ab else []), self._quality_watched],
         )  # fmt: skip
 
@@ -459,7 +459,9 @@ class House:
         """How it stands with the objectives, for a look."""
         from penstock.observe.tally import Tally
 
-        return Tally(self.database, self.objectives, opinions=self._opinions, only_looks=True)
+        return Tally(
+            self.database, self.objectives, journal=self.journal_tables, opinions=self._opinions, only_looks=True
+        )
 
     def _opinions(self, since: float) -> Iterator[Opinion]:
         """What was said of answers, given or changed since a Unix time."""

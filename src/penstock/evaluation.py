@@ -37,7 +37,6 @@ from penstock.evaluate.scored import Scorer
 from penstock.evaluate.scorers import scorers
 from penstock.models.kept import FRESH
 from penstock.models.translate import read
-from penstock.observe.ledger import Ledger
 from penstock.types import (
     Answer,
     Answerer,
@@ -417,7 +416,7 @@ def from_journal(settings: Settings, app: str, *, since: float, most: int = 1000
         raise BadRequest(f"the app '{app}' keeps no words", hint=f'keep_text = "faulty" or "always" in [apps.{app}]')
     house = assemble(settings)
     try:
-        rows = Ledger(house.database).requests({"app": app}, limit=100_000)
+        rows = house.ledger.requests({"app": app}, limit=100_000)
         kept = [row for row in rows if row.at >= since and row.said and row.key != CALLER]
         found: dict[str, dict[str, Any]] = {}
         for row in kept:

@@ -1,7 +1,7 @@
 """BERTScore: for every word piece of an answer the nearest piece of the reference, by what an encoder makes of it in its sentence.
 
 Zhang et al. (2020), greedy matching, on the encoder that comes with Penstock. That one is small, and was taught English: in other
-languages of the Latin script it tells no more than spelling does, and in other scripts next to nothing. Values are not rescaled, and
+languages of the Latin script it tells no more than spelling does, and in other scripts far less. Values are not rescaled, and
 unrelated texts do not score 0. Compare them with each other, never with those of another encoder.
 """
 

@@ -22,7 +22,7 @@ from penstock.observe.counts import HOUR_S, MINUTE_S, SLOT_S
 from penstock.observe.deliver import Courier
 from penstock.observe.objectives import Objective, Standing
 from penstock.observe.tally import MEASURES, Opinion, Tally
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 from penstock.storage.files import storage_errors
 from penstock.trace import log
 
@@ -52,18 +52,22 @@ class Lookout:
         objectives: Sequence[Objective],
         channels: Mapping[str, ChannelSettings],
         *,
+        journal: Tables | None = None,
         repeat_s: float = 14_400.0,
         anomalies: bool = True,
         opinions: Callable[[float], Iterable[Opinion]] | None = None,
         beside: Sequence[Beside] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """beside: who else looks whenever it looks, and says what people should know of. One that fails is heard again later."""
+        """journal: where the requests are; without it, in the database.
+
+        beside: who else looks whenever it looks, and says what people should know of. One that fails is heard again later.
+        """
         self._lock = FileLock(lock, thread_local=False)
         self._clock, self._anomalies = clock, anomalies
         self._failing: set[Beside] = set()
         self._beside: dict[Beside, list[Condition]] = {one: [] for one in beside}
-        self.tally = Tally(database, objectives, opinions=opinions)
+        self.tally = Tally(database, objectives, journal=journal, opinions=opinions)
         known = [Channel(name, channel.severities) for name, channel in channels.items()]
         self.alerts = Alerts(database, known, repeat_s=repeat_s, quiet_s=QUIET_S, quiet_ticket_s=QUIET_TICKET_S)
         self.courier = Courier(database, channels, clock=clock)

@@ -21,7 +21,7 @@ import orjson
 from penstock.observe.counts import DAY_S, HISTORY_H, HOUR_S, MINUTE_S, SLOT_S, Counts, Observed, Slot
 from penstock.observe.journal import COLUMNS, Row
 from penstock.observe.objectives import Counted, Objective, Standing, judged, rules, standing, subject_of
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 
 __all__ = ["MEASURES", "Opinion", "Tally"]
 
@@ -93,11 +93,14 @@ class Tally:
     """The counts of one home. One process follows and writes them down (`save`); others load and follow for a look."""
 
     def __init__(
-        self, database: Database, objectives: Sequence[Objective], *, opinions: Callable[[float], Iterable[Opinion]] | None = None,
-        only_looks: bool = False,
+        self, database: Database, objectives: Sequence[Objective], *, journal: Tables | None = None,
+        opinions: Callable[[float], Iterable[Opinion]] | None = None, only_looks: bool = False,
     ) -> None:  # fmt: skip
-        """opinions: those that were given or changed since a Unix time. only_looks: nothing is written, no measures are kept."""
-        self._only_looks = only_looks
+        """database: where the counts are kept. journal: where the requests are; without it, in the same.
+
+        opinions: those that were given or changed since a Unix time. only_looks: nothing is written, no measures are kept.
+        """
+        self._only_looks, self._journal = only_looks, journal or database
         self._database, self.objectives, self._opinions = database, objectives, opinions
         self.counts: dict[tuple[str, str], Counts] = {}
         self.observed: dict[tuple[str, str], Observed] = {}
@@ -119,7 +122,7 @@ class Tally:
         self._now = now
         self._hear(now)
         count = 0
-        while self._is_there() and not stop():
+        while self._journal.has("requests") and not stop():
             rows = self._next(now - self._longest_s)
             for number, row in rows:
                 self._count(row, now)
@@ -131,20 +134,16 @@ class Tally:
             _clear(counts.dirty)
         return count
 
-    def _is_there(self) -> bool:
-        there = self._database.path.is_file()  # who looks at an empty home makes nothing in it
-        return there and bool(self._database.read("select 1 from sqlite_master where name = 'requests'"))
-
     def _next(self, since: float) -> list[tuple[int, Row]]:
         """The rows after those that were counted. since: older ones count for nothing.
 
         Their numbers begin again when all older ones have left the database.
         """
-        ((here, last),) = self._database.read(
+        ((here, last),) = self._journal.read(
             "select (select id from requests where rowid = ?), (select max(rowid) from requests)", (self._row,)
         )
         again = self._row and (here != self._id if here is not None else (last or 0) < self._row)
-        found = self._database.read(
+        found = self._journal.read(
             f"select rowid, {', '.join(_READ)} from requests where rowid > ? and at > ? order by rowid limit ?",  # noqa: S608
             (0 if again else self._row, max(self._newest, since) if again else since, AT_ONCE),
         )
@@ -268,9 +267,7 @@ class Tally:
         """Begin where the last one ended. Where other objectives were counted, all rows that are still there are counted anew."""
         self.counts, self.observed, self._subjects = {}, {}, set()
         self._row, self._id, self._newest, self._loaded = 0, "", 0.0, True
-        if not self._database.path.is_file():
-            return
-        if not self._database.read("select 1 from sqlite_master where name = 'tally_place'"):
+        if not self._database.has("tally_place"):
             return
         place = self._database.read("select definition, row, id, newest from tally_place")
         if not place or place[0][0] != self._definition:

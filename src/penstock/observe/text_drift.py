@@ -102,8 +102,8 @@ def _shuffled(n: int, block: int, draw: np.random.Generator) -> NDArray[np.int64
 def told_apart(reference: ArrayLike, window: ArrayLike, *, seed: int = 0) -> float:
     """How well a linear classifier tells the two: AUROC, 0.5 for not at all (but for chance) and 1 for always.
 
-    What it reaches on the texts it was made from is set against what it reaches where the sides are shuffled. That is cautious: small
-    differences look smaller than they are.
+    What it reaches on the texts it was made from is set against what it reaches where the sides are shuffled. That is cautious:
+    small differences look smaller than they are.
     """
     a, b = _rows(reference), _rows(window)
     _, kernel = _kernel(a, b)

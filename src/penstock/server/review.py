@@ -236,6 +236,7 @@ async def next_(request: Request, house: House) -> Response:
 async def judge(request: Request, house: House) -> Response:
     """Say what the item you hold is: `{"verdict": "wrong", "note": …, "correction": …, "tags": […]}`. For reviewers."""
     reviewer = only_reviewers(request, house)
+    await _thread(lambda: _seen(request, house, request.path_values["item"]))
     body = await request.json()
     tags = body.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -248,6 +249,7 @@ async def judge(request: Request, house: House) -> Response:
 async def skip(request: Request, house: House) -> Response:
     """Give the item back and never see it again: `{"reason": "cannot_tell"}`. For reviewers."""
     reviewer = only_reviewers(request, house)
+    await _thread(lambda: _seen(request, house, request.path_values["item"]))
     reason = _text(await request.json(), "reason", needed=True)
     await _thread(lambda: house.review.queue.skip(request.path_values["item"], reviewer, reason))
     return json_response({"id": request.path_values["item"], "skipped": True})
@@ -256,6 +258,7 @@ async def skip(request: Request, house: House) -> Response:
 async def release(request: Request, house: House) -> Response:
     """Give the item back, to see it again later. For reviewers."""
     reviewer = only_reviewers(request, house)
+    await _thread(lambda: _seen(request, house, request.path_values["item"]))
     await _thread(lambda: house.review.queue.release(request.path_values["item"], reviewer))
     return json_response({"id": request.path_values["item"], "released": True})
 
@@ -279,21 +282,17 @@ async def item(request: Request, house: House) -> Response:
 async def act(request: Request, house: House) -> Response:
     """Make a case, or something to mend, of a confirmed failure: `{"action": "case" or "index_fix", "note": …}`. For reviewers."""
     reviewer = only_reviewers(request, house)
+    number, failures = request.path_values["item"], house.review.failures
+    await _thread(lambda: _seen(request, house, number))
     body = await request.json()
     action, note = _text(body, "action", needed=True), _text(body, "note")
-    number, failures = request.path_values["item"], house.review.failures
     works: dict[str, Callable[[], dict[str, Any]]] = {
         "case": lambda: failures.add_case(number, reviewer),
         "index_fix": lambda: failures.add_fix(number, reviewer, note=note),
     }
     if action not in works:
         raise BadRequest(f"'{action[:40]}' is no action", hint="case, or index_fix")
-
-    def acted() -> dict[str, Any]:
-        _seen(request, house, number)
-        return works[action]()
-
-    return json_response(await _thread(acted), 201)
+    return json_response(await _thread(works[action]), 201)
 
 
 async def estimate(request: Request, house: House) -> Response:
@@ -376,7 +375,9 @@ async def decide(request: Request, house: House) -> Response:
     For reviewers.
     """
     reviewer = only_reviewers(request, house)
-    body, number = await request.json(), request.path_values["reply"]
+    number = request.path_values["reply"]
+    await _thread(lambda: _check_seen(request, house.review.approvals, number))
+    body = await request.json()
     decision, text, reason = _text(body, "decision", needed=True), _text(body, "text"), _text(body, "reason")
     works: dict[str, Callable[[], Outcome]] = {
         "approve": lambda: house.review.approvals.approve(number, reviewer, text=text),
@@ -384,12 +385,7 @@ async def decide(request: Request, house: House) -> Response:
     }
     if decision not in works:
         raise BadRequest(f"'{decision[:40]}' is no decision", hint="approve, or reject")
-
-    def decided() -> Outcome:
-        _check_seen(request, house.review.approvals, number)
-        return works[decision]()
-
-    return json_response((await _thread(decided)).plain(named=True))
+    return json_response((await _thread(works[decision])).plain(named=True))
 
 
 async def hand_over(request: Request, house: House) -> Response:
