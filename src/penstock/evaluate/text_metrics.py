@@ -47,7 +47,7 @@ NOTES = {
     "rougeLsum": "As rougeL, line by line: it depends on where lines are broken.",
     "meteor": "Without synonyms here. Mostly recall: long answers that hold all the words do well whatever else they say.",
     "bertscore": "Nearness in meaning of words, not truth: numbers, names and negations hardly move it. Unrelated texts score well "
-    "above 0. The shipped encoder reads English; in other scripts than the Latin one, values mean next to nothing.",
+    "above 0. The shipped encoder reads English; in other scripts than the Latin one, values mean little.",
 }
 
 
