@@ -1,4 +1,4 @@
-"""The charts see a change no later than ADWIN, DDM, EDDM and Page-Hinkley do at equal false alarms, on every kind of stream.
+"""The charts keep to the false alarms that were allowed, and see what ADWIN, DDM, EDDM and Page-Hinkley see late or never.
 
     python -m benchmarks.drift [DATA] [--streams N]
 

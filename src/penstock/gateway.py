@@ -162,7 +162,7 @@ class Visit:
         there is to say stands in its row."""
         record, spans = self._request.record, self._spans
         dealt = {name: arm for name, arm in record.versions.items() if name.startswith("ab.")}
-        only = orjson.dumps({"versions": dealt}).decode() if dealt else ""  # whatever became of it, it was part of an experiment
+        only = orjson.dumps({"versions": dealt}).decode() if dealt else ""  # an experiment counts what failed too
         if not record.app and len(spans) < 2:
             return only, "", ""
         began = self._started

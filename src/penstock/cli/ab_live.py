@@ -170,8 +170,10 @@ def _lines(one: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield (
             f"{arm} less control: {metric} {shown_change(metric, found['difference'])} {between(metric, found['interval'])},"
-            f" p = {found['p_value']:.2g} at any look; {SAID[found['outcome']]}: {found['reason']}"
+            f" p = {found['p_value']:.2g} at any look: {SAID[found['outcome']]}"
         )
+        if found["outcome"] != "continue" and found["reason"] not in (one["reason"] or ""):
+            yield f"  {found['reason']}"
         if found["outcome"] == "winner" and found["adjusted"] is not None and found["adjusted"] != found["difference"]:
             yield f"  without what stopping early adds: {shown_change(metric, found['adjusted'])}"
         if found["variance_cut"] > 0.005:
@@ -195,7 +197,9 @@ def _next(one: Mapping[str, Any]) -> str:
         (arm,) = (name for name in one["answers"] if name != "control")
         step, shares = one["step"], rollout["shares"]
         then = f"{shares[step + 1]:.0%}" if step + 1 < len(shares) else "everybody"
-        return f"{arm} has {shares[step]:.0%}; {then} after {rollout['units_per_step']:,} of its units, unless harm shows"
+        return (
+            f"{arm} has {shares[step]:.0%}; {then} after {rollout['units_per_step']:,} of its units, unless harm shows"
+        )
     if one["rule"] == "planned":
         known = max((found["information"] for found in one["decisions"].values()), default=0.0)
         return f"{known:.0%} of the plan is known; it ends there at the latest, or as soon as something is sure"

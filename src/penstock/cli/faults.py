@@ -24,9 +24,9 @@ __all__ = ["faults"]
 def faults(text: str | None, question: str, lang: str, form: str, jsonl: BinaryIO | None, as_json: bool) -> None:
     """Name what is wrong with an answer.
 
-    The names are refusal, truncated, wrong_language, repeating, wrong_format, off_topic, ungrounded, toxic and
-    empty. Rows may have `question`, `lang`, `form`, `context` (a text or a list: whether it supports the answer) and `finish_reason`.
-    They come back in order with `faults`. An app's journal has them for every answer.
+    The names are refusal, truncated, wrong_language, repeating, wrong_format, off_topic, ungrounded, toxic and empty. Rows may have
+    `question`, `lang`, `form`, `context` (a text or a list: whether it supports the answer) and `finish_reason`. They come back in
+    order with `faults`. An app's journal has them for every answer.
 
     \b
     Examples:

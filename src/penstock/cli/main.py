@@ -25,6 +25,7 @@ VERBS = {
     "guard": ("penstock.cli.guard", "guard"),
     "verify": ("penstock.cli.verify", "verify"),
     "faults": ("penstock.cli.faults", "faults"),
+    "satisfaction": ("penstock.cli.satisfaction", "satisfaction"),
     "language": ("penstock.cli.language", "language"),
     "translate": ("penstock.cli.translate", "translate"),
     "translations": ("penstock.cli.translations", "translations"),

@@ -17,6 +17,7 @@ RECIPES = {
     "injection": "orders to a model, in prompts and in documents, and harmful requests",
     "languages": "which language a text is in",
     "moderation": "hate, harassment, violence, sexual content, self-harm, illegal acts, toxicity",
+    "satisfaction": "turns of conversations that people find unsatisfying",
     "tagger": "names, addresses, organisations and dates of birth, in sixteen languages",
 }
 

@@ -98,22 +98,17 @@ class Counting:
 
     # ---------------------------------------------------------------- rows
 
-    def follow(self, *, stop: Callable[[], bool] = lambda: False) -> set[str]:
-        """Count what is new. Returns the experiments that it concerns. Raises StorageError or Conflict."""
-        touched: set[str] = set()
-        while self._tables.has("requests") and not stop():
-            changed, more = self._next()
-            touched |= changed
-            if not more:
-                break
-        return touched
+    def follow(self, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Count what is new. Raises StorageError or Conflict."""
+        while self._tables.has("requests") and not stop() and self._next():
+            pass
 
-    def _next(self) -> tuple[set[str], bool]:
-        """One piece. Returns what it concerns, and whether there may be more."""
+    def _next(self) -> bool:
+        """One piece. Returns whether there may be more."""
         ((last,),) = self._tables.read("select max(rowid) from requests")
         ((place, number, _),) = self._tables.read("select place, id, newest from ab_place")
         if (last or 0) == place and number == self._id_at(place):
-            return set(), False
+            return False
         with self._tables.write() as w:
             place, number, newest = w.execute("select place, id, newest from ab_place").fetchone()
             here = w.execute("select id from requests where rowid = ?", (place,)).fetchone()
@@ -130,20 +125,20 @@ class Counting:
                 (place, AT_ONCE),
             ).fetchone()
             if end is None:
-                return set(), False
+                return False
             found = w.execute(
                 f"{_SELECT} where rowid > ? and rowid <= ? and at > ? and answer like ? order by rowid",
                 (place, end[0], newest, f'%"{PREFIX}%'),
             ).fetchall()
-            touched = self._count(w, [_row(values) for _, *values in found]) if found else set()
+            self._count(w, [_row(values) for _, *values in found])
             w.execute("update ab_place set place = ?, id = ?, newest = ?", end)
-        return touched, end[0] < last
+        return bool(end[0] < last)
 
     def _id_at(self, place: int) -> str:
         rows = self._tables.read("select id from requests where rowid = ?", (place,))
         return rows[0][0] if rows else ""
 
-    def _count(self, w: Any, rows: Sequence[Row]) -> set[str]:
+    def _count(self, w: Any, rows: Sequence[Row]) -> None:
         running, batch = self._of_ours(self._experiments.all(w)), _Batch()
         for row in rows:
             told = told_of(row.answer)
@@ -154,7 +149,6 @@ class Counting:
                 if live is not None and stamp is not None and live.first_stage <= stamp.stage <= live.stage:
                     self._take(w, batch, live, stamp, row, told)
         self._write(w, batch)
-        return {name for name, _ in batch.sums}
 
     def _take(self, w: Any, batch: _Batch, live: Live, stamp: Stamp, row: Row, told: Mapping[str, Any]) -> None:
         """One request of an experiment."""
@@ -187,16 +181,12 @@ class Counting:
 
     # ---------------------------------------------------------------- units that are complete
 
-    def complete(self, now: float, *, stop: Callable[[], bool] = lambda: False) -> set[str]:
-        """Count those that have been watched for long enough. Returns the experiments that it concerns."""
-        touched: set[str] = set()
+    def complete(self, now: float, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Count those that have been watched for long enough. Raises StorageError or Conflict."""
         for name, live in self.running().items():
-            if live.before_row >= 0:
-                continue
             before = now - self._experiments.settings[name].window
-            while not stop() and self._complete(live, before):
-                touched.add(name)
-        return touched
+            while live.before_row < 0 and not stop() and self._complete(live, before):
+                pass
 
     def _complete(self, live: Live, before: float) -> bool:
         """Some of them. Returns whether there were any."""
@@ -322,8 +312,9 @@ class Counting:
 
     @staticmethod
     def _write(w: Any, batch: _Batch) -> None:
+        """`changes` tells whoever decides, perhaps elsewhere, that there is something new."""
         w.executemany(
-            "update ab_stages set sums = ? where name = ? and stage = ?",
+            "update ab_stages set sums = ?, changes = changes + 1 where name = ? and stage = ?",
             [(orjson.dumps(sums).decode(), *place) for place, sums in batch.sums.items()],
         )
         w.executemany(

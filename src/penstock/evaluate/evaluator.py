@@ -68,7 +68,7 @@ class Evaluator:
     ) -> None:  # fmt: skip
         self._experiments, self._told, self._clock = experiments, told, clock
         self.counting = Counting(experiments, said=said)
-        self._looked: set[str] = set()  # experiments whose sums were looked at since they last changed
+        self._looked: dict[str, tuple[int, int]] = {}  # experiment -> the state of its sums that was looked at last
 
     def look(self, *, stop: Callable[[], bool] = lambda: False) -> list[Condition]:
         """Once. Returns what people should know of. Raises StorageError or Conflict."""
@@ -76,25 +76,24 @@ class Evaluator:
             return []
         now = self._clock()
         self.counting.look_back(stop=stop)
-        self._looked -= self.counting.follow(stop=stop)
-        self._looked -= self.counting.complete(now, stop=stop)
+        self.counting.follow(stop=stop)
+        self.counting.complete(now, stop=stop)
         for name, live in self.counting.running().items():
             settings = self._experiments.settings[name]
+            seen, moved = self._seen(live)
             over = bool(settings.until) and now > moment(settings.until, ahead=True)
-            due = settings.bandit and now - self._last_move(live) >= BANDIT_EVERY_S
-            if stop() or not (name not in self._looked or over or due):
-                continue
-            self._looked.add(name)
-            if self._decide(live, settings, now, over=over, due=due):
-                self._looked.discard(name)  # what follows from the new weights is for the next look
+            due = settings.bandit and now - moved >= BANDIT_EVERY_S
+            if not stop() and (over or due or self._looked.get(name) != seen):
+                self._decide(live, settings, now, over=over, due=due)
+                self._looked[name] = seen
         return [
             c for live in self._experiments.all() if live.name in self._experiments.settings for c in _told(live, now)
         ]
 
     # ---------------------------------------------------------------- one experiment
 
-    def _decide(self, live: Live, settings: ABSettings, now: float, *, over: bool, due: bool) -> bool:
-        """Say how it stands, and do what follows from it. Returns whether anything changed for those who call."""
+    def _decide(self, live: Live, settings: ABSettings, now: float, *, over: bool, due: bool) -> None:
+        """Say how it stands, and do what follows from it."""
         stages = self._experiments.sums(live)
         decisions = dict(_decided(settings, live, stages))
         change = _change(settings, live, decisions, stages, over=over, due=due)
@@ -108,7 +107,8 @@ class Evaluator:
         with self._experiments.tables.write() as w:
             here = self._experiments.one(w, live.name)
             if here is None or (here.state, here.definition, here.stage) != (live.state, live.definition, live.stage):
-                return True  # somebody else was first
+                return  # somebody else was first
+            after = replace(after, before_row=here.before_row, before_mean=here.before_mean)
             if after.state != "running":
                 self._experiments.end(w, after)
             else:
@@ -119,13 +119,14 @@ class Evaluator:
         if change.said:
             log("experiment", level="warning", name=live.name, state=after.state, said=change.said)
             self._told(Event("moved" if after.state == "running" else "ended", live.name, after.state, change.said))
-        return bool(change.said)
 
-    def _last_move(self, live: Live) -> float:
-        rows = self._experiments.tables.read(
-            "select started from ab_stages where name = ? and stage = ?", (live.name, live.stage)
+    def _seen(self, live: Live) -> tuple[tuple[int, int], float]:
+        """What tells this state of the sums from others, and since when the weights are the same."""
+        ((changes, moved),) = self._experiments.tables.read(
+            "select sum(changes), max(started) from ab_stages where name = ? and stage >= ?",
+            (live.name, live.first_stage),
         )
-        return float(rows[0][0]) if rows else live.started
+        return (live.stage, int(changes or 0)), float(moved or live.started)
 
 
 # ---------------------------------------------------------------- what is known

@@ -61,6 +61,7 @@ STEPS = [
         one integer primary key, place integer not null, id text not null, newest real not null
     ) strict
     """,
+    "alter table ab_stages add column changes integer not null default 0",
 ]
 _COLUMNS = (
     "name, definition, state, reason, started, ended, first_stage, stage, step, weights, winner, decision, salt, before_row, "
@@ -206,7 +207,10 @@ class Experiments:
     def open_stage(self, w: Any, live: Live, now: float) -> None:
         """From now on the weights are these."""
         weights = orjson.dumps(dict(live.weights)).decode()
-        w.execute("insert into ab_stages values (?, ?, ?, ?, ?)", (live.name, live.stage, now, weights, "{}"))
+        w.execute(
+            "insert into ab_stages (name, stage, started, weights, sums) values (?, ?, ?, ?, ?)",
+            (live.name, live.stage, now, weights, "{}"),
+        )
 
     def end(self, w: Any, live: Live) -> Live:
         """It is over: what is left are its sums, and nobody can be told from them."""
@@ -241,7 +245,7 @@ class Experiments:
 
     @staticmethod
     def note(w: Any, name: str, at: float, event: str, said: str) -> None:
-        w.execute("insert into ab_history values (?, ?, ?, ?)", (name, at, event, said))
+        w.execute("insert into ab_history (name, at, event, said) values (?, ?, ?, ?)", (name, at, event, said))
 
     def one(self, w: Any, name: str) -> Live | None:
         """As a transaction sees it."""

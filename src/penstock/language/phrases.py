@@ -122,6 +122,19 @@ PAGE = (  # the chat page
     "Passages: {count}",
     "Sources: {count}",
     "nearly word for word from a source",
+    "This question was stopped by a rule of this service.",
+    "Too many requests in a short time. Try again a little later.",
+    "The budget for this is used up.",
+    "The model does not answer at the moment. Try again in a minute.",
+    "This is not allowed. Whoever runs this server can allow it.",
+    "This key is not accepted.",
+    "This is too large.",
+    "This file cannot be used.",
+    "This was not found. It may have been removed.",
+    "The question is empty or too long.",
+    "This server is busy at the moment. Try again in a minute.",
+    "Something went wrong. If it happens again, whoever runs this server can help.",
+    "Details",
 )
 
 _ENTRY = re.compile(

@@ -1,9 +1,10 @@
 """How likely it is that people would call a turn of a conversation unsatisfying, turn by turn, and what spoke for it.
 
-Two readers, added up. The first knows what people say who are content or are not (refusals, corrections, wishes for something else,
-thanks), what an assistant says that fails them, and repetition; it does so in seven languages, by word lists, and its weights are set
-by hand. The second reads English by the shipped encoder: two linear heads, trained on dialogues that we generate, say how a turn of a
-person and one of an assistant feel, in whatever words. A turn rests on itself and on what came before it, never on what follows.
+Two readers, added up. The first knows what people say who are content or are not (refusals, corrections, wishes for something
+else, thanks), what an assistant says that fails them, and repetition; it does so in seven languages, by word lists, and its
+weights are set by hand. The second reads English by the shipped encoder: two linear heads, trained on dialogues that we
+generate, say how a turn of a person and one of an assistant feel, in whatever words. A turn rests on itself and on what came
+before it, never on what follows.
 
 It knows text alone: no ratings, no clicks, no tone of voice. What it was measured on is in the card.
 """
@@ -39,7 +40,20 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["CARRIED", "LANGUAGES", "WEIGHTS", "Felt", "Heads", "Judged", "Satisfaction", "Spoken", "card", "lists_of", "signs", "spoken"]
+__all__ = [
+    "CARRIED",
+    "LANGUAGES",
+    "WEIGHTS",
+    "Felt",
+    "Heads",
+    "Judged",
+    "Satisfaction",
+    "Spoken",
+    "card",
+    "lists_of",
+    "signs",
+    "spoken",
+]
 
 FOLDER = SHIPPED / "satisfaction"
 LANGUAGES = ("en", "de", "es", "fr", "it", "nl", "pt")  # that have word lists; the encoder reads English
@@ -74,6 +88,8 @@ ASSISTANTS = frozenset({"assistant", "agent", "bot", "ai", "model"})
 PASSED_OVER = frozenset({"system", "developer", "tool", "function", "action"})
 LONGEST = 4000  # characters of a turn that are looked at
 REMEMBERED = 20  # turns in which a repetition is looked for
+FEWEST_LETTERS = 12  # of a conversation, below which it is taken for English
+SURE_LETTERS = 60  # from where on it may be in a language that has no lists
 LEAST_WHY = 0.15  # log-odds from where on a sign is named
 
 _WORDS = re.compile(r"\w+")
@@ -111,7 +127,7 @@ class Satisfaction:
     """Judges conversations. Safe to share between threads once it has judged one."""
 
     def __init__(self, folder: Path = FOLDER, *, encoder: Callable[[], Embedder] | None = shipped) -> None:
-        """encoder: opened when the first English conversation comes; None: word lists alone, which are some fifty times as fast."""
+        """encoder: opened when the first English conversation comes; None: word lists alone, some thirty times as fast."""
         self._folder, self._open = folder, encoder
 
     def of(self, turns: Sequence[Message | tuple[str, str]], *, language: str = "") -> list[Felt]:
@@ -127,10 +143,10 @@ class Satisfaction:
     def judge(self, turns: Sequence[Message | tuple[str, str]], *, language: str = "") -> Judged:
         """The same for conversations in any language. Raises BadRequest for a role that is not known."""
         people = spoken(turns)
-        language = language or _language(people)
+        language = language.partition("-")[0].lower() or _language(people)
         if language not in LANGUAGES:
             return Judged(language, (), f"satisfaction is not judged in the language '{language}'")
-        found = signs(people, self._lists(language))
+        found = signs(people, lists_of(self._folder, language))
         reads = language == "en" and self._open is not None
         if reads:
             for each, (person, assistant) in zip(found, self._tones(people), strict=True):
@@ -165,9 +181,6 @@ class Satisfaction:
         """What was learnt."""
         return Heads.read(self._folder)
 
-    def _lists(self, language: str) -> dict[str, Any]:
-        return lists_of(self._folder, language)
-
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -183,7 +196,7 @@ class Heads:
     def read(cls, folder: Path) -> Heads:
         """Raises StorageError where they are not there, or damaged."""
         try:
-            with np.load(folder / "heads.npz", allow_pickle=False) as file:
+            with (folder / "heads.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 numbers = dict(file)
             person, assistant = numbers["person"].astype(np.float32), numbers["assistant"].astype(np.float32)
             (a, b), calibration = numbers["biases"].tolist(), numbers["calibration"].tolist()
@@ -213,24 +226,28 @@ def spoken(turns: Sequence[Message | tuple[str, str]]) -> list[Spoken]:
     found, since = [], list[str]()
     for at, (role, (_, text)) in enumerate(zip(roles, pairs, strict=True)):
         if role in PEOPLE:
-            found.append(Spoken(at, text, " ".join(since)))
+            found.append(Spoken(at, _whole(text), " ".join(since)))
             since = []
         elif role in answers and text.strip():
-            since.append(text)
+            since.append(_whole(text))
     return found
+
+
+def _whole(text: str) -> str:
+    """Without half surrogate pairs, which are no characters."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _language(people: Sequence[Spoken]) -> str:
     """Of a conversation: where few words leave it open, the likeliest of those that have lists."""
     text = " ".join(part for turn in people for part in (turn.text, turn.answered))
     found = identifier().identify(text)
-    if found.language in LANGUAGES and found.sure:
-        return found.language
-    if not found.script or sum(letter.isalpha() for letter in text) < 12 and found.script == "Latin":
-        return "en"
-    if found.sure or found.script != "Latin":
+    if found.script not in ("", "Latin"):
         return found.language or "und"
-    return identifier().identify(text, among=LANGUAGES).language
+    letters = sum(letter.isalpha() for letter in text[: 2 * SURE_LETTERS])
+    if found.sure and (found.language in LANGUAGES or letters >= SURE_LETTERS):
+        return found.language
+    return identifier().identify(text, among=LANGUAGES).language if letters >= FEWEST_LETTERS else "en"
 
 
 # ---------------------------------------------------------------- signs
@@ -262,8 +279,9 @@ def signs(people: Sequence[Spoken], lists: dict[str, Any]) -> list[dict[str, flo
 
 def plain(text: str) -> str:
     """Lower case, without accents, with straight apostrophes: as the lists read it. Text beyond 4,000 characters is left out."""
-    text = unicodedata.normalize("NFKD", text[:LONGEST].casefold().replace("\u2019", "'").replace("`", "'"))
-    return _MARKS.sub("", text)
+    text = unicodedata.normalize("NFKD", text[:LONGEST]).casefold()
+    text = _MARKS.sub("", unicodedata.normalize("NFKD", text))[:LONGEST]
+    return text.replace("\u2019", "'").replace("`", "'")
 
 
 def _of_person(text: str, lists: dict[str, Any]) -> dict[str, float]:
@@ -293,7 +311,8 @@ def _of_assistant(text: str, lists: dict[str, Any]) -> dict[str, float]:
 
 
 def _content(text: str, lists: dict[str, Any]) -> frozenset[str]:
-    return frozenset(_WORDS.findall(text)) - lists["stopwords"]
+    stopwords: frozenset[str] = lists["stopwords"]
+    return frozenset(_WORDS.findall(text)) - stopwords
 
 
 def _shared(words: frozenset[str], others: frozenset[str]) -> float:
@@ -311,7 +330,7 @@ def _felt(at: int, found: dict[str, float], slope: float, offset: float) -> Felt
 
 @cache
 def lists_of(folder: Path, language: str) -> dict[str, Any]:
-    """A compiled expression for each concept, and the words that carry no content."""
+    """A compiled expression for each concept, and `stopwords`, which carry no content. Raises StorageError without the file."""
     try:
         text = (folder / "words.txt").read_text("utf-8")
     except OSError as error:
@@ -322,7 +341,7 @@ def lists_of(folder: Path, language: str) -> dict[str, Any]:
         said[title] = next(line[4:] for line in lines.split("\n") if line.startswith(f"{language}: "))
     filler = said.pop("filler")
     found: dict[str, Any] = {
-        title: re2.compile(rf"^\W*(?:(?:{filler})\W+)*(?:{words})\b" if title in _START else rf"\b(?:{words})(?:\b|\?|$)")
+        title: re2.compile(rf"^\W*(?:(?:{filler})\W+)*(?:{words})(?:\b|\W|$)" if title in _START else rf"\b(?:{words})(?:\b|\?|$)")
         for title, words in said.items()
     }  # fmt: skip
     found["stopwords"] = frozenset(plain(word) for word in STOPWORDS.get(language, ()))

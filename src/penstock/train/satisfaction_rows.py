@@ -1,9 +1,10 @@
 """Dialogues whose satisfaction is known because they were made with it: people ask, assistants help, fail, misunderstand, refuse.
 
-A dialogue has a family (tasks, tastes, support, questions, home), a domain, and an assistant that is more or less able. Each turn
-is an act: the assistant offers, confirms, fails, loses the thread; the person accepts, corrects, asks for something else, complains.
-What an act does to satisfaction is said in the two tables below: they are reasoned, and no rating of a real dialogue is in them.
-Three raters then give 1 to 5, with their own leniency and noise, and part of what was felt carries over to the next turn.
+A dialogue has a family (tasks, tastes, support, questions, home), a domain, and an assistant that is more or less able. Each
+turn is an act: the assistant offers, confirms, fails, loses the thread; the person accepts, corrects, wants something else,
+complains. What an act does to satisfaction is said in the two tables below: they are reasoned, and no rating of a real
+dialogue is in them. Three raters then give 1 to 5, with their own leniency and noise, and part of what was felt carries over
+to the next turn.
 """
 
 from __future__ import annotations
@@ -36,43 +37,79 @@ SYSTEM = {
     "success": 0.15, "more": 0.0, "lost": -0.5, "refuse": -0.5, "wait": -0.15, "bye": 0.1, "chat": 0.05, "same": -0.5,
 }  # fmt: skip
 
+
+def _chances(table: str) -> dict[str, dict[str, float]]:
+    """`act: next 2, other 0.5` by lines, as numbers."""
+    lines = (line.strip().partition(": ") for line in table.strip().split("\n"))
+    pairs = {act: (one.split(" ") for one in nexts.split(", ")) for act, _, nexts in lines}
+    return {act: {name: float(chance) for name, chance in nexts} for act, nexts in pairs.items()}
+
+
 # What people do after an act of the assistant, and how often.
-ANSWERS: dict[str, dict[str, float]] = {
-    "greet": {"ask": 1},
-    "ask": {"answer": 10, "indifferent": 1.5, "question": 1, "correct": 0.5, "luke": 0.4, "why": 0.2},
-    "askagain": {"answer": 3, "repeat": 4, "correct": 2, "complain": 1, "giveup": 0.3},
-    "offer": {"accept": 4, "question": 3, "other": 2.5, "decline": 2, "praise": 0.7, "luke": 0.8, "correct": 0.7, "sad": 0.4, "indifferent": 0.3},
-    "confirm": {"accept": 5, "correct": 2.5, "decline": 1, "praise": 0.4, "question": 0.6},
-    "yes": {"next": 2, "question": 2, "accept": 1.5, "thank": 2, "praise": 1, "close": 1, "decline": 0.7, "other": 0.5, "correct": 0.3},
-    "no": {"question": 3, "fine": 2, "other": 2, "sad": 1.5, "accept": 0.7, "relax": 1, "why": 0.5, "giveup": 0.4, "close": 0.7},
-    "fail": {"relax": 3, "other": 2, "repeat": 1.2, "complain": 1, "giveup": 1, "sad": 1, "fine": 1, "close": 1, "why": 0.6, "next": 0.8},
-    "success": {"thank": 3, "praise": 2, "next": 2, "close": 1.5, "question": 1, "correct": 0.4},
-    "more": {"close": 5, "next": 3, "question": 2, "decline": 0.4, "thank": 0.5},
-    "lost": {"repeat": 4, "correct": 2.5, "complain": 2, "giveup": 1, "question": 0.6, "why": 0.4},
-    "refuse": {"complain": 2, "why": 2, "sad": 2, "fine": 1, "giveup": 1, "question": 1, "other": 0.7},
-    "wait": {"fine": 4, "impatient": 1.5, "thank": 1},
-    "bye": {"thank": 1, "close": 3},
-    "chat": {"chat": 3, "next": 1, "question": 1},
-    "same": {"repeat": 3, "complain": 2, "correct": 1, "giveup": 0.7, "other": 1},
-}  # fmt: skip
-TASTES: dict[str, dict[str, float]] = {
-    "ask": {"answer": 7, "like": 3, "dislike": 3, "indifferent": 0.7, "known": 0.8, "luke": 0.5},
-    "offer": {"like": 4, "dislike": 3, "known": 2.5, "other": 1.5, "accept": 1.5, "question": 1.2, "luke": 0.8, "decline": 0.5, "praise": 0.4},
-    "yes": {"like": 2, "dislike": 1, "accept": 1, "thank": 1, "question": 1, "other": 0.6, "close": 0.5, "luke": 0.5},
-    "chat": {"chat": 3, "like": 2, "dislike": 1, "next": 0.4, "question": 1},
-}  # fmt: skip
+ANSWERS = _chances("""
+    greet: ask 1
+    ask: answer 10, indifferent 1.5, question 1, correct 0.5, luke 0.4, why 0.2
+    askagain: answer 3, repeat 4, correct 2, complain 1, giveup 0.3
+    offer: accept 4, question 3, other 2.5, decline 2, praise 0.7, luke 0.8, correct 0.7, sad 0.4, indifferent 0.3
+    confirm: accept 5, correct 2.5, decline 1, praise 0.4, question 0.6
+    yes: next 2, question 2, accept 1.5, thank 2, praise 1, close 1, decline 0.7, other 0.5, correct 0.3
+    no: question 3, fine 2, other 2, sad 1.5, accept 0.7, relax 1, why 0.5, giveup 0.4, close 0.7
+    fail: relax 3, other 2, repeat 1.2, complain 1, giveup 1, sad 1, fine 1, close 1, why 0.6, next 0.8
+    success: thank 3, praise 2, next 2, close 1.5, question 1, correct 0.4
+    more: close 5, next 3, question 2, decline 0.4, thank 0.5
+    lost: repeat 4, correct 2.5, complain 2, giveup 1, question 0.6, why 0.4
+    refuse: complain 2, why 2, sad 2, fine 1, giveup 1, question 1, other 0.7
+    wait: fine 4, impatient 1.5, thank 1
+    bye: thank 1, close 3
+    chat: chat 3, next 1, question 1
+    same: repeat 3, complain 2, correct 1, giveup 0.7, other 1
+""")
+TASTES = _chances("""
+    ask: answer 7, like 3, dislike 3, indifferent 0.7, known 0.8, luke 0.5
+    offer: like 4, dislike 3, known 2.5, other 1.5, accept 1.5, question 1.2, luke 0.8, decline 0.5, praise 0.4
+    yes: like 2, dislike 1, accept 1, thank 1, question 1, other 0.6, close 0.5, luke 0.5
+    chat: chat 3, like 2, dislike 1, next 0.4, question 1
+""")
 # What an able assistant does after an act of a person.
-ABLE: dict[str, dict[str, float]] = {
-    "ask": {"ask": 4, "offer": 3, "yes": 1}, "answer": {"offer": 3, "ask": 3, "confirm": 1.5}, "accept": {"success": 2, "ask": 1.5, "confirm": 1.5, "more": 0.5},
-    "praise": {"more": 3, "bye": 1}, "thank": {"more": 3, "bye": 1.5}, "close": {"bye": 1}, "next": {"ask": 2, "offer": 2, "yes": 0.5}, "question": {"yes": 4, "no": 1},
-    "like": {"offer": 2, "ask": 2, "chat": 1}, "known": {"offer": 3, "ask": 1}, "dislike": {"offer": 3, "ask": 2}, "decline": {"more": 2, "ask": 1, "yes": 0.7}, "other": {"offer": 4, "ask": 0.5},
-    "correct": {"confirm": 3, "offer": 1, "success": 0.7}, "repeat": {"yes": 2, "offer": 1.5, "confirm": 1}, "complain": {"offer": 1, "success": 1, "wait": 0.5}, "giveup": {"more": 1, "bye": 1},
-    "sad": {"offer": 2, "more": 1}, "relax": {"offer": 3, "success": 1, "confirm": 1}, "indifferent": {"offer": 3, "ask": 1}, "luke": {"confirm": 1, "offer": 1, "success": 1},
-    "impatient": {"success": 1, "offer": 1}, "fine": {"success": 1, "offer": 1, "more": 1}, "why": {"yes": 1, "offer": 1}, "chat": {"chat": 1, "ask": 2, "offer": 2},
-}  # fmt: skip
+ABLE = _chances("""
+    ask: ask 4, offer 3, yes 1
+    answer: offer 3, ask 3, confirm 1.5
+    accept: success 2, ask 1.5, confirm 1.5, more 0.5
+    praise: more 3, bye 1
+    thank: more 3, bye 1.5
+    close: bye 1
+    next: ask 2, offer 2, yes 0.5
+    question: yes 4, no 1
+    like: offer 2, ask 2, chat 1
+    known: offer 3, ask 1
+    dislike: offer 3, ask 2
+    decline: more 2, ask 1, yes 0.7
+    other: offer 4, ask 0.5
+    correct: confirm 3, offer 1, success 0.7
+    repeat: yes 2, offer 1.5, confirm 1
+    complain: offer 1, success 1, wait 0.5
+    giveup: more 1, bye 1
+    sad: offer 2, more 1
+    relax: offer 3, success 1, confirm 1
+    indifferent: offer 3, ask 1
+    luke: confirm 1, offer 1, success 1
+    impatient: success 1, offer 1
+    fine: success 1, offer 1, more 1
+    why: yes 1, offer 1
+    chat: chat 1, ask 2, offer 2
+""")
 UNABLE = {"fail": 4, "lost": 2.5, "no": 2, "askagain": 1.5, "refuse": 1, "wait": 0.8, "same": 1.2}
-FIRM = ("tasks", "home", "support")  # families that confirm and book; elsewhere `confirm` and `success` become an offer or an answer
-INSTEAD = {"value": "style", "feature": "topic", "style": "value", "topic": "feature"}  # where a domain has none of them
+FIRM = (
+    "tasks",
+    "home",
+    "support",
+)  # families that confirm and book; elsewhere `confirm` and `success` become an offer or an answer
+INSTEAD = {
+    "value": "style",
+    "feature": "topic",
+    "style": "value",
+    "topic": "feature",
+}  # where a domain has none of them
 ANYWHERE = {
     "question": ("what does it cost", "when does it open", "how does it work", "what is the difference", "can i change it later"),
     "answer": ("It is on the second page.",), "issue": ("it does not work",), "command": ("show me the list",),
@@ -104,7 +141,9 @@ class Dialogue:
 class _Speaker:
     """Says an act in the words of a domain."""
 
-    def __init__(self, family: str, slots: Mapping[str, Sequence[str]], lines: Mapping[str, Sequence[str]], draw: random.Random):
+    def __init__(
+        self, family: str, slots: Mapping[str, Sequence[str]], lines: Mapping[str, Sequence[str]], draw: random.Random
+    ):
         self._family, self._slots, self._lines, self._draw = family, slots, lines, draw
 
     def can(self, who: str, act: str) -> bool:
@@ -143,7 +182,7 @@ class _Speaker:
 
 def dialogues(count: int, *, seed: int, half: int | None = None) -> list[Dialogue]:
     """So many dialogues. half: of the lines of `said.txt`, 0 or 1, that they are spoken in; without it, all of them."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311  draws, and no secrets
     everything, lines = domains(), said()
     if half is not None:
         lines = {title: part for title, rows in lines.items() if (part := rows[half::2] or rows)}
@@ -185,15 +224,16 @@ def _dialogue(name: str, speaker: _Speaker, draw: random.Random) -> Dialogue:
         apart = USER[act] + SYSTEM[system] + CARRIED * carried
         carried = apart
         rated.append(Rated(len(turns) - 1, act, system, NEUTRAL + apart, _rated_low(NEUTRAL + apart + leniency, draw)))
-        if len(rated) >= length or act in ("close", "giveup") and draw.random() < 0.75:
+        if len(rated) >= length or (act in ("close", "giveup") and draw.random() < 0.75):
             break
-        system = _drawn(UNABLE if draw.random() > able and act not in ("close", "praise", "thank", "chat") else ABLE[act], draw)
+        system = _drawn(
+            UNABLE if draw.random() > able and act not in ("close", "praise", "thank", "chat") else ABLE[act], draw
+        )
         if system in ("confirm", "success") and family not in FIRM:
             system = draw.choice(("offer", "yes"))
         said_before = [text for role, text in turns if role == "system"]
-        if system == "same":
-            if not said_before:
-                system = "lost"
+        if system == "same" and not said_before:
+            system = "lost"
         text = said_before[-1] if system == "same" else _styled(speaker.say("system", system), "capital")
         if system in ("fail", "no", "yes", "success") and draw.random() < 0.15:
             text = f"{text} {_styled(speaker.say('system', draw.choice(('more', 'offer'))), 'capital')}"

@@ -51,4 +51,3 @@ def promise(support: Sequence[float], supported: Sequence[bool], most_unsupporte
     return Promise(
         order[best - 1][0], most_unsupported, reached / best, best / len(order), (best - reached) / truly, len(order)
     )
-

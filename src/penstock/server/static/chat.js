@@ -83,7 +83,72 @@ function nameOf(language) {
   }
 }
 
+// ---------------------------------------------------------------- what goes wrong
+
+const BUSY = "This server is busy at the moment. Try again in a minute.";
+const CUT = "The answer ended early.";
+const LARGE = "This is too large.";
+const LIMITED = "Too many requests in a short time. Try again a little later.";
+const NO_MODEL = "The model does not answer at the moment. Try again in a minute.";
+const NO_SERVER = "The server does not answer. Is it still running?";
+const NOT_ALLOWED = "This is not allowed. Whoever runs this server can allow it.";
+const NOT_FOUND = "This was not found. It may have been removed.";
+const UNUSABLE = "This file cannot be used.";
+const WRONG = "Something went wrong. If it happens again, whoever runs this server can help.";
+
+// By the code of an error; by the status where it has none, as what stands between this page and the server knows no codes of ours.
+const PROBLEMS = new Map([
+  ["rate_limit_exceeded", LIMITED], [429, LIMITED], ["insufficient_quota", "The budget for this is used up."],
+  ["upstream_error", NO_MODEL], ["upstream_busy", NO_MODEL], ["upstream_timeout", NO_MODEL], ["upstream_resting", NO_MODEL],
+  ["needs_key", NOT_ALLOWED], [401, NOT_ALLOWED], ["not_allowed", NOT_ALLOWED], [403, NOT_ALLOWED],
+  ["not_found", NOT_FOUND], [404, NOT_FOUND], ["too_large", LARGE], [413, LARGE], ["context_length_exceeded", LARGE],
+  ["unreadable", UNUSABLE], ["not_ready", BUSY], ["overloaded", BUSY], ["conflict", BUSY], [503, BUSY],
+  [502, NO_SERVER], [504, NO_SERVER],
+]);
+const OF_A_QUESTION = new Map([
+  ["bad_request", "The question is empty or too long."], ["blocked_by_guard", "This question was stopped by a rule of this service."],
+]);
+
+// A phrase of this page, and for whoever runs the server the status and its own words, which are English.
+class Problem extends Error {
+  constructor(phrase, { status = 0, words = "" } = {}) {
+    super(phrase);
+    this.status = status;
+    this.words = words;
+  }
+}
+
+function refusal(error, { status = 0, asking = false } = {}) {
+  const { code, message, hint } = Object(error);
+  const phrase = (asking && OF_A_QUESTION.get(code)) || PROBLEMS.get(code) || (!code && PROBLEMS.get(status)) || WRONG;
+  return new Problem(phrase, { status, words: joined(message, hint) });
+}
+
+const joined = (message, hint) => [message, hint].filter(Boolean).join(" — ");
+const problemOf = (error) => (error instanceof Problem ? error : new Problem(WRONG, { words: error.message }));
+
+// A problem as an element: the phrase, and the rest folded away.
+function wrong(error) {
+  const { message, status, words } = problemOf(error);
+  const more = make("details", {}, make("summary", { textContent: t("Details") }),
+    status ? make("p", { textContent: t("The server answered {status}.", { status }) }) : "",
+    words ? make("p", { lang: "en", dir: "ltr", textContent: words }) : "");
+  more.addEventListener("toggle", () => { if (more.open) more.scrollIntoView({ block: "nearest" }); });
+  return make("div", { className: "wrong" }, make("p", { className: "problem", textContent: t(message) }), status || words ? more : "");
+}
+
+// One line of what the server tells, or nothing where it is a line of somebody else, or cut off.
+function parsed(line) {
+  try {
+    return Object(JSON.parse(line));
+  } catch {
+    return {};
+  }
+}
+
 // ---------------------------------------------------------------- the server
+
+const CHAT = "/v1/chat/completions";
 
 async function call(path, options = {}) {
   const headers = { ...(options.headers || {}) };
@@ -93,22 +158,23 @@ async function call(path, options = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error(t("The server does not answer. Is it still running?"));
+    throw new Problem(NO_SERVER);
   }
   if (response.ok) return response;
-  const problem = (await response.json().catch(() => ({}))).error || {};
-  if (response.status === 401) {
-    await askForKey(state.key ? problem.message : "");
+  const { error } = parsed(await response.text().catch(() => ""));
+  const { status } = response;
+  if (status === 401) {
+    await askForKey(state.key ? new Problem("This key is not accepted.", { words: error?.message }) : null);
     return call(path, options);
   }
-  throw new Error([problem.message || t("The server answered {status}.", { status: response.status }), problem.hint].filter(Boolean).join(" — "));
+  throw refusal(error, { status, asking: path === CHAT });
 }
 
 const get = async (path) => (await call(path)).json();
 const here = () => `/api/collections/${encodeURIComponent(state.collection)}`;
 
 function askForKey(problem) {
-  $("key-problem").replaceChildren(apart(problem && `${problem}.`));
+  $("key-problem").replaceChildren(problem ? wrong(problem) : "");
   $("key-problem").hidden = !problem;
   $("key").showModal();
   return new Promise((resolve) => {
@@ -206,12 +272,12 @@ async function ask(question) {
   try {
     const messages = [...state.history, { role: "user", content: question }];
     const body = JSON.stringify({ model: state.collection, stream: true, messages });
-    const response = await call("/v1/chat/completions", {
+    const response = await call(CHAT, {
       method: "POST", headers: { "content-type": "application/json" }, body, signal: state.busy.signal,
     });
     let found = null;
     for await (const data of events(response)) {
-      if (data.error) throw new Error([data.error.message, data.error.hint].filter(Boolean).join(" — "));
+      if (data.error) throw refusal(data.error, { asking: true });
       const delta = data.choices?.[0]?.delta;
       if (delta?.content) {
         answer.classList.remove("waiting");
@@ -219,7 +285,7 @@ async function ask(question) {
       }
       if (data.penstock) found = data.penstock;
     }
-    if (!found) throw new Error(t("The answer ended early."));
+    if (!found) throw new Problem(CUT);
     const draw = () => show(turn, question, found);
     draw();
     state.shown.push(draw);
@@ -229,9 +295,11 @@ async function ask(question) {
     state.history.push({ role: "user", content: question }, { role: "assistant", content: found.text });
   } catch (error) {
     const stopped = error.name === "AbortError";
-    const problem = stopped ? t("Stopped.") : error.message;
-    said.replaceChildren(make("span", { className: stopped ? "hint" : "problem", textContent: problem }));
-    say(problem);
+    const draw = () => said.replaceChildren(stopped ? make("span", { className: "hint", textContent: t("Stopped.") }) : wrong(error));
+    draw();
+    state.shown.push(draw);
+    turn.scrollIntoView({ block: "end" });
+    say(stopped ? t("Stopped.") : t(problemOf(error).message));
   } finally {
     answer.classList.remove("waiting");
     state.busy = null;
@@ -244,7 +312,9 @@ async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Problem(CUT, { words: error.message });
+    });
     if (done) return;
     waiting += value;
     for (let end; (end = waiting.indexOf("\n\n")) >= 0; waiting = waiting.slice(end + 2)) {
@@ -412,9 +482,9 @@ async function openSource(citation, button) {
     $("source").focus({ preventScroll: true });
     $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
   } catch (error) {
-    say(error.message);
+    say(t(problemOf(error).message));
     $("source-title").textContent = t("The source cannot be shown");
-    $("source-where").replaceChildren(apart(error.message));
+    $("source-where").replaceChildren(wrong(error));
     $("source-text").replaceChildren();
     $("source").hidden = false;
   }
@@ -474,17 +544,17 @@ async function listDocuments() {
     });
     const failed = skipped.map((s) => make("li", { className: "failed" },
       make("span", { className: "title" }, apart(s.source)),
-      make("span", { className: "facts" }, apart([s.reason, s.hint].filter(Boolean).join(" — ")))));
+      wrong(new Problem(UNUSABLE, { words: joined(s.reason, s.hint) }))));
     $("document-list").replaceChildren(...failed, ...rows);
   } catch (error) {
-    $("document-list").replaceChildren(make("li", { className: "problem" }, apart(error.message)));
+    $("document-list").replaceChildren(make("li", {}, wrong(error)));
   }
 }
 
 let uploads = Promise.resolve(); // one file after another, as a collection has one writer at a time
 
 function upload(files) {
-  uploads = uploads.then(() => uploadAll(files));
+  uploads = uploads.then(() => uploadAll(files)).catch((error) => $("document-list").replaceChildren(make("li", {}, wrong(error))));
 }
 
 async function uploadAll(files) {
@@ -500,12 +570,16 @@ function uploadOne(collection, file) {
   const facts = make("span", { className: "facts", textContent: t("sending") });
   const row = make("li", {}, make("strong", {}, apart(file.name)), facts, bar);
   $("uploads").append(row);
-  const finish = (text, failed) => {
+  const finish = (text) => {
     facts.replaceChildren(apart(text));
-    facts.classList.toggle("problem", failed);
     bar.remove();
     say(`${file.name}: ${text}`);
-    if (!failed) setTimeout(() => row.remove(), 4000);
+    setTimeout(() => row.remove(), 4000);
+  };
+  const fail = (problem) => {
+    facts.replaceWith(wrong(problem));
+    bar.remove();
+    say(`${file.name}: ${t(problem.message)}`);
   };
   return new Promise((resolve) => {
     const request = new XMLHttpRequest(); // fetch cannot tell how much of a body was sent
@@ -518,20 +592,20 @@ function uploadOne(collection, file) {
     request.onprogress = () => {
       const lines = request.responseText.split("\n");
       for (; seen < lines.length - 1; seen++) {
-        const step = JSON.parse(lines[seen]);
+        const step = parsed(lines[seen]);
         if (step.step === "reading") { facts.textContent = t("reading"); bar.removeAttribute("value"); }
         if (step.step === "indexing") { passages += step.passages; facts.textContent = counted(t("indexing")); }
       }
     };
     request.onload = () => {
-      const lines = request.responseText.trim().split("\n");
-      const last = JSON.parse(lines[lines.length - 1] || "{}");
-      if (last.error) finish([last.error.message, last.error.hint].filter(Boolean).join(" — "), true);
-      else if (last.skipped?.length && !last.added.length && !last.changed.length) finish(last.skipped[0].reason, true);
-      else finish(last.version ? counted(t("ready to be asked")) : t("already indexed"), false);
+      const last = parsed(request.responseText.trim().split("\n").at(-1));
+      const [skipped] = last.skipped ?? [];
+      if (last.step !== "done") fail(refusal(last.error, { status: request.status === 200 ? 0 : request.status }));
+      else if (skipped && !last.added.length && !last.changed.length) fail(new Problem(UNUSABLE, { words: joined(skipped.reason, skipped.hint) }));
+      else finish(last.version ? counted(t("ready to be asked")) : t("already indexed"));
       resolve();
     };
-    request.onerror = () => { finish(t("the connection broke; nothing was changed"), true); resolve(); };
+    request.onerror = () => { fail(new Problem("the connection broke; nothing was changed")); resolve(); };
     request.send(file);
   });
 }
@@ -615,7 +689,9 @@ async function start() {
       await openSource({ collection: address.get("collection"), document_id: address.get("document"), start, end }, null);
     }
   } catch (error) {
-    $("welcome-text").replaceChildren(apart(error.message));
+    const draw = () => $("welcome-text").replaceChildren(wrong(error));
+    draw();
+    state.shown.push(draw);
   }
   $("question").focus();
 }
