@@ -271,6 +271,42 @@ def test_markup_in_documents_and_questions_stays_text(shop: Served, open_page: O
     assert page.locator("main img, main script").count() == 0
 
 
+def test_what_people_think_of_an_answer_is_kept_changed_and_taken_back(open_page: Open, shop: Served):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, RETURNS)
+    helped = answer.get_by_role("button", name="This helped")
+    not_helped = answer.get_by_role("button", name="This did not help")
+
+    def said(act: Callable[[], object]) -> dict[str, Any]:
+        with page.expect_response("**/v1/feedback") as found:
+            act()
+        request = found.value.request.post_data_json["request"]
+        page.locator(".opinion .hint, .opinion .wrong").first.wait_for(state="attached")
+        return shop.client().get(f"/v1/feedback/{request}").json()
+
+    assert said(helped.click)["thumb"] == "up"
+    assert helped.get_attribute("aria-pressed") == "true"
+    assert answer.locator(".opinion .hint").inner_text() == "Thank you. It is noted."
+    assert answer.locator(".why").count() == 0
+
+    assert said(not_helped.click)["thumb"] == "down"
+    assert (helped.get_attribute("aria-pressed"), not_helped.get_attribute("aria-pressed")) == ("false", "true")
+    answer.get_by_label("What would have been right?").fill("Three.")
+    assert said(answer.get_by_role("button", name="It is out of date").click)["reasons"] == ["outdated"]
+    assert said(answer.get_by_role("button", name="It is wrong").click)["reasons"] == ["wrong", "outdated"]
+    assert answer.get_by_label("What would have been right?").input_value() == "Three.", "what was typed is still there"
+    kept = said(answer.get_by_role("button", name="Send").click)
+    assert (kept["thumb"], kept["reasons"]) == ("down", ["wrong", "outdated"])
+
+    page.select_option("#language", "de")
+    answer = page.locator(".answer").last
+    assert answer.get_by_role("button", name="Das hat nicht geholfen").get_attribute("aria-pressed") == "true"
+    page.select_option("#language", "en")
+    taken = said(page.locator(".answer").last.get_by_role("button", name="This did not help").click)
+    assert (taken["thumb"], taken["reasons"]) == (None, [])
+    assert page.locator(".why").count() == 0
+
+
 def test_waiting_can_be_stopped(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     page.route("**/v1/chat/completions", lambda route: None)

@@ -135,6 +135,17 @@ PAGE = (  # the chat page
     "This server is busy at the moment. Try again in a minute.",
     "Something went wrong. If it happens again, whoever runs this server can help.",
     "Details",
+    "This helped",
+    "This did not help",
+    "Thank you. It is noted.",
+    "What was wrong with it?",
+    "It is wrong",
+    "Something is missing",
+    "It is out of date",
+    "It does not answer my question",
+    "I do not understand it",
+    "What would have been right?",
+    "Send",
 )
 
 _ENTRY = re.compile(

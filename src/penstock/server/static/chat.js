@@ -286,7 +286,8 @@ async function ask(question) {
       if (data.penstock) found = data.penstock;
     }
     if (!found) throw new Problem(CUT);
-    const draw = () => show(turn, question, found);
+    const opinion = { request: response.headers.get("x-request-id"), thumb: "", reasons: [], correction: "" };
+    const draw = () => show(turn, question, found, opinion);
     draw();
     state.shown.push(draw);
     const { height } = turn.getBoundingClientRect();
@@ -329,7 +330,7 @@ async function* events(response) {
 const SILENT = ["not_found", "refused", "handed_over"];
 const LINES = { not_found: "not in the sources", contradicted: "the sources say otherwise", copied: "nearly word for word from a source" };
 
-function show(turn, question, found) {
+function show(turn, question, found, opinion) {
   const understood = found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "";
   const silent = SILENT.includes(found.status);
   const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...worded(found));
@@ -343,7 +344,7 @@ function show(turn, question, found) {
     more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
     found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
-    silent ? "" : foot(found));
+    make("div", { className: "below" }, silent ? "" : foot(found), opinion.request ? opinionOn(opinion) : ""));
   turn.replaceChildren(
     make("p", { className: "question", textContent: question }),
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
@@ -458,6 +459,87 @@ function foot(found) {
   const copied = found.copied.length ? make("span", {}, make("span", { className: "copied", textContent: t(LINES.copied) })) : "";
   const sure = make("span", { textContent: t("{percent}% sure", { percent }) });
   return make("p", { className: "foot" }, meter, sure, by, copied, navigator.clipboard ? copy : ""); // none without https
+}
+
+// ---------------------------------------------------------------- what people think of an answer
+
+const THUMBS = [["up", "This helped"], ["down", "This did not help"]];
+const THUMB = "M7 11v9H3v-9zM9 20V10l4-7c1.7 0 2.5 1.2 2.2 2.7L14.5 9H20a1.6 1.6 0 0 1 1.6 1.9l-1.5 7.6A1.9 1.9 0 0 1 18.2 20z";
+const REASONS = [
+  ["wrong", "It is wrong"], ["incomplete", "Something is missing"], ["outdated", "It is out of date"],
+  ["off_topic", "It does not answer my question"], ["unclear", "I do not understand it"],
+];
+const JOURNAL_MS = 1500; // after which another process of the server knows of an answer too
+
+// Thumbs, and after a thumb down why. Said again is taken back. opinion: what the server knows, which it is sent whole.
+function opinionOn(opinion) {
+  const node = make("div", { className: "opinion" });
+  const told = make("span", { className: "hint" });
+  const send = async (changes, then = "") => {
+    const body = { method: "POST", headers: { "content-type": "application/json" } };
+    const give = (said) => call("/v1/feedback", { ...body, body: JSON.stringify({ request: opinion.request, ...said }) });
+    const said = { thumb: opinion.thumb || null, reasons: opinion.reasons, correction: opinion.correction || null, ...changes };
+    try {
+      await give(said).catch(async (error) => {
+        if (error.status !== 404) throw error;
+        await new Promise((resolve) => { setTimeout(resolve, JOURNAL_MS); });
+        return give(said);
+      });
+      Object.assign(opinion, changes);
+      draw();
+      told.textContent = then && t(then);
+      if (then) say(t(then));
+    } catch (error) {
+      told.replaceChildren(wrong(error));
+      say(t(problemOf(error).message));
+    }
+  };
+  const toggle = (className, on, label, changes) => {
+    const button = make("button", { type: "button", className, ariaPressed: String(on) });
+    button.addEventListener("click", () => send(changes, "Thank you. It is noted."));
+    return Object.assign(button, label);
+  };
+  const draw = () => {
+    const typed = node.querySelector("textarea")?.value ?? opinion.correction;
+    const at = [...node.querySelectorAll("button, textarea")].indexOf(document.activeElement);
+    const thumbs = THUMBS.map(([thumb, phrase]) => {
+      const on = opinion.thumb === thumb;
+      const changes = { thumb: on ? "" : thumb, ...(on || thumb === "up" ? { reasons: [], correction: "" } : {}) };
+      const button = toggle(`thumb ${thumb}`, on, { title: t(phrase), ariaLabel: t(phrase) }, changes);
+      button.append(icon(THUMB));
+      return button;
+    });
+    node.replaceChildren(make("span", { className: "thumbs" }, ...thumbs), told, opinion.thumb === "down" ? why(typed) : "");
+    if (at >= 0) node.querySelectorAll("button, textarea")[at]?.focus({ preventScroll: true });
+  };
+  const why = (typed) => {
+    const reasons = REASONS.map(([reason, phrase]) => {
+      const on = opinion.reasons.includes(reason);
+      const others = opinion.reasons.filter((one) => one !== reason);
+      return toggle("reason", on, { textContent: t(phrase) }, { reasons: on ? others : [...others, reason] });
+    });
+    const right = make("textarea", { rows: 2, dir: "auto", maxLength: 4000, value: typed });
+    const form = make("form", { className: "why" },
+      make("fieldset", {}, make("legend", { textContent: t("What was wrong with it?") }), ...reasons),
+      make("label", {}, t("What would have been right?"), right),
+      make("button", { type: "submit", textContent: t("Send") }));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      send({ correction: right.value.trim() }, "Thank you. It is noted.");
+    });
+    return form;
+  };
+  draw();
+  return node;
+}
+
+function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS(svg.namespaceURI, "path"));
+  svg.firstChild.setAttribute("d", path);
+  return svg;
 }
 
 // ---------------------------------------------------------------- the source panel
