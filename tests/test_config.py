@@ -360,19 +360,22 @@ def test_every_setting_is_documented_with_its_default():
     for kind in sections():
         documented = {name for name, *_ in defaults_of(kind)}
         tables = {f.name for f in fields(kind) if is_dataclass(get_type_hints(kind)[f.name])} | {
-            "documents",
-            "models",
-            "routes",
+            "ab",
             "apps",
-            "translators",
+            "budgets",
+            "channels",
+            "detectors",
+            "documents",
             "evaluations",
             "glossaries",
-            "budgets",
             "guard",
-            "detectors",
-            "objectives",
-            "channels",
             "keys",
+            "models",
+            "objectives",
+            "probes",
+            "prompts",
+            "routes",
+            "translators",
         }
         settable = {f.name for f in fields(kind) if not f.metadata.get("internal")}
 

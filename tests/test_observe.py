@@ -78,7 +78,7 @@ def test_the_rooms_of_an_answer_are_written_down_without_its_words(house: House)
     row = ask(house, "never")
     told = plain_request(row)
 
-    assert [span["name"] for span in told["spans"]] == ["understand", "guard", "search", "screen", "quote"]
+    assert [span["name"] for span in told["spans"]] == ["understand", "guard", "search", "screen", "quote", "faults"]
     starts = [span["at_ms"] for span in told["spans"]]
     assert starts == sorted(starts)
     assert all(0 <= span["at_ms"] + span["duration_ms"] <= row.duration_ms + 1 for span in told["spans"])

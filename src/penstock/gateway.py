@@ -170,8 +170,8 @@ class Visit:
         rooms = orjson.dumps(passed).decode()
         if record.answer is None:
             return only, rooms, ""
-        told = summary(record.answer, record.versions)
-        return orjson.dumps(told).decode(), rooms, self._gateway.texts.kept(record, told["faults"])
+        told = summary(record.answer, record.versions, record.faults)
+        return orjson.dumps(told).decode(), rooms, self._gateway.texts.kept(record, record.faults)
 
 
 def _ending(error: BaseException | None) -> tuple[Outcome, int, str]:

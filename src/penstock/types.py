@@ -446,7 +446,8 @@ class Record:
     )  # what the guard found, in which text, and what it did
     versions: dict[str, str] = field(default_factory=dict)  # of the policy, the prompt and whatever else decides
     question: str = ""  # of an app, and
-    answer: Answer | None = None  # what it was told
+    answer: Answer | None = None  # what it was told, and
+    faults: tuple[str, ...] = ()  # what is wrong with that
     parent: str = ""  # W3C's id of the caller's span
     id: str = field(default_factory=new_id)  # of this request alone
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.observe.faults import faults
 from penstock.types import Answer
 
 __all__ = ["summary"]
 
 
-def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
+def summary(answer: Answer, versions: Mapping[str, str], faults: Sequence[str] = ()) -> dict[str, Any]:
     """JSON. `claims` counts the sentences that were checked by their label, `doubtful` those with words that the sources do not
     have, which may be supported all the same; `faults` names what is wrong with the answer."""
     verdict = answer.verdict
@@ -27,7 +26,7 @@ def summary(answer: Answer, versions: Mapping[str, str]) -> dict[str, Any]:
         "by": answer.written_by,
         "characters": len(answer.text),
         "versions": {"index": answer.version, **versions},
-        "faults": list(faults(answer)),
+        "faults": list(faults),
     }
     if verdict is not None:
         claims: dict[str, int] = {}

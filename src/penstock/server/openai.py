@@ -15,7 +15,9 @@ from urllib.parse import urlencode
 
 from penstock.assemble import House
 from penstock.errors import BadRequest, NotFound
+from penstock.observe.faults import faults
 from penstock.server.http import Request, Response, Stream, conditions, event, json_response
+from penstock.trace import span
 from penstock.types import (
     Answer,
     Citation,
@@ -111,7 +113,8 @@ async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Even
         async for event in events:
             visit.first = visit.first or time.perf_counter()
             if isinstance(event, Finished):
-                asked.record.answer = event.answer
+                with span("faults"):
+                    asked.record.answer, asked.record.faults = event.answer, faults(event.answer)
             yield event
 
 
