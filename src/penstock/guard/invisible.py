@@ -23,6 +23,7 @@ _FLAGS: Final = re.compile("|".join(  # of the parts of Great Britain, and of th
     "".join(chr(0xE0000 + ord(c)) if c.isalpha() else c for c in code).replace("_", "[\U000e0061-\U000e007a]") + _ENDS
     for code in ("gbeng", "gbsct", "gbwls", "us__", "ca__")
 ))  # fmt: skip
+_LONGEST_FLAG: Final = 6  # tags
 _TAGGED: Final = re.compile("[\U000e0020-\U000e007e]*")
 _JOINING: Final = re.compile(
     "[\u0590-\u08ff\u0900-\u0dff\u0e00-\u109f\u1780-\u18af\u1a00-\u1aaf\u1b00-\u1bff\ua800-\uabff"
@@ -41,7 +42,7 @@ _ISOLATES: Final = "\u2066\u2067\u2068\u2069"
 
 
 class Visible:
-    """A stream with only what can be seen. At most eight characters are held back."""
+    """A stream with only what can be seen. At most six characters are held back."""
 
     def __init__(self, note: Callable[[int, int], None]) -> None:
         self.trail = Trail()
@@ -117,7 +118,9 @@ class Visible:
             flag = _FLAGS.match(text, at)
             if flag:
                 return flag.end() - at
-            return -1 if not final and len(text) - at < 8 and _TAGGED.match(text, at).end() == len(text) else 0  # type: ignore[union-attr]
+            tags = _TAGGED.match(text, at)
+            open_end = not final and len(text) - at < _LONGEST_FLAG and tags is not None and tags.end() == len(text)
+            return -1 if open_end else 0
         if "\ufe00" <= sign <= "\ufe0f":
             if not before or "\ufe00" <= before <= "\ufe0f":
                 return 0

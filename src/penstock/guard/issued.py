@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from penstock.guard.values import HEX, UUID, looks_random, placeholder
 
-__all__ = ["beginnings", "checksum_holds", "issued"]
+__all__ = ["BEGUN", "FORMS", "beginnings", "begun", "checksum_holds", "issued"]
 
 W: Final = "[A-Za-z0-9_-]"
 A: Final = "[A-Za-z0-9]"
@@ -109,6 +109,28 @@ FORMS: Final = (
     ("jwt", "ey[JA-Z][A-Za-z0-9_-]{6}", r"[\w-]{4,3000}\.[\w-]{2,12000}\.[\w-]{10,1400}(?:\.[\w-]{10,4000}\.[\w-]{10,200})?"),
 )  # fmt: skip
 
+# The forms that are longer than a stream waits for: what their first 58 characters look like, and are enough to know them by.
+BEGUN: Final = (
+    ("slack_token", r"xapp-\d-[A-Z0-9]{6,20}-\d{6,20}(?:-[0-9a-fA-F]*)?"),
+    ("doppler_token", r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w-]{2,40}\.[A-Za-z0-9]*"),
+    ("discord_webhook", r"discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{15,21}/[\w-]*"),
+    ("teams_webhook", rf"webhook\.office\.com/webhookb?2?/{HEX}{{8}}-{HEX}{{4}}-[0-9a-fA-F@-]*"),
+    ("discord_token", r"[MNO][\w-]{22,27}\.[\w-]{6,7}\.[\w-]{18,}"),
+    ("sendinblue_key", r"xkeysib-[0-9a-f]{40,}(?:-[A-Za-z0-9]*)?"),
+    ("square_token", r"EAAA[A-Za-z][\w-]{50,}"),
+    ("airtable_token", rf"pat{A}{{14}}\.{HEX}{{40,}}"),
+    ("postman_key", r"PMAK-[0-9a-f]{20,30}-[0-9a-f]*"),
+    ("grafana_token", r"gl(?:sa|c)_[A-Za-z0-9+/_]{50,}"),
+    ("terraform_token", rf"{A}{{14}}\.atlasv1\.[\w-]{{30,}}"),
+    ("fly_token", r"fm[12][ar]?_[A-Za-z0-9+/]{50,}"),
+    ("dropbox_token", r"sl\.[A-Za-z0-9][\w-]{50,}"),
+    ("facebook_token", rf"EAA[A-Za-z](?=[A-Za-z]*\d){A}{{50,}}"),
+    ("twitter_token", r"A{20}[A-Za-z0-9%]{36,}"),
+    ("age_key", r"AGE-SECRET-KEY-1[A-Z0-9]{40,}"),
+    ("jwt", r"ey[JA-Z][A-Za-z0-9_-]{6}[\w-]{4,}(?:\.[\w-]*){0,2}"),
+)  # fmt: skip
+_BEGUN: Final = tuple((kind, re.compile(rule, re.ASCII)) for kind, rule in BEGUN)
+
 RULES: Final = tuple((kind, re.compile(begins + goes_on, re.ASCII)) for kind, begins, goes_on in FORMS)
 
 
@@ -137,6 +159,30 @@ def _jwt(value: str) -> bool:
         return isinstance(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))), dict)
     except (ValueError, binascii.Error, RecursionError):
         return False
+
+
+_HEADER: Final = re.compile(
+    r'\{\s*"(?:alg|typ|enc|kid|cty|zip|x5t|x5t#S256|x5u|x5c|jku|jwk|epk|apu|apv|p2c|p2s|nonce)"\s*:'
+)
+_DOCUMENTED: Final = re.compile(
+    r"eyJ(?:hbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.eyJzdWIiOiIxMjM0|0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9)"
+)
+
+
+def begun(text: str, start: int, end: int) -> str:
+    """What of those forms text[start:end] is the beginning of; "" for none."""
+    for kind, rule in _BEGUN:
+        if rule.fullmatch(text, start, end) is None:
+            continue
+        value = text[start:end]
+        if kind == "jwt":
+            head = value.partition(".")[0]
+            plain = base64.urlsafe_b64decode(head[: len(head) // 4 * 4]).decode("latin-1")
+            if _HEADER.match(plain) and not _DOCUMENTED.match(value):
+                return kind
+        elif not placeholder(value) and (kind not in _LOOSE or looks_random(value)):
+            return kind
+    return ""
 
 
 _LOOSE: Final = frozenset(  # their form alone would fit too much

@@ -18,10 +18,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["HELD", "Leaks", "Told", "leaked"]
+from penstock.guard.outlet import HELD
 
-HELD: Final = 64  # characters that are held back at most, of what may become a marker
-HELD_COPY: Final = 40  # of what may become a copy
+__all__ = ["Leaks", "Told", "leaked"]
+
+HELD_COPY: Final = 40  # characters that are held back at most, of what may become a copy
 GRAM: Final = 20  # letters and digits that are compared at once
 STEP: Final = 4
 GAP: Final = 8  # letters that may differ between two stretches of one copy
@@ -138,7 +139,7 @@ class Told(NamedTuple):
 
 
 class Leaks:
-    """Watches one stream. Once something is told, nothing more leaves."""
+    """Watches one stream. Once something is told, nothing more may leave."""
 
     def __init__(self, protected: Sequence[str] = (), markers: Sequence[str] = ()) -> None:
         self.told: Told | None = None
@@ -151,23 +152,23 @@ class Leaks:
         self._begun: list[int] = []  # letters at which a marker may have begun, counted from the first of all
         self._matched = 0  # letters that were matched with markers
         self._idle = not self._forms and not self._guarded.plain
-        self._raw, self._at = "", 0  # what is still of use, and where in the stream it begins
+        self.sure = 0  # up to here in the stream nothing is told
+        self._size = 0  # of the stream as far as it came
         self._letters, self._before = "", 0  # folded, and how many letters went before them
         self._places: list[int] = []  # of each of those letters in the stream
-        self._left = 0  # up to where the stream has left
         self._seen = 0  # letters that were compared
         self._run = (0, -1, 0, -1)  # first letter and last hit of the copy that goes on: plain, encoded
         self._hits: set[int] = set()
 
-    def feed(self, text: str) -> str:
-        """What may leave by now."""
+    def feed(self, text: str) -> None:
+        """Read on."""
+        start = self._size
+        self._size += len(text)
         if self._idle:
-            self._left += len(text)
-            return text
+            self.sure = self._size
+            return
         if self.told or not text:
-            return ""
-        start = self._at + len(self._raw)
-        self._raw += text
+            return
         kept = text.translate(_FOLDS)
         if len(kept) == len(text):
             self._places += range(start, start + len(text))
@@ -175,19 +176,13 @@ class Leaks:
             self._places += [start + n for n, sign in enumerate(text) if _FOLDS[ord(sign)]]
         self._letters += kept
         self._look()
-        end = self._at + len(self._raw)
-        hold = self.told.start if self.told else self._hold(end)
-        out = self._raw[self._left - self._at : max(hold, self._left) - self._at]
-        self._left = max(hold, self._left)
+        self.sure = max(self.sure, self.told.start if self.told else self._hold(self._size))
         self._forget()
-        return out
 
-    def close(self) -> str:
-        if self._idle or self.told:
-            return ""
-        out = self._raw[self._left - self._at :]
-        self._left = self._at + len(self._raw)
-        return out
+    def close(self) -> None:
+        """Nothing comes after this."""
+        if not self.told:
+            self.sure = self._size
 
     def tells(self, text: str) -> bool:
         """Whether a short text by itself, such as an address, has something of what must not be told."""
@@ -285,9 +280,6 @@ class Leaks:
             drop = len(self._letters) - keep
             self._letters, self._places = self._letters[drop:], self._places[drop:]
             self._before += drop
-        if len(self._raw) > 2048:
-            drop = min(self._left - self._at, len(self._raw))
-            self._raw, self._at = self._raw[drop:], self._at + drop
 
 
 # ---------------------------------------------------------------- whole answers

@@ -3,74 +3,50 @@
 Nothing is rendered. Where renderers disagree about what a text means, it is taken for the most dangerous of its meanings;
 what is taken out leaves a space, so that no two halves meet and mean something new. What replaces it is read again.
 Code in fences and in backticks on one line passes as it is.
+
+No more than a window of the text is looked at before something is decided. What is whole within it is judged as a whole.
+Of what is longer each part leaves when it is judged, and what is still open is remembered: a picture whose words have left,
+an address of which the beginning has (see `Written`), a tag between two attributes (see `Tags`), code that must end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from penstock.guard.links import Addresses
-from penstock.guard.trail import Trail
+from penstock.guard.buffer import Note, Put
+from penstock.guard.links import TOO_LONG, Addresses
+from penstock.guard.outlet import HELD
+from penstock.guard.tags import On, Tags
+from penstock.guard.written import DEEPEST, LINK, MARKED, NESTED, How, in_parentheses, marked_off, trimmed
 
-__all__ = ["LINK", "Markup"]
+__all__ = ["Markup"]
 
-LINK: Final = "[LINK]"
-LONGEST: Final = 4096  # characters of a construct that is not finished; what is longer is taken out
-LONGEST_ALT: Final = 1000
-DEEPEST: Final = 8  # brackets inside the words of a picture
 MOST_LABELS: Final = 1000
-
-On = Literal["remove", "allow", "block"]
+BADLY_DEFINED: Final = "its definition leads to a host that is not allowed"
 
 _PLAIN: Final = re.compile(r"[\n<!\[\]`~\\]|(?i:https?|ftps?|wss?):|(?i:www)\.")
-_IN_TAG: Final = re.compile(r"[\n<!\[\]`~\\=>]|(?i:https?|ftps?|wss?):|(?i:www)\.")
+_IN_TAG: Final = re.compile(r"[\n<!\[\]`~\\=>\"']|(?i:https?|ftps?|wss?):|(?i:www)\.")
+_IN_CODE: Final = re.compile(r"[\n<`|]|!\[|!\Z|\]\(|\]\Z|(?i:https?|ftps?|wss?):|(?i:www)\.")
+_ADDRESS_BEGINS: Final = re.compile(r"(?i:https?|ftps?|wss?):|(?i:www)\.")
 _PARTIAL: Final = re.compile(r"(?i:h(?:t(?:t(?:ps?)?)?)?|f(?:t(?:ps?)?)?|w(?:ww?|ss?)?)$")
-_IN_CODE: Final = re.compile(r"[\n<!\[\]`|]|(?i:https?|ftps?|wss?):|(?i:www)\.")
-_START: Final = re.compile(r"[ \t]*(?:(?:>|[-+*]|\d{1,9}[.)])[ \t]*)*")
 _ITEM: Final = re.compile(r"[-+*]|\d[.)]")
+_WHITE: Final = re.compile(r"[\s<]")
 _INDENT: Final = re.compile(r"[ \t>]*")
 _LABEL: Final = re.compile(r"\[(?:[^\[\]\\]|\\.)*+\]", re.DOTALL)
+_LABEL_BEGUN: Final = re.compile(r"\[(?:[^\[\]\\]|\\.)*+\\?", re.DOTALL)
 _BRACKETS: Final = re.compile(r"\\.|[\[\]]|\n[ \t]*\n", re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\n\r\f\v]*")
-_NAME: Final = re.compile(r"[A-Za-z][^\s/><]{0,80}")
-_NAME_ALONE: Final = re.compile(r"</?[A-Za-z0-9-]*")
-_NESTED: Final = re.compile(r"<|!\[|\]\(")
+_HEAD: Final = re.compile(r"(?i:www)\.|[A-Za-z]+:")
 _ADDRESS: Final = re.compile(r"[^\s<>\"'`|\\]*")
-_ATTRIBUTE: Final = re.compile(r"""[\s/]*(?:([^\s"'<>/=][^\s>/=]*)|([=]+)|(["'<]))""")
-_ATTRIBUTE_BEFORE: Final = re.compile(r"([^\s\"'<>/=]{1,60})\s*$")
 _BLANK: Final = re.compile(r"\n[ \t]*\n")
 _POINTED: Final = re.compile(r"<[^<>\n]*")
+_POINTED_ENDS: Final = re.compile(r"[>\n]")
 _WORD: Final = re.compile(r"\S+")
-_SCOPED: Final = re.compile(r"<\w+::")  # std::string is no address
 _TITLE: Final = re.compile(r"[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\))[ \t]*(?=\n|$)")
-_MARKED: Final = re.compile(r"<|!\[|\]\(|[A-Za-z]:[/\\]{2}")
-_TRAILING: Final = ".,;:!?'\"*_~"
-
-# What runs, asks, draws or reaches beyond the text it stands in.
-_UNSAFE: Final = frozenset(
-    "script iframe frame frameset object embed applet form input button textarea select option optgroup meta base "
-    "link style svg math template noscript "
-    "xml portal fencedframe dialog foreignobject animate animatetransform animatemotion set use isindex plaintext "
-    "xmp listing noembed noframes param "
-    "bgsound keygen layer ilayer html head body title marquee datalist slot nextid comment server".split()
-)
-_LOADING: Final = frozenset("img image source video audio track picture amp-img".split())
-_ADDRESSES: Final = frozenset(
-    "src srcset href xlink:href background poster data action formaction cite ping manifest longdesc usemap icon "
-    "dynsrc lowsrc code codebase archive "
-    "classid profile imagesrcset srcdoc data-src data-srcset data-original data-url data-href".split()
-)
-_STYLE: Final = re.compile(
-    r"url|expression|import|image|behavior|binding|src|script|\\|/\*|position|content|&#|var\(", re.IGNORECASE
-)
-_BLOCKS: Final = {  # HTML that may have blank lines in it, and what ends it
-    **{name: f"</{name}>" for name in ("pre", "textarea", "script", "style")},
-    "!--": "-->",
-    "?": "?>",
-    "!": ">",
-}
+_CODE_ENDS: Final = re.compile(r"`+|[\n|]")
+_PARENTHESES: Final = re.compile(r"[()]")
+_TITLES: Final = {sign: re.compile(rf"(?:[^{sign}\\]|\\.)*", re.DOTALL) for sign in "\"')"}
 
 
 class _Fence(NamedTuple):
@@ -81,126 +57,69 @@ class _Fence(NamedTuple):
     listed: bool
 
 
-class Markup:
-    """One stream. note is told of each thing taken out: its kind, the stretch of the input, and why."""
+class _Destination(NamedTuple):
+    """What stands in the parentheses of a link."""
+
+    end: int
+    address: str
+    exact: bool  # whether it is a link in Markdown
+
+
+class Markup(Tags):
+    """One stream. put takes what leaves; note is told of each thing taken out: its kind, the stretch, and why."""
 
     def __init__(
         self,
+        put: Put,
+        note: Note,
         addresses: Addresses,
-        note: Callable[[str, int, int, str], None],
         *,
         images: On = "remove",
         links: bool = True,
         html: On = "remove",
     ) -> None:
-        self.trail = Trail()
-        self._addresses, self._note = addresses, note
-        self._images, self._links, self._html = images != "allow", links, html != "allow"
-        self._text, self._at = "", 0
-        self._origins: list[tuple[int, int]] = [(0, 0)]  # place in _text -> place in the input, where that jumps
-        self._out: list[str] = []
-        self._line = ""  # what left of the line that is being written, its beginning and
-        self._tail = ""  # its end
-        self._last = ""
+        super().__init__(put, note, addresses, images=images, links=links, html=html)
         self._fence: _Fence | None = None
-        self._trusted = True  # whether a fence means code; no longer once one was left in a doubtful way
-        self._block = ""  # inside HTML that Markdown does not read: "blank", or what ends it
-        self._code = 0  # backticks that may have begun code
-        self._tag: Literal["", "open", "far"] = ""  # inside a tag that is let pass; far: since before a blank line
-        self._skip: re.Pattern[str] | None = None  # up to where everything is dropped
+        self._fence_begun: _Fence | None = None  # by a line that is longer than the window
+        self._run = 0  # backticks that nothing has closed on this line
+        self._code = 0  # the same where they may be taken for the beginning of code, whatever else they may mean
+        self._sure = False  # whether it is code: what could do something has left, and so it will be closed
+        self._near = False  # whether an address stands before, without a space, of which backticks may be a part
+        self._waits = False  # whether the line before is a label with nothing after it
+        self._cell = False  # whether a cell of a table may have ended on this line, and code with it
+        self._alt = 0  # brackets that are open in the words of a picture which have begun to leave
+        self._doubtful = False  # whether something in them may hide a bracket
+        self._defining = False  # whether a label has begun to leave that may be defined
         self._known: dict[str, bool] = {}  # labels that were defined: whether a picture may use it
         self._pictured: set[str] = set()
-        self._wake = 0  # nothing can be decided before the text is so long
 
-    def feed(self, text: str) -> str:
-        """What may leave by now."""
+    def feed(self, text: str) -> None:
+        """Let leave what may by now."""
         self._text += text
-        if len(self._text) < self._wake:
-            return ""
-        return self._run(final=False)
-
-    def close(self) -> str:
-        return self._run(final=True)
-
-    def _run(self, *, final: bool) -> str:
-        self._wake = 0
-        while self._text and self._step(final):
+        while self._text and self._step(final=False):
             pass
-        if final and self._text:
-            self._pass(len(self._text))
-        out = "".join(self._out)
-        self._out.clear()
-        return out
 
-    # ------------------------------------------------------------ the buffer
-
-    def _origin(self, place: int) -> int:
-        for start, origin in reversed(self._origins):
-            if start <= place:
-                return origin + place - start
-        return place
-
-    def _drop(self, count: int) -> None:
-        """Forget so many characters of the buffer."""
-        if len(self._origins) == 1:
-            start, origin = self._origins[0]
-            self._origins[0] = (0, origin + count - start)
-        else:
-            first = self._origin(count)
-            self._origins = [(0, first), *((s - count, o) for s, o in self._origins if s > count)]
-        self._text = self._text[count:]
-
-    def _emit(self, text: str, origin: int) -> None:
-        if not text:
-            return
-        self.trail.add(len(text), origin)
-        self._out.append(text)
-        self._last = text[-1]
-        cut = text.rfind("\n")
-        if cut >= 0:
-            self._line = text[cut + 1 :][:200]
-            self._tail = self._line
-        else:
-            if len(self._line) < 200:
-                self._line += text[: 200 - len(self._line)]
-            self._tail = (self._tail + text)[-120:]
-
-    def _pass(self, count: int) -> None:
-        """Let so many characters leave as they are."""
-        if len(self._origins) == 1:
-            self._emit(self._text[:count], self._origin(0))
-        else:
-            at = 0
-            for start in [s for s, _ in self._origins if 0 < s < count] + [count]:
-                self._emit(self._text[at:start], self._origin(at))
-                at = start
-        self._drop(count)
-
-    def _replace(self, count: int, kept: str, kept_at: int, kind: str, why: str) -> bool:
-        """Put something in place of the next characters, to be read again. kept_at: where it stood among them; "
-        "-1: nowhere."""
-        start, end = self._origin(0), self._origin(count - 1) + 1
-        self._note(kind, min(start, end), max(start, end), why)
-        glue = "" if not self._last or self._last.isspace() or (kept.startswith("[") and self._last in "(\"'") else " "
-        inside = self._origin(kept_at) if kept_at >= 0 else start
-        self._drop(count)
-        after = self._origin(0)
-        if glue:
-            self._emit(glue, start)
-        if kept:
-            self._origins = [(0, inside), *((s + len(kept), o) for s, o in self._origins if s > 0)]
-            self._origins.insert(1, (len(kept), after))
-            self._text = kept + self._text
-        return True
-
-    def _wait(self, final: bool) -> bool:
-        return False
+    def close(self) -> None:
+        """Let the rest leave."""
+        while self._text or self._lost is not None:
+            if not self._step(final=True) and self._text:
+                self._pass(len(self._text))
+        if self._sure:
+            self._end_code()
 
     # ------------------------------------------------------------ one step
 
     def _step(self, final: bool) -> bool:
-        if self._skip is not None:
-            return self._skipped()
+        if self._lost is not None:
+            return self._losing(final)
+        if self._address is not None:
+            return self._written(final)
+        if self._after:
+            return self._closing(final)
+        if self._style:
+            return self._styled(final)
+        if self._sources:
+            return self._listed(final)
         if self._fence is not None:
             return self._fenced(final)
         if self._code:
@@ -208,15 +127,16 @@ class Markup:
         found = (_IN_TAG if self._tag else _PLAIN).search(self._text)
         if found is None:
             partial = None if final else _PARTIAL.search(self._text, max(0, len(self._text) - 6))
-            self._pass(partial.start() if partial else len(self._text))
+            self._plainly(partial.start() if partial else len(self._text))
             return False
         if found.start():
-            self._pass(found.start())
+            self._plainly(found.start())
         sign = self._text[0]
         match sign:
             case "\n":
                 return self._newline()
             case "<":
+                self._doubtful = True
                 return self._opening(final)
             case "!":
                 return self._bang(final)
@@ -233,61 +153,77 @@ class Markup:
                 return True
             case "=":
                 return self._attribute(final)
-            case ">":
-                self._tag = ""
+            case ">" | '"' | "'":
+                self._tag_goes_on(sign)
                 self._pass(1)
                 return True
         return self._bare(final)
 
-    def _skipped(self) -> bool:
-        assert self._skip is not None
-        stop = self._skip.search(self._text)
-        if stop is None:
-            self._drop(len(self._text))
-            return False
-        self._drop(stop.start())
-        self._skip = None
-        return True
+    def _plainly(self, count: int) -> None:
+        """Let so many characters leave that mean nothing."""
+        self._near = self._near and not _WHITE.search(self._text, 0, count)
+        self._pass(count)
 
     def _newline(self) -> bool:
+        if self._sure:
+            self._end_code()
+        if self._fence_begun is not None:
+            self._fence, self._fence_begun, self._run = self._fence_begun, None, 0
         blank = not self._line.strip(" \t>")
-        if blank and self._tag:
-            self._tag = "far"
-        if blank if self._block == "blank" else self._block in (self._line + self._tail).lower():
+        self._loose = (self._loose or self._run > 0) and not blank
+        self._run, self._code, self._cell, self._near = 0, 0, False, False
+        self._waits = self._line.rstrip().endswith("]:")
+        if blank:
+            self._alt, self._defining, self._label = 0, False, None
+            if self._tag:
+                self._tag = "far"
+        ends = not self._line.strip(" \t")  # a > alone goes on with the block
+        if ends if self._block == "blank" else self._block in (self._line + self._tail).lower():
             self._block = ""
-        self._code = 0
         self._pass(1)
         return True
-
-    @property
-    def _at_start(self) -> bool:
-        return len(self._line) < 160 and _START.fullmatch(self._line) is not None
 
     # ------------------------------------------------------------ code
 
     def _ticks(self, final: bool) -> bool:
-        text = self._text
+        text = self._window
         sign = text[0]
-        size = len(text) - len(text.lstrip(sign)) if len(text) < 64 else len(re.match(re.escape(sign) + "+", text)[0])  # type: ignore[index]
-        if size == len(text) and not final and size < 200:
+        size = len(text) - len(text.lstrip(sign))
+        if size == len(text) and not self._all(final):
             return False
-        if size >= 3 and self._at_start and not self._block and self._tag != "open" and self._trusted:
+        fences = size >= 3 and self._at_start
+        if size >= HELD or (fences and (self._waits or self._block == "blank" or self._tag == "open")):
+            self._trusted, self._loose, self._doubtful = False, True, True  # it may be one or not
+        elif fences and not self._block and self._trusted:
             line_end = text.find("\n")
             info = text[size : line_end if line_end >= 0 else len(text)]
-            if line_end < 0 and not final and len(info) < 300 and not (sign == "`" and "`" in info):
+            inline = sign == "`" and "`" in info
+            if line_end < 0 and not inline and not self._all(final):
                 return False
-            if not (sign == "`" and "`" in info) and len(info) < 300:
-                prefix = self._line
-                self._fence = _Fence(
-                    sign, size, len(prefix.expandtabs(4)), prefix.count(">"), _ITEM.search(prefix) is not None
-                )
-                self._pass(line_end if line_end >= 0 else len(text))
-                if self._text:
-                    self._pass(1)
+            prefix = self._line
+            quoted, listed = prefix.count(">"), _ITEM.search(prefix) is not None
+            fence = _Fence(sign, size, len(prefix.expandtabs(4)), quoted, listed)
+            if not inline and (line_end >= 0 or len(text) < HELD):
+                self._fence = fence
+                self._pass(line_end + 1 if line_end >= 0 else len(text))
                 return True
+            self._fence_begun = None if inline else fence
+            self._pass(size)
+            self._run = self._code = size if sign == "`" else 0
+            return True
         self._pass(size)
-        if sign == "`" and not self._block and self._tag != "open":
-            self._code = size
+        if sign != "`":
+            return True
+        self._loose = self._loose or self._near
+        if self._fence_begun and self._fence_begun.sign == "`":
+            self._fence_begun = None
+        self._doubtful = True
+        if self._run:
+            self._run = 0 if size == self._run else self._run
+        else:
+            self._run = size
+            fit = not (self._block or self._tag == "open" or self._loose or self._cell or self._near or self._alt)
+            self._code = size if fit else 0
         return True
 
     def _fenced(self, final: bool) -> bool:
@@ -298,12 +234,16 @@ class Markup:
             line_end = text.find("\n")
             self._pass(line_end + 1 if line_end >= 0 else len(text))
             return bool(self._text)
-        indent = _INDENT.match(text)
+        window = self._window
+        indent = _INDENT.match(window)
         at = indent.end() if indent else 0
-        if at == len(text) and not final and at < 160:
+        if at == len(window) and not self._all(final):
             return False
-        first = text[at : at + 1]
-        prefix = text[:at]
+        first = window[at : at + 1]
+        prefix = window[:at]
+        if not fence.quoted and ">" in prefix:
+            prefix, _, _ = prefix.partition(">")  # no part of what the fence stands in
+            at, first = len(prefix), ">"
         if first not in ("\n", "") or fence.quoted:
             if prefix.count(">") < fence.quoted:
                 self._fence = None  # a quotation ends, and what is fenced in it
@@ -317,13 +257,15 @@ class Markup:
                 self._trusted, self._fence = False, None  # a list may have ended here, and its code with it
                 return True
         if first == fence.sign:
-            line_end = text.find("\n", at)
-            if line_end < 0 and not final and len(text) - at < 300:
+            line_end = window.find("\n", at)
+            line = window[at : line_end if line_end >= 0 else len(window)]
+            beyond = line.lstrip(fence.sign)
+            if line_end < 0 and not beyond.strip() and not self._all(final):
                 return False
-            line = text[at : line_end if line_end >= 0 else len(text)]
-            if len(line) - len(line.lstrip(fence.sign)) >= fence.size and not line.strip(fence.sign).strip():
+            if len(line) - len(beyond) >= fence.size and not beyond.strip():
                 self._fence = None
-                self._pass(line_end + 1 if line_end >= 0 else len(text))
+                self._trusted = self._trusted and (line_end >= 0 or len(window) < HELD)
+                self._pass(line_end + 1 if line_end >= 0 else len(window))
                 return True
         line_end = text.find("\n")
         self._pass(line_end + 1 if line_end >= 0 else len(text))
@@ -331,42 +273,74 @@ class Markup:
 
     def _maybe_code(self, final: bool) -> bool:
         """After backticks: code if as many close it on the same line, and the cell of the table goes on."""
-        found = _IN_CODE.search(self._text)
+        found = (_CODE_ENDS if self._sure else _IN_CODE).search(self._text)
         if found is None:
-            partial = None if final else _PARTIAL.search(self._text, max(0, len(self._text) - 6))
+            partial = None if final or self._sure else _PARTIAL.search(self._text, max(0, len(self._text) - 6))
             self._pass(partial.start() if partial else len(self._text))
             return False
         if found.start():
             self._pass(found.start())
-        sign = self._text[0]
-        if sign == "\n":
+        text = self._window
+        if text[0] == "\n":
             return self._newline()
-        if sign == "|":
-            self._code = 0
-            self._pass(1)
+        if text[0] == "|":
+            self._cell_ends()
             return True
-        if sign == "`":
-            size = len(re.match("`+", self._text)[0])  # type: ignore[index]
-            if size == len(self._text) and not final and size < 200:
+        if text[0] == "`":
+            size = len(text) - len(text.lstrip("`"))
+            if size == len(text) and not self._all(final):
                 return False
-            if size == self._code:
-                self._code = 0
+            if size == self._run:
+                self._run, self._code, self._sure = 0, 0, False
+            if self._fence_begun and self._fence_begun.sign == "`":
+                self._fence_begun = None
             self._pass(size)
             return True
-        for stop in re.finditer(r"`+|[\n|]", self._text):
+        if len(text) < 2 and not final:
+            return False
+        if (text[0] == "]" and text[1:2] != "(") or (text[0] == "!" and text[1:2] != "["):
+            self._pass(1)
+            return True
+        for stop in _CODE_ENDS.finditer(text):
             if stop[0] in "\n|":
                 self._code = 0
                 return True
-            if stop.end() == len(self._text) and not final:
-                return False
-            if stop.end() - stop.start() == self._code:
-                self._code = 0
+            if stop.end() == len(text) and not (final and len(text) < HELD):
+                break
+            if stop.end() - stop.start() == self._run:
+                self._run, self._code = 0, 0
                 self._pass(stop.end())
                 return True
-        if final or len(self._text) > LONGEST:
+        if not self._all(final):
+            return False
+        if len(text) < HELD:
             self._code = 0
-            return True
-        return False
+        elif _ADDRESS_BEGINS.match(text):
+            return self._bare(final)
+        elif text[0] == "<" and (count := self._names_nothing(text)):
+            self._pass(count)
+        else:
+            self._sure = True
+        return True
+
+    def _cell_ends(self) -> None:
+        """At a | in what may be code: in a table code ends here."""
+        if self._sure:
+            escapes = len(self._tail) - len(self._tail.rstrip("\\"))
+            if escapes % 2 == 0:
+                start = self._origin(0)
+                self._note("HTML", start, start, "the cell of a table may end in code")
+                self._insert("\\")
+        else:
+            self._code, self._cell = 0, True
+        self._pass(1)
+
+    def _end_code(self) -> None:
+        """Close code that nothing has closed, for it has in it what must be code."""
+        start = self._origin(0)
+        self._note("HTML", start, start, "code that does not end")
+        self._insert(" " * (self._last == "`") + "`" * self._run)
+        self._run, self._code, self._sure, self._fence_begun = 0, 0, False, None
 
     # ------------------------------------------------------------ Markdown
 
@@ -381,64 +355,100 @@ class Markup:
     def _bracket(self, final: bool) -> bool:
         if self._last == "!" and self._images:
             return self._picture(0, final)
+        self._defining = False
         if self._at_start and (self._links or self._images):
-            label = _LABEL.match(self._text, 0, LONGEST_ALT)
-            if label is None:
-                if (
-                    not final
-                    and len(self._text) < LONGEST_ALT
-                    and self._text.find("[", 1) < 0
-                    and not _BLANK.search(self._text)
-                ):
-                    return False
-            else:
-                if label.end() == len(self._text) and not final:
-                    return False
-                if self._text[label.end() : label.end() + 1] == ":" and self._text[1:2] != "^":
-                    return self._definition(label.end(), final)
+            text = self._window
+            end = _label(text, 0)
+            if (end == 0 or end == len(text)) and not self._all(final):
+                return False
+            if len(text) >= HELD and (end == 0 or end == HELD):
+                self._defining = True
+            elif end > 0 and text[end : end + 1] == ":" and text[1:2] != "^":
+                return self._definition(text[1 : end - 1], end, final)
         self._pass(1)
+        self._open_bracket()
         return True
 
-    def _definition(self, colon: int, final: bool) -> bool:
-        text = self._text
+    def _open_bracket(self) -> None:
+        self._alt += self._alt > 0
+        if self._alt or self._defining:
+            self._label = ""
+
+    def _definition(self, label: str, colon: int, final: bool) -> bool:
+        """At `[label]:`, or at `]:` where the label has left."""
+        text = self._window
+        here = text[0] == "["
         space = _SPACE.match(text, colon + 1)
         at = space.end() if space else colon + 1
         if text.count("\n", colon, at) > 1:
             self._pass(colon + 1)
             return True
         if at == len(text):
-            if final or len(text) > LONGEST:
-                self._pass(len(text))
-                return True
-            return False
-        pattern = _POINTED if text[at] == "<" else _WORD
-        word = pattern.match(text, at)
-        end = word.end() if word else at
-        if end >= len(text) and not final and len(text) < LONGEST + LONGEST_ALT:
-            return False
-        if text[at] == "<" and text[end : end + 1] != ">":
+            if not self._all(final):
+                return False
+            self._pass(colon)
+            if len(text) >= HELD:
+                self._note("LINK", self._origin(0), self._origin(0), "a definition too long to be judged")
+                self._insert(" ")
             self._pass(1)
             return True
-        end += text[at] == "<"
-        address = text[at:end].strip("<>")
-        label = _folded(text[1 : colon - 1])
-        loads = label in self._pictured or len(self._pictured) >= MOST_LABELS
+        pointed = text[at] == "<"
+        word = (_POINTED if pointed else _WORD).match(text, at)
+        end = word.end() if word else at
+        if end == len(text) and not self._all(final):
+            return False
+        name = _folded(label)
+        loads = self._images and (
+            name in self._pictured or len(self._pictured) >= MOST_LABELS or self._known.get(name, False)
+        )
+        if end == HELD:
+            if here:  # its label leaves first
+                self._defining = True
+                self._pass(1)
+                self._open_bracket()
+                return True
+            how: How = "pointed" if pointed else "word"
+            why = (
+                self._begin(how, at + pointed, loads=loads, label=name, closing=">" * pointed)
+                if self._links or loads
+                else ""
+            )
+            if why:
+                self._known[name] = False
+                return self._lose(at + pointed, "auto" if pointed else "word", f"] {LINK}", -1, "LINK", why)
+            if self._address is None:
+                self._known[name] = False
+                self._pass(HELD)
+            return True
+        if pointed and text[end : end + 1] != ">":
+            self._pass(1)
+            return True
+        address = text[at + pointed : end].strip("<>")
+        end += pointed
         against = self._addresses.against(address) if self._links else ""
         picture = self._addresses.against(address, loads=True) if self._images else ""
-        if against or (loads and picture) or (label in self._known and self._known[label] and picture):
-            if "\n" not in text[end:] and not final and len(text) < LONGEST + LONGEST_ALT:
+        if against or (loads and picture):
+            if not here:
+                self._known[name] = False
+                return self._replace(end, f"] {LINK}", -1, "LINK", against or picture)
+            if "\n" not in text[end:] and not self._all(final):
                 return False
             title = _TITLE.match(text, end)
             return self._replace(title.end() if title else end, "", -1, "LINK", against or picture)
-        self._known[label] = not picture and self._known.get(label, True)
+        self._defined(name, address)
         self._pass(1)  # the rest is read as what it also is
         return True
 
+    def _defined(self, label: str, address: str) -> None:
+        fit = bool(address) and not (self._images and self._addresses.against(address, loads=True))
+        self._known[label] = fit and self._known.get(label, True)
+
     def _picture(self, bang: int, final: bool) -> bool:
         """At `![`, or at `[` where the ! has left. Leaves it, or leaves its words."""
-        text = self._text
+        text = self._window
+        full = len(text) >= HELD
         depth, close = 0, -1
-        for found in _BRACKETS.finditer(text, bang, LONGEST_ALT):
+        for found in _BRACKETS.finditer(text, bang):
             if found[0] == "[":
                 depth += 1
                 if depth > DEEPEST:
@@ -449,96 +459,199 @@ class Markup:
                     close = found.start()
                     break
             elif found[0][0] == "\n":
-                self._pass(bang + 1)
-                return True
-        if close < 0:
-            if len(text) >= LONGEST_ALT:
-                return self._no_picture(bang)
-            if not final:
+                break
+        else:
+            if not self._all(final):
                 return False
-            self._pass(bang + 1)
-            return True
+        if close < 0 or (full and close + 1 == len(text)):
+            return self._open_picture(bang)
         if close + 1 == len(text) and not final:
             return False
         words = text[bang + 1 : close]
         following = text[close + 1 : close + 2]
         if following == "(":
-            inside = _destination(text, close + 1, final)
+            inside = _destination(text, close + 1, final=final and not full)
             if inside is None:
-                return False
+                return self._long_picture(bang, close) if full else False
             end, address, exact = inside
             against = self._addresses.against(address, loads=True)
             if not exact:
                 stop = _balanced(text, end)
                 blank = _BLANK.search(text, end)
-                if stop < 0 and blank is None and not final and len(text) < LONGEST:
+                if stop < 0 and blank is None and not self._all(final):
                     return False
-                ends = (stop + 1 if stop >= 0 else len(text), blank.start() if blank else len(text), LONGEST)
-                stop = min(ends)
+                if stop < 0 and blank is None and full and not against:
+                    return self._open_picture(bang)
+                stop = min(stop + 1 if stop >= 0 else len(text), blank.start() if blank else len(text))
                 whole = text[close + 2 : max(end, stop)].rstrip(")")
                 against = against or self._addresses.against(re.sub(r"\s", "", whole), loads=True)
-                if against:
-                    end = max(end, stop)
+                end = max(end, stop)
             if against:
-                if end >= len(text) and len(text) >= LONGEST:
-                    self._skip = re.compile(r"[)\n]")
                 return self._replace(end, words, bang + 1, "IMAGE", against)
         else:
             label, end = words, close + 1
             if following == "[":
-                other = _LABEL.match(text, close + 1, close + 2 + LONGEST_ALT)
-                if other is None and not final and len(text) < close + LONGEST_ALT and text.find("[", close + 2) < 0:
+                other = _label(text, close + 1)
+                if other == 0 and not self._all(final):
                     return False
-                if other is not None:
-                    label, end = text[close + 2 : other.end() - 1] or words, other.end()
-            name = _folded(label)
-            if self._known.get(name) is False:
-                return self._replace(
-                    end, words, bang + 1, "IMAGE", "its definition leads to a host that is not allowed"
-                )
-            if name not in self._known and len(self._pictured) < MOST_LABELS:
-                self._pictured.add(name)
+                if other == 0 and full:
+                    return self._open_picture(bang)
+                if other > 0:
+                    label, end = text[close + 2 : other - 1] or words, other
+            if not self._may_be_used(label):
+                return self._replace(end, words, bang + 1, "IMAGE", BADLY_DEFINED)
         self._pass(bang + 1)
+        self._open_bracket()
         return True
+
+    def _may_be_used(self, label: str) -> bool:
+        """Whether a picture may use a label. Its definition may come later, and is then judged for that."""
+        name = _folded(label)
+        if name not in self._known and len(self._pictured) < MOST_LABELS:
+            self._pictured.add(name)
+        return self._known.get(name) is not False
 
     def _no_picture(self, bang: int) -> bool:
         """What cannot be judged as a picture becomes none."""
         if bang:
-            return self._replace(2, "[", 1, "IMAGE", "too long or too deep to be judged")
-        self._emit(" ", self._origin(0))
+            return self._replace(2, "[", 1, "IMAGE", "too deep to be judged")
+        self._insert(" ")
         self._pass(1)
         return True
 
-    def _closed(self, final: bool) -> bool:
-        if len(self._text) < 2 and not final:
-            return False
-        if self._text[1:2] != "(" or not self._links:
-            self._pass(1)
-            return True
-        inside = _destination(self._text, 1, final)
-        if inside is None:
-            return False
-        end, address, exact = inside
-        against = self._addresses.against(address)
-        if not against:
-            self._pass(end if exact and not _NESTED.search(self._text, 2, end) else 2)
-            return True
-        if end >= len(self._text) and len(self._text) >= LONGEST:
-            self._skip = re.compile(r"[)\n]")
-        start, stop = self._origin(1), self._origin(end - 1) + 1
-        self._note("LINK", min(start, stop), max(start, stop), against)
-        kept = "]" if exact or self._text[end : end + 1] in ("(", "[", ":", "") else "] "
-        moved = [(place - end + len(kept), origin) for place, origin in self._origins if place > end]
-        self._origins = [(0, self._origin(0)), (len(kept), self._origin(end)), *moved]
-        self._text = kept + self._text[end:]
+    def _open_picture(self, bang: int) -> bool:
+        """Let the words of a picture leave. What they lead to is judged when it comes."""
+        self._pass(bang + 1)
+        self._doubtful = self._doubtful and self._alt > 0
+        self._alt += 1
+        self._label = ""
         return True
+
+    def _long_picture(self, bang: int, close: int) -> bool:
+        """A picture whose words are whole, and whose address may go on."""
+        text = self._window
+        start, pointed, end = _begun(text, close + 1)
+        if start == len(text) or _PLAIN.search(text, bang + 1, close):
+            return self._open_picture(bang)
+        how: How = "pointed" if pointed else "link"
+        if end < 0:
+            why = self._begin(how, start + pointed, kind="IMAGE", loads=True)
+            if not why:
+                return True
+            if why == TOO_LONG:
+                return self._open_picture(bang)  # it may be judged when the words have left
+        else:
+            address = text[start + pointed : end]
+            why = MARKED if self._is_marked(how, address) else self._addresses.against_each(address, loads=True)
+            if not why:
+                self._let(end + pointed)
+                self._after = True
+                return True
+        return self._lose(start + pointed, how, text[bang + 1 : close], bang + 1, "IMAGE", why)
+
+    def _closed(self, final: bool) -> bool:
+        text = self._window
+        if len(text) < 2 and not final:
+            return False
+        if text[1:2] == "(" and (self._links or self._alt):
+            return self._linked(final)
+        if self._defining and text[1:2] == ":" and self._label and not self._label.startswith("^"):
+            decided = self._definition(self._label, 1, final)
+            self._defining = not decided
+            return decided
+        if self._alt:
+            return self._labelled(final)
+        self._defining, self._label = False, None
+        self._pass(1)
+        return True
+
+    def _linked(self, final: bool) -> bool:
+        """At `](`: the destination of a link, or of a picture whose words have left."""
+        text = self._window
+        full = len(text) >= HELD
+        loads = self._alt > 0
+        kind = "IMAGE" if loads else "LINK"
+        inside = _destination(text, 1, final=final and not full)
+        if inside is None:
+            return self._long_link(kind, loads=loads) if full else False
+        end, address, exact = inside
+        against = self._addresses.against(address, loads=loads)
+        if not against:
+            if loads and not exact:
+                return self._labelled(final, apart=True)
+            self._let(end if exact and not NESTED.search(text, 2, end) else 2)
+            self._close_bracket()
+            return True
+        start, stop = self._origin(1), self._origin(end - 1) + 1
+        self._note(kind, min(start, stop), max(start, stop), against)
+        kept = "]" if exact or text[end : end + 1] in ("(", "[", ":", "") else "] "
+        begin = self._origin(0)
+        self._drop(end)
+        self._push(kept, begin, 0)
+        return True
+
+    def _long_link(self, kind: str, *, loads: bool) -> bool:
+        text = self._window
+        start, pointed, end = _begun(text, 1)
+        if start == len(text):
+            if loads:
+                return self._labelled(final=False, apart=True)
+            self._note("LINK", self._origin(1), self._origin(1), TOO_LONG)
+            self._pass(1)
+            self._insert(" ")
+            return True
+        how: How = "pointed" if pointed else "link"
+        if end < 0:
+            why = self._begin(how, start + pointed, kind=kind, loads=loads)
+        else:
+            address = text[start + pointed : end]
+            marked = self._is_marked(how, address)
+            why = self._addresses.against_each(address, loads=loads) or (MARKED if loads and marked else "")
+            if not why:
+                self._let(2 if marked or (pointed and not loads) else end + pointed)
+                self._after = loads
+        if why:
+            return self._lose(start + pointed, how, "]", 0, kind, why)
+        self._close_bracket()
+        return True
+
+    def _labelled(self, final: bool, *, apart: bool = False) -> bool:
+        """At the ] of a picture whose words have left, with no destination. apart: what follows is kept from being one."""
+        text = self._window
+        label = self._label
+        if text[1:2] == "[" and not apart:
+            other = _label(text, 1)
+            if other == 0 and not self._all(final):
+                return False
+            apart = other == 0 and len(text) >= HELD
+            if other > 0:
+                label = text[2 : other - 1] or label
+        start = self._origin(0)
+        if label is not None and not self._may_be_used(label):
+            self._note("IMAGE", start, start + 1, BADLY_DEFINED)
+            self._insert("\\")
+            self._pass(1)
+            self._label = None
+        else:
+            self._pass(1)
+            self._close_bracket()
+        if apart:
+            self._note("IMAGE", start, start + 1, "what follows it cannot be judged")
+            self._insert(" ")
+        return True
+
+    def _close_bracket(self) -> None:
+        if self._alt > 1 or (self._alt and not self._doubtful):
+            self._alt -= 1
+        self._label = None
 
     def _bare(self, final: bool) -> bool:
         """An address as it is, at `https:` or `www.`."""
-        text = self._text
-        head = re.match(r"(?i:www)\.|[A-Za-z]+:", text)
+        text = self._window
+        head = _HEAD.match(text)
         assert head is not None
         size = head.end()
+        before = ""
         if head[0][-1] == ":":
             if len(text) < size + 2 and not final:
                 return False
@@ -549,188 +662,30 @@ class Markup:
         elif self._last.isalnum() or self._last in ("/", "."):
             self._pass(size)
             return True
-        body = _ADDRESS.match(text, size, LONGEST + 1)
+        else:
+            before = "https://"
+        body = _ADDRESS.match(text, size)
         end = body.end() if body else size
-        if end == len(text) and not final and len(text) <= LONGEST:
+        if end == len(text) and not self._all(final):
             return False
-        address = text[:end]
-        for sign in ("![", "](", "][", "]:", "**", "__"):
-            address = address.partition(sign)[0] if sign in address[8:] else address
-        if "]" in address and "[" not in address:
-            address = address.partition("]")[0]
-        while address and (
-            address[-1] in _TRAILING or (address[-1] == ")" and address.count("(") < address.count(")"))
-        ):
-            address = address[:-1]
-        address = address or text[:size]
-        against = (
-            self._addresses.against(address if head[0][-1] == ":" else "https://" + address) if self._links else ""
-        )
-        if len(address) > LONGEST:
-            against = against or "too long to be judged"
+        address = before + text[:end]
+        if end == HELD and marked_off(address) == address and self._links:
+            why = self._begin("bare", 0, before=before)
+            self._near = True
+            return not why or self._lose(size, "bare", LINK, -1, "LINK", why)
+        address = trimmed(address)[len(before) :] or text[:size]
+        against = self._addresses.against(before + address) if self._links else ""
         if not against or len(address) <= size:
             self._pass(len(address))
+            self._near = True
             return True
-        if len(address) > LONGEST:
-            self._skip = re.compile(r"[\s<>\"'`|\\]")
         return self._replace(len(address), LINK, -1, "LINK", against)
-
-    # ------------------------------------------------------------ HTML
-
-    def _opening(self, final: bool) -> bool:
-        text = self._text
-        if len(text) < 2 and not final:
-            return False
-        second = text[1:2]
-        if not self._html or not ((second.isascii() and second.isalpha()) or second in ("/", "!", "?")):
-            self._pass(1)
-            return True
-        if second in "!?":
-            if len(text) < 4 and not final:
-                return False
-            if self._at_start:
-                self._block = _BLOCKS["!--" if text.startswith("<!--") else second]
-            self._pass(2)
-            return True
-        closing = second == "/"
-        name = _NAME.match(text, 1 + closing)
-        if name is None:
-            if len(text) < 3 and not final:
-                return False
-            self._pass(1)
-            return True
-        if name.end() == len(text) and not final and len(name[0]) < 81:
-            return False
-        lowered = name[0].lower()
-        if (
-            ":" in lowered
-            and not closing
-            and re.match(r"[a-z][a-z0-9+.-]{1,31}:", lowered)
-            and not lowered.startswith(("xlink:", "svg:", "o:", "v:"))
-        ):
-            return self._autolink(final)
-        if self._at_start and self._block in ("", "blank"):
-            self._block = _BLOCKS.get(lowered, "blank")
-        base = lowered.rpartition(":")[2]
-        alone = _NAME_ALONE.match(text)
-        written = alone[0].lstrip("</").lower() if alone else ""
-        broken = text[name.end() : name.end() + 1] == "<" or written != lowered  # it goes on with what is in no name
-        if base in _UNSAFE or (base in _LOADING and not closing):
-            if closing:
-                return self._replace(1, "&lt;", 0, "HTML", f"</{base}>")
-            return self._escaped(base) if broken else self._whole_tag(base, name.end(), final)
-        if broken and (written in _UNSAFE or written in _LOADING):
-            return self._escaped(written)
-        self._pass(alone.end() if alone else 1)
-        self._tag = "" if closing else "open"
-        return True
-
-    def _autolink(self, final: bool) -> bool:
-        stop = re.compile(r"[\s<>]").search(self._text, 1)
-        if stop is None and not final and len(self._text) < LONGEST:
-            return False
-        if stop is None or stop[0] != ">" or _SCOPED.match(self._text) or _NESTED.search(self._text, 1, stop.start()):
-            self._pass(1)
-            return True
-        against = self._addresses.against(self._text[1 : stop.start()]) if self._links else ""
-        if not against:
-            self._pass(stop.end())
-            return True
-        return self._replace(stop.end(), LINK, -1, "LINK", against)
-
-    def _whole_tag(self, name: str, at: int, final: bool) -> bool:
-        """A tag that runs or loads something: held until it is whole."""
-        text = self._text
-        parsed = _tag(text, at, final)
-        if parsed is None:
-            if len(text) < LONGEST:
-                head = text[at : at + 64]
-                if len(head) == 64 and "=" not in head:
-                    return self._escaped(name)
-                return False
-            self._skip = re.compile(r">|\n[ \t]*\n")
-            return self._replace(len(text), "", -1, "HTML", f"<{name}> is too long to be judged")
-        end, attributes, whole = parsed
-        if not whole and not attributes:
-            return self._escaped(name)
-        if name in _UNSAFE:
-            if not attributes:
-                return self._escaped(name)
-            return self._replace(end, "", -1, "HTML", f"<{name}>")
-        why, words = "", ""
-        if _NESTED.search(text, 1, end):
-            why = f"<{name}> hides markup"
-        for key, value in attributes:
-            if key == "alt":
-                words = value
-            elif key.startswith("on") or (key == "style" and _STYLE.search(value)) or key == "srcdoc":
-                why = why or f"<{name} {key}>"
-            elif key in _ADDRESSES and self._images:
-                for part in (
-                    re.split(r"\s*,\s+|\s+\d+(?:\.\d+)?[wx]\s*,?\s*", value.strip()) if "srcset" in key else [value]
-                ):
-                    if part:
-                        why = why or self._addresses.against(part.split()[0] if "srcset" in key else part, loads=True)
-        if why:
-            return self._replace(end, words, -1, "IMAGE" if name != "source" or attributes else "HTML", why)
-        self._pass(end)
-        return True
-
-    def _escaped(self, name: str) -> bool:
-        start = self._origin(0)
-        self._note("HTML", start, start + 1, f"<{name}>")
-        self._drop(1)
-        self._emit("&lt;", start)
-        return True
-
-    def _attribute(self, final: bool) -> bool:
-        """At the = of an attribute of a tag that is let pass."""
-        before = _ATTRIBUTE_BEFORE.search(self._tail)
-        if before is None:
-            self._pass(1)
-            return True
-        text, key = self._text, before[1].lower()
-        if self._tag == "far" and not (key.startswith("on") or key == "style" or key in _ADDRESSES):
-            self._pass(1)
-            return True
-        space = _SPACE.match(text, 1)
-        at = space.end() if space else 1
-        if at == len(text) and not final:
-            return False
-        quote = text[at : at + 1]
-        if quote and quote in "\"'":
-            end = text.find(quote, at + 1) + 1
-            if not end:
-                if not final and len(text) < LONGEST:
-                    return False
-                end = len(text)
-            value = text[at + 1 : end - 1]
-        else:
-            word = re.compile(r"[^\s>]*").match(text, at)
-            end = word.end() if word else at
-            if end == len(text) and not final and len(text) < LONGEST:
-                return False
-            value = text[at:end]
-        why = ""
-        if key.startswith("on") and len(key) > 3:
-            why = f"{key}="
-        elif key == "style" and (_STYLE.search(value) or "&" in value):
-            why = "style="
-        elif key in _ADDRESSES:
-            why = f"{key}=" if key in ("srcdoc", "ping") or _NESTED.search(value) else ""
-            why = why or self._addresses.against(value, loads=key not in ("href", "cite"))
-        elif _MARKED.search(value):
-            why = f"{key}= hides markup"
-        if why:
-            return self._replace(end, "", -1, "LINK" if key == "href" else "HTML", why)
-        self._pass(end)
-        return True
 
 
 def _balanced(text: str, at: int) -> int:
     """Where the parenthesis that is open here closes; -1 where it does not."""
     depth = 0
-    for found in re.compile(r"[()]").finditer(text, at, LONGEST):
+    for found in _PARENTHESES.finditer(text, at):
         depth += 1 if found[0] == "(" else -1
         if depth < 0:
             return found.start()
@@ -741,96 +696,54 @@ def _folded(label: str) -> str:
     return " ".join(label.replace("\\", "").casefold().split())[:200]
 
 
-def _destination(text: str, at: int, final: bool) -> tuple[int, str, bool] | None:
-    """After `](`: where it ends, the address, and whether it is a link in Markdown. None: that cannot be told yet."""
-    size = len(text)
-    over = final or size >= LONGEST + LONGEST_ALT
+def _label(text: str, at: int) -> int:
+    """Where a label ends that begins here; -1: it is none; 0: that cannot be told yet."""
+    found = _LABEL.match(text, at)
+    if _BLANK.search(text, at, found.end() if found else len(text)):
+        return -1
+    return found.end() if found else 0 if _LABEL_BEGUN.fullmatch(text, at) else -1
+
+
+def _begun(text: str, at: int) -> tuple[int, bool, int]:
+    """After `](`: where the address begins, whether it stands in < and >, where it ends; -1 where it goes on."""
     space = _SPACE.match(text, at + 1)
-    start = at = space.end() if space else at + 1
-    if at == size:
-        return (size, "", False) if over else None
-    if text[at] == "<":
-        stop = re.compile(r"[>\n]").search(text, at)
-        if stop is None:
-            return (size, text[at + 1 :], False) if over else None
-        address, at = text[at + 1 : stop.start()], stop.end()
-        if stop[0] == "\n":
-            return at - 1, address, False
-    else:
-        depth = 0
-        for found in re.compile(r"\\.|[()\s]", re.DOTALL).finditer(text, at):
-            if found[0] == "(":
-                depth += 1
-                if depth > DEEPEST:
-                    return found.start(), text[start : found.start()], False
-            elif found[0] == ")":
-                if depth == 0:
-                    at = found.start()
-                    break
-                depth -= 1
-            elif len(found[0]) == 1:
-                at = found.start()
-                break
-        else:
-            return (size, text[start:], False) if over else None
-        address = text[start:at]
+    start = space.end() if space else at + 1
+    if text[start : start + 1] == "<":
+        stop = _POINTED_ENDS.search(text, start)
+        return start, True, stop.start() if stop else -1
+    return start, False, in_parentheses(text, at=start).at
+
+
+def _destination(text: str, at: int, *, final: bool) -> _Destination | None:
+    """What stands after `](`. None: that cannot be told yet."""
+    size = len(text)
+    start, pointed, end = _begun(text, at)
+    if start == size or end < 0:
+        return _Destination(size, text[start + pointed :], exact=False) if final else None
+    address, at = text[start + pointed : end], end + pointed
+    if pointed and text[end] == "\n":
+        return _Destination(end, address, exact=False)
+    if not pointed and text[end] == "(":
+        return _Destination(end, address, exact=False)
     space = _SPACE.match(text, at)
     after = space.end() if space else at
     if after == size:
-        return (at, address, False) if over else None
+        return _Destination(at, address, exact=False) if final else None
     if text[after] == ")":
-        return after + 1, address, True
+        return _Destination(after + 1, address, exact=True)
     if after == at or text[after] not in "\"'(":
-        return at, address, False
+        return _Destination(at, address, exact=False)
     closing = ")" if text[after] == "(" else text[after]
-    title = re.compile(rf"(?:[^{re.escape(closing)}\\]|\\.)*", re.DOTALL).match(text, after + 1)
+    title = _TITLES[closing].match(text, after + 1)
     stop_at = title.end() if title else after + 1
     if _BLANK.search(text, after, stop_at):
-        return at, address, False
+        return _Destination(at, address, exact=False)
     if stop_at >= size:
-        return (at, address, False) if over else None
+        return _Destination(at, address, exact=False) if final else None
     space = _SPACE.match(text, stop_at + 1)
     after = space.end() if space else stop_at + 1
     if after == size:
-        return (at, address, False) if over else None
-    return (after + 1, address, True) if text[after] == ")" else (at, address, False)
-
-
-def _tag(text: str, at: int, final: bool) -> tuple[int, list[tuple[str, str]], bool] | None:
-    """Of a tag whose name ends here: where it ends, its attributes, and whether a > closed it. None: not yet whole."""
-    attributes: list[tuple[str, str]] = []
-    size = len(text)
-    while True:
-        space = re.compile(r"[\s/]*").match(text, at)
-        at = space.end() if space else at
-        if at >= size:
-            return (size, attributes, False) if final else None
-        if text[at] == ">":
-            return at + 1, attributes, True
-        key = re.compile(r"=?[^\s/>=]*").match(text, at)
-        name = key[0].lower() if key else ""
-        at = max(key.end() if key else at, at + 1)
-        space = _SPACE.match(text, at)
-        beyond = space.end() if space else at
-        if text[beyond : beyond + 1] != "=":
-            if beyond >= size:
-                return (size, [*attributes, (name, "")], False) if final else None
-            attributes.append((name, ""))
-            continue
-        space = _SPACE.match(text, beyond + 1)
-        at = space.end() if space else beyond + 1
-        if at >= size:
-            return (size, [*attributes, (name, "")], False) if final else None
-        if text[at] in "\"'":
-            close = text.find(text[at], at + 1)
-            if close < 0:
-                return (size, [*attributes, (name, text[at + 1 :])], False) if final else None
-            attributes.append((name, text[at + 1 : close]))
-            at = close + 1
-        else:
-            word = re.compile(r"[^\s>]*").match(text, at)
-            stop = word.end() if word else at
-            if stop >= size and not final:
-                return None
-            attributes.append((name, text[at:stop]))
-            at = stop
+        return _Destination(at, address, exact=False) if final else None
+    return (
+        _Destination(after + 1, address, exact=True) if text[after] == ")" else _Destination(at, address, exact=False)
+    )

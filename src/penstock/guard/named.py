@@ -1,7 +1,8 @@
 """Values that are known by the name beside them: in settings, code, commands, headers, tables and sentences.
 
 A name is read to the right until its value is whole, and never further: what was found in the beginning of a text is
-found in all of it. So a text may come in pieces.
+found in all of it. So a text may come in pieces. Where no more than so much of a value may be looked at, a longer one is
+judged by its beginning.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from penstock.guard.values import (
     reference,
 )
 
-__all__ = ["BEHIND", "LONGEST_NAME", "REACH", "UNSPACED", "Parsed", "Status", "read", "words"]
+__all__ = ["BARE", "BEHIND", "IN_ADDRESS", "LONGEST_NAME", "REACH", "UNSPACED", "Parsed", "Status", "read", "words"]
 
 REACH: Final = 240  # characters within which a value follows its name
 BEHIND: Final = 200  # characters before a name that say what it is the name of
-LONGEST_NAME: Final = 10  # characters of a name in a script without spaces
+LONGEST_NAME: Final = 16  # characters of a name, and more
 
 
 # ---------------------------------------------------------------- the words
@@ -168,6 +169,7 @@ _BARE: Final = re.compile(
     r"(\[{“”„«»「」\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]|[)\]}|"
     r"(\[{](?=[A-Za-z0-9@#%^&*!$]))+"
 )
+_BREAK: Final = re.compile(r"\s")
 _LOGIN: Final = re.compile(r"\b(?:login|machine|default|user|username)[ \t]\S{1,80}[ \t]{1,3}$", re.IGNORECASE)
 _FETCH: Final = re.compile(r"\b(?:curl|wget|http|https|httpie)\b[^\n]{0,180}[ \t]-{1,2}$")
 _BY: Final = re.compile(r"[ \t]+by[ \t]+", re.IGNORECASE)
@@ -207,8 +209,13 @@ class Parsed(NamedTuple):
     end: int = 0
     kind: str = ""
     score: float = 0.0
+    rest: str = (
+        ""  # how it goes on where only its beginning was looked at: a quotation mark ends it, or BARE or IN_ADDRESS
+    )
 
 
+BARE: Final = "bare"
+IN_ADDRESS: Final = "address"
 NONE: Final = Parsed(Status.NONE)
 WAITING: Final = Parsed(Status.WAITING)
 
@@ -218,44 +225,58 @@ def _after(pattern: re.Pattern[str], text: str, at: int, end: int) -> int:
     return found.end() if found else at
 
 
-def _value(text: str, start: int, end: int, final: bool, *, narrow: bool = False) -> tuple[int, int, int, bool]:
-    """Status, where the value begins and ends, whether it is quoted. Whatever follows does not change what is FOUND."""
+class _Value(NamedTuple):
+    status: int
+    start: int
+    end: int
+    quoted: bool = False
+    rest: str = ""
+
+
+def _value(text: str, start: int, end: int, final: bool, *, narrow: bool = False, most: int = 0) -> _Value:
+    """Whatever follows does not change what is FOUND. most: characters that are looked at; 0 for as many as there are."""
     at = start
     escaped = text.startswith("\\", at)
     if escaped:
         at += 1
     if at >= end:
-        return (Status.NONE if final else Status.WAITING), at, at, False
+        return _Value(Status.NONE if final else Status.WAITING, at, at)
     closing = _QUOTES.get(text[at])
     if closing is not None:
+        if not final and end - at < 3 and text[at:end] == text[at] * (end - at) and not escaped:
+            return _Value(Status.OPEN, end, end, quoted=True)  # there may come three of them
         if text.startswith(text[at] * 3, at) and not escaped:
             at += 2
         at += 1
         stop = at
-        limit = min(end, at + 200)
+        limit = min(end, at + (most or 200))
         while True:
             stop = text.find(closing, stop, limit)
-            line = text.find("\n", at, limit if stop < 0 else stop)
-            if line >= 0:
-                return Status.NONE, at, line, True
+            if (
+                _BREAK.search(text, at, limit if stop < 0 else stop)
+                if most
+                else text.find("\n", at, limit if stop < 0 else stop) >= 0
+            ):
+                return _Value(Status.NONE, at, limit, quoted=True)
             if stop < 0:
+                if limit - at == most:
+                    return _Value(Status.FOUND, at, limit, quoted=True, rest=closing)
                 if limit < end or final:
-                    return (
-                        (Status.FOUND, at, limit, True) if final and limit - at >= 6 else (Status.NONE, at, limit, True)
-                    )
-                return Status.OPEN, at, limit, True
+                    return _Value(Status.FOUND if final and limit - at >= 6 else Status.NONE, at, limit, quoted=True)
+                return _Value(Status.OPEN, at, limit, quoted=True)
             if text[stop - 1] == "\\" and not escaped and stop > at:
                 stop += 1
                 continue
-            return Status.FOUND, at, stop - (1 if escaped and text[stop - 1] == "\\" else 0), True
-    found = _BARE.match(text, at, min(end, at + 300))
+            return _Value(Status.FOUND, at, stop - (1 if escaped and text[stop - 1] == "\\" else 0), quoted=True)
+    found = _BARE.match(text, at, min(end, at + (most or 300)))
     if found is None:
-        return Status.NONE, at, at, False
+        return _Value(Status.NONE, at, at)
     stop = found.end()
-    if stop >= end and not final:
-        return Status.OPEN, at, stop, False
-    if stop < end and stop + 1 >= end and not final and text[stop] in ")]}|([{":
-        return Status.OPEN, at, stop, False
+    whole = stop - at != most
+    if stop >= end and not final and whole:
+        return _Value(Status.OPEN, at, stop)
+    if stop < end and stop + 1 >= end and not final and whole and text[stop] in ")]}|([{":
+        return _Value(Status.OPEN, at, stop)
     value = text[at:stop]
     if narrow:
         cut = re.search(r"[^!-~]", value)
@@ -263,10 +284,12 @@ def _value(text: str, start: int, end: int, final: bool, *, narrow: bool = False
     joined = re.search(r"[&;](?=[\w.-]{1,40}=)", value)
     if joined:
         value = value[: joined.start()]
+    if not whole and len(value) == most:
+        return _Value(Status.FOUND, at, stop, rest=BARE)
     value = value.rstrip(".,:…") if not value.endswith("==") else value
     if value.endswith("\\n"):
         value = value[:-2]
-    return Status.FOUND, at, at + len(value.rstrip("\\")), False
+    return _Value(Status.FOUND, at, at + len(value.rstrip("\\")))
 
 
 class _Name(NamedTuple):
@@ -368,7 +391,7 @@ def _assigned(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie
     return _Tie(where, sign=sign)
 
 
-def _tied(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie | Parsed:
+def _tied(text: str, name: _Name, start: int, end: int, final: bool, most: int) -> _Tie | Parsed:
     assigned = _assigned(text, name, start, end, final)
     if assigned is not None:
         return assigned
@@ -381,7 +404,7 @@ def _tied(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie | P
         if direct or text[name.right : name.right + 1] in _QUOTES:
             return _Tie(direct.end() if direct else name.right, prose=True)
     else:
-        if command := _command(text, name, start, end, final):
+        if command := _command(text, name, start, end, final, most):
             return command
         if told := _PROSE.match(text, name.right, min(end, name.right + REACH)):
             return _Tie(told.end(), prose=True)
@@ -391,7 +414,7 @@ def _tied(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie | P
     return NONE if final or broken or end - name.right > REACH else WAITING
 
 
-def _command(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie | None:
+def _command(text: str, name: _Name, start: int, end: int, final: bool, most: int) -> _Tie | None:
     """`--password value`, `Bearer value`, `IDENTIFIED BY 'value'` and their like."""
     written = text[name.left : name.right]
     if name.word == "identified":
@@ -411,22 +434,24 @@ def _command(text: str, name: _Name, start: int, end: int, final: bool) -> _Tie 
         or (name.exported and "ENV" in name.behind[-12:])
     ):
         return _Tie(spaced.end())
-    word = _OPAQUE_WORD.match(text, spaced.end(), end)
-    random = word is not None and (word.end() < end or final) and looks_random(word[0])
+    word = _OPAQUE_WORD.match(text, spaced.end(), min(end, spaced.end() + (most or 200)))
+    whole = word is not None and (word.end() < end or final or word.end() - word.start() == most)
+    random = word is not None and whole and looks_random(word[0])
     return _Tie(spaced.end()) if random and "_" in written and name.group != "password" else None
 
 
-def read(text: str, start: int, stop: int, end: int, final: bool) -> Parsed:
+def read(text: str, start: int, stop: int, end: int, final: bool, most: int = 0) -> Parsed:
     """What follows the word text[start:stop], which names secrets. end: as far as the text is known.
+    most: characters of a value that are looked at; 0 for as many as there are.
 
     What is FOUND or NONE stays so, whatever follows.
     """
     if text[start:stop] == "://":
-        return _address(text, start, stop, end, final)
+        return _address(text, start, stop, end, final, most)
     name = _named(text, start, stop, end, final)
     if isinstance(name, Parsed):
         return name
-    tie = _tied(text, name, start, end, final)
+    tie = _tied(text, name, start, end, final, most)
     if isinstance(tie, Parsed):
         return tie
     where = tie.where
@@ -436,11 +461,12 @@ def read(text: str, start: int, stop: int, end: int, final: bool) -> Parsed:
         where = scheme.end()
     if where >= end:
         return NONE if final else WAITING
-    status, begin, finish, quoted = _value(text, where, end, final, narrow=tie.narrow)
-    if status != Status.FOUND:
-        return Parsed(status, begin, finish)
+    value = _value(text, where, end, final, narrow=tie.narrow, most=most)
+    if value.status != Status.FOUND:
+        return Parsed(value.status, value.start, value.end)
     judge = _JUDGES.get(name.group, _key)
-    return judge(text, name, tie, begin, finish, quoted)
+    parsed = judge(text, name, tie, value.start, value.end, value.quoted)
+    return parsed._replace(rest=value.rest) if value.rest and parsed.status == Status.FOUND else parsed
 
 
 def _password(text: str, name: _Name, tie: _Tie, begin: int, end: int, quoted: bool) -> Parsed:
@@ -512,7 +538,7 @@ _JUDGES: Final = {"password": _password, "auth": _credential}
 _USERINFO: Final = re.compile(r"[^\s/@:\"'<>`]{0,120}:")
 
 
-def _address(text: str, start: int, stop: int, end: int, final: bool) -> Parsed:
+def _address(text: str, start: int, stop: int, end: int, final: bool, most: int) -> Parsed:
     """The password in `scheme://user:password@host`."""
     user = _USERINFO.match(text, stop, end)
     if user is None:
@@ -520,16 +546,19 @@ def _address(text: str, start: int, stop: int, end: int, final: bool) -> Parsed:
             return NONE
         return WAITING
     begin = user.end()
-    limit = min(end, begin + 160)
+    limit = min(end, begin + (most or 160))
     closing = re.compile(r"[^\s\"'<>`]*").match(text, begin, limit)
     stretch = closing.end() if closing else begin
     at = text.find("@", begin, stretch)
     if at < 0:
         slash = text.find("/", begin, stretch)
-        if final or stretch < limit or limit < end or slash >= 0:
+        if stretch - begin == most:
+            long = slash < 0 and looks_random(text[begin:stretch])
+            return Parsed(Status.FOUND, begin, stretch, "database_url", 0.95, IN_ADDRESS) if long else NONE
+        if final or stretch < limit or limit < end or (slash >= 0 and not most):
             return NONE
         return Parsed(Status.OPEN, begin, stretch)
-    if stretch >= end and not final:
+    if stretch >= end and not final and stretch - begin != most:
         return Parsed(Status.OPEN, begin, stretch)
     host = re.compile(r"[A-Za-z0-9\[$({<%_-]").match(text, at + 1, end)
     last = text.rfind("@", begin, stretch)
