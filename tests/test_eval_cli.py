@@ -399,8 +399,8 @@ def test_an_interrupt_leaves_what_was_done(project: Path, up: Upstream):
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
 
+    assert process.returncode == 130, told
     left = result.load(project / "evaluation.partial.json")
-    assert process.returncode == 130
     assert "go on with --resume evaluation.partial.json" in told
     assert 2 <= left.asked < 40
     assert not left.complete
