@@ -189,6 +189,7 @@ def sacrebleu_ter(options: dict) -> TER:
 
 @settings(max_examples=300)
 @given(pairs(), TER_OPTIONS)
+@example(("it's&amp; ", ["the "]), {"normalized": True, "no_punct": False, "asian": False, "case_sensitive": False})
 def test_ter_of_an_answer_is_that_of_sacrebleu(pair: tuple[str, list[str]], options: dict):
     answer, references = pair
 

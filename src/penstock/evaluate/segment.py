@@ -26,6 +26,7 @@ Tokens = Literal["13a", "intl", "zh", "char", "none"]
 MOST = 200_000  # chunks remembered for each set of rules
 LONGEST = 40  # characters of a chunk that is remembered
 
+_POSSESSIVE = re.compile(r"'s(?=[{-~\[-` -&(-+:-@/])")  # before a space, and what gets one around it
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 _APART = {ord(char): f" {char} " for char in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}  # the signs of ASCII, but for ' , - .
 _NOT_AFTER_DIGIT = re.compile(r"([^0-9])([.,])")
@@ -164,7 +165,7 @@ def tercom(
         text = text.lower()
     if normalized:
         text = _unescaped(text.replace("\n-", "").replace("\n", " "))
-        text = _western(f" {text} ".replace("'s ", " 's "))
+        text = _western(_POSSESSIVE.sub(" 's", f" {text} "))
         if (
             asian
         ):  # runs of kana stay together: the published rules for them ask for the start of a line, where a space is
