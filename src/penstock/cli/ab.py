@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -156,7 +154,7 @@ def simulate_(
         rate(baseline, baseline + change) if deviation is None else normal(baseline, baseline + change, deviation)
         for change in (0.0, effect)
     ]
-    with _bar(2 * replicates, "experiment", quiet=as_json) as tick:
+    with show.progress(2 * replicates, "experiment", quiet=as_json) as tick:
         null, real = (
             simulate(
                 draw, bounds, units_per_arm=per_arm, replicates=replicates, seed=seed + n, tick=tick,
@@ -266,7 +264,7 @@ def analyse_(
         deviation=deviation,
     )
     rows = _observations(file, value, [one.name for one in rails])
-    with _bar(LOOKS, "look", quiet=as_json) as tick:
+    with show.progress(LOOKS, "look", quiet=as_json) as tick:
         found = analyse(rows, plan, control=control, weights=_weights(weights), use_before=not no_before, tick=tick)
     if as_json:
         show.as_json(found.plain())
@@ -421,14 +419,3 @@ def _time(value: Any, number: int) -> float:
     except ValueError as error:
         raise BadRequest(f"line {number}: `time` is neither a number nor a date such as 2027-01-31T12:00:00") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-@contextmanager
-def _bar(total: int, unit: str, *, quiet: bool) -> Iterator[Callable[[int], object]]:
-    if quiet or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True) as bar:
-        yield bar.update

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -83,16 +82,8 @@ def probe(file: str | None, target: str, path: Path, repeats: int, concurrent: i
         cases=probes(told), settings=load(file, keys=False), against=target, scores=("answered",), repeats=repeats,
         concurrent=concurrent,
     )  # fmt: skip
-    bar = None
-    if sys.stderr.isatty() and not as_json:
-        from tqdm import tqdm
-
-        bar = tqdm(total=sum(evaluation.left), unit="step", leave=False)
-    try:
-        result = evaluation.run(lambda what: bar.update() if bar else None)
-    finally:
-        if bar:
-            bar.close()
+    with show.progress(sum(evaluation.left), "step", quiet=as_json) as tick:
+        result = evaluation.run(lambda what: tick())
     found = judged(target, told, [(row.case.id, row.reply) for row in result.rows])
     if as_json:
         show.as_json(found.plain())

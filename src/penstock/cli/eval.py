@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -241,13 +240,9 @@ def _run(evaluation: Evaluation, out: Path | None, *, quiet: bool) -> None:
     """Run, with a progress bar where somebody looks. What an interrupt or an error leaves is written down."""
     from penstock.evaluate import result as results
 
-    bar: Any = None
-    if sys.stderr.isatty() and not quiet:
-        from tqdm import tqdm
-
-        bar = tqdm(total=sum(evaluation.left), unit="step", leave=False)
     try:
-        evaluation.run((lambda what: bar.update(1)) if bar else (lambda what: None))
+        with show.progress(sum(evaluation.left), "step", quiet=quiet) as tick:
+            evaluation.run(lambda what: tick())
     except (KeyboardInterrupt, PenstockError) as error:
         result = evaluation.result
         if not evaluation.against or not result.asked:
@@ -261,9 +256,6 @@ def _run(evaluation: Evaluation, out: Path | None, *, quiet: bool) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(130) from None
         raise
-    finally:
-        if bar:
-            bar.close()
 
 
 def _write_report(path: Path, result: Result, holds: Sequence[Held]) -> None:

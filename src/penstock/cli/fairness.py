@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +66,8 @@ def fairness(
         cases=cases(languages, own=own, kinds=kinds), settings=load(file, keys=False), against=target, scores=("answered",),
         repeats=repeats, concurrent=concurrent,
     )  # fmt: skip
-    bar = None
-    if sys.stderr.isatty() and not as_json:
-        from tqdm import tqdm
-
-        bar = tqdm(total=sum(evaluation.left), unit="step", leave=False)
-    try:
-        result = evaluation.run(lambda what: bar.update() if bar else None)
-    finally:
-        if bar:
-            bar.close()
+    with show.progress(sum(evaluation.left), "step", quiet=as_json) as tick:
+        result = evaluation.run(lambda what: tick())
     found = report(target, [(row.case, row.reply) for row in result.rows])
     if out is not None:
         answers = [{"case": row.case.plain(), "reply": row.reply and row.reply.plain()} for row in result.rows]

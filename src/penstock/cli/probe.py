@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
 from penstock.cli import show
 from penstock.config import load
+
+if TYPE_CHECKING:
+    from penstock.observe.probes import Run
 
 __all__ = ["probe"]
 
@@ -40,24 +43,15 @@ def run(file: str | None, name: str, fail_on_change: bool, as_json: bool) -> Non
     from penstock.probing import prompts_of, take
 
     with closing(assemble(load(file, keys=False))) as house:
-        bar = None
-        if sys.stderr.isatty() and not as_json:
-            from tqdm import tqdm
 
-            bar = tqdm(total=len(prompts_of(house, name)), unit="prompt", leave=False)
-
-        async def taken() -> object:
+        async def taken() -> Run:
             try:
-                return await take(house, name, tick=bar.update if bar else lambda: None)
+                return await take(house, name, tick=tick)
             finally:
                 house.clients.close()
 
-        from penstock.observe.probes import Run
-
-        found = asyncio.run(taken())
-        assert isinstance(found, Run)
-        if bar:
-            bar.close()
+        with show.progress(len(prompts_of(house, name)), "prompt", quiet=as_json) as tick:
+            found = asyncio.run(taken())
     if as_json:
         show.as_json(found.plain())
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -63,14 +62,8 @@ def redteam(
     settings = load(file, keys=False)
     set_log_level("off")  # what a drill does to models is no news
     click.get_current_context().call_on_close(lambda: set_log_level(settings.log.level))
-    bar = None
-    if sys.stderr.isatty() and not as_json:
-        from tqdm import tqdm
-
-        bar = tqdm(unit="attack", leave=False)
-    report = attack(settings, target, live=live, most=most, tick=bar.update if bar else lambda done: None)
-    if bar:
-        bar.close()
+    with show.progress(None, "attack", quiet=as_json) as tick:
+        report = attack(settings, target, live=live, most=most, tick=tick)
     if to is not None:
         text = json.dumps(report.plain(), ensure_ascii=False, indent=1) if to.suffix == ".json" else page(report)
         with new_file(to) as out:

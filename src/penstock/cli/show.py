@@ -6,7 +6,8 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,7 @@ __all__ = [
     "as_json",
     "clean",
     "json_option",
+    "progress",
     "report",
     "role_option",
     "skipped",
@@ -47,6 +49,18 @@ def clean(text: str) -> str:
 
 def as_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+@contextmanager
+def progress(total: int | None, unit: str, *, quiet: bool) -> Iterator[Callable[..., object]]:
+    """A bar where somebody looks at a terminal. What it gives is called with how many more are done, one where it is not said."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done=1: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True) as bar:
+        yield bar.update
 
 
 def table(rows: Sequence[Sequence[Any]], heads: Sequence[str]) -> None:

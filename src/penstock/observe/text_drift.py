@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from penstock.errors import BadRequest
 from penstock.observe.charts import EVENTS, FALSE_ALARMS
+from penstock.stats.comparing import ranks
 
 __all__ = ["Difference", "TextAlarm", "TextWatch", "compare", "told_apart"]
 
@@ -116,10 +117,8 @@ def told_apart(reference: ArrayLike, window: ArrayLike, *, seed: int = 0) -> flo
 
 
 def _auroc(scores: Rows, positive: NDArray[np.bool_]) -> float:
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2  # equal scores share the middle of their ranks
     n, m = int(positive.sum()), int((~positive).sum())
-    return float((middle[inverse][positive].sum() - n * (n + 1) / 2) / (n * m))
+    return float((ranks(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def _kernel(a: Rows, b: Rows) -> tuple[Rows, Rows]:
