@@ -101,7 +101,7 @@ def test_its_past_is_sealed_like_a_files(tables: Postgres, tmp_path: Path):
     assert tables.read("select count(*) from requests") == [(6,)]
     told = Counter(name for (name,) in Analytics(tables, sealed).sql("select id from requests")[1])
     assert told == Counter(one.id for one in rows)
-    assert Analytics(tables, sealed).request(rows[40].id)[0].id == rows[40].id
+    assert sealed.find(rows[40].id)[0].id == rows[40].id
     assert sealed.erase(lambda text: text == "p1") > 0
     assert {one.name for one in Ledger(tables).spent("person", since=0.0)} == {
         "p0",

@@ -95,7 +95,7 @@ def test_days_that_are_over_become_one_file_each(home: Path):
     assert set(by_day.values()) == {1}
     assert told(Analytics(database, sealed)) == before
     sealed.run(NOW)
-    files = {path.name for path in sealed.folder.glob("*.parquet")}
+    files = {path.name for path in sealed.folder.iterdir() if path.name != "lock"}
     assert files == {part.file for part in sealed.segments()}
 
 
@@ -112,9 +112,10 @@ def test_what_has_left_the_database_is_still_known(home: Path):
     assert left == 25 + 1  # one day, and the row with words
     assert {by: ledger.spent(by, since=0.0) for by in before} == before
     assert ledger.request(rows[50].id) == []
-    (found,) = Analytics(database, sealed).request(rows[50].id)
-    assert found == rows[50]
-    assert Analytics(database, sealed).request(rows[50].trace_id) == [found]
+    for one in (rows[26], rows[50], rows[71]):
+        assert sealed.find(one.id) == sealed.find(one.trace_id) == [one]
+    assert sealed.find(rows[70].id) == [rows[70]._replace(said="")]
+    assert sealed.find("nobody") == []
 
 
 def test_what_is_past_its_time_is_gone(home: Path):
@@ -188,6 +189,8 @@ def test_whoever_is_erased_is_in_no_file_any_more(home: Path):
     assert Ledger(database).spent("model", since=0.0) == spent
     assert {one.name for one in Ledger(database).spent("person", since=0.0)} == {"person-0", "person-2", ""}
     assert all(b"person-1" not in path.read_bytes() for path in sealed.folder.glob("*.parquet"))
+    assert Counter(sealed.find(one.id)[0].person for one in rows) == Counter(dict(persons))
+    assert {sealed.find(one.id)[0].answer for one in rows if one.person == "person-1"} == {""}
 
 
 KILLED = """
@@ -221,6 +224,7 @@ def test_whenever_it_is_killed_nothing_is_lost_or_twice(home: Path):
         assert told(Analytics(database, sealed)) == Counter(one.id for one in rows)
     sealed.run(NOW + 100)
 
+    assert all(sealed.find(one.id) == [one] for one in rows[:: len(rows) // 50])
     assert told(Analytics(database, sealed)) == Counter(one.id for one in rows)
     assert sum(one.requests for one in Ledger(database).spent("key", since=0.0)) == len(rows)
 

@@ -170,13 +170,11 @@ def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
 
 def _sealed(file: str | None, trace: str) -> list[Row]:
     """A request that has left the database for the sealed files."""
-    from penstock.observe.sealed import is_installed
-
     settings = load(file, keys=False)
-    if not is_installed() or not (settings.home_path / SEALED).is_dir():
+    if not (settings.home_path / SEALED).is_dir():
         return []
     with closing(assemble(settings)) as house:
-        return house.analytics.request(trace)
+        return house.sealed.find(trace)
 
 
 def _room(span: dict[str, Any], whole_ms: float) -> tuple[str, ...]:

@@ -5,16 +5,14 @@ DuckDB reads them where they lie. Nothing is copied, and nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from penstock.errors import BadRequest
-from penstock.observe.journal import COLUMNS, Row
-from penstock.observe.sealed import KINDS, REQUESTS, SPANS, Sealed, arrays, connect, quoted, reading
+from penstock.observe.journal import COLUMNS
+from penstock.observe.sealed import REQUESTS, SPANS, TABLES, Sealed, arrays, connect, quoted, reading
 from penstock.storage.database import Tables
 
 if TYPE_CHECKING:
@@ -98,33 +96,6 @@ class Analytics:
             rows = db.execute(_ROOMS.format(step=float(step_s)), (int(since * 1e6), int(until * 1e6))).fetchall()
         return [Room(*row) for row in rows]
 
-    def request(self, name: str) -> list[Row]:
-        """The requests of a trace, or the one of an id, that have left the database."""
-        with connect(self._threads) as db:
-            found = []
-            for part in self._sealed.segments("requests"):
-                file = quoted(self._sealed.path(part))
-                rows = db.execute(
-                    f"select epoch(time) as at, * exclude time from read_parquet({file}) where id = ? or trace_id = ?",  # noqa: S608
-                    [name, name],
-                )
-                heads = [column[0] for column in rows.description or ()]
-                found += [dict(zip(heads, row, strict=True)) for row in rows.fetchall()]
-            return [Row(**told, spans=self._rooms(db, told)) for told in sorted(found, key=lambda told: told["at"])]
-
-    def _rooms(self, db: duckdb.DuckDBPyConnection, told: Mapping[str, Any]) -> str:
-        """The rooms of a request as its row had them."""
-        parts = self._sealed.segments("spans", since=told["at"], until=told["at"])
-        files = [quoted(self._sealed.path(part)) for part in parts]
-        asked = (
-            f"select name, epoch_us(time), duration_us, coalesce(values, '{{}}') from ({reading(files)})"  # noqa: S608
-            " where request = ? and name != 'request' order by time"
-        )
-        rows = db.execute(asked, [told["id"]]).fetchall() if files else []
-        return orjson.dumps([
-            (name, round(at - told["at"] * 1e6), took, orjson.loads(values)) for name, at, took, values in rows
-        ]).decode() if rows else ""  # fmt: skip
-
     def sql(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The names of the columns, and the rows, that a query of one's own gives. Raises BadRequest for one that is wrong."""
         import duckdb
@@ -147,7 +118,7 @@ class Analytics:
         )
         with connect(self._threads) as db:
             db.register("rows", arrays(hot))
-            for kind, fresh in zip(KINDS, (REQUESTS, SPANS), strict=True):
+            for kind, fresh in zip(TABLES, (REQUESTS, SPANS), strict=True):
                 files = [
                     quoted(self._sealed.path(part)) for part in self._sealed.segments(kind, since=since, until=until)
                 ]

@@ -1,24 +1,27 @@
 """The journal's past: hours that have ended, sealed into Parquet files that DuckDB reads, and what is left of them in the database.
 
-Requests are first rows in the database. Once an hour those that are not sealed yet are written to files, one for requests and one
-for the rooms they passed through; a list in the database says which files count, so a process that is killed at any point leaves
-neither a gap nor a double. Files of a day are joined when it is over. Rows that were sealed leave the database after a time; sums
-of them by the hour stay, so that what was spent is still known. Words are never sealed.
+Requests are first rows in the database. Once an hour those that are not sealed yet are written to files: one for requests and one
+for the rooms they passed through, which DuckDB reads, and one in which a single request is found by its name. A list in the
+database says which files count, so a process that is killed at any point leaves neither a gap nor a double. Files of a day are
+joined when it is over. Rows that were sealed leave the database after a time; sums of them by the hour stay, so that what was
+spent is still known. Words are never sealed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from filelock import FileLock, Timeout
 
 from penstock.errors import Conflict, MissingExtra, StorageError
+from penstock.observe import traces
 from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Database, Tables
 from penstock.storage.files import storage_errors
@@ -28,9 +31,9 @@ if TYPE_CHECKING:
     import duckdb
 
 __all__ = [
-    "KINDS",
     "REQUESTS",
     "SPANS",
+    "TABLES",
     "Sealed",
     "Segment",
     "arrays",
@@ -44,7 +47,9 @@ __all__ = [
 HOUR_S, DAY_S = 3600.0, 86_400.0
 AT_ONCE = 50_000  # rows that are in memory at the same time
 LATE_S = 600.0  # a day is joined so long after its end
-KINDS = ("requests", "spans")
+TABLES = ("requests", "spans")
+TRACES = "traces"
+ENDINGS = {"requests": ".parquet", "spans": ".parquet", TRACES: ".traces"}
 
 STEPS = [
     """
@@ -103,6 +108,9 @@ class Segment:
     bytes: int
 
 
+_Written = tuple[str, str, int, int]  # a file's name, its kind, its rows and its bytes
+
+
 class Sealed:
     """The files of one home. keep_s, hot_s: how long requests are kept at all, and how long in the database; 0: for ever."""
 
@@ -122,6 +130,13 @@ class Sealed:
     def path(self, segment: Segment) -> Path:
         """Where a file lies."""
         return self.folder / segment.file
+
+    def find(self, name: str) -> list[Row]:
+        """The requests of a trace, or the one of an id, that were sealed. Needs no DuckDB.
+
+        Raises StorageError for a file that is missing or damaged."""
+        found = [row for part in self.segments(TRACES) for row in traces.find(self.path(part), name)]
+        return sorted(found, key=lambda row: row.at)
 
     def run(self, now: float = 0.0) -> int:
         """Seal what has ended, join days, forget what is past its time. Returns how many requests were sealed.
@@ -152,7 +167,13 @@ class Sealed:
                     found = _emptied(db, mentioned)
                     count += found
                     if found:
-                        self._replace([segment], db, "select * from past order by time", "requests")
+                        sql = "select * from past order by time"
+                        self._replace([segment], self._write(db, "requests", sql))
+            for segment in self.segments(TRACES):
+                empty = _Emptied(mentioned)
+                new = self._write_traces(map(empty, traces.rows(self.path(segment))))
+                if empty.count:
+                    self._replace([segment], new)
             self._clear()
         return count
 
@@ -184,7 +205,8 @@ class Sealed:
                 return count
             with connect() as db:
                 db.register("rows", arrays(rows))
-                made = [self._write(db, kind, sql) for kind, sql in zip(KINDS, (REQUESTS, SPANS), strict=True)]
+                made = [self._write(db, kind, sql) for kind, sql in zip(TABLES, (REQUESTS, SPANS), strict=True)]
+            made.append(self._write_traces(Row(*row)._replace(said="") for row in rows))
             first, last = rows[0][COLUMNS.index("at")], rows[-1][COLUMNS.index("at")]
             with self._database.write() as w:
                 w.executemany("insert into sealed values (?, ?, ?, ?, ?, ?)", [
@@ -197,20 +219,25 @@ class Sealed:
 
     def _join(self, *, before: float) -> None:
         """The files of each day that is over become one."""
-        for kind in KINDS:
+        for kind in ENDINGS:
             by_day: dict[int, list[Segment]] = {}
             for segment in self.segments(kind, until=before - 1e-3):
                 if segment.last < before:
                     by_day.setdefault(int(segment.first // DAY_S), []).append(segment)
             for parts in by_day.values():
                 if len(parts) > 1:
-                    order = "time" if kind == "requests" else "request, time"
-                    with connect() as db:
-                        files = [quoted(self.path(part)) for part in parts]
-                        self._replace(parts, db, f"{reading(files)} order by {order}", kind)
+                    self._replace(parts, self._joined(kind, [self.path(part) for part in parts]))
 
-    def _replace(self, parts: Sequence[Segment], db: duckdb.DuckDBPyConnection, sql: str, kind: str) -> None:
-        file, _, count, size = self._write(db, kind, sql)
+    def _joined(self, kind: str, parts: Sequence[Path]) -> _Written:
+        if kind == TRACES:
+            path = self._new(kind)
+            return path.name, kind, traces.join(path, parts), path.stat().st_size
+        order = "time" if kind == "requests" else "request, time"
+        with connect() as db:
+            return self._write(db, kind, f"{reading([quoted(part) for part in parts])} order by {order}")
+
+    def _replace(self, parts: Sequence[Segment], new: _Written) -> None:
+        file, kind, count, size = new
         first, last = min(part.first for part in parts), max(part.last for part in parts)
         with self._database.write() as w:
             w.executemany("delete from sealed where file = ?", [(part.file,) for part in parts])
@@ -237,20 +264,25 @@ class Sealed:
     def _clear(self) -> None:
         """Remove the files that do not count: those that were joined or are past their time, and what a killed process left."""
         known = {segment.file for segment in self.segments()}
-        for path in self.folder.glob("*.parquet*"):
-            if path.name not in known:
-                path.unlink(missing_ok=True)
+        for ending in set(ENDINGS.values()):
+            for path in self.folder.glob(f"*{ending}*"):
+                if path.name not in known:
+                    path.unlink(missing_ok=True)
 
-    def _write(self, db: duckdb.DuckDBPyConnection, kind: str, sql: str) -> tuple[str, str, int, int]:
-        """A new file, which does not count until the list has it. Returns its name, kind, rows and bytes."""
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{kind}-{time.time_ns()}.parquet"
-        path = self.folder / name
+    def _new(self, kind: str) -> Path:
+        """Where a new file goes, which does not count until the list has it."""
+        return self.folder / f"{kind}-{time.time_ns()}{ENDINGS[kind]}"
+
+    def _write(self, db: duckdb.DuckDBPyConnection, kind: str, sql: str) -> _Written:
+        path = self._new(kind)
         row = db.execute(
             f"copy ({sql}) to {quoted(path)} (format parquet, compression zstd, compression_level 6)"
         ).fetchone()
-        return name, kind, int(row[0]) if row else 0, path.stat().st_size
+        return path.name, kind, int(row[0]) if row else 0, path.stat().st_size
+
+    def _write_traces(self, rows: Iterable[Row]) -> _Written:
+        path = self._new(TRACES)
+        return path.name, TRACES, traces.write(path, rows), path.stat().st_size
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -325,6 +357,20 @@ def arrays(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     hints = get_type_hints(Row)
     return {name: np.array(column, kinds[hints[name]]) for name, column in zip(COLUMNS, columns, strict=True)}
+
+
+class _Emptied:
+    """Empties the texts of rows that mention somebody, as `_emptied` does those of a table. count: of how many."""
+
+    def __init__(self, mentioned: Callable[[str], bool]) -> None:
+        self._mentioned, self.count = cache(mentioned), 0
+
+    def __call__(self, row: Row) -> Row:
+        found = [name for name in _TEXTS if (text := getattr(row, name)) and self._mentioned(text)]
+        self.count += bool(found)
+        also = ("guarded", "calls", "error", "answer") if "person" in found else ()
+        empty: dict[str, Any] = dict.fromkeys((*found, *also), "")
+        return row._replace(**empty)
 
 
 def _emptied(db: duckdb.DuckDBPyConnection, mentioned: Callable[[str], bool]) -> int:

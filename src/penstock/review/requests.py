@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import orjson
 
 from penstock.config import iso
-from penstock.errors import BadRequest, MissingExtra, NotFound, StorageError
+from penstock.errors import BadRequest, NotFound, StorageError
 from penstock.observe.journal import Row
 from penstock.observe.ledger import Ledger
 from penstock.review.content import Content
@@ -95,10 +95,7 @@ class Past:
     def find(self, name: str) -> list[Row]:
         """The requests of that id, or of that trace."""
         found = Ledger(self._tables).request(name)
-        if not found and self._tables.has("sealed") and self._sealed().segments("requests"):
-            with suppress(MissingExtra):
-                return self._analytics().request(name)
-        return found
+        return found or (self._sealed().find(name) if self._tables.has("sealed") else [])
 
 
 class Requests:
