@@ -288,15 +288,22 @@ def test_what_people_think_of_an_answer_is_kept_changed_and_taken_back(open_page
     assert helped.get_attribute("aria-pressed") == "true"
     assert answer.locator(".opinion .hint").inner_text() == "Thank you. It is noted."
     assert answer.locator(".why").count() == 0
+    assert said(answer.get_by_role("button", name="4", exact=True).click)["csat"] == 4
+    assert answer.get_by_role("button", name="4", exact=True).get_attribute("aria-pressed") == "true"
+    assert said(answer.get_by_role("button", name="2", exact=True).click)["csat"] == 2
+    assert said(answer.get_by_role("button", name="2", exact=True).click)["csat"] is None
+    assert said(answer.get_by_role("button", name="5", exact=True).click)["thumb"] == "up"
 
-    assert said(not_helped.click)["thumb"] == "down"
+    other = said(not_helped.click)
+    assert (other["thumb"], other["csat"]) == ("down", None), "who changes their mind is asked anew"
     assert (helped.get_attribute("aria-pressed"), not_helped.get_attribute("aria-pressed")) == ("false", "true")
     answer.get_by_label("What would have been right?").fill("Three.")
     assert said(answer.get_by_role("button", name="It is out of date").click)["reasons"] == ["outdated"]
     assert said(answer.get_by_role("button", name="It is wrong").click)["reasons"] == ["wrong", "outdated"]
     assert answer.get_by_label("What would have been right?").input_value() == "Three.", "what was typed is still there"
+    assert said(answer.get_by_role("button", name="1", exact=True).click)["csat"] == 1
     kept = said(answer.get_by_role("button", name="Send").click)
-    assert (kept["thumb"], kept["reasons"]) == ("down", ["wrong", "outdated"])
+    assert (kept["thumb"], kept["reasons"], kept["csat"]) == ("down", ["wrong", "outdated"], 1)
 
     page.select_option("#language", "de")
     answer = page.locator(".answer").last

@@ -138,6 +138,7 @@ PAGE = (  # the chat page
     "This helped",
     "This did not help",
     "Thank you. It is noted.",
+    "How satisfied are you with it, from 1 (not at all) to 5 (very)?",
     "What was wrong with it?",
     "It is wrong",
     "Something is missing",

@@ -2,8 +2,8 @@
 
 A value becomes its normal score, the quantile of the normal distribution at its rank among the events of the warm-up, so that
 latencies with heavy tails, counts and mixtures all end up on one scale. What can be foretold is then taken away: a daily or weekly
-profile as a sum of sines, and what the last events say about the next, by a regression whose terms are chosen by the criterion of
-Schwarz (1978). What is left is white, or the charts are told by how much it is not.
+profile as a sum of sines and of hours that stand out as a whole, and what the last events say about the next, by a regression whose
+terms are chosen by the criterion of Schwarz (1978). What is left is white, or the charts are told by how much it is not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from statistics import NormalDist
 from typing import Literal
 
@@ -47,6 +47,10 @@ HISTORY = 128  # events that may foretell the next
 LAGS = 3
 MEANS = (8, 32, 128)  # of so many last events
 HARMONICS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
+STRETCHES = 3  # of a period, at most, that stand out as a whole
+STRETCH_TERMS = 4  # that each costs: where it begins and where it ends were looked for
+SHORTEST = 48  # of them are in a period
+GRID = 288  # places in a period where one is looked for first
 FAR_OUT = 6.0  # distances from the middle to a quartile
 CYCLES = 12  # that must be seen before an unknown period is believed: fewer do not tell 300 from 301
 RESERVE = 0.42  # of the false alarms allowed is spent; the rest is for what a warm-up gets wrong
@@ -145,54 +149,109 @@ def _skew(values: Floats) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What foretells the next score: sines of a period, the last scores, the means of the last 8, 32 and 128."""
+    """What foretells the next score: the pattern of a period, the last scores, the means of the last 8, 32 and 128."""
 
     period: int = 0  # events; 0: none
     harmonics: int = 0
     lags: int = 0
     means: tuple[int, ...] = ()
+    stretches: tuple[tuple[int, int], ...] = ()  # of the period, first phase and the one after the last, that stand out
 
     @property
     def any(self) -> bool:
-        return bool(self.harmonics or self.lags or self.means)
+        return bool(self.pattern or self.lags or self.means)
 
-    def sines(self, phases: Steps) -> list[Floats]:
-        angle = 2 * np.pi * phases / max(self.period, 1)
-        return [wave(k * angle) for k in range(1, self.harmonics + 1) for wave in (np.sin, np.cos)]
+    @property
+    def pattern(self) -> int:
+        """How many terms belong to the period."""
+        return 2 * self.harmonics + len(self.stretches)
+
+    def waves(self) -> Floats:
+        """The terms of each phase, (period, pattern)."""
+        phases = np.arange(max(self.period, 1))
+        table = np.empty((len(phases), self.pattern))
+        for k in range(1, self.harmonics + 1):
+            angle = 2 * np.pi * k * phases / len(phases)
+            table[:, 2 * k - 2], table[:, 2 * k - 1] = np.sin(angle), np.cos(angle)
+        for n, (first, end) in enumerate(self.stretches, 2 * self.harmonics):
+            table[:, n] = (phases - first) % len(phases) < (end - first) % len(phases)
+        return table
 
 
-def columns(scores: Floats, phases: Steps, terms: Terms) -> Floats:
-    """The regressors, (n, 1 + terms), of n scores that stand behind HISTORY earlier ones. phases: (n,), of the period."""
-    n = len(phases)
-    parts: list[Floats] = [np.ones(n), *terms.sines(phases)]
-    parts += [scores[HISTORY - lag : HISTORY - lag + n] for lag in range(1, terms.lags + 1)]
+def columns(scores: Floats, waves: Floats, terms: Terms) -> Floats:
+    """The regressors, (n, 1 + terms), of n scores that stand behind HISTORY earlier ones. waves: those of their phases."""
+    n, at = len(waves), 1 + terms.pattern
+    table = np.empty((n, at + terms.lags + len(terms.means)))
+    table[:, 0], table[:, 1:at] = 1.0, waves
+    for lag in range(1, terms.lags + 1):
+        table[:, at + lag - 1] = scores[HISTORY - lag : HISTORY - lag + n]
     if terms.means:
         sums = np.concatenate([[0.0], np.cumsum(scores)])
-        parts += [(sums[HISTORY : HISTORY + n] - sums[HISTORY - w : HISTORY - w + n]) / w for w in terms.means]
-    return np.stack(parts, axis=1)
+        for place, w in enumerate(terms.means, at + terms.lags):
+            table[:, place] = (sums[HISTORY : HISTORY + n] - sums[HISTORY - w : HISTORY - w + n]) / w
+    return table
 
 
 def chosen_terms(scores: Floats, phases: Steps, period: int, *, least: int = 0) -> Terms:
     """The terms with the lowest criterion of Schwarz. scores: (n,), phases: (n,) of the same events; least: of the harmonics."""
     most = min(max(HARMONICS), (period - 1) // 2) if period else 0
-    full = Terms(period, most, LAGS, MEANS)
-    table = columns(scores, phases[HISTORY:], full)
     target = scores[HISTORY:]
+    stretches = found_stretches(target, phases[HISTORY:], period) if period else ()
+    full = Terms(period, most, LAGS, MEANS, stretches)
+    table = columns(scores, full.waves()[phases[HISTORY:]], full)
     gram, moments, total, n = table.T @ table, table.T @ target, float(target @ target) or 1.0, len(target)
-    best, lowest = Terms(period), math.inf
-    for harmonics in [k for k in HARMONICS if min(least, most) <= k <= most]:
-        for lags in range(LAGS + 1):
-            for means in range(len(MEANS) + 1):
-                first = 1 + 2 * most
-                kept = [
-                    *range(1 + 2 * harmonics), *range(first, first + lags), *range(first + LAGS, first + LAGS + means)
-                ]  # fmt: skip
-                part = gram[np.ix_(kept, kept)] + 1e-9 * n * np.eye(len(kept))
-                left = total - float(moments[kept] @ np.linalg.solve(part, moments[kept]))
-                worth = n * math.log(max(left / total, 1e-12)) + len(kept) * math.log(n)
-                if worth < lowest - 1e-9:
-                    best, lowest = Terms(period, harmonics, lags, MEANS[:means]), worth
+    gram.flat[:: len(gram) + 1] += 1e-9 * n
+    best, lowest, first, past = Terms(period), math.inf, 1 + 2 * most, 1 + full.pattern
+    own, own_moments = gram[past:, past:], moments[past:]
+    recent = list(product(range(LAGS + 1), range(len(MEANS) + 1)))
+    kept = np.array(
+        [[k < lags for k in range(LAGS)] + [k < means for k in range(len(MEANS))] for lags, means in recent]
+    )
+    both, without = kept[:, :, None] & kept[:, None, :], ~kept[:, :, None] & np.eye(len(own), dtype=bool)
+    for harmonics, some in product(
+        [k for k in HARMONICS if min(least, most) <= k <= most], range(len(stretches) + 1)
+    ):  # of each pattern all that the last events may add, by the complement of Schur
+        base = [*range(1 + 2 * harmonics), *range(first, first + some)]
+        beside, aims = gram[base, past:], moments[base]
+        answer = np.linalg.solve(gram[np.ix_(base, base)], np.column_stack([beside, aims]))
+        inner, moved = own - beside.T @ answer[:, :-1], own_moments - beside.T @ answer[:, -1]
+        wanted = np.where(kept, moved, 0.0)[:, :, None]
+        gained = (wanted * np.linalg.solve(np.where(both, inner, without), wanted)).sum((1, 2))
+        left = np.maximum((total - float(aims @ answer[:, -1]) - gained) / total, 1e-12)
+        worths = n * np.log(left) + (len(base) + some * (STRETCH_TERMS - 1) + kept.sum(1)) * math.log(n)
+        if (worth := float(worths.min())) < lowest - 1e-9:
+            lags, means = recent[int(worths.argmin())]
+            best, lowest = Terms(period, harmonics, lags, MEANS[:means], stretches[:some]), worth
     return best
+
+
+def found_stretches(scores: Floats, phases: Steps, period: int) -> tuple[tuple[int, int], ...]:
+    """Stretches of a period that differ most from the rest, one after the other: office hours, a nightly job."""
+    left, found = scores - scores.mean(), []
+    there: Steps = np.concatenate([[0], np.cumsum(np.bincount(phases, minlength=period))])
+    grid: Steps = np.unique(np.linspace(0, period, min(period, GRID) + 1).astype(np.int64))
+    step = int(np.diff(grid).max())
+    for _ in range(STRETCHES):
+        sums: Floats = np.concatenate([[0.0], np.cumsum(np.bincount(phases, left, period))])
+        near = [
+            np.arange(max(0, at - step), min(period, at + step) + 1) for at in _most_different(sums, there, grid, grid)
+        ]
+        first, end = _most_different(sums, there, *near)
+        if not first < end or (first, end) == (0, period):
+            break
+        inside = (phases >= first) & (phases < end)
+        left = left - np.where(inside, left[inside].mean(), left[~inside].mean())
+        found.append((first, end % period))
+    return tuple(found)
+
+
+def _most_different(sums: Floats, there: Steps, firsts: Steps, ends: Steps) -> tuple[int, int]:
+    """From where to where the mean differs most from that of the rest. sums, there: of values up to each phase, (period + 1,)."""
+    n, every = there[ends][None, :] - there[firsts][:, None], int(there[-1])
+    enough = np.minimum(n, every - n) >= max(every // SHORTEST, 1)
+    gains = (sums[ends][None, :] - sums[firsts][:, None]) ** 2 / np.where(enough, n * (every - n) / every, np.inf)
+    first, end = divmod(int(np.argmax(gains)), len(ends))
+    return int(firsts[first]), int(ends[end])
 
 
 def found_period(scores: Floats) -> int:
@@ -284,13 +343,13 @@ PLAN: tuple[tuple[Literal["mean", "spread"], float, float], ...] = (
 )  # fmt: skip
 
 
-def charts_for(scores: Floats, false_alarms: float, sines: Sequence[Floats] = ()) -> list[Chart]:
-    """The charts of a stream with such scores. false_alarms: per event, of all charts together; sines: of its period."""
+def charts_for(scores: Floats, false_alarms: float, waves: Floats) -> list[Chart]:
+    """The charts of a stream with such scores. false_alarms: per event, of all charts together; waves: (n, pattern) of each."""
     squares = scores**2
     both = float(scores.std() * squares.std())
     alike = abs(float(np.cov(scores, squares, bias=True)[0, 1])) / both if both > 0 else 1.0
     plan = [one for one in PLAN if one[0] == "mean" or alike < 0.8]
-    spent, bursts = sum(part for *_, part in plan), burstiness(squares, sines)
+    spent, bursts = sum(part for *_, part in plan), burstiness(squares, waves)
     charts = []
     for statistic, change, part in plan:
         values = squares if statistic == "spread" else scores
@@ -306,19 +365,19 @@ def charts_for(scores: Floats, false_alarms: float, sines: Sequence[Floats] = ()
     return charts
 
 
-def burstiness(squares: Floats, sines: Sequence[Floats] = (), *, length: int = 64) -> float:
+def burstiness(squares: Floats, waves: Floats, *, length: int = 64) -> float:
     """The variance of the local mean square, relative, beyond what chance makes of it: how much the noise comes in bursts.
 
-    sines: (n,) each, of a period that the noise may follow too.
+    waves: (n, pattern), of a period that the noise may follow too.
     """
     level, variance, n = float(squares.mean()), float(squares.var()), len(squares)
     if not level or not variance:
         return 0.0
     found = (left_over(squares, lengths=(length,)) - 1) * variance / length
-    if sines:
-        table = np.stack([np.ones(n), *sines], axis=1)
+    if many := waves.shape[1]:
+        table = np.concatenate([np.ones((n, 1)), waves], axis=1)
         explained = float((table @ np.linalg.lstsq(table, squares, rcond=None)[0]).var())
-        if n * explained / variance > len(sines) + SURE * math.sqrt(2 * len(sines)):
+        if n * explained / variance > many + SURE * math.sqrt(2 * many):
             found = max(found, explained)
     return found / level**2
 
@@ -360,7 +419,9 @@ def share_charts(share: float, false_alarms: float, *, widened: float) -> list[C
 
 def solved(gram: Floats, moments: Floats) -> Floats:
     """The regression's answer, with a trace of ridge for terms that say the same."""
-    answer: Floats = np.linalg.solve(gram + 1e-9 * gram[0, 0] * np.eye(len(gram)), moments)
+    ridged = gram.copy()
+    ridged.flat[:: len(gram) + 1] += 1e-9 * gram[0, 0]
+    answer: Floats = np.linalg.solve(ridged, moments).astype(np.float64, copy=False)
     return answer
 
 
@@ -369,7 +430,7 @@ def raised(charts: Sequence[Chart], events: int, terms: Terms, *, error: float) 
 
     error: relative, of the sum of what is foretold from the last events.
     """
-    told = 1 + terms.harmonics  # each number of a profile rests on fewer events
+    told = 1 + terms.harmonics + len(terms.stretches)  # each number of a profile rests on fewer events
     return [c.limit * (1 + told * c.length / events) * (1 + error) ** 2 for c in charts]
 
 

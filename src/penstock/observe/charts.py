@@ -50,6 +50,7 @@ PAGE = (16, 2048)  # events, at least and at most
 NOISE = 1e-3  # of the deviation of a stream, at least: one that repeats itself exactly has none
 RAREST = 1e-3  # a regression may foretell no share at all
 SINES = 2  # that a period which was given has at least
+BLOCK = 64  # phases of a profile that are worked out together, once one of them is needed
 RECENT = 1000  # events among which a change is looked for once there is an alarm
 FORMAT = 1  # of a saved state
 
@@ -120,9 +121,13 @@ class _Normal:
     places: Steps = field(default_factory=lambda: np.zeros(0, np.int64))
     y: Floats = field(default_factory=lambda: np.zeros(0))  # scores behind HISTORY earlier ones
     phases: Steps = field(default_factory=lambda: np.zeros(0, np.int64))
-    # made from the above when a page is opened
+    # made from the above
     totals: Floats = field(default_factory=lambda: np.zeros(0))  # running sums of y
-    profile: Floats = field(default_factory=lambda: np.zeros(0))
+    waves: Floats = field(default_factory=lambda: np.zeros((1, 0)))  # (period, pattern)
+    pattern: Floats = field(default_factory=lambda: np.zeros(0))  # what each of them adds
+    level: float = 0.0
+    profile: Floats = field(default_factory=lambda: np.zeros(0))  # the sum of both by phase
+    known: list[bool] = field(default_factory=list)  # of each BLOCK of the profile
     weights: list[float] = field(default_factory=list)
     tilts: Floats = field(default_factory=lambda: np.zeros((0, 1)))
     offsets: list[float] = field(default_factory=list)
@@ -192,6 +197,7 @@ class ChartBank:
             bank._positions = [int(position) for position in state["positions"]]
             if state["normal"]:
                 normal = bank._normal = _of_plain(state["normal"])
+                _prepare(normal)
                 bank._settle(normal)
                 bank._make_room(normal)
         except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError) as error:
@@ -246,7 +252,7 @@ class ChartBank:
             y = normal.scale.one(value)
         at, terms = HISTORY + normal.filled, normal.terms
         phase = position % terms.period if terms.period else 0
-        foretold: float = normal.profile.item(phase)
+        foretold: float = _by_phase(normal, [phase // BLOCK]).item(phase)
         for lag in range(1, terms.lags + 1):
             foretold += normal.weights[lag - 1] * normal.y.item(at - lag)
         for weight, width in zip(normal.weights[terms.lags :], terms.means, strict=True):
@@ -323,7 +329,7 @@ class ChartBank:
         normal.y[at : at + n] = y
         normal.phases[normal.filled : normal.filled + n] = phases
         normal.totals[at : at + n + 1] = np.add.accumulate(np.concatenate([normal.totals[at : at + 1], y]))
-        foretold = normal.profile[phases]
+        foretold = _by_phase(normal, np.flatnonzero(np.bincount(phases // BLOCK)).tolist())[phases]
         for lag in range(1, terms.lags + 1):
             foretold = foretold + normal.weights[lag - 1] * normal.y[at - lag : at - lag + n]
         for weight, width in zip(normal.weights[terms.lags :], terms.means, strict=True):
@@ -347,14 +353,14 @@ class ChartBank:
             period = found_period(y)
         phases = positions % max(period, 1)
         terms = Terms() if constant else chosen_terms(y, phases, period, least=SINES if self.period else 0)
-        gram, moments, sines, noise, kept = np.zeros((0, 0)), np.zeros(0), [], 1.0, None
+        gram, moments, noise, kept = np.zeros((0, 0)), np.zeros(0), 1.0, None
+        waves = terms.waves()[phases[HISTORY:]] if terms.any else np.zeros((len(y), 0))
         z = left = y
         if terms.any:
-            table, target = columns(y, phases[HISTORY:], terms), y[HISTORY:]
+            table, target = columns(y, waves, terms), y[HISTORY:]
             gram, moments = table.T @ table, table.T @ target
             left = target - table @ solved(gram, moments)
             noise = max(float(left.std()), NOISE)
-            sines = terms.sines(phases[HISTORY:])
             kept = Scores.learnt(left) if distinct > len(raw) / 2 else None
             z = target if share else kept.of(left) if kept else left / noise
         elif not share:
@@ -364,11 +370,12 @@ class ChartBank:
         away = raw - centre
         normal = self._normal = _Normal(
             kept, scale, terms, share, split, constant, scores.values[[0, -1]].tolist(), noise,
-            [] if share else charts_for(z, self.false_alarms / EVENTS, sines), left_over(left) if share else 1.0,
+            [] if share else charts_for(z, self.false_alarms / EVENTS, waves), left_over(left) if share else 1.0,
             gram, moments, centre, len(z), [float(z.sum()), float((z * z).sum())],
             [float(len(raw)), float(away.sum()), float((away * away).sum())],
             y=y if terms.any else np.zeros(0),
         )  # fmt: skip
+        _prepare(normal)
         self._settle(normal)
         count = len(normal.charts)
         normal.sum, normal.low = [0.0] * count, [0.0] * count
@@ -381,7 +388,7 @@ class ChartBank:
         z = normal.z[normal.recent :]
         full = _Page(normal.filled, [float(z.sum()), float((z * z).sum())], np.zeros((0, 0)), np.zeros(0))
         if normal.terms.any:
-            table = columns(normal.y, normal.phases, normal.terms)
+            table = columns(normal.y, normal.waves[normal.phases], normal.terms)
             full = replace(full, gram=table.T @ table, moments=table.T @ normal.y[HISTORY:])
         if learnt := normal.waiting:
             normal.events += learnt.events
@@ -401,13 +408,10 @@ class ChartBank:
         normal.offsets = [chart.tilt * (square if chart.spread else mean) + chart.cost for chart in normal.charts]
         error = 0.0
         if normal.terms.any:
-            answer = solved(normal.gram, normal.moments)
-            sines = normal.terms.sines(np.arange(max(normal.terms.period, 1)))
-            normal.profile = np.full(max(normal.terms.period, 1), answer[0])
-            for weight, wave in zip(answer[1:], sines, strict=False):
-                normal.profile = normal.profile + weight * wave
-            normal.weights = answer[1 + len(sines) :].tolist()
-            error = gain_error(normal.gram, answer, 1 + len(sines), noise=normal.noise)
+            answer, fixed = solved(normal.gram, normal.moments), 1 + normal.terms.pattern
+            normal.level, normal.pattern, normal.weights = float(answer[0]), answer[1:fixed], answer[fixed:].tolist()
+            normal.known = [False] * len(normal.known)
+            error = gain_error(normal.gram, answer, fixed, noise=normal.noise)
         normal.limits = raised(normal.charts, normal.events, normal.terms, error=error)
 
     def _open_page(self, normal: _Normal) -> None:
@@ -420,11 +424,10 @@ class ChartBank:
 
     def _make_room(self, normal: _Normal) -> None:
         """For the rest of a page."""
-        room = min(max(normal.events // (PAGES * (1 + 2 * normal.terms.harmonics)), PAGE[0]), PAGE[1])
+        room = min(max(normal.events // (PAGES * (1 + normal.terms.pattern)), PAGE[0]), PAGE[1])
         missing = room - normal.filled
         normal.z, normal.values = (np.concatenate([row, np.zeros(missing)]) for row in (normal.z, normal.values))
         normal.places = np.concatenate([normal.places, np.zeros(missing, np.int64)])
-        normal.lookup = Lookup(normal.scores)
         if normal.terms.any:
             normal.y = np.concatenate([normal.y, np.zeros(missing)])
             normal.phases = np.concatenate([normal.phases, np.zeros(missing, np.int64)])
@@ -466,6 +469,23 @@ class ChartBank:
     def _as_share(self, normal: _Normal, mean: float) -> float:
         low, high = normal.ends
         return (mean - low) / (high - low)
+
+
+def _prepare(normal: _Normal) -> None:
+    """What follows from what was learnt at first, and stays."""
+    normal.waves, normal.lookup = normal.terms.waves(), Lookup(normal.scores)
+    normal.profile = np.zeros(len(normal.waves))
+    normal.known = [False] * -(-len(normal.waves) // BLOCK)
+
+
+def _by_phase(normal: _Normal, blocks: list[int]) -> Floats:
+    """What the time of the period foretells, by phase, right in these blocks."""
+    for block in blocks:
+        if not normal.known[block]:
+            some = slice(block * BLOCK, (block + 1) * BLOCK)
+            normal.profile[some] = normal.level + normal.waves[some] @ normal.pattern
+            normal.known[block] = True
+    return normal.profile
 
 
 def _surprise(means: Floats, usual: float, deviation: float, statistic: str) -> Floats:
@@ -544,8 +564,10 @@ def _square(rows: list[list[float]]) -> Floats:
 
 
 def _of_plain(plain: Mapping[str, Any]) -> _Normal:
-    period, harmonics, lags, means = plain["terms"]
-    terms = Terms(period, harmonics, lags, tuple(means))
+    period, harmonics, lags, means, *more = plain["terms"]
+    terms = Terms(
+        period, harmonics, lags, tuple(means), tuple((first, end) for first, end in (more[0] if more else ()))
+    )
     return _Normal(
         **{name: plain[name] for name in KEPT},
         moments=np.array(plain["moments"], float),

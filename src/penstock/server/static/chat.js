@@ -286,7 +286,7 @@ async function ask(question) {
       if (data.penstock) found = data.penstock;
     }
     if (!found) throw new Problem(CUT);
-    const opinion = { request: response.headers.get("x-request-id"), thumb: "", reasons: [], correction: "" };
+    const opinion = { request: response.headers.get("x-request-id"), thumb: "", reasons: [], correction: "", csat: 0 };
     const draw = () => show(turn, question, found, opinion);
     draw();
     state.shown.push(draw);
@@ -471,14 +471,15 @@ const REASONS = [
 ];
 const JOURNAL_MS = 1500; // after which another process of the server knows of an answer too
 
-// Thumbs, and after a thumb down why. Said again is taken back. opinion: what the server knows, which it is sent whole.
+// Thumbs, then how satisfied, and after a thumb down why. Said again is taken back. opinion: what the server knows, which it is sent whole.
 function opinionOn(opinion) {
   const node = make("div", { className: "opinion" });
   const told = make("span", { className: "hint" });
   const send = async (changes, then = "") => {
     const body = { method: "POST", headers: { "content-type": "application/json" } };
     const give = (said) => call("/v1/feedback", { ...body, body: JSON.stringify({ request: opinion.request, ...said }) });
-    const said = { thumb: opinion.thumb || null, reasons: opinion.reasons, correction: opinion.correction || null, ...changes };
+    const { thumb, reasons, correction, csat } = { ...opinion, ...changes };
+    const said = { thumb: thumb || null, reasons, correction: correction || null, csat: csat || null };
     try {
       await give(said).catch(async (error) => {
         if (error.status !== 404) throw error;
@@ -504,13 +505,22 @@ function opinionOn(opinion) {
     const at = [...node.querySelectorAll("button, textarea")].indexOf(document.activeElement);
     const thumbs = THUMBS.map(([thumb, phrase]) => {
       const on = opinion.thumb === thumb;
-      const changes = { thumb: on ? "" : thumb, ...(on || thumb === "up" ? { reasons: [], correction: "" } : {}) };
+      const changes = { thumb: on ? "" : thumb, reasons: [], correction: "", csat: 0 };
       const button = toggle(`thumb ${thumb}`, on, { title: t(phrase), ariaLabel: t(phrase) }, changes);
       button.append(icon(THUMB));
       return button;
     });
-    node.replaceChildren(make("span", { className: "thumbs" }, ...thumbs), told, opinion.thumb === "down" ? why(typed) : "");
+    node.replaceChildren(make("span", { className: "thumbs" }, ...thumbs), told,
+      opinion.thumb ? how() : "", opinion.thumb === "down" ? why(typed) : "");
     if (at >= 0) node.querySelectorAll("button, textarea")[at]?.focus({ preventScroll: true });
+  };
+  const how = () => {
+    const rated = [1, 2, 3, 4, 5].map((csat) => {
+      const on = opinion.csat === csat;
+      return toggle("rating", on, { textContent: csat }, { csat: on ? 0 : csat });
+    });
+    const asked = t("How satisfied are you with it, from 1 (not at all) to 5 (very)?");
+    return make("fieldset", {}, make("legend", { textContent: asked }), ...rated);
   };
   const why = (typed) => {
     const reasons = REASONS.map(([reason, phrase]) => {
