@@ -24,6 +24,7 @@ from penstock.config import (
     WebSettings,
 )
 from penstock.documents.library import Library
+from penstock.documents.segment import Segment, SegmentFolder
 from penstock.observe.journal import Journal, Row
 from penstock.server.app import App
 from penstock.testing import WordEmbedder
@@ -174,6 +175,26 @@ def test_a_running_server_sees_to_it_by_itself(make: Make, papers: Path):
     app.work.end(within_s=5)
 
     assert [row.source for row in house.library["hr"].documents()] == ["new.md"]
+
+
+def test_who_opens_a_version_while_something_is_erased_in_it_reads_what_is_left(
+    make: Make, papers: Path, monkeypatch: pytest.MonkeyPatch
+):
+    house, other = make(documents={"hr": DocumentsSettings()}), make(documents={"hr": keeping(365)})
+    house.library["hr"].add([str(papers)])
+    opened, erased = SegmentFolder.__getitem__, list[int]()
+
+    def slowly(folder: SegmentFolder, name: str) -> Segment:
+        if not erased:
+            erased.append(1)
+            retention.enforce(other)
+        return opened(folder, name)
+
+    monkeypatch.setattr(SegmentFolder, "__getitem__", slowly)
+    house.library["hr"].forget()
+    house.library["hr"].segments.hold(())
+
+    assert [row.source for row in house.library["hr"].snapshot().documents.values()] == ["new.md"]
 
 
 def test_the_terminal_shows_what_is_due_and_then_removes_it(home: Path, tmp_path: Path, papers: Path):

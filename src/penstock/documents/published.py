@@ -110,9 +110,9 @@ class Published:
             try:
                 segments = [self.segments[file] for file in files]
             except StorageError:
-                if wanted in {version.number for version in self.versions()}:
+                if catalog.segments(self.number, wanted) == files:
                     raise
-                continue  # it was replaced and cleared away meanwhile
+                continue  # it was replaced and cleared away meanwhile, or something was erased in it
             self._check_embedder(wanted, {segment.embedder for segment in segments})
             opened = Snapshot(wanted, segments, rows, twins)
             if number is None:
