@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["Span", "collect", "collected", "collecting", "log", "logs", "passed", "set_log_level", "span"]
+__all__ = ["Span", "collect", "collected", "collecting", "log", "logs", "passed", "place", "set_log_level", "span"]
 
 Value = str | int | float | bool | None
 
@@ -100,3 +102,9 @@ def log(event: str, *, level: str = "info", **values: Value) -> None:
     when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
     line = json.dumps({"time": when, "level": level, "event": event, **values}, ensure_ascii=False, default=str)
     print(line, file=sys.stderr, flush=True)
+
+
+def place(error: Exception) -> str:
+    """Where an error was raised and from where it was called; its message may hold somebody's words."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

@@ -14,7 +14,7 @@ from penstock.config import iso
 from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Tables
 
-__all__ = ["FILTERS", "Ledger", "Per", "Spent", "added_up", "plain_request"]
+__all__ = ["FILTERS", "Hour", "Ledger", "Per", "Spent", "added_up", "plain_request"]
 
 Per = Literal["key", "team", "person", "app", "model", "day"]
 USD = 10**12  # picodollars
@@ -35,6 +35,19 @@ class Spent(NamedTuple):
     def plain(self) -> dict[str, Any]:
         values = self._asdict()
         return values | {"cost_usd": values.pop("cost_pico_usd") / USD}
+
+
+class Hour(NamedTuple):
+    """What was asked in one hour. at: Unix time of its beginning."""
+
+    at: int
+    requests: int
+    answered: int
+    refused: int
+    failed: int
+    cached: int
+    duration_ms: float  # mean
+    cost_pico_usd: int
 
 
 class Ledger:
@@ -67,6 +80,21 @@ class Ledger:
             values,
         )
         return [Spent(name, *map(int, sums_)) for name, *sums_ in rows]
+
+    def by_hour(self, *, since: float) -> list[Hour]:
+        """The hours since a Unix time in which something was asked, in order. Of what has left for the sealed files, nothing."""
+        if not self._is_there():
+            return []
+        counts = ", ".join(f"count(*) filter (where outcome = '{outcome}')" for outcome in ("ok", "refused", "failed"))
+        rows = self._database.read(
+            f"select {self._database.hour_of('at')}, count(*), {counts}, count(*) filter (where cached = 1), avg(duration_ms),"  # noqa: S608
+            " sum(cost_pico_usd) from requests where at >= ? group by 1 order by 1",
+            (since,),
+        )
+        return [
+            Hour(int(hour) * 3600, every, ok, refused, failed, cached, float(took), int(cost))
+            for hour, every, ok, refused, failed, cached, took, cost in rows
+        ]
 
     def made(self, by: Per, *, since: float) -> list[tuple[str, Row]]:
         """What models wrote since a Unix time: the name to add up by, and a row that stands for all calls of one model, or for one

@@ -27,8 +27,8 @@ def check_binding(settings: Settings, keys: Keys) -> None:
         )
 
 
-def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
-    """Returns the caller. Raises NeedsKey and NotAllowed.
+def identify(request: Request, settings: Settings, keys: Keys, *, visiting: bool = False) -> Caller:
+    """Returns the caller. Raises NeedsKey and NotAllowed. visiting: a page may be opened by following a link elsewhere.
 
     Without keys the owner of the machine is asking, but only under a name of this machine and only from its own pages:
     another site that the owner visits can reach a local port, and must get nothing from it.
@@ -37,7 +37,11 @@ def identify(request: Request, settings: Settings, keys: Keys) -> Caller:
     check_host(host.decode("latin-1"), settings)
     if origin := request.header(b"origin"):
         _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
-    if (site := request.header(b"sec-fetch-site")) and site not in (b"same-origin", b"none"):
+    if (
+        (site := request.header(b"sec-fetch-site"))
+        and site not in (b"same-origin", b"none")
+        and not (visiting and request.method == "GET" and request.header(b"sec-fetch-dest") == b"document")
+    ):  # what a link opens is shown to whoever followed it, and not to the page that it stands on
         raise NotAllowed("requests from other sites are not answered")
     if CALLER in request.scope:
         found = request.scope[CALLER]

@@ -13,6 +13,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
+from penstock.types import Caller
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.catalog import DocumentRow
@@ -20,8 +21,8 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.ingest import Report
 
 __all__ = [
-    "collections", "create_collection", "delete_document", "difference", "document", "documents", "metrics", "search",
-    "sync", "upload", "use_version", "versions",
+    "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_rows",
+    "documents", "metrics", "search", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
@@ -42,26 +43,28 @@ async def metrics(request: Request, house: House) -> Response:
 
 async def collections(request: Request, house: House) -> Response:
     """The collections that let the caller in, with what they may read of each."""
+    rows = await asyncio.to_thread(collection_rows, house, request.caller)
+    return json_response({"collections": rows, "admin": request.caller.admin})
 
-    def listed() -> list[dict[str, Any]]:
-        rows = []
-        for name in house.collections(request.caller):
-            collection = house.library[name]
-            readable = collection.documents(request.caller)
-            live = next((v for v in collection.versions() if v.live), None)
-            rows.append(
-                {
-                    "name": name,
-                    "version": live.name if live else None,
-                    "documents": len(readable),
-                    "passages": sum(row.passages for row in readable),
-                    "published": live.published if live else None,
-                    "skipped": len(collection.skipped()) if request.caller.admin else None,
-                }
-            )
-        return rows
 
-    return json_response({"collections": await asyncio.to_thread(listed), "admin": request.caller.admin})
+def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
+    """Each collection that lets the caller in."""
+    rows = []
+    for name in house.collections(caller):
+        collection = house.library[name]
+        readable = collection.documents(caller)
+        live = next((v for v in collection.versions() if v.live), None)
+        rows.append(
+            {
+                "name": name,
+                "version": live.name if live else None,
+                "documents": len(readable),
+                "passages": sum(row.passages for row in readable),
+                "published": live.published if live else None,
+                "skipped": len(collection.skipped()) if caller.admin else None,
+            }
+        )
+    return rows
 
 
 async def create_collection(request: Request, house: House) -> Response:
@@ -77,15 +80,16 @@ async def create_collection(request: Request, house: House) -> Response:
 async def documents(request: Request, house: House) -> Response:
     """The documents that the caller may read, and for admins the files that could not be read, with their reasons."""
     collection = house.collection(request.path_values["name"], request.caller)
+    return json_response(await asyncio.to_thread(document_rows, collection, request.caller))
 
-    def listed() -> dict[str, Any]:
-        rows = [_row(row) | {"state": "indexed"} for row in collection.documents(request.caller)]
-        skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if request.caller.admin else []
-        for row in skipped:
-            del row["file"], row["fingerprint"]
-        return {"documents": rows, "skipped": skipped}
 
-    return json_response(await asyncio.to_thread(listed))
+def document_rows(collection: Collection, caller: Caller) -> dict[str, Any]:
+    """`documents` that the caller may read, and for admins what was `skipped`."""
+    rows = [_row(row) | {"state": "indexed"} for row in collection.documents(caller)]
+    skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if caller.admin else []
+    for row in skipped:
+        del row["file"], row["fingerprint"]
+    return {"documents": rows, "skipped": skipped}
 
 
 def _row(row: DocumentRow) -> dict[str, Any]:

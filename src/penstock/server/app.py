@@ -6,12 +6,10 @@ import asyncio
 import math
 import multiprocessing
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import retention
@@ -39,7 +37,7 @@ from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
-from penstock.trace import log, logs
+from penstock.trace import log, logs, place
 
 if TYPE_CHECKING:
     from penstock.observe.probes import Run
@@ -181,7 +179,7 @@ class App:
             await _refuse(request, send, NotReady("the server is stopping and could not wait for this"))
         except Exception as error:  # here a request ends: what nobody expected is recorded, and its words stay inside
             status = PenstockError.status
-            log("request failed", level="error", path=request.path, error=type(error).__name__, at=_place(error))
+            log("request failed", level="error", path=request.path, error=type(error).__name__, at=place(error))
             await _refuse(
                 request, send, PenstockError("something went wrong inside", hint="the server's log says what")
             )
@@ -203,6 +201,8 @@ class App:
             raise NotReady("the server is starting or stopping", hint="try again in a moment")
         if request.path == "/readyz":
             return json_response({"status": "ready"})
+        if request.path.startswith("/console"):
+            return await self._console(request)
         request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None
@@ -214,6 +214,11 @@ class App:
             f"there is no {request.method} {request.path}",
             hint=f"this path takes {', '.join(allowed)}" if allowed else "",
         )
+
+    async def _console(self, request: Request) -> Response:
+        from penstock.server.console import door  # once somebody looks: it brings Jinja along
+
+        return await door.answer(request, self.house)
 
     def open(self) -> None:
         """Load the encoder and open what is live, so that the first question is as fast as the second."""
@@ -254,7 +259,7 @@ class App:
             except PenstockError as error:
                 log("retention failed", level="warning", error=error.code)
             except Exception as error:  # a background task ends here
-                log("retention failed", level="error", error=type(error).__name__, at=_place(error))
+                log("retention failed", level="error", error=type(error).__name__, at=place(error))
             if self.work.stop.wait(RETAIN_EVERY_S):
                 return
 
@@ -271,7 +276,7 @@ class App:
             except PenstockError as error:
                 log("journal not sealed", level="warning", error=error.code)
             except Exception as error:  # a background task ends here
-                log("journal not sealed", level="error", error=type(error).__name__, at=_place(error))
+                log("journal not sealed", level="error", error=type(error).__name__, at=place(error))
 
     def _probe(self, name: str, every_s: float) -> None:
         """Ask a probe's prompts from time to time, and say so where the model has changed."""
@@ -283,7 +288,7 @@ class App:
             except PenstockError as error:
                 log("probe failed", level="warning", probe=name, error=error.code)
             except Exception as error:  # a background task ends here
-                log("probe failed", level="error", probe=name, error=type(error).__name__, at=_place(error))
+                log("probe failed", level="error", probe=name, error=type(error).__name__, at=place(error))
 
     async def _taken(self, name: str) -> Run:
         from penstock import probing  # who has no probe does without numpy
@@ -361,7 +366,7 @@ class App:
             except PenstockError as error:
                 log("refresh failed", level="warning", collection=name, error=error.code)
             except Exception as error:  # a background task ends here
-                log("refresh failed", level="error", collection=name, error=type(error).__name__, at=_place(error))
+                log("refresh failed", level="error", collection=name, error=type(error).__name__, at=place(error))
             self.work.stop.wait(every_s)
 
     def close(self) -> None:
@@ -379,9 +384,3 @@ async def _refuse(request: Request, send: Send, error: PenstockError) -> None:
     with suppress(RuntimeError):  # the response has begun; it breaks off
         body = refusal(request.path, error)
         await Response(body, error.status, headers=headers).send(request, send)
-
-
-def _place(error: Exception) -> str:
-    """Where an error was raised and from where it was called; its message may hold somebody's words."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

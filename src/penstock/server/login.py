@@ -1,8 +1,7 @@
 """Logging in with an OpenID Connect provider: browsers with the authorization code flow and PKCE, programs with tokens.
 
-It stands around the app and says who is asking; what they may is decided where it is for keys. A browser's session is a row
-in the database, so that logging out ends it everywhere; its cookie is a random number. What is known of a login under way
-is sealed into a cookie of the browser that began it.
+It stands around the app and says who is asking; what they may is decided where it is for keys. What is known of a login under
+way is sealed into a cookie of the browser that began it.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode
 
 from filelock import FileLock
 
 from penstock.assemble import House
-from penstock.config import LoginSettings, Settings
+from penstock.config import LoginSettings
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, PenstockError, UpstreamError
 from penstock.server.access import CALLER, check_host
 from penstock.server.http import Receive, Scope, Send
+from penstock.server.sessions import Browser, Sessions
 from penstock.storage.files import new_file
 from penstock.trace import log
 from penstock.types import Caller
@@ -46,13 +45,6 @@ __all__ = ["Login", "Provider", "Tokens"]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Claims = Mapping[str, Any]
 
-STEPS = [
-    """
-    create table sessions (
-        digest blob primary key, name text not null, caller text not null, expires real not null
-    ) strict, without rowid
-    """,
-]
 BEGIN, BACK, END = "/login", "/login/callback", "/logout"
 UNDER_WAY_S: Final = 600.0  # from the beginning of a login to its end
 SKEW_S: Final = 60.0  # between the provider's clock and ours
@@ -62,7 +54,6 @@ AGAIN_S: Final = 5.0  # between two requests for a key that is not known
 TIMEOUT_S: Final = 10.0
 LONGEST_TOKEN, LONGEST_ANSWER, MOST_KNOWN = 16_384, 1 << 20, 4_096
 LONGEST_NAME, MOST_ROLES = 200, 500
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 # ---------------------------------------------------------------- tokens
@@ -331,52 +322,7 @@ async def _fetched(
     return found
 
 
-# ---------------------------------------------------------------- sessions
-
-
-class Sessions:
-    """Who is logged in. Raises StorageError or Conflict where the database cannot be read or written."""
-
-    def __init__(self, house: House) -> None:
-        self._database, self._migrated = house.database, False
-
-    def begin(self, caller: Caller, *, for_s: float) -> str:
-        """The secret of a new session."""
-        self._migrate()
-        secret = secrets.token_urlsafe(32)
-        kept = json.dumps([caller.name, caller.roles, caller.admin, caller.tenant])
-        with self._database.write() as w:
-            w.execute("delete from sessions where expires < ?", (time.time(),))
-            w.execute(
-                "insert into sessions values (?, ?, ?, ?)", (_digest(secret), caller.name, kept, time.time() + for_s)
-            )
-        return secret
-
-    def find(self, secret: str) -> Caller | None:
-        self._migrate()
-        rows = self._database.read(
-            "select caller from sessions where digest = ? and expires > ?", (_digest(secret), time.time())
-        )
-        if not rows:
-            return None
-        name, roles, admin, tenant = json.loads(rows[0][0])
-        return Caller(name, tuple(roles), admin, tenant=tenant)
-
-    def end(self, secret: str) -> str:
-        """Returns who was logged in, or ""."""
-        self._migrate()
-        with self._database.write() as w:
-            found = w.execute("delete from sessions where digest = ? returning name", (_digest(secret),)).fetchone()
-        return str(found[0]) if found else ""
-
-    def _migrate(self) -> None:
-        if not self._migrated:
-            self._database.migrate("login", STEPS)
-            self._migrated = True
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+# ---------------------------------------------------------------- browsers
 
 
 class _Sealed:
@@ -429,7 +375,7 @@ class Login:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = _Visit(scope, self._house.settings)
+        visit = Browser(scope, self._house.settings)
         route = {BEGIN: self._begin, BACK: self._back, END: self._end}.get(scope["path"])
         if route is None:
             try:
@@ -445,21 +391,15 @@ class Login:
         except PenstockError as error:
             await _say(send, error.status, f"{error.message}\n{error.hint}\n")
 
-    async def _who(self, visit: _Visit) -> Caller | None:
-        """The caller, where a token or a session says who it is; None where a key is to say so."""
+    async def _who(self, visit: Browser) -> Caller | None:
+        """The caller, where a token says who it is; None where a key or a session is to say so."""
         authorization = visit.header(b"authorization")
         if authorization[:7].lower() == "bearer " and authorization[7:].strip().count(".") == 2:
             audience = self._settings.audience or self._settings.client_id
             return caller_of(await self._tokens.claims(authorization[7:].strip(), audience=audience), self._settings)
-        if authorization or visit.header(b"x-api-key") or visit.header(b"api-key"):
-            return None
-        secret = visit.cookie("session")
-        found = await asyncio.to_thread(self._sessions.find, secret) if secret else None
-        if found is not None and visit.method not in SAFE and not visit.own:
-            raise NotAllowed("a browser's request must come from our own pages")
-        return found
+        return None
 
-    async def _begin(self, visit: _Visit, send: Send) -> None:
+    async def _begin(self, visit: Browser, send: Send) -> None:
         """To the provider."""
         back = visit.query("back")
         back = back if re.fullmatch(r"/(?![/\\])[\x21-\x7e]{0,1000}", back) and "\\" not in back else "/"
@@ -486,7 +426,7 @@ class Login:
         to = f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
         await _redirect(send, to, visit.baked("login", sealed, for_s=UNDER_WAY_S))
 
-    async def _back(self, visit: _Visit, send: Send) -> None:
+    async def _back(self, visit: Browser, send: Send) -> None:
         """From the provider, with a code or an error."""
         try:
             under_way = await asyncio.to_thread(self._sealed.open, visit.cookie("login"))
@@ -511,7 +451,7 @@ class Login:
         baked = [visit.baked("session", secret, for_s=self._settings.session), visit.baked("login", "", for_s=0)]
         await _redirect(send, under_way["back"], *baked)
 
-    async def _exchanged(self, visit: _Visit, under_way: Mapping[str, Any]) -> Caller:
+    async def _exchanged(self, visit: Browser, under_way: Mapping[str, Any]) -> Caller:
         """Whoever the code speaks of."""
         code = visit.query("code")
         if not code:
@@ -544,7 +484,7 @@ class Login:
             raise BadToken("the token was given to somebody else")
         return caller_of(claims, settings)
 
-    async def _end(self, visit: _Visit, send: Send) -> None:
+    async def _end(self, visit: Browser, send: Send) -> None:
         if visit.header(b"sec-fetch-site") not in ("", "same-origin", "none"):
             raise NotAllowed("requests from other sites are not answered")
         if secret := visit.cookie("session"):
@@ -552,47 +492,6 @@ class Login:
             if name:
                 self._house.audit.record("login.ended", actor=name, target=name)
         await _redirect(send, "/", visit.baked("session", "", for_s=0))
-
-
-class _Visit:
-    """One request of a browser, as far as a login looks at it."""
-
-    def __init__(self, scope: Scope, settings: Settings) -> None:
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        self.method = str(scope["method"])
-        own = f"{scope.get('scheme', 'http')}://{self.header(b'host') or 'localhost'}"
-        self.address = (settings.login.address or own).rstrip("/")
-        self._secure = self.address.startswith("https://")
-
-    def header(self, name: bytes) -> str:
-        return self._headers.get(name, b"").decode("latin-1")
-
-    def query(self, name: str) -> str:
-        return str(self._query.get(name, [""])[-1])
-
-    @property
-    def own(self) -> bool:
-        """Whether the browser says that it comes from our own pages."""
-        origin = self.header(b"origin")
-        return self.header(b"sec-fetch-site") == "same-origin" or (
-            bool(origin) and urlsplit(origin).netloc in (self.header(b"host"), urlsplit(self.address).netloc)
-        )
-
-    def cookie(self, name: str) -> str:
-        try:
-            found = SimpleCookie(self.header(b"cookie")).get(self._named(name))
-        except CookieError:
-            return ""
-        return str(found.value) if found else ""
-
-    def baked(self, name: str, value: str, *, for_s: float) -> str:
-        """A cookie that no script reads and no other site sends along."""
-        secure = "; Secure" if self._secure else ""
-        return f"{self._named(name)}={value}; Path=/; Max-Age={int(for_s)}; HttpOnly; SameSite=Lax{secure}"
-
-    def _named(self, name: str) -> str:
-        return f"__Host-penstock-{name}" if self._secure else f"penstock-{name}"
 
 
 async def _redirect(send: Send, to: str, *cookies: str) -> None:

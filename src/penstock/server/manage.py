@@ -21,8 +21,8 @@ from penstock.observe.ledger import FILTERS, Ledger, Per, added_up, plain_reques
 from penstock.server.http import Request, Response, json_response
 
 __all__ = [
-    "budgets", "create_key", "key", "keys", "me", "models", "only_admins", "request_", "requests", "revoke_key", "rotate_key",
-    "spend",
+    "budget_rows", "budgets", "create_key", "key", "key_rows", "keys", "ledger_of", "me", "model_rows", "models", "only_admins",
+    "request_", "requests", "revoke_key", "rotate_key", "spend",
 ]  # fmt: skip
 
 MOST_SUBJECTS = 200  # of a budget per person: those who used most of it
@@ -55,12 +55,13 @@ class _NewKey:
 async def keys(request: Request, house: House) -> Response:
     """The keys, those of the settings too, with what each spent today and this month (UTC). For admins."""
     only_admins(request)
+    return json_response({"keys": await asyncio.to_thread(key_rows, house)})
 
-    def listed() -> list[dict[str, Any]]:
-        spent = _spent_by_key(house)
-        return [_plain(key, spent) for key in (*house.keys.stated(), *house.keys.all())]
 
-    return json_response({"keys": await asyncio.to_thread(listed)})
+def key_rows(house: House) -> list[dict[str, Any]]:
+    """All keys, those of the settings first, with what each spent today and this month (UTC)."""
+    spent = _spent_by_key(house)
+    return [_plain(key, spent) for key in (*house.keys.stated(), *house.keys.all())]
 
 
 async def key(request: Request, house: House) -> Response:
@@ -143,17 +144,18 @@ async def budgets(request: Request, house: House) -> Response:
     Of a budget `per` person, team or the like, there is one for each; the 200 that used most are shown.
     """
     only_admins(request)
+    return json_response({"budgets": await asyncio.to_thread(budget_rows, house)})
 
-    def listed() -> list[dict[str, Any]]:
-        known = house.gateway.budgets.known(_subjects(house))
-        return [{"owner": owner, "limits": _standings(house, limits)} for owner, limits in known.items()]
 
-    return json_response({"budgets": await asyncio.to_thread(listed)})
+def budget_rows(house: House) -> list[dict[str, Any]]:
+    """Each owner of limits, with how they stand."""
+    known = house.gateway.budgets.known(_subjects(house))
+    return [{"owner": owner, "limits": _standings(house, limits)} for owner, limits in known.items()]
 
 
 def _subjects(house: House) -> dict[str, list[str]]:
     """Whose budgets there are, of each that is `per` something."""
-    ledger, now = _ledger(house), time.time()
+    ledger, now = ledger_of(house), time.time()
     windows = (0, window_at("day", now), window_at("month", now))
     found = {}
     for name, budget in house.settings.budgets.items():
@@ -195,7 +197,7 @@ async def spend(request: Request, house: House) -> Response:
     by: Per | None = next((per for per in get_args(Per) if per == asked), None)
     if by is None:
         raise BadRequest(f"'by' is '{asked}'", hint=f"one of {', '.join(get_args(Per))}")
-    rows = await asyncio.to_thread(lambda: _ledger(house).spent(by, since=since))
+    rows = await asyncio.to_thread(lambda: ledger_of(house).spent(by, since=since))
     total = added_up(rows).plain()
     del total["name"]
     return json_response({"by": by, "since": iso(since), "rows": [row.plain() for row in rows], "total": total})
@@ -212,7 +214,7 @@ async def requests(request: Request, house: House) -> Response:
         raise BadRequest("'limit' must be a whole number from 1 to 10000")
     wanted = {name: value for name in FILTERS if (value := request.query(name))}
     until = moment(before) if before else 0.0
-    rows = await asyncio.to_thread(lambda: _ledger(house).requests(wanted, limit=int(limit), before=until))
+    rows = await asyncio.to_thread(lambda: ledger_of(house).requests(wanted, limit=int(limit), before=until))
     return json_response({"requests": [plain_request(row) for row in rows]})
 
 
@@ -220,7 +222,7 @@ async def request_(request: Request, house: House) -> Response:
     """The requests of one trace, with each upstream that was asked. For admins."""
     only_admins(request)
     trace_id = request.path_values["trace_id"]
-    rows = await asyncio.to_thread(lambda: _ledger(house).request(trace_id))
+    rows = await asyncio.to_thread(lambda: ledger_of(house).request(trace_id))
     if not rows:
         raise NotFound(f"there is no request with the trace id '{trace_id}'", hint="rows are kept for journal.keep")
     return json_response({"requests": [plain_request(row) for row in rows]})
@@ -248,7 +250,7 @@ async def me(request: Request, house: House) -> Response:
 
 def _spent_by_key(house: House, key: str | None = None) -> dict[str, dict[str, float]]:
     """USD today and this month, by key."""
-    today, ledger = time.strftime("%Y-%m-%d", time.gmtime()), _ledger(house)
+    today, ledger = time.strftime("%Y-%m-%d", time.gmtime()), ledger_of(house)
     found: dict[str, dict[str, float]] = {}
     for name, since in (("today", today), ("month", f"{today[:7]}-01")):
         for row in ledger.spent("key", since=moment(since), key=key):
@@ -256,7 +258,7 @@ def _spent_by_key(house: House, key: str | None = None) -> dict[str, dict[str, f
     return found
 
 
-def _ledger(house: House) -> Ledger:
+def ledger_of(house: House) -> Ledger:
     """The journal, with what has ended by now."""
     with suppress(PenstockError):  # while the database cannot be written, what it has can be read
         house.gateway.journal.drain()
@@ -269,21 +271,22 @@ def _ledger(house: House) -> Ledger:
 async def models(request: Request, house: House) -> Response:
     """Each model with its provider, dialects, prices, sizes and health, and each route with its models. For admins."""
     only_admins(request)
+    return json_response(await asyncio.to_thread(model_rows, house))
 
-    def listed() -> dict[str, Any]:
-        watches = house.watches if house.gateway else {}  # they are there once the gateway is
-        return {
-            "models": [
-                _model(name, model) | {"health": watches[name].report() if name in watches else None}
-                for name, model in house.served_models.items()
-            ],
-            "routes": [
-                {"name": name, "models": route.models, "choose": route.choose}
-                for name, route in house.settings.routes.items()
-            ],
-        }
 
-    return json_response(await asyncio.to_thread(listed))
+def model_rows(house: House) -> dict[str, Any]:
+    """The models, each with its health, and the routes."""
+    watches = house.watches if house.gateway else {}  # they are there once the gateway is
+    return {
+        "models": [
+            _model(name, model) | {"health": watches[name].report() if name in watches else None}
+            for name, model in house.served_models.items()
+        ],
+        "routes": [
+            {"name": name, "models": route.models, "choose": route.choose}
+            for name, route in house.settings.routes.items()
+        ],
+    }
 
 
 def _model(name: str, settings: ModelSettings) -> dict[str, Any]:

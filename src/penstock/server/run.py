@@ -23,6 +23,7 @@ from penstock.errors import BadSetting
 from penstock.server.access import check_binding
 from penstock.server.app import App
 from penstock.server.connection import Connection
+from penstock.server.sessions import SignedIn
 from penstock.trace import set_log_level
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ def serve(house: House, listener: socket.socket, *, started: Callable[[], None])
 
 
 def around(app: App) -> ASGIApplication:
-    """The app, behind the login where people log in."""
+    """The app, behind those who say who is asking: sessions of browsers, and the login where there is a provider."""
+    signed_in = SignedIn(app, app.house)
     if not app.house.settings.login.issuer:
-        return cast("ASGIApplication", app)
+        return cast("ASGIApplication", signed_in)
     from penstock.server.login import Login
 
-    return cast("ASGIApplication", Login(app, app.house))
+    return cast("ASGIApplication", Login(signed_in, app.house))
 
 
 def _tls(settings: Settings) -> Callable[..., ssl.SSLContext] | None:

@@ -1,0 +1,112 @@
+"""Collections: what is in them, what could not be read, their versions, and what a version would change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from penstock.assemble import House
+from penstock.errors import NotFound
+from penstock.server.admin import collection_rows, document_rows
+from penstock.server.console.view import Page, View
+from penstock.server.http import Request
+from penstock.server.work import Stoppable
+
+__all__ = ["ACTIONS", "PAGES"]
+
+PATH = "/console/documents"
+AT_ONCE = 200
+
+
+async def _list(request: Request, house: House) -> View:
+    rows = await asyncio.to_thread(collection_rows, house, request.caller) if house.has_documents else []
+    return View("documents.html", {"collections": rows}, rows)
+
+
+async def _one(request: Request, house: House) -> View:
+    name, wanted = request.path_values["name"], request.query("find").strip()
+    collection = house.collection(name, request.caller)
+
+    def found() -> View:
+        listed = document_rows(collection, request.caller)
+        fits = [
+            row
+            for row in [*listed["skipped"], *listed["documents"]]
+            if wanted.casefold() in f"{row['source']} {row.get('title', '')}".casefold()
+        ]
+        versions = [asdict(row) | {"name": row.name} for row in collection.versions()]
+        data = {
+            "name": name, "find": wanted, "documents": fits[:AT_ONCE], "found": len(fits), "skipped": len(listed["skipped"]),
+            "versions": list(reversed(versions)), "places": collection.places(),
+        }  # fmt: skip
+        return View("collection.html", data, fits, title=name)
+
+    return await asyncio.to_thread(found)
+
+
+async def _difference(request: Request, house: House) -> View:
+    """What one version says beyond another."""
+    name = request.path_values["name"]
+    before, after = request.query("from", "previous"), request.query("to", "live")
+    collection = house.collection(name, request.caller)
+    found = await asyncio.to_thread(collection.difference, before, after)
+    rows = [
+        {"change": change, "source": source, "text": text}
+        for change, some in (("added", found.added), ("removed", found.removed))
+        for source, text in some
+    ]
+    data = {"name": name, "before": before, "after": after, "same": found.same, "changes": rows}
+    return View("difference.html", data, rows, title=name)
+
+
+async def _document(request: Request, house: House) -> View:
+    """One document as it was read."""
+    name = request.path_values["name"]
+    collection = house.collection(name, request.caller)
+    row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
+    data = {
+        "name": name, "source": row.source, "text": text, "date": row.date, "language": row.language, "added": row.added,
+        "passages": row.passages, "characters": row.characters, "tags": list(row.tags), "access": list(row.access),
+    }  # fmt: skip
+    return View("document.html", data, title=row.title or row.source)
+
+
+async def _create(request: Request, house: House, form: Mapping[str, str]) -> str:
+    name = form.get("name", "").strip()
+    await asyncio.to_thread(house.library.create, name)
+    return f"{PATH}/{name}"
+
+
+async def _sync(request: Request, house: House, form: Mapping[str, str]) -> str:
+    collection = house.collection(request.path_values["name"], request.caller)
+    report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
+    return f"{PATH}/{request.path_values['name']}?told={'synced' if report.published else 'unchanged'}"
+
+
+async def _use(request: Request, house: House, form: Mapping[str, str]) -> str:
+    collection = house.collection(request.path_values["name"], request.caller)
+    await asyncio.to_thread(collection.use, request.path_values["version"])
+    return f"{PATH}/{request.path_values['name']}?told=live"
+
+
+async def _remove(request: Request, house: House, form: Mapping[str, str]) -> str:
+    collection, source = house.collection(request.path_values["name"], request.caller), form.get("source", "")
+    if not source:
+        raise NotFound("the form names no document")
+    await request.work.run(lambda: collection.remove(source))
+    return f"{PATH}/{request.path_values['name']}?told=removed"
+
+
+PAGES = [
+    Page(PATH, "Documents", _list, menu=True),
+    Page(f"{PATH}/{{name}}", "Collection", _one),
+    Page(f"{PATH}/{{name}}/difference", "Difference", _difference),
+    Page(f"{PATH}/{{name}}/documents/{{document}}", "Document", _document),
+]
+ACTIONS = {
+    PATH: _create,
+    f"{PATH}/{{name}}/sync": _sync,
+    f"{PATH}/{{name}}/versions/{{version}}/use": _use,
+    f"{PATH}/{{name}}/remove": _remove,
+}

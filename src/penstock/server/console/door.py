@@ -1,0 +1,196 @@
+"""The way into the console: which page, who is asking, signing in and out, and what forms send."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from penstock.assemble import House
+from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.server.access import identify
+from penstock.server.console import documents, home, keys, requests, settings
+from penstock.server.console.view import Page, Place, View, allowed, html, language_of, refused, shown
+from penstock.server.http import Request, Response, matched
+from penstock.server.sessions import Browser, Sessions
+from penstock.trace import log
+from penstock.trace import place as where
+from penstock.types import Caller
+
+__all__ = ["PAGES", "answer", "owns"]
+
+Form = Mapping[str, str]
+Action = Callable[[Request, House, Form], Awaitable[View | str]]
+
+START: Final = "/console"
+SIGN_IN, SIGN_OUT, LANGUAGE = f"{START}/sign-in", f"{START}/sign-out", f"{START}/language"
+SESSION_S: Final = 12 * 3600.0
+LONGEST_FORM: Final = 64 << 10
+PAGES: list[Page] = [page for part in (home, documents, requests, keys, settings) for page in part.PAGES]
+ACTIONS: dict[str, Action] = {path: action for part in (documents, keys) for path, action in part.ACTIONS.items()}
+TOLD = {  # what was done, by the code that an address carries
+    "revoked": "The key was revoked.",
+    "synced": "What had changed is published.",
+    "unchanged": "Nothing had changed.",
+    "live": "The version is live.",
+    "removed": "The document was removed.",
+    "out": "You are signed out.",
+}
+
+
+def owns(path: str) -> bool:
+    """Whether a path is of the console."""
+    return path == START or path.startswith(f"{START}/")
+
+
+async def answer(request: Request, house: House) -> Response:
+    """A page of the console, or what a form of it asked for."""
+    browser = Browser(request.scope, house.settings)
+    form_cookie = browser.cookie("form") or secrets.token_urlsafe(16)
+    place = Place(None, (), Caller(), language_of(request), _token(form_cookie))
+    try:
+        response = await _answered(request, house, browser, place)
+    except PenstockError as error:
+        response = refused(error, _placed(place, None, request, house))
+    except Exception as error:  # here a request ends: what nobody expected is recorded, and its words stay inside
+        log("console failed", level="error", path=request.path, error=type(error).__name__, at=where(error))
+        told = PenstockError("something went wrong inside", hint="the server's log says what")
+        response = refused(told, _placed(place, None, request, house))
+    if not browser.cookie("form") and response.content_type.startswith("text/html"):
+        baked = browser.baked("form", form_cookie, for_s=SESSION_S).replace("SameSite=Lax", "SameSite=Strict")
+        response.headers = (*response.headers, ("set-cookie", baked))
+    return response
+
+
+async def _answered(request: Request, house: House, browser: Browser, place: Place) -> Response:
+    path = request.path.rstrip("/")
+    if request.method == "POST" and path == SIGN_IN:
+        return await _sign_in(request, house, browser, place)
+    if request.method == "GET" and path == SIGN_IN:
+        if once := request.query("once"):
+            return await _once(once, house, browser)
+        return html(_sign_in_view(request), place)
+    try:
+        request.caller = identify(request, house.settings, house.keys, visiting=True)
+    except NeedsKey:
+        if request.method != "GET" or request.query("as"):
+            raise
+        return _to(f"{SIGN_IN}?{urlencode({'back': _here(request)})}")
+    if request.method == "POST":
+        return await _act(path, request, house, browser, place)
+    for page in PAGES:
+        values = matched(page.path, path)
+        if values is not None and request.method in ("GET", "HEAD"):
+            request.path_values = values
+            return await shown(page, request, house, _placed(place, page, request, house))
+    raise NotFound(f"there is no page {request.path}", hint="the menu has all there are")
+
+
+async def _act(path: str, request: Request, house: House, browser: Browser, place: Place) -> Response:
+    """Do what a form asks for, and go back to a page, so that nothing is done again by loading it anew."""
+    form = await _form(request, browser, place)
+    if path == SIGN_OUT:
+        if secret := browser.cookie("session"):
+            name = await asyncio.to_thread(Sessions(house).end, secret)
+            if name:
+                house.audit.record("login.ended", actor=name, target=name)
+        return _to(f"{SIGN_IN}?told=out", ("set-cookie", browser.baked("session", "", for_s=0)))
+    if path == LANGUAGE:
+        chosen = form.get("language", "")
+        if not re.fullmatch(r"[a-z]{2,3}", chosen):
+            raise BadRequest("there is no such language")
+        cookie = f"penstock-language={chosen}; Path=/; Max-Age=31536000; SameSite=Lax"
+        return _to(_inside(form.get("back", "")), ("set-cookie", cookie))
+    for pattern, action in ACTIONS.items():
+        values = matched(pattern, path)
+        if values is not None:
+            request.path_values = values
+            if not request.caller.admin:
+                raise NotAllowed(f"'{request.caller.name}' may not do this", hint="penstock keys create NAME --admin")
+            found = await action(request, house, form)
+            if isinstance(found, View):
+                page = next(page for page in PAGES if matched(page.path, path) is not None)
+                return html(found, _placed(place, page, request, house))
+            return _to(found)
+    raise NotFound(f"there is nothing to do at {request.path}")
+
+
+async def _form(request: Request, browser: Browser, place: Place) -> Form:
+    """What a form of ours sent. Raises NotAllowed where it may be somebody else's."""
+    if not browser.own:
+        raise NotAllowed("forms are only taken from our own pages")
+    body = await request.body()
+    if len(body) > LONGEST_FORM:
+        raise TooLarge("the form is too long")
+    found = {
+        name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()
+    }
+    if not secrets.compare_digest(found.get("form", "").encode(), place.form.encode()) or not browser.cookie("form"):
+        raise NotAllowed("this form is of an earlier visit", hint="go back, load the page anew, and send it again")
+    return found
+
+
+# ---------------------------------------------------------------- signing in
+
+
+def _sign_in_view(request: Request, problem: PenstockError | None = None) -> View:
+    told = {"problem": problem.message if problem else "", "back": _inside(request.query("back"))}
+    return View("sign-in.html", told | {"told": TOLD.get(request.query("told"), "")})
+
+
+async def _sign_in(request: Request, house: House, browser: Browser, place: Place) -> Response:
+    form = await _form(request, browser, place)
+    try:
+        started = Sessions(house).begin_with_key
+        secret, caller = await asyncio.to_thread(lambda: started(form.get("key", ""), for_s=SESSION_S))
+    except NeedsKey as error:
+        house.audit.record("login.failed", actor="unknown", reason=error.code)
+        return html(_sign_in_view(request, error), place, status=error.status)
+    house.audit.record("login.succeeded", actor=caller.name, target=caller.name, admin=caller.admin)
+    return _to(_inside(form.get("back", "")), ("set-cookie", browser.baked("session", secret, for_s=SESSION_S)))
+
+
+async def _once(secret: str, house: House, browser: Browser) -> Response:
+    new = await asyncio.to_thread(lambda: Sessions(house).redeem(secret, for_s=SESSION_S))
+    house.audit.record("login.succeeded", actor="console", target="console", admin=True)
+    return _to(START, ("set-cookie", browser.baked("session", new, for_s=SESSION_S)))
+
+
+# ---------------------------------------------------------------- small things
+
+
+def _placed(place: Place, page: Page | None, request: Request, house: House) -> Place:
+    menu: list[Page] = []
+    with suppress(PenstockError):
+        menu = [one for one in PAGES if one.menu and allowed(one, request.caller, house)] if request.caller.name else []
+    query = {name: values[-1] for name, values in parse_qs(request.scope["query_string"].decode("latin-1")).items()}
+    told = TOLD.get(query.pop("told", ""), "")
+    query.pop("as", None)
+    return Place(page, menu, request.caller, place.language, place.form, told, query)
+
+
+def _token(cookie: str) -> str:
+    return blake2b(cookie.encode("utf-8", "replace"), key=b"penstock form", digest_size=16).hexdigest()
+
+
+def _here(request: Request) -> str:
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{quote(request.path)}?{query}" if query else quote(request.path)
+
+
+def _inside(back: str) -> str:
+    """A place of the console, or its start: nobody is sent to another site."""
+    return (
+        back
+        if re.fullmatch(r"/console(/[\x21-\x5b\x5d-\x7e]{0,1000}|\?[\x21-\x5b\x5d-\x7e]{0,1000})?", back)
+        else START
+    )
+
+
+def _to(where: str, *headers: tuple[str, str]) -> Response:
+    return Response(b"", 303, "text/plain", (("location", where), ("cache-control", "no-store"), *headers))

@@ -1,0 +1,80 @@
+"""The first page: how it goes today, what needs somebody, and how to ask from a program."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from penstock.assemble import House
+from penstock.models.limits import USD
+from penstock.observe.ledger import Hour
+from penstock.server.console.view import Page, View
+from penstock.server.http import Request
+from penstock.server.manage import ledger_of
+
+__all__ = ["PAGES", "hours_of"]
+
+DAY_H = 24
+
+
+async def _home(request: Request, house: House) -> View:
+    return await asyncio.to_thread(_seen_by_admins if request.caller.admin else _seen_by_others, request, house)
+
+
+def _seen_by_others(request: Request, house: House) -> View:
+    caller = request.caller
+    told = {"caller": caller.name, "models": house.models(caller), "collections": house.collections(caller)}
+    return View("account.html", told | {"address": _address(request)})
+
+
+def _seen_by_admins(request: Request, house: House) -> View:
+    now = time.time()
+    hours = hours_of(ledger_of(house).by_hour(since=now - DAY_H * 3600), now)
+    review, collections = house.review, house.collections(request.caller)
+    data = {
+        "hours": hours,
+        "day": {
+            **{
+                name: sum(one[name] for one in hours)
+                for name in ("requests", "answered", "refused", "failed", "cached")
+            },
+            "cost_usd": sum(one["cost_usd"] for one in hours),
+        },
+        "alerts": [alert.plain() for alert in house.alerts.firing(now=now)],
+        "waiting": {
+            "items": sum(_open(queue) for queue in review.queue.status()),
+            "approvals": len(review.approvals.pending(limit=10_000)),
+            "hand_overs": len(review.hand_overs.pending(limit=10_000)),
+        },
+        "collections": collections,
+        "models": sorted(house.served_models),
+        "keyless": not house.keys.needed and not house.settings.login.issuer,
+        "address": _address(request),
+    }
+    return View("home.html", data, hours)
+
+
+def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict[str, Any]]:
+    """Every hour up to now, those in which nothing was asked too."""
+    known = {hour.at: hour for hour in found}
+    last = int(now // 3600) * 3600
+    hours = (known.get(last - n * 3600, Hour(last - n * 3600, 0, 0, 0, 0, 0, 0.0, 0)) for n in reversed(range(count)))
+    return [
+        {name: value for name, value in hour._asdict().items() if name != "cost_pico_usd"}
+        | {"cost_usd": hour.cost_pico_usd / USD}
+        for hour in hours
+    ]
+
+
+def _open(queue: Mapping[str, Any]) -> int:
+    return int(queue.get("open", 0)) + int(queue.get("claimed", 0))
+
+
+def _address(request: Request) -> str:
+    host = request.header(b"host").decode("latin-1")
+    return f"{request.scope.get('scheme', 'http')}://{host}"
+
+
+PAGES = [Page("/console", "Overview", _home, who="anyone", menu=True)]

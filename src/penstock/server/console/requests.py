@@ -1,0 +1,73 @@
+"""What was asked: a list to search, and one request as the rooms that it passed through."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from penstock.assemble import House
+from penstock.config import moment
+from penstock.errors import NotFound
+from penstock.observe.journal import Row
+from penstock.observe.ledger import FILTERS, plain_request
+from penstock.server.console.view import Page, View
+from penstock.server.http import Request
+from penstock.server.manage import ledger_of
+
+__all__ = ["PAGES"]
+
+AT_ONCE = 50
+PATH = "/console/requests"
+
+
+async def _list(request: Request, house: House) -> View:
+    wanted = {name: value for name in FILTERS if (value := request.query(name).strip())}
+    before, guarded = request.query("before").strip(), request.query("guarded") == "1"
+    until = moment(before) if before else 0.0
+
+    def found() -> list[Row]:
+        return ledger_of(house).requests(wanted, limit=AT_ONCE + 1, before=until, guarded=guarded)
+
+    rows = await asyncio.to_thread(found)
+    plain = [_line(plain_request(row)) for row in rows[:AT_ONCE]]
+    more = plain[-1]["at"] if len(rows) > AT_ONCE else ""
+    data = {"requests": plain, "wanted": wanted, "guarded": guarded, "before": before, "more": more, "filters": FILTERS}
+    return View("requests.html", data, plain)
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    """What a list shows of a request: its row without the rooms."""
+    answer = row["answer"] or {}
+    kept = {name: value for name, value in row.items() if name not in ("spans", "calls", "answer", "guarded", "parent")}
+    return kept | {
+        "guarded": len(row["guarded"]), "status_of_answer": answer.get("status", ""), "support": answer.get("support"),
+        "faults": answer.get("faults", []),
+    }  # fmt: skip
+
+
+async def _one(request: Request, house: House) -> View:
+    name = request.path_values["id"]
+
+    def found() -> list[dict[str, Any]]:
+        rows = ledger_of(house).request(name) or house.review.requests.past.find(name)
+        if not rows:
+            raise NotFound(
+                f"there is no request '{name[:80]}'", hint="a request is here about a second after it has ended"
+            )
+        told = [plain_request(row) for row in rows]
+        for one, row in zip(told, rows, strict=True):
+            one["words"] = house.texts.read(row.said) if row.said else {}
+            one["feedback"] = [opinion.plain() for opinion in house.review.feedback.of([row.id]).get(row.id, ())]
+        if any(one["words"] for one in told):
+            house.audit.write("journal.read", target=name)
+        return told
+
+    told = await asyncio.to_thread(found)
+    rows = [{"request": one["id"], **span} for one in told for span in one["spans"]]
+    return View("request.html", {"requests": told}, rows, title=name)
+
+
+PAGES = [
+    Page(PATH, "Requests", _list, menu=True),
+    Page(f"{PATH}/{{id}}", "Request", _one),
+]

@@ -1,0 +1,60 @@
+"""What is set, without secrets; the audit trail; and all that pages are made of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from penstock.assemble import House
+from penstock.config import Settings, describe, iso, moment
+from penstock.server.console.view import Page, View
+from penstock.server.http import Request
+
+__all__ = ["PAGES"]
+
+AT_ONCE = 100
+
+
+async def _settings(request: Request, house: House) -> View:
+    usual = describe(Settings())
+    tables = [
+        {"table": name, "values": changed}
+        for name, values in describe(house.settings).items()
+        if (changed := _changed(values, usual.get(name)))
+    ]
+    return View("settings.html", {"file": str(house.settings.file or ""), "tables": tables}, tables)
+
+
+def _changed(value: Any, usual: Any) -> Any:
+    """What differs from the defaults."""
+    if isinstance(value, dict) and isinstance(usual, dict):
+        return {name: _changed(inner, usual.get(name)) for name, inner in value.items() if inner != usual.get(name)}
+    return value if value != usual else None
+
+
+async def _audit(request: Request, house: House) -> View:
+    kind, actor, since = (request.query(name).strip() for name in ("kind", "actor", "since"))
+
+    def found() -> list[dict[str, Any]]:
+        records = house.audit.records(
+            kind=kind, actor=actor, since=moment(since) if since else 0.0, limit=AT_ONCE, newest=True
+        )
+        return [
+            {"number": one.number, "at": iso(one.at / 1000), "kind": one.kind, "actor": one.actor or one.actor_id,
+             "target": one.target or one.target_id, "facts": one.facts}
+            for one in records
+        ]  # fmt: skip
+
+    rows = await asyncio.to_thread(found)
+    return View("audit.html", {"records": rows, "kind": kind, "actor": actor, "since": since}, rows)
+
+
+async def _components(request: Request, house: House) -> View:
+    return View("components.html", {})
+
+
+PAGES = [
+    Page("/console/audit", "Audit trail", _audit, menu=True),
+    Page("/console/settings", "Settings", _settings, menu=True),
+    Page("/console/components", "What pages are made of", _components),
+]

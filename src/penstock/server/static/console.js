@@ -1,0 +1,114 @@
+// The console works without this: it puts times into the reader's own zone, copies, asks before what cannot be undone.
+
+const language = document.documentElement.lang;
+const short = new Intl.DateTimeFormat(language, { dateStyle: "short", timeStyle: "medium" });
+for (const time of document.querySelectorAll("time[datetime]")) {
+  time.title = time.textContent;
+  time.textContent = short.format(new Date(time.dateTime));
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue; // none without https
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const words = button.textContent;
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "✓";
+    setTimeout(() => { button.textContent = words; }, 1500);
+  });
+}
+
+for (const form of document.querySelectorAll("form[data-ask]")) {
+  form.addEventListener("submit", (event) => {
+    if (!confirm(form.dataset.ask)) event.preventDefault();
+  });
+}
+
+// A form that goes to a page by its name, as an address has it.
+for (const form of document.querySelectorAll("form[data-jump]")) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = form.elements.id.value.trim();
+    if (name) location.href = form.dataset.jump + encodeURIComponent(name);
+  });
+}
+
+// Beside the page the menu stands open; above it, it opens on demand.
+const menu = document.getElementById("menu");
+const wide = matchMedia("(min-width: 901px)");
+const fold = () => { if (menu) menu.open = wide.matches; };
+wide.addEventListener("change", fold);
+fold();
+
+// Files that are chosen or dropped, one after the other, each with its progress.
+const drop = document.querySelector("[data-upload]");
+if (drop) {
+  const list = drop.querySelector("ul");
+  const words = JSON.parse(list.dataset.words);
+  const input = drop.querySelector("input");
+  const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+
+  async function upload(files) {
+    let changed = false;
+    for (const file of files) changed = (await send(file)) || changed;
+    if (changed) setTimeout(() => location.reload(), 900);
+  }
+
+  function send(file) {
+    const row = document.createElement("li");
+    const [name, facts, bar] = ["bdi", "span", "progress"].map((tag) => row.appendChild(document.createElement(tag)));
+    [name.textContent, facts.textContent, facts.className, bar.max] = [file.name, words.sending, "soft", 100];
+    bar.setAttribute("aria-label", file.name);
+    list.append(row);
+    return new Promise((resolve) => {
+      const request = new XMLHttpRequest(); // fetch cannot tell how much of a body was sent
+      const end = (text, bad) => {
+        facts.textContent = text;
+        facts.className = bad ? "problem" : "soft";
+        bar.remove();
+        resolve(!bad);
+      };
+      let seen = 0, passages = 0;
+      request.open("POST", `${drop.dataset.upload}?name=${encodeURIComponent(file.name)}`);
+      request.setRequestHeader("accept", "application/x-ndjson");
+      request.upload.onprogress = (event) => { bar.value = (event.loaded / event.total) * 60; };
+      request.onprogress = () => {
+        const lines = request.responseText.split("\n").slice(0, -1);
+        for (const step of lines.slice(seen).map(parsed)) {
+          passages += step.passages ?? 0;
+          if (words[step.step] && step.step !== "done") {
+            facts.textContent = `${words[step.step]} · ${words.passages}: ${passages}`;
+            bar.removeAttribute("value");
+          }
+        }
+        seen = lines.length;
+      };
+      request.onload = () => {
+        const last = parsed(request.responseText.trim().split("\n").at(-1));
+        const problem = last.error ?? (last.added?.length || last.changed?.length ? null : last.skipped?.[0]);
+        if (problem) end([problem.message ?? problem.reason, problem.hint].filter(Boolean).join(" — "), true);
+        else end(last.version ? `${words.done} · ${words.passages}: ${passages}` : words.same);
+      };
+      request.onerror = () => end(words.broke, true);
+      request.send(file);
+    });
+  }
+
+  const parsed = (line) => {
+    try {
+      return Object(JSON.parse(line));
+    } catch {
+      return { error: { message: words.broke } };
+    }
+  };
+
+  input.addEventListener("change", () => upload([...input.files]));
+  addEventListener("dragover", (event) => { if (carriesFiles(event)) { event.preventDefault(); drop.classList.add("over"); } });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    drop.classList.remove("over");
+    upload([...event.dataTransfer.files]);
+  });
+}
