@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def _serve(house: House, names: Sequence[str]) -> None:
     address = f"{'https' if server.tls_cert else 'http'}://{shown}:{port}"
     known = [*names, *house.settings.routes, *house.served_models]
     model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
-    welcome = _welcome(address, model, keys=house.keys.needed)
+    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house))
 
     def started() -> None:
         click.echo(welcome)
@@ -141,14 +142,29 @@ def _serve(house: House, names: Sequence[str]) -> None:
         serve(house, listener, started=started)
 
 
-def _welcome(address: str, model: str, *, keys: bool) -> str:
+def _console(house: House) -> str:
+    """The path of the console, with what signs in whoever sees it here, once. In a log that many read it is not written down."""
+    from penstock.config import is_loopback
+    from penstock.server.sessions import ONCE_S, Sessions
+
+    if not is_loopback(house.settings.server.host) and not sys.stdout.isatty():
+        return "/console"
+    try:
+        return f"/console/sign-in?once={Sessions(house).once(for_s=ONCE_S)}"
+    except PenstockError:  # without a database a key signs in too
+        return "/console"
+
+
+def _welcome(address: str, model: str, *, keys: bool, console: str) -> str:
     key = "YOUR-KEY" if keys else "none"
     header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
+    once = " (this link signs you in, once)" if "once=" in console else ""
     question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
     message = f'{{"role": "user", "content": "{question}"}}'
     body = f'{{"model": "{model}", "messages": [{message}]}}'
     return f"""
 {click.style("Penstock is up:", bold=True)} {click.style(address, fg="cyan", underline=True)}
+Its console{once}: {click.style(address + console, fg="cyan", underline=True)}
 
   curl {address}/v1/chat/completions{header} -H "content-type: application/json" \\
     -d '{body}'

@@ -17,7 +17,7 @@ from penstock.observe.tally import Tally
 from penstock.server.http import Request, Response, json_response
 from penstock.server.manage import only_admins
 
-__all__ = ["alerts", "end_silence", "objectives", "silence"]
+__all__ = ["alerts", "end_silence", "objectives", "silence", "standings"]
 
 _tallies: WeakKeyDictionary[House, Tally] = WeakKeyDictionary()  # what was counted for the last look is counted on
 _looking = threading.Lock()
@@ -26,10 +26,11 @@ _looking = threading.Lock()
 async def objectives(request: Request, house: House) -> Response:
     """Each objective for each app and model: what was reached, what is left of its budget, and how fast it burns. For admins."""
     only_admins(request)
-    return json_response({"objectives": await asyncio.to_thread(_standings, house)})
+    return json_response({"objectives": await asyncio.to_thread(standings, house)})
 
 
-def _standings(house: House) -> list[dict[str, Any]]:
+def standings(house: House) -> list[dict[str, Any]]:
+    """How it stands with each objective for each app and model, as JSON."""
     with suppress(PenstockError):  # while the database cannot be written, what it has can be read
         house.gateway.journal.drain()
     now = time.time()

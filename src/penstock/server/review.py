@@ -26,9 +26,9 @@ from penstock.review.store import Sees
 from penstock.server.http import Request, Response, json_response
 
 __all__ = [
-    "act", "agreement", "approvals", "asked_for", "claim_reply", "decide", "draw", "end_hand_over", "estimate",
-    "feedback", "give_feedback", "hand_over", "hand_overs", "item", "judge", "latest_feedback", "next_", "release",
-    "reply", "skip", "status", "undo", "withdraw_feedback",
+    "act", "agreement", "approvals", "asked_for", "check_seen", "claim_reply", "decide", "draw", "end_hand_over", "estimate",
+    "feedback", "give_feedback", "hand_over", "hand_overs", "item", "judge", "latest_feedback", "next_", "only_reviewers",
+    "release", "reply", "sees_of", "skip", "status", "undo", "withdraw_feedback",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def only_reviewers(request: Request, house: House) -> str:
     return caller.name
 
 
-def _sees(request: Request) -> Sees | None:
+def sees_of(request: Request) -> Sees | None:
     """What a reviewer may see: where their key is held to a tenant, or to some apps, only what is of those. None: all."""
     caller = request.caller
     if caller.admin or not (caller.tenant or caller.models):
@@ -55,7 +55,7 @@ def _sees(request: Request) -> Sees | None:
 
 def _seen(request: Request, house: House, number: str) -> Item:
     """An item that the reviewer may see. Raises NotFound."""
-    found, sees = house.review.queue.item(number), _sees(request)
+    found, sees = house.review.queue.item(number), sees_of(request)
     if sees is not None and not sees(found.entry.app, found.entry.tenant):
         raise NotFound(f"there is no item '{number[:LONGEST_ID]}'")
     return found
@@ -148,7 +148,7 @@ async def latest_feedback(request: Request, house: House) -> Response:
     def found() -> dict[str, Any]:
         opinions = house.review.feedback.latest(since=since, bad=bad not in ("", "0"), limit=100_000)
         apps = house.review.feedback.satisfaction(since=since)
-        if (sees := _sees(request)) is not None:
+        if (sees := sees_of(request)) is not None:
             tenants = {key: house.review.tenant_of(key) for key in {one.about.key for one in opinions}}
             opinions = [one for one in opinions if sees(one.about.app, tenants[one.about.key])]
             apps = []  # which add up what others said
@@ -229,7 +229,7 @@ async def next_(request: Request, house: House) -> Response:
     """Claim the next item, or get the one you hold: `{"queue": …}`. `task` is null where nothing is left. For reviewers."""
     reviewer = only_reviewers(request, house)
     queue = _text(await request.json(), "queue")
-    task = await _thread(lambda: house.review.queue.claim(reviewer, queue, sees=_sees(request)))
+    task = await _thread(lambda: house.review.queue.claim(reviewer, queue, sees=sees_of(request)))
     return json_response({"task": task.plain() if task else None, "labels": house.review.queue.labels})
 
 
@@ -333,7 +333,7 @@ async def reply(request: Request, house: House) -> Response:
     def looked() -> tuple[Approvals | HandOvers, bool]:
         room = _room(house, number)
         key, tenant, app = room.belongs_to(number)
-        sees = _sees(request)
+        sees = sees_of(request)
         is_reviewer = request.caller.admin or house.settings.review.role in request.caller.roles
         reviews = is_reviewer and (sees is None or sees(app, tenant))
         if not reviews and not _is_own(house, request, key, tenant):
@@ -345,10 +345,10 @@ async def reply(request: Request, house: House) -> Response:
     return json_response(found.plain(named=reviews))
 
 
-def _check_seen(request: Request, room: Approvals | HandOvers, number: str) -> None:
+def check_seen(request: Request, room: Approvals | HandOvers, number: str) -> None:
     """Raises NotFound for what the reviewer may not see."""
     _, tenant, app = room.belongs_to(number)
-    sees = _sees(request)
+    sees = sees_of(request)
     if sees is not None and not sees(app, tenant):
         raise NotFound(f"nothing waits by the id '{number[:LONGEST_ID]}'")
 
@@ -365,7 +365,7 @@ async def approvals(request: Request, house: House) -> Response:
     """The proposed replies that wait, the most urgent first. For reviewers."""
     only_reviewers(request, house)
     limit = _number(request, "limit", 100, 1_000)
-    found = await _thread(lambda: house.review.approvals.pending(limit=limit, sees=_sees(request)))
+    found = await _thread(lambda: house.review.approvals.pending(limit=limit, sees=sees_of(request)))
     return json_response({"approvals": [one.plain() for one in found]})
 
 
@@ -376,7 +376,7 @@ async def decide(request: Request, house: House) -> Response:
     """
     reviewer = only_reviewers(request, house)
     number = request.path_values["reply"]
-    await _thread(lambda: _check_seen(request, house.review.approvals, number))
+    await _thread(lambda: check_seen(request, house.review.approvals, number))
     body = await request.json()
     decision, text, reason = _text(body, "decision", needed=True), _text(body, "text"), _text(body, "reason")
     works: dict[str, Callable[[], Outcome]] = {
@@ -413,7 +413,7 @@ async def hand_overs(request: Request, house: House) -> Response:
     """The questions that wait for a person, the most urgent first. For reviewers."""
     only_reviewers(request, house)
     limit = _number(request, "limit", 100, 1_000)
-    found = await _thread(lambda: house.review.hand_overs.pending(limit=limit, sees=_sees(request)))
+    found = await _thread(lambda: house.review.hand_overs.pending(limit=limit, sees=sees_of(request)))
     return json_response({"hand_overs": [one.plain() for one in found]})
 
 
@@ -424,7 +424,7 @@ async def claim_reply(request: Request, house: House) -> Response:
 
     def claimed() -> Waiting | None:
         room = _room(house, number)
-        _check_seen(request, room, number)
+        check_seen(request, room, number)
         return room.claim(reviewer, number)
 
     found = await _thread(claimed)
@@ -439,7 +439,7 @@ async def end_hand_over(request: Request, house: House) -> Response:
 
     def ended() -> Outcome:
         hand_overs = house.review.hand_overs
-        _check_seen(request, hand_overs, number)
+        check_seen(request, hand_overs, number)
         if body.get("close") is True and not text:
             return hand_overs.close(number, reviewer, reason=reason)
         return hand_overs.reply(number, reviewer, text)

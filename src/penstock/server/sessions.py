@@ -23,7 +23,7 @@ from penstock.server.access import CALLER
 from penstock.server.http import Receive, Scope, Send
 from penstock.types import Caller
 
-__all__ = ["Browser", "Sessions", "SignedIn"]
+__all__ = ["ONCE_S", "Browser", "Sessions", "SignedIn"]
 
 STEPS = [
     """
@@ -32,6 +32,7 @@ STEPS = [
     ) strict, without rowid
     """,
 ]
+ONCE_S: Final = 3600.0  # how long a link waits to be opened
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 KEYS: Final = (b"authorization", b"x-api-key", b"api-key")
 OWNER: Final = "console"  # the name of whoever started the server and opened its link

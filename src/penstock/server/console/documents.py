@@ -9,7 +9,7 @@ from dataclasses import asdict
 from penstock.assemble import House
 from penstock.errors import NotFound
 from penstock.server.admin import collection_rows, document_rows
-from penstock.server.console.view import Page, View
+from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.work import Stoppable
 
@@ -104,9 +104,9 @@ PAGES = [
     Page(f"{PATH}/{{name}}/difference", "Difference", _difference),
     Page(f"{PATH}/{{name}}/documents/{{document}}", "Document", _document),
 ]
-ACTIONS = {
-    PATH: _create,
-    f"{PATH}/{{name}}/sync": _sync,
-    f"{PATH}/{{name}}/versions/{{version}}/use": _use,
-    f"{PATH}/{{name}}/remove": _remove,
-}
+ACTIONS = [
+    Action(PATH, _create),
+    Action(f"{PATH}/{{name}}/sync", _sync),
+    Action(f"{PATH}/{{name}}/versions/{{version}}/use", _use),
+    Action(f"{PATH}/{{name}}/remove", _remove),
+]

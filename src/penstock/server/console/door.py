@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Final
@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, quote, urlencode
 from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
-from penstock.server.console import documents, home, keys, requests, settings
-from penstock.server.console.view import Page, Place, View, allowed, html, language_of, refused, shown
+from penstock.server.console import documents, guard, home, keys, models, quality, requests, review, settings
+from penstock.server.console.view import Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
 from penstock.server.sessions import Browser, Sessions
 from penstock.trace import log
@@ -25,20 +25,26 @@ from penstock.types import Caller
 __all__ = ["PAGES", "answer", "owns"]
 
 Form = Mapping[str, str]
-Action = Callable[[Request, House, Form], Awaitable[View | str]]
 
 START: Final = "/console"
 SIGN_IN, SIGN_OUT, LANGUAGE = f"{START}/sign-in", f"{START}/sign-out", f"{START}/language"
 SESSION_S: Final = 12 * 3600.0
 LONGEST_FORM: Final = 64 << 10
-PAGES: list[Page] = [page for part in (home, documents, requests, keys, settings) for page in part.PAGES]
-ACTIONS: dict[str, Action] = {path: action for part in (documents, keys) for path, action in part.ACTIONS.items()}
+PAGES: list[Page] = [
+    page for part in (home, documents, requests, quality, review, guard, models, keys, settings) for page in part.PAGES
+]
+ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *keys.ACTIONS]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
     "unchanged": "Nothing had changed.",
     "live": "The version is live.",
     "removed": "The document was removed.",
+    "judged": "The verdict is noted.",
+    "skipped": "The item is left to others.",
+    "undone": "The verdict was taken back.",
+    "decided": "The decision is noted.",
+    "answered": "The question is closed.",
     "out": "You are signed out.",
 }
 
@@ -106,13 +112,13 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
             raise BadRequest("there is no such language")
         cookie = f"penstock-language={chosen}; Path=/; Max-Age=31536000; SameSite=Lax"
         return _to(_inside(form.get("back", "")), ("set-cookie", cookie))
-    for pattern, action in ACTIONS.items():
-        values = matched(pattern, path)
+    for action in ACTIONS:
+        values = matched(action.path, path)
         if values is not None:
             request.path_values = values
-            if not request.caller.admin:
+            if not allowed(action, request.caller, house):
                 raise NotAllowed(f"'{request.caller.name}' may not do this", hint="penstock keys create NAME --admin")
-            found = await action(request, house, form)
+            found = await action.do(request, house, form)
             if isinstance(found, View):
                 page = next(page for page in PAGES if matched(page.path, path) is not None)
                 return html(found, _placed(place, page, request, house))

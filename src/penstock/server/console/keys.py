@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.assemble import House
 from penstock.config import moment
-from penstock.server.console.view import Page, View
+from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.manage import budget_rows, key_rows
 
@@ -52,4 +52,4 @@ def _several(said: str) -> tuple[str, ...]:
 
 
 PAGES = [Page(PATH, "Keys and budgets", _list, menu=True)]
-ACTIONS = {PATH: _create, f"{PATH}/{{name}}/revoke": _revoke}
+ACTIONS = [Action(PATH, _create), Action(f"{PATH}/{{name}}/revoke", _revoke)]

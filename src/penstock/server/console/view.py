@@ -23,7 +23,7 @@ from penstock.language.phrases import direction, languages, phrase
 from penstock.server.http import Request, Response, json_response
 from penstock.types import Caller
 
-__all__ = ["Page", "View", "allowed", "html", "language_of", "refused", "shown"]
+__all__ = ["Action", "Page", "View", "allowed", "html", "language_of", "refused", "shown"]
 
 Who = Literal["anyone", "reviewer", "admin"]
 POLICY = (
@@ -58,6 +58,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """What a form does. do: returns where to go on, with what was done as `?told=`, or the page that shows it."""
+
+    path: str
+    do: Callable[[Request, House, Mapping[str, str]], Awaitable[View | str]]
+    who: Who = "admin"
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where somebody is in the console, and who they are, for the frame around every page."""
 
@@ -70,8 +79,8 @@ class Place:
     query: Mapping[str, str] = field(default_factory=dict)
 
 
-def allowed(page: Page, caller: Caller, house: House) -> bool:
-    """Whether a page is for the caller."""
+def allowed(page: Page | Action, caller: Caller, house: House) -> bool:
+    """Whether a page, or what a form does, is for the caller."""
     if page.who == "anyone" or caller.admin:
         return True
     return page.who == "reviewer" and house.settings.review.role in caller.roles
@@ -100,10 +109,11 @@ def html(view: View, place: Place, *, status: int = 200, headers: Sequence[tuple
     """A view in the frame of the console."""
     t = _speaking(place.language)
     title = view.title or (t(place.page.title) if place.page else "Penstock")
-    text = _environment().get_template(view.template).render(
-        **view.data, data=view.data, place=place, title=title, t=t, language=place.language,
-        direction=direction(place.language), has_rows=bool(view.rows),
-    )  # fmt: skip
+    frame = {
+        "data": view.data, "place": place, "title": title, "t": t, "language": place.language,
+        "direction": direction(place.language), "has_rows": bool(view.rows),
+    }  # fmt: skip
+    text = _environment().get_template(view.template).render({**view.data, **frame})
     return Response(text.encode(), status, "text/html; charset=utf-8", (*HEADERS, *headers))
 
 

@@ -112,3 +112,57 @@ if (drop) {
     upload([...event.dataTransfer.files]);
   });
 }
+
+// One question to several models, each answer as it comes.
+const trying = document.querySelector("form[data-try]");
+if (trying) {
+  const answers = document.querySelector("[data-answers]");
+  trying.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const asked = new FormData(trying);
+    answers.replaceChildren();
+    for (const model of asked.getAll("model")) ask(model, asked.get("question"));
+  });
+
+  async function ask(model, question) {
+    const box = answers.appendChild(document.createElement("article"));
+    const [head, said, facts] = ["h3", "div", "p"].map((tag) => box.appendChild(document.createElement(tag)));
+    [head.textContent, said.dir, facts.className] = [model, "auto", "soft"];
+    const began = performance.now();
+    const body = JSON.stringify({ model, stream: true, messages: [{ role: "user", content: question }] });
+    try {
+      const response = await fetch("/v1/chat/completions", { method: "POST", headers: { "content-type": "application/json" }, body });
+      if (!response.ok) throw new Error((await response.json()).error.message);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let waiting = "", first = 0;
+      for (let part; !(part = await reader.read()).done;) {
+        waiting += part.value;
+        const events = waiting.split("\n\n");
+        waiting = events.pop();
+        for (const text of events.map((one) => one.replace(/^data: /, "")).filter((one) => one !== "[DONE]")) {
+          const piece = JSON.parse(text);
+          if (piece.error) throw new Error(piece.error.message);
+          const words = piece.choices?.[0]?.delta?.content;
+          if (words) {
+            first ||= performance.now() - began;
+            said.append(words);
+          }
+        }
+      }
+      facts.textContent = `${Math.round(first)} / ${Math.round(performance.now() - began)} ms`;
+    } catch (error) {
+      facts.textContent = error.message;
+      facts.className = "problem";
+    }
+  }
+}
+
+// What a key stands for, where nobody is writing.
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  if (button) {
+    event.preventDefault();
+    button.click();
+  }
+});

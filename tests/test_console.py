@@ -1,0 +1,314 @@
+"""The console over HTTP: who sees which page, in three forms of the same data; signing in; and forms that nobody can forge."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, serving, up, write
+
+from penstock.server.console import door
+from penstock.server.console.view import _csv
+from penstock.testing import WordEmbedder
+
+REVIEWER = "judge-key-0123456789"
+SETTINGS = f"""
+[documents.handbook]
+paths = ["handbook"]
+{WITH_KEYS}
+[keys.judge]
+key = "{REVIEWER}"
+roles = ["reviewer"]
+[apps.helper]
+documents = "handbook"
+keep_text = "always"
+[objectives.answered]
+kind = "availability"
+target = 0.99
+[budgets.all]
+limit_usd_per_month = 5
+"""
+ROLES = {"admin": KEYS["boss"], "reviewer": REVIEWER, "anyone": KEYS["clerk"]}
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("office")
+    write(folder / "handbook", HANDBOOK | PAY | {"=cmd.md": "# <script>alert(1)</script>\n\nA hostile name & title.\n"})
+    (folder / "handbook/broken.pdf").write_bytes(b"%PDF-1.7 broken")
+    with serving(folder, SETTINGS, embedder=WordEmbedder()) as served:
+        for question in ("How long can books be returned?", "<img src=x onerror=alert(1)>"):
+            served.client(KEYS["boss"]).post("/v1/chat/completions", json=asked("helper", question)).raise_for_status()
+        served.client(KEYS["boss"]).post(
+            "/v1/review/draws", json={"n": 2, "since": "1h"}, timeout=30
+        )  # an admin's sample, so that there is something to review
+        yield served
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Served]:
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(tmp_path, '[documents.handbook]\npaths = ["handbook"]', embedder=WordEmbedder()) as served:
+        yield served
+
+
+class Visitor:
+    """A browser without a screen: cookies are kept, forms are sent as a page of ours would."""
+
+    def __init__(self, served: Served, key: str = "") -> None:
+        self.served, self.client = served, served.client()
+        self.client.headers |= {"origin": served.url, "sec-fetch-site": "same-origin"}
+        if key:
+            assert self.send("/console/sign-in", "/console/sign-in", key=key).status_code == 303
+
+    def get(self, path: str) -> httpx2.Response:
+        return self.client.get(path)
+
+    def send(self, page: str, to: str, **values: str) -> httpx2.Response:
+        """Send a form that stands on a page."""
+        form = re.search(r'name="form" value="(\w+)"', self.client.get(page).text)
+        assert form, page
+        return self.client.post(to, data={"form": form[1], **values})
+
+
+def addresses(served: Served) -> dict[str, str]:
+    """Each page's path in the registry, and an address that it is at."""
+    client = served.client(KEYS["boss"])
+    number = client.get("/api/requests").json()["requests"][0]["id"]
+    document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
+    names = {"id": number, "name": "handbook", "document": document}
+    return {page.path: page.path.format(**names) for page in door.PAGES}
+
+
+def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: Served):
+    visitors = {role: Visitor(office, key) for role, key in ROLES.items()}
+    nobody = Visitor(office)
+    ranks = {"anyone": ("admin", "reviewer", "anyone"), "reviewer": ("admin", "reviewer"), "admin": ("admin",)}
+    paths = addresses(office)
+    assert len(paths) >= 16
+    for page in door.PAGES:
+        path = paths[page.path]
+        for role, visitor in visitors.items():
+            for form, kind in (("", "text/html"), ("json", "application/json"), ("csv", "text/csv")):
+                found = visitor.get(f"{path}?from=live&to=live&as={form}")
+                wanted = 200 if role in ranks[page.who] else 403
+                assert found.status_code == wanted, (path, role, form, found.text[:600])
+                assert found.headers["content-type"].startswith(kind if wanted == 200 else "text/html")
+                assert "frame-ancestors 'none'" in found.headers["content-security-policy"]
+                assert found.headers["cache-control"] == "no-store"
+        sent_away = nobody.get(path)
+        assert (sent_away.status_code, sent_away.headers["location"][:21]) == (303, "/console/sign-in?back")
+        assert nobody.get(f"{path}?as=json").status_code == 401
+
+
+def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r"}
+    clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
+    for action in door.ACTIONS:
+        path = action.path.format(**values)
+        assert clerk.send("/console", path).status_code == 403, path
+        assert boss.client.post(path, data={"form": "guessed"}).status_code == 403, path
+        foreign = boss.client.post(
+            path, headers={"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
+        )
+        assert foreign.status_code == 403, path
+
+
+def test_a_link_that_stands_elsewhere_opens_a_page_and_nothing_else_comes_from_there(home: Served):
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert home.client(**followed).get("/console/requests").status_code == 200
+    assert home.client(**followed).get("/api/requests").status_code == 403
+    assert home.client(**followed | {"sec-fetch-dest": "iframe"}).get("/console/requests").status_code == 403
+    assert home.client(**followed).post("/console/keys", data={"name": "x"}).status_code == 403
+
+
+def test_a_key_signs_in_until_it_is_signed_out_or_revoked(office: Served):
+    boss, wrong = Visitor(office, KEYS["boss"]), Visitor(office)
+    refused = wrong.send("/console/sign-in", "/console/sign-in", key="no-such-key")
+    assert refused.status_code == 401
+    assert "the API key is not known" in refused.text
+    assert wrong.get("/console").status_code == 303
+
+    made = boss.send("/console/keys", "/console/keys", name="guest", team="door", roles="sales, desk", expires="1d")
+    secret = re.findall(r"<code>(pk-[\w-]+|[\w-]{30,})</code>", made.text)[0]
+    guest = Visitor(office, secret)
+    assert "guest" in guest.get("/console").text
+    assert secret not in boss.get("/console/keys").text
+    assert boss.send("/console/keys", "/console/keys/guest/revoke").headers["location"].endswith("told=revoked")
+    assert guest.get("/console").status_code == 303
+
+    assert boss.send("/console", "/console/sign-out").status_code == 303
+    assert boss.get("/console").status_code == 303
+    kinds = [row["kind"] for row in Visitor(office, KEYS["boss"]).get("/console/audit?as=json").json()["records"]]
+    assert {"login.succeeded", "login.failed", "login.ended", "key.created", "key.revoked"} <= set(kinds)
+
+
+@pytest.mark.parametrize(
+    "back", ["https://evil.example", "//evil.example", "/console\\..", "/consolex", "/v1/models", "/console/a\r\nx: y"]
+)
+def test_nobody_is_sent_to_another_site(office: Served, back: str):
+    visitor = Visitor(office)
+    assert (
+        visitor.send("/console/sign-in", "/console/sign-in", key=KEYS["boss"], back=back).headers["location"]
+        == "/console"
+    )
+
+
+def test_the_link_of_the_terminal_signs_in_once(tmp_path: Path):
+    write(
+        tmp_path,
+        {
+            "penstock.toml": f'[keys.boss]\nkey = "{KEYS["boss"]}"\nadmin = true\n[models.m]\nprovider = "openai"\napi_key = "k"\n'
+        },
+    )
+    with up(tmp_path) as (process, address):
+        assert process.stdout
+        line = next(line for line in process.stdout if "once=" in line)
+        link = re.sub(r"\x1b\[[\d;]*m", "", line).split()[-1]
+        with httpx2.Client(base_url=address) as client:
+            found = client.get(link)
+            assert (found.status_code, found.headers["location"]) == (303, "/console")
+            assert client.get("/console/keys").status_code == 200
+            assert client.get("/api/keys").json()["keys"][0]["name"] == "boss"
+            assert client.post("/api/keys", json={"name": "x"}).status_code == 403, "no page of ours sent this"
+        with httpx2.Client(base_url=address) as other:
+            assert other.get(link).status_code == 401
+            assert other.get("/console/keys").status_code == 303
+
+
+def test_without_keys_whoever_is_at_the_machine_is_the_owner_and_the_first_key_changes_that(home: Served):
+    owner = Visitor(home)
+    assert "owner" in owner.get("/console").text
+    made = owner.send("/console/keys", "/console/keys", name="first", admin="1")
+    assert made.status_code == 200
+    assert Visitor(home).get("/console").status_code == 303
+
+
+def test_hostile_names_and_questions_stay_text(office: Served):
+    boss = Visitor(office, KEYS["boss"])
+    for path in [*addresses(office).values(), "/console/requests?app=<script>alert(2)</script>"]:
+        page = boss.get(path).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in boss.get("/console/documents/handbook").text
+
+
+def test_a_spreadsheet_takes_nothing_for_a_formula(office: Served):
+    text = Visitor(office, KEYS["boss"]).get("/console/documents/handbook?as=csv").content.decode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["state"] for row in rows} == {"indexed", "skipped"}
+    assert "'=cmd.md" in {row["source"] for row in rows}
+    assert _csv([{"a": "+1", "b": [1, {"c": 2}]}]).splitlines()[1] == '\'+1,"[1, {""c"": 2}]"'
+
+
+def test_requests_are_found_by_what_they_were_and_one_shows_its_rooms_and_words(office: Served):
+    boss = Visitor(office, KEYS["boss"])
+    every = boss.get("/console/requests?as=json").json()["requests"]
+    assert [one["app"] for one in every] == ["helper", "helper"]
+    assert boss.get("/console/requests?as=json&outcome=failed").json()["requests"] == []
+    assert "No request fits." in boss.get("/console/requests?outcome=failed").text
+    one = boss.get(f"/console/requests/{every[-1]['id']}?as=json").json()["requests"][0]
+    assert one["words"]["question"] == "How long can books be returned?"
+    assert {"search", "quote"} <= {span["name"] for span in one["spans"]}
+    assert boss.get("/console/requests/no-such").status_code == 404
+    read = boss.get("/console/audit?kind=journal.read&as=json").json()["records"]
+    assert every[-1]["id"] in {record["target"] for record in read}, "whoever reads words is written down"
+
+
+def test_collections_are_made_synced_compared_and_rolled_back(home: Served, tmp_path: Path):
+    visitor = Visitor(home)
+    (tmp_path / "handbook/hours.txt").write_text("The shop in Bergen opens at ten.\n")
+    page = "/console/documents/handbook"
+    assert visitor.send(page, f"{page}/sync").headers["location"] == f"{page}?told=synced"
+    assert "What had changed is published." in visitor.get(f"{page}?told=synced").text
+    changes = visitor.get(f"{page}/difference?from=v1&to=v2&as=json").json()["changes"]
+    assert {(one["change"], one["source"]) for one in changes} == {("added", "hours.txt"), ("removed", "hours.txt")}
+    assert visitor.send(page, f"{page}/versions/v1/use").headers["location"] == f"{page}?told=live"
+    live = [one["name"] for one in visitor.get(f"{page}?as=json").json()["versions"] if one["live"]]
+    assert live == ["v1"]
+    assert visitor.send(page, f"{page}/remove", source="hours.txt").status_code == 400, "it would come back"
+    assert visitor.send("/console/documents", "/console/documents", name="new").headers["location"].endswith("/new")
+    assert "Nothing is indexed yet" in visitor.get("/console/documents/new").text
+
+
+def test_a_text_is_tried_with_the_guard(office: Served):
+    found = Visitor(office, KEYS["boss"]).send(
+        "/console/guard", "/console/guard", text="My card is 4111 1111 1111 1111.", surface="prompt", policy="default"
+    )
+    assert found.status_code == 200
+    assert "CREDIT_CARD" in found.text
+    assert "What goes on:" in found.text
+    assert Visitor(office, KEYS["boss"]).send("/console/guard", "/console/guard", text=" ").status_code == 400
+
+
+def test_a_reviewer_works_through_a_queue_with_forms_alone(office: Served):
+    judge = Visitor(office, REVIEWER)
+    queue = judge.get("/console/review?as=json").json()["queues"][0]
+    assert queue["open"] >= 1
+    work = f"/console/review/work?queue={queue['queue']}"
+    first = judge.get(f"{work}&as=json").json()
+    item, label = first["task"]["id"], first["labels"][0]
+    done = judge.send(work, f"/console/review/items/{item}/judge", verdict=label, queue=queue["queue"])
+    assert done.headers["location"] == f"{work}&told=judged"
+    taken_back = judge.send(work, "/console/review/undo", queue=queue["queue"])
+    assert taken_back.headers["location"] == f"{work}&told=undone"
+    assert judge.get(f"{work}&as=json").json()["task"]["id"] == item
+    assert judge.send(work, f"/console/review/items/{item}/judge", verdict="nonsense").status_code == 400
+    assert judge.send(work, f"/console/review/items/{item}/skip", reason="cannot_tell").status_code == 303
+
+
+def test_settings_are_shown_without_their_secrets(office: Served):
+    found = Visitor(office, KEYS["boss"]).get("/console/settings")
+    assert not any(key in found.text for key in ROLES.values())
+    assert "handbook" in found.text
+    tables: dict[str, Any] = {
+        table["table"]: table["values"]
+        for table in Visitor(office, KEYS["boss"]).get("/console/settings?as=json").json()["tables"]
+    }
+    assert tables["objectives"]["answered"]["target"] == 0.99
+    assert "server" not in tables, "what has its default is left out"
+
+
+def test_what_is_not_there_and_what_is_too_much_is_refused_with_a_page(office: Served):
+    boss = Visitor(office, KEYS["boss"])
+    for path, status in (
+        ("/console/nothing", 404),
+        ("/console/requests?before=yesterdayish", 400),
+        ("/console/documents/none", 404),
+    ):
+        found = boss.get(path)
+        assert (found.status_code, found.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert "Back to the overview" in found.text
+    form = re.search(r'name="form" value="(\w+)"', boss.get("/console/guard").text)
+    assert form
+    assert boss.client.post("/console/guard", data={"form": form[1], "text": "x" * 100_000}).status_code == 413
+
+
+def test_the_page_speaks_the_language_that_was_chosen(office: Served):
+    boss = Visitor(office, KEYS["boss"])
+    assert '<html lang="en"' in boss.get("/console").text
+    boss.client.headers["accept-language"] = "de-AT,de;q=0.9"
+    assert '<html lang="de"' in boss.get("/console").text
+    assert '<html lang="ar" dir="rtl"' in boss.get("/console?lang=ar").text
+    chosen = boss.send("/console", "/console/language", language="fr", back="/console/keys")
+    assert chosen.headers["location"] == "/console/keys"
+    assert '<html lang="fr"' in boss.get("/console").text
+
+
+def test_pages_are_light(office: Served):
+    boss = Visitor(office, KEYS["boss"])
+    for path in addresses(office).values():
+        weight = len(boss.get(path).content)
+        assert weight < 100_000, path
+
+
+def test_the_json_of_the_overview_adds_up(office: Served):
+    found = Visitor(office, KEYS["boss"]).get("/console?as=json").json()
+    assert len(found["hours"]) == 24
+    assert found["day"]["requests"] == sum(hour["requests"] for hour in found["hours"]) == 2
+    assert json.dumps(found)
