@@ -59,8 +59,15 @@ async def _skip(request: Request, house: House, form: Mapping[str, str]) -> str:
 
 
 async def _undo(request: Request, house: House, form: Mapping[str, str]) -> str:
-    reviewer = only_reviewers(request, house)
-    await asyncio.to_thread(lambda: house.review.queue.undo(reviewer))
+    """Take the last verdict back: its item is in hand again, and the one that was goes back to the queue."""
+    reviewer, queue, item = only_reviewers(request, house), house.review.queue, form.get("item", "")
+
+    def undone() -> None:
+        queue.undo(reviewer)
+        if item:
+            queue.release(item, reviewer)
+
+    await asyncio.to_thread(undone)
     return _next(form, "undone")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from penstock.assemble import House
 from penstock.config import Settings, describe, iso, moment
@@ -16,20 +18,29 @@ AT_ONCE = 100
 
 
 async def _settings(request: Request, house: House) -> View:
-    usual = describe(Settings())
+    usual, kinds = describe(Settings()), get_type_hints(Settings)
     tables = [
         {"table": name, "values": changed}
         for name, values in describe(house.settings).items()
-        if (changed := _changed(values, usual.get(name)))
+        if (changed := _changed(values, usual[name], get_args(kinds[name])))
     ]
     return View("settings.html", {"file": str(house.settings.file or ""), "tables": tables}, tables)
 
 
-def _changed(value: Any, usual: Any) -> Any:
-    """What differs from the defaults."""
-    if isinstance(value, dict) and isinstance(usual, dict):
-        return {name: _changed(inner, usual.get(name)) for name, inner in value.items() if inner != usual.get(name)}
-    return value if value != usual else None
+def _changed(values: Any, usual: Any, named: Sequence[Any]) -> Any:
+    """What differs from the defaults. named: the types of names and of what is called by them, in a table of tables."""
+    if not isinstance(values, dict):
+        return values if values != usual else None
+    if named and is_dataclass(named[-1]):
+        return {name: _changed(one, _usual(named[-1]), ()) for name, one in values.items()}
+    return {name: value for name, value in values.items() if value != usual.get(name)}
+
+
+def _usual(kind: Any) -> dict[str, Any]:
+    try:
+        return describe(kind())
+    except TypeError:  # something of it has no default
+        return {}
 
 
 async def _audit(request: Request, house: House) -> View:
