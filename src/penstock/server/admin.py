@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
@@ -16,13 +16,13 @@ from penstock.server.work import Stoppable, Work
 from penstock.types import Caller
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
-    from penstock.documents.catalog import DocumentRow
+    from penstock.documents.catalog import DocumentRow, SkippedRow
     from penstock.documents.collection import Collection
     from penstock.documents.ingest import Report
 
 __all__ = [
-    "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_rows",
-    "documents", "metrics", "search", "sync", "upload", "use_version", "versions",
+    "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
+    "documents", "metrics", "search", "skipped_row", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
@@ -80,30 +80,33 @@ async def create_collection(request: Request, house: House) -> Response:
 async def documents(request: Request, house: House) -> Response:
     """The documents that the caller may read, and for admins the files that could not be read, with their reasons."""
     collection = house.collection(request.path_values["name"], request.caller)
-    return json_response(await asyncio.to_thread(document_rows, collection, request.caller))
+
+    def listed() -> dict[str, Any]:
+        rows = [document_row(row) for row in collection.documents(request.caller)]
+        return {"documents": rows, "skipped": [*map(skipped_row, collection.skipped())] if request.caller.admin else []}
+
+    return json_response(await asyncio.to_thread(listed))
 
 
-def document_rows(collection: Collection, caller: Caller) -> dict[str, Any]:
-    """`documents` that the caller may read, and for admins what was `skipped`."""
-    rows = [_row(row) | {"state": "indexed"} for row in collection.documents(caller)]
-    skipped = [asdict(row) | {"state": "skipped"} for row in collection.skipped()] if caller.admin else []
-    for row in skipped:
-        del row["file"], row["fingerprint"]
-    return {"documents": rows, "skipped": skipped}
+def document_row(row: DocumentRow) -> dict[str, Any]:
+    """A document as JSON, without the paths and hashes of this machine."""
+    inside = ("file", "fingerprint", "content", "ruled")
+    values = {one.name: getattr(row, one.name) for one in fields(row) if one.name not in inside}
+    return values | {"id": str(row.id), "state": "indexed"}
 
 
-def _row(row: DocumentRow) -> dict[str, Any]:
-    values = asdict(row)
-    for name in ("file", "fingerprint", "content", "ruled"):  # paths and hashes of this machine
-        del values[name]
-    return values | {"id": str(row.id)}
+def skipped_row(row: SkippedRow) -> dict[str, Any]:
+    """A file that could not be read as JSON."""
+    return {"source": row.source, "reason": row.reason, "hint": row.hint, "seen": row.seen, "state": "skipped"}
 
 
 async def document(request: Request, house: House) -> Response:
     """One document with its text."""
     collection = house.collection(request.path_values["name"], request.caller)
     row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
-    return json_response(_row(row) | {"text": text})
+    values = document_row(row) | {"text": text}
+    del values["state"]
+    return json_response(values)
 
 
 async def upload(request: Request, house: House) -> Response | Stream:

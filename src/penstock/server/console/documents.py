@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from penstock.assemble import House
 from penstock.errors import NotFound
-from penstock.server.admin import collection_rows, document_rows
+from penstock.server.admin import collection_rows, document_row, skipped_row
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.work import Stoppable
@@ -16,7 +16,7 @@ from penstock.server.work import Stoppable
 __all__ = ["ACTIONS", "PAGES"]
 
 PATH = "/console/documents"
-AT_ONCE = 200
+AT_ONCE = 100
 
 
 async def _list(request: Request, house: House) -> View:
@@ -28,19 +28,21 @@ async def _one(request: Request, house: House) -> View:
     name, wanted = request.path_values["name"], request.query("find").strip()
     collection = house.collection(name, request.caller)
 
+    def fits(*names: str) -> bool:
+        return wanted.casefold() in " ".join(names).casefold()
+
     def found() -> View:
-        listed = document_rows(collection, request.caller)
-        fits = [
-            row
-            for row in [*listed["skipped"], *listed["documents"]]
-            if wanted.casefold() in f"{row['source']} {row.get('title', '')}".casefold()
-        ]
+        skipped = [row for row in collection.skipped() if fits(row.source)]
+        rows = [row for row in collection.documents(request.caller) if fits(row.source, row.title)]
+        count, most = len(skipped) + len(rows), len(rows) if request.query("as") else AT_ONCE
+        shown = [*map(skipped_row, skipped), *(document_row(row) for row in rows[:most])]
         versions = [asdict(row) | {"name": row.name} for row in collection.versions()]
         data = {
-            "name": name, "find": wanted, "documents": fits[:AT_ONCE], "found": len(fits), "skipped": len(listed["skipped"]),
-            "versions": list(reversed(versions)), "places": collection.places(),
+            "name": name, "find": wanted, "documents": shown, "found": count, "skipped": len(skipped),
+            "versions": list(reversed(versions)),
+            "places": collection.places(),
         }  # fmt: skip
-        return View("collection.html", data, fits, title=name)
+        return View("collection.html", data, shown, title=name)
 
     return await asyncio.to_thread(found)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-import orjson
 
 from penstock.assemble import House
 from penstock.config import moment
-from penstock.observe.journal import Row
 from penstock.server.console.home import hours_of
 from penstock.server.console.view import Page, View
 from penstock.server.http import Request
@@ -21,9 +18,10 @@ from penstock.stats import wilson
 
 __all__ = ["PAGES"]
 
-MOST = 5_000  # of the latest requests are compared by language
+MOST = 2_000  # of the latest answers are compared
 WEEK_H = 7 * 24
 SUPPORTED, UNSUPPORTED = ("supported",), ("contradicted", "not_found")
+Told = tuple[str, float, dict[str, Any]]  # a name to compare by, milliseconds, and what is known of the answer
 
 
 async def _quality(request: Request, house: House) -> View:
@@ -32,37 +30,36 @@ async def _quality(request: Request, house: House) -> View:
 
 def _measured(house: House) -> View:
     now, ledger = time.time(), ledger_of(house)
-    rows = [row for row in ledger.requests(limit=MOST) if row.answer]
-    languages = sides(rows, "language")
+    answers = ledger.answers(limit=MOST)
+    languages = sides((str(answer.get("language") or ""), took, answer) for _, took, answer in answers)
     objectives = standings(house)
     data = {
         "objectives": objectives,
         "firing": [alert.plain() for alert in house.alerts.firing(now=now)],
         "past": [alert.plain() for alert in house.alerts.past(since=moment("7d"), limit=20, now=now)],
         "languages": languages,
-        "apps": sides(rows, "app"),
+        "apps": sides(answers),
         "hours": hours_of(ledger.by_hour(since=now - WEEK_H * 3600), now, WEEK_H),
-        "compared": len(rows),
+        "compared": len(answers),
     }
     return View("quality.html", data, objectives or languages)
 
 
-def sides(rows: Iterable[Row], by: str) -> list[dict[str, Any]]:
-    """Answers side by side, by language or app: how many were refused and how much of them is in the sources, with intervals
-    of Wilson (1927)."""
-    found: dict[str, list[tuple[dict[str, Any], Row]]] = {}
-    for row in rows:
-        answer = orjson.loads(row.answer)
-        found.setdefault((row.app if by == "app" else str(answer.get(by) or "")) or "–", []).append((answer, row))
+def sides(answers: Iterable[Told]) -> list[dict[str, Any]]:
+    """Answers side by side, by their names: how many were not given and how much of them is in the sources, with intervals of
+    Wilson (1927)."""
+    found: dict[str, list[Told]] = {}
+    for told in answers:
+        found.setdefault(told[0] or "–", []).append(told)
     return sorted((_side(name, some) for name, some in found.items()), key=lambda side: -side["answers"])
 
 
-def _side(name: str, some: list[tuple[dict[str, Any], Row]]) -> dict[str, Any]:
-    refused = sum(answer.get("status") in ("not_found", "refused") for answer, _ in some)
-    claims = [answer.get("claims") or {} for answer, _ in some]
+def _side(name: str, some: Sequence[Told]) -> dict[str, Any]:
+    refused = sum(answer.get("status") in ("not_found", "refused") for *_, answer in some)
+    claims = [answer.get("claims") or {} for *_, answer in some]
     good = sum(one.get(label, 0) for one in claims for label in SUPPORTED)
     bad = sum(one.get(label, 0) for one in claims for label in UNSUPPORTED)
-    times = sorted(row.duration_ms for _, row in some)
+    times = sorted(took for _, took, _ in some)
     return {
         "name": name, "answers": len(some), "refused": refused, "refused_between": wilson(refused, len(some))[1:3],
         "sentences": good + bad, "grounded": good / (good + bad) if good + bad else None,
