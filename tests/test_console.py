@@ -12,9 +12,14 @@ import httpx2
 import pytest
 from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, serving, up, write
 
-from penstock.server.console import door
-from penstock.server.console.view import _csv
+from penstock.language.phrases import catalogue
+from penstock.observe.faults import FAULTS
+from penstock.review.queue import SKIPS
+from penstock.server.console import door, view
+from penstock.server.console.view import SPOKEN, _csv
+from penstock.server.guard import SURFACES
 from penstock.testing import WordEmbedder
+from penstock.types import Status
 
 REVIEWER = "judge-key-0123456789"
 SETTINGS = f"""
@@ -295,9 +300,24 @@ def test_the_page_speaks_the_language_that_was_chosen(office: Served):
     boss.client.headers["accept-language"] = "de-AT,de;q=0.9"
     assert '<html lang="de"' in boss.get("/console").text
     assert '<html lang="ar" dir="rtl"' in boss.get("/console?lang=ar").text
+    assert '<html lang="de"' in boss.get("/console?lang=it").text, "Italian is not all there"
     chosen = boss.send("/console", "/console/language", language="fr", back="/console/keys")
     assert chosen.headers["location"] == "/console/keys"
     assert '<html lang="fr"' in boss.get("/console").text
+
+
+@pytest.mark.parametrize("language", SPOKEN[1:])
+def test_every_word_of_the_console_is_in_each_of_its_languages(language: str):
+    texts = [path.read_text() for path in (Path(view.__file__).parent / "templates").glob("*.html")]
+    said = {found for text in texts for found in re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', text)}
+    said |= {page.title for page in door.PAGES} | set(door.TOLD.values())
+    said |= {
+        code.replace("_", " ")
+        for code in (*SKIPS, *FAULTS, *SURFACES, *(status.value for status in Status), "ok", "refused", "failed")
+    }
+    known = catalogue(language)
+    assert len(said) > 250
+    assert not [one for one in said if not (known.get(("", one)) or known.get(("formal", one)))]
 
 
 def test_pages_are_light(office: Served):

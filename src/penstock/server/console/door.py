@@ -15,7 +15,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
 from penstock.server.console import documents, guard, home, keys, models, quality, requests, review, settings
-from penstock.server.console.view import Action, Page, Place, View, allowed, html, language_of, refused, shown
+from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
 from penstock.server.sessions import Browser, Sessions
 from penstock.trace import log
@@ -108,8 +108,8 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
         return _to(f"{SIGN_IN}?told=out", ("set-cookie", browser.baked("session", "", for_s=0)))
     if path == LANGUAGE:
         chosen = form.get("language", "")
-        if not re.fullmatch(r"[a-z]{2,3}", chosen):
-            raise BadRequest("there is no such language")
+        if chosen not in SPOKEN:
+            raise BadRequest("there is no such language", hint=", ".join(SPOKEN))
         cookie = f"penstock-language={chosen}; Path=/; Max-Age=31536000; SameSite=Lax"
         return _to(_inside(form.get("back", "")), ("set-cookie", cookie))
     for action in ACTIONS:
@@ -177,7 +177,9 @@ def _placed(place: Place, page: Page | None, request: Request, house: House) -> 
     query = {name: values[-1] for name, values in parse_qs(request.scope["query_string"].decode("latin-1")).items()}
     told = TOLD.get(query.pop("told", ""), "")
     query.pop("as", None)
-    return Place(page, menu, request.caller, place.language, place.form, told, query)
+    here = f"{quote(request.path)}?{urlencode(query)}" if query else quote(request.path)
+    signed_in = bool(Browser(request.scope, house.settings).cookie("session"))
+    return Place(page, menu, request.caller, place.language, place.form, told, here, signed_in, query)
 
 
 def _token(cookie: str) -> str:

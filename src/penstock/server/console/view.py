@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from penstock.assemble import House
 from penstock.errors import NotAllowed, PenstockError
-from penstock.language.phrases import direction, languages, phrase
+from penstock.language.names import name_of
+from penstock.language.phrases import direction, phrase
 from penstock.server.http import Request, Response, json_response
 from penstock.types import Caller
 
@@ -35,6 +36,7 @@ HEADERS = (
     ("cache-control", "no-store"),
     ("referrer-policy", "same-origin"),  # without it browsers do not say that a form is sent from here
 )
+SPOKEN = ("en", "de", "es", "fr", "ar", "zh")  # languages that all of the console is in
 GROUPS = {  # signs between the thousands, and before decimals, where they are not English ones
     "de": (".", ","), "es": (".", ","), "fr": ("\u202f", ","), "ar": (",", "."), "zh": (",", "."),
 }  # fmt: skip
@@ -80,6 +82,8 @@ class Place:
     language: str
     form: str  # what forms send back, so that no other site can send them
     told: str = ""  # what was just done
+    here: str = ""  # the address, without what was just done
+    signed_in: bool = False  # by a session, which can be ended
     query: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,12 +114,13 @@ def _closed(response: Response) -> Response:
 
 
 def html(view: View, place: Place, *, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    """A view in the frame of the console."""
+    """A view in the frame of the console. w: a word of the data, such as `not_found`, in the reader's language."""
     t = _speaking(place.language)
     title = view.title or (t(place.page.title) if place.page else "Penstock")
     frame = {
-        "data": view.data, "place": place, "title": title, "t": t, "language": place.language,
-        "direction": direction(place.language), "has_rows": bool(view.rows),
+        "data": view.data, "place": place, "title": title, "t": t, "w": lambda code: t(str(code).replace("_", " ")),
+        "language": place.language, "direction": direction(place.language), "has_rows": bool(view.rows),
+        "spoken": [(code, name_of(code, code)) for code in SPOKEN],
     }  # fmt: skip
     text = _environment().get_template(view.template).render({**view.data, **frame})
     return Response(text.encode(), status, "text/html; charset=utf-8", (*HEADERS, *headers))
@@ -128,7 +133,7 @@ def refused(error: PenstockError, place: Place) -> Response:
 
 
 def language_of(request: Request) -> str:
-    """The first language that was asked for and that there are words in: by the address, the cookie, the browser."""
+    """The first language that was asked for and that the console speaks: by the address, the cookie, the browser."""
     cookie = next(
         (part.partition("=")[2] for part in request.headers.get("cookie", "").split("; ") if part.startswith("penstock-language=")),
         "",
@@ -136,7 +141,7 @@ def language_of(request: Request) -> str:
     accepted = [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
     for tag in filter(None, (request.query("lang"), cookie, *accepted)):
         base = tag.lower().split("-")[0]
-        if base in languages():
+        if base in SPOKEN:
             return base
     return "en"
 
