@@ -314,6 +314,13 @@ def test_what_people_think_of_an_answer_is_kept_changed_and_taken_back(open_page
     assert page.locator(".why").count() == 0
 
 
+def test_whoever_may_change_things_finds_the_console(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    page.get_by_role("link", name="Console").click()
+    page.wait_for_url("**/console")
+    assert page.get_by_role("heading", name="Overview").is_visible()
+
+
 def test_waiting_can_be_stopped(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     page.route("**/v1/chat/completions", lambda route: None)

@@ -56,6 +56,7 @@ PAGE = (  # the chat page
     "New",
     "Start a new conversation",
     "Documents",
+    "Console",
     "Conversation",
     "Ask your documents",
     "Answers are quoted word for word, each with its source. What is not there is not answered.",

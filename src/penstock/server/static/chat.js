@@ -764,6 +764,7 @@ async function load(wanted) {
   const { collections, admin } = await get("/api/collections");
   state.collections = collections;
   state.admin = admin;
+  $("console").hidden = !admin;
   $("collection").replaceChildren(...collections.map((c) => make("option", { value: c.name, textContent: c.name })));
   $("collection").parentElement.hidden = !collections.length;
   const name = [wanted, state.collection].find((n) => collections.some((c) => c.name === n)) || collections[0]?.name || "";
