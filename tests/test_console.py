@@ -140,7 +140,7 @@ def test_a_key_signs_in_until_it_is_signed_out_or_revoked(office: Served):
     assert wrong.get("/console").status_code == 303
 
     made = boss.send("/console/keys", "/console/keys", name="guest", team="door", roles="sales, desk", expires="1d")
-    secret = re.findall(r"<code>(pk-[\w-]+|[\w-]{30,})</code>", made.text)[0]
+    secret = re.findall(r"<code[^>]*>([\w-]{30,})</code>", made.text)[0]
     guest = Visitor(office, secret)
     assert "guest" in guest.get("/console").text
     assert secret not in boss.get("/console/keys").text

@@ -34,6 +34,12 @@ kind = "availability"
 target = 0.99
 [budgets.everybody]
 limit_usd_per_month = 50
+[documents.other]
+paths = ["handbook"]
+[ab.shorter]
+target = "handbook"
+arms = {new = "other"}
+unit = "request"
 """
 WEIGHT = "performance.getEntries().reduce((sum, one) => sum + (one.encodedBodySize ?? 0), 0)"  # bytes that were sent
 MOVED = """new Promise((done) => {

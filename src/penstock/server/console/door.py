@@ -14,7 +14,18 @@ from urllib.parse import parse_qs, quote, urlencode
 from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
-from penstock.server.console import documents, guard, home, keys, models, quality, requests, review, settings
+from penstock.server.console import (
+    documents,
+    experiments,
+    guard,
+    home,
+    keys,
+    models,
+    quality,
+    requests,
+    review,
+    settings,
+)
 from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
 from penstock.server.sessions import Browser, Sessions
@@ -31,7 +42,9 @@ SIGN_IN, SIGN_OUT, LANGUAGE = f"{START}/sign-in", f"{START}/sign-out", f"{START}
 SESSION_S: Final = 12 * 3600.0
 LONGEST_FORM: Final = 64 << 10
 PAGES: list[Page] = [
-    page for part in (home, documents, requests, quality, review, guard, models, keys, settings) for page in part.PAGES
+    page
+    for part in (home, documents, requests, quality, review, experiments, guard, models, keys, settings)
+    for page in part.PAGES
 ]
 ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *keys.ACTIONS]
 TOLD = {  # what was done, by the code that an address carries
@@ -80,7 +93,7 @@ async def _answered(request: Request, house: House, browser: Browser, place: Pla
     if request.method == "GET" and path == SIGN_IN:
         if once := request.query("once"):
             return await _once(once, house, browser)
-        return html(_sign_in_view(request), place)
+        return html(_sign_in_view(request, house), place)
     try:
         request.caller = identify(request, house.settings, house.keys, visiting=True)
     except NeedsKey:
@@ -144,8 +157,10 @@ async def _form(request: Request, browser: Browser, place: Place) -> Form:
 # ---------------------------------------------------------------- signing in
 
 
-def _sign_in_view(request: Request, problem: PenstockError | None = None) -> View:
-    told = {"problem": problem.message if problem else "", "back": _inside(request.query("back"))}
+def _sign_in_view(request: Request, house: House, problem: PenstockError | None = None) -> View:
+    back = _inside(request.query("back"))
+    provider = f"/login?{urlencode({'back': back})}" if house.settings.login.issuer else ""
+    told = {"problem": problem.message if problem else "", "back": back, "provider": provider}
     return View("sign-in.html", told | {"told": TOLD.get(request.query("told"), "")})
 
 
@@ -156,7 +171,7 @@ async def _sign_in(request: Request, house: House, browser: Browser, place: Plac
         secret, caller = await asyncio.to_thread(lambda: started(form.get("key", ""), for_s=SESSION_S))
     except NeedsKey as error:
         house.audit.record("login.failed", actor="unknown", reason=error.code)
-        return html(_sign_in_view(request, error), place, status=error.status)
+        return html(_sign_in_view(request, house, error), place, status=error.status)
     house.audit.record("login.succeeded", actor=caller.name, target=caller.name, admin=caller.admin)
     return _to(_inside(form.get("back", "")), ("set-cookie", browser.baked("session", secret, for_s=SESSION_S)))
 
