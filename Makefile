@@ -55,6 +55,9 @@ format: .venv/dev  ## put the code in its usual form
 docs: .venv/dev  ## write docs/reference from the code
 	@$(BIN)/python -m tools.reference
 
+screenshots: .venv/dev  ## take the pictures of the documentation anew, with an installed chromium
+	@$(BIN)/python -m tools.screenshots
+
 check: .venv/dev  ## format, lint, types, import rules, docs
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
@@ -74,4 +77,4 @@ bench: .venv/dev  ## the benchmarks that need nothing but this machine; benchmar
 clean:  ## remove the environment, caches and the local index
 	rm -rf .venv .venv-clients .venv-empty .penstock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.PHONY: help up test test-full test-clients test-install format docs check weights bench clean
+.PHONY: help up test test-full test-clients test-install format docs screenshots check weights bench clean
