@@ -314,6 +314,14 @@ def test_what_people_think_of_an_answer_is_kept_changed_and_taken_back(open_page
     assert page.locator(".why").count() == 0
 
 
+def test_one_click_leads_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
+    page = open_page(f"{shop.url}/?collection=handbook")
+    answer = ask(page, RETURNS)
+    page.wait_for_timeout(1500)  # after which the journal has it
+    answer.get_by_role("link", name="Why this answer?").click()
+    assert page.get_by_role("rowheader", name="search").is_visible()
+
+
 def test_whoever_may_change_things_finds_the_console(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     page.get_by_role("link", name="Console").click()

@@ -100,6 +100,7 @@ PAGE = (  # the chat page
     "{percent}% sure",
     "written by {model}, checked against the sources",
     "written by {model}, not checked",
+    "Why this answer?",
     "Copy",
     "Copied",
     "The source cannot be shown",

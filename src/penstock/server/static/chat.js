@@ -344,7 +344,7 @@ function show(turn, question, found, opinion) {
     more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
     found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
-    make("div", { className: "below" }, silent ? "" : foot(found), opinion.request ? opinionOn(opinion) : ""));
+    make("div", { className: "below" }, silent ? "" : foot(found), why(opinion.request), opinion.request ? opinionOn(opinion) : ""));
   turn.replaceChildren(
     make("p", { className: "question", textContent: question }),
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
@@ -459,6 +459,12 @@ function foot(found) {
   const copied = found.copied.length ? make("span", {}, make("span", { className: "copied", textContent: t(LINES.copied) })) : "";
   const sure = make("span", { textContent: t("{percent}% sure", { percent }) });
   return make("p", { className: "foot" }, meter, sure, by, copied, navigator.clipboard ? copy : ""); // none without https
+}
+
+// The rooms that an answer passed through, for those who may see them.
+function why(request) {
+  if (!request || !state.admin) return "";
+  return make("a", { className: "why-link", href: `/console/requests/${encodeURIComponent(request)}`, textContent: t("Why this answer?") });
 }
 
 // ---------------------------------------------------------------- what people think of an answer
