@@ -14,12 +14,13 @@ from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, serving, up, 
 
 from penstock.language.phrases import catalogue
 from penstock.observe.faults import FAULTS
+from penstock.review.content import Content
 from penstock.review.queue import SKIPS
 from penstock.server.console import door, view
 from penstock.server.console.view import SPOKEN, _csv
 from penstock.server.guard import SURFACES
 from penstock.testing import WordEmbedder
-from penstock.types import Status
+from penstock.types import Caller, Status
 
 REVIEWER = "judge-key-0123456789"
 SETTINGS = f"""
@@ -164,6 +165,88 @@ def test_nobody_is_sent_to_another_site(office: Served, back: str):
     )
 
 
+def test_a_session_ends_with_the_key_that_began_it_and_not_with_its_name(home: Served):
+    owner = Visitor(home)
+    secrets = [
+        re.findall(
+            r"<code[^>]*>([\w-]{30,})</code>", owner.send("/console/keys", "/console/keys", name="boss", admin="1").text
+        )[0]
+    ]
+    boss = Visitor(home, secrets[0])
+    assert boss.get("/console/keys").status_code == 200
+    rotated = home.client(secrets[0]).post("/api/keys/boss/rotate").json()["secret"]
+    assert boss.get("/console/keys").status_code == 303, "the key was rotated"
+
+    again = Visitor(home, rotated)
+    home.house.keys.revoke("boss")
+    home.house.keys.remove("boss")
+    home.house.keys.create("boss", admin=True)
+    home.house.keys.refresh()
+    assert again.get("/console/keys").status_code == 303, "another key of the same name"
+
+
+@pytest.mark.parametrize("odd", ['x={"b":1}', 'x="unclosed', "greet=grüß", "a(b)=1", ";;=;", "penstock-session"])
+def test_cookies_of_others_on_the_same_host_do_no_harm(office: Served, odd: str):
+    visitor = Visitor(office, KEYS["boss"])
+    own = "; ".join(f"{name}={value}" for name, value in visitor.client.cookies.items())
+    visitor.client.cookies.clear()
+    others = [(name, value) for name, value in visitor.client.headers.raw if name != b"cookie"]
+    visitor.client.headers = httpx2.Headers([*others, (b"cookie", f"{odd}; {own}".encode("latin-1"))])
+    assert visitor.get("/console/keys").status_code == 200
+    assert visitor.send("/console", "/console/language", language="de").status_code == 303
+
+
+def test_a_reply_leaves_as_it_was_proposed_or_as_it_was_changed_and_never_empty(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(tmp_path, '[documents.handbook]\npaths = ["handbook"]', embedder=WordEmbedder()) as served:
+        approvals, visitor = served.house.review.approvals, Visitor(served)
+
+        def proposed() -> str:
+            return approvals.propose(Content("May I?", "Line one.\nLine two."), caller=Caller("helper"), app="helper")
+
+        same, other, never = proposed(), proposed(), proposed()
+        page = "/console/review"
+        assert (
+            visitor.send(
+                page, f"{page}/approvals/{same}", decision="approve", text="Line one.\r\nLine two."
+            ).status_code
+            == 303
+        )
+        assert (approvals.outcome(same).state, approvals.outcome(same).text) == ("approved", "Line one.\nLine two.")
+        visitor.send(page, f"{page}/approvals/{other}", decision="approve", text="Line one.\r\nLine 2.")
+        assert (approvals.outcome(other).state, approvals.outcome(other).text) == ("edited", "Line one.\nLine 2.")
+        assert visitor.send(page, f"{page}/approvals/{never}", decision="approve", text=" ").status_code == 400
+        assert visitor.send(page, f"{page}/approvals/{never}", decision="reject", reason="No.").status_code == 303
+        assert approvals.outcome(never).state == "rejected"
+
+
+def test_odd_questions_names_and_days_break_no_page(home: Served):
+    visitor = Visitor(home)
+    for path in (
+        "/console?path=x&as=",
+        "/console/requests?path=1&t=3&title=4&data=5&limit=-1",
+        "/console/audit?kind=*",
+    ):
+        assert visitor.get(path).status_code == 200, path
+    for name in ("bücher", "a日本"):
+        to = visitor.send("/console/documents", "/console/documents", name=name).headers["location"]
+        assert visitor.get(to).status_code == 200
+    late = visitor.send("/console/keys", "/console/keys", name="late", expires="9999-12-31T23:59:59-14:00")
+    assert late.status_code == 400
+    assert visitor.get("/console/keys").status_code == 200
+
+
+def test_failed_sign_ins_neither_fill_the_trail_nor_send_much(office: Served):
+    visitor, boss = Visitor(office), Visitor(office, KEYS["boss"])
+    failed = "/console/audit?kind=login.failed&as=json"
+    visitor.send("/console/sign-in", "/console/sign-in", key="x")
+    before = len(boss.get(failed).json()["records"])
+    for _ in range(20):
+        visitor.send("/console/sign-in", "/console/sign-in", key="x")
+    assert len(boss.get(failed).json()["records"]) == before
+    assert visitor.send("/console/sign-in", "/console/sign-in", key="x" * 20_000).status_code == 413
+
+
 def test_the_link_of_the_terminal_signs_in_once(tmp_path: Path):
     write(
         tmp_path,
@@ -267,10 +350,15 @@ def test_a_reviewer_works_through_a_queue_with_forms_alone(office: Served):
     assert judge.send(work, f"/console/review/items/{item}/skip", reason="cannot_tell").status_code == 303
 
 
-def test_settings_are_shown_without_their_secrets(office: Served):
+def test_settings_are_shown_without_their_secrets(office: Served, tmp_path: Path):
     found = Visitor(office, KEYS["boss"]).get("/console/settings")
     assert not any(key in found.text for key in ROLES.values())
     assert "handbook" in found.text
+    with serving(
+        tmp_path, '[models.m]\nbase_url = "https://h/v1?key=LEAK1"\nheaders = {"x-key" = "LEAK2"}\n', documents=False
+    ) as gateway:
+        assert "LEAK" not in Visitor(gateway).get("/console/settings").text
+        assert "LEAK" not in Visitor(gateway).get("/console/settings?as=json").text
     tables: dict[str, Any] = {
         table["table"]: table["values"]
         for table in Visitor(office, KEYS["boss"]).get("/console/settings?as=json").json()["tables"]
@@ -291,7 +379,9 @@ def test_what_is_not_there_and_what_is_too_much_is_refused_with_a_page(office: S
         assert "Back to the overview" in found.text
     form = re.search(r'name="form" value="(\w+)"', boss.get("/console/guard").text)
     assert form
-    assert boss.client.post("/console/guard", data={"form": form[1], "text": "x" * 100_000}).status_code == 413
+    assert boss.client.post("/console/guard", data={"form": form[1], "text": "x" * 1_100_000}).status_code == 413
+    long = boss.client.post("/console/guard", data={"form": form[1], "text": "سلام " * 4_000})
+    assert long.status_code == 200, "24,000 bytes that become 120,000 on their way"
 
 
 def test_the_page_speaks_the_language_that_was_chosen(office: Served):

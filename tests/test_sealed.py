@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from penstock.observe.analytics import Analytics
 from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.sealed import DAY_S, HOUR_S, Sealed
+from penstock.review.requests import Past
 from penstock.storage.database import Database
 from penstock.types import new_id
 
@@ -191,6 +193,45 @@ def test_whoever_is_erased_is_in_no_file_any_more(home: Path):
     assert all(b"person-1" not in path.read_bytes() for path in sealed.folder.glob("*.parquet"))
     assert Counter(sealed.find(one.id)[0].person for one in rows) == Counter(dict(persons))
     assert {sealed.find(one.id)[0].answer for one in rows if one.person == "person-1"} == {""}
+
+
+def test_of_a_trace_that_is_half_sealed_all_is_found(home: Path):
+    database, sealed = opened(home, hot_s=HOUR_S)
+    trace = [row(NOW - n * HOUR_S, 7) for n in range(4)]
+    write(database, home, trace)
+    sealed.run(NOW)
+    past = Past(database, lambda: sealed, lambda: Analytics(database, sealed))
+    assert len(Ledger(database).request(trace[0].trace_id)) < 4
+    assert past.find(trace[0].trace_id) == sorted(trace, key=lambda one: one.at)
+
+
+def test_whoever_reads_while_somebody_is_erased_is_told_no_nonsense(home: Path):
+    database, sealed = opened(home, hot_s=HOUR_S)
+    rows = [row(NOW - 5 * HOUR_S - n, n) for n in range(30)]
+    write(database, home, rows)
+    sealed.run(NOW)
+    wrong: list[Exception] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        reader = Sealed(Database(home / "penstock.db"), sealed.folder)
+        while not stop.is_set():
+            try:
+                assert [one.id for one in reader.find(rows[4].id)] == [rows[4].id]
+            except Conflict:
+                continue
+            except Exception as error:
+                wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for one in readers:
+        one.start()
+    for name in ("person-0", "person-1", "person-2", "nobody") * 3:
+        sealed.erase(lambda text, name=name: text == name)
+    stop.set()
+    for one in readers:
+        one.join()
+    assert not wrong
 
 
 KILLED = """

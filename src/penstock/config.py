@@ -173,7 +173,9 @@ class ModelSettings:
     model: str = setting("", "Its name there; `*` takes the name from the caller. Empty: the same as here.")
     base_url: str = setting("", "Address of the server, `/v1` included; empty: the provider's own.")
     api_key: Secret = setting("", "Key of the provider; write `env:NAME`.")
-    headers: Mapping[str, str] = setting(dict, "Further headers that the provider wants.")
+    headers: Mapping[str, Secret] = setting(
+        dict, "Further headers that the provider wants; write `env:NAME` for a secret."
+    )
     billions: float = setting(
         0.0, "Its active parameters in billions, for the estimate of energy; 0: as its name says, if it does."
     )
@@ -857,10 +859,15 @@ def moment(text: str, *, ahead: bool = False) -> float:
             at = datetime.combine(date.fromisoformat(text), clock(23, 59, 59) if ahead else clock())
         if at.year < 1970:
             raise wrong("")
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        found = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         seconds = _duration(text, wrong)
-    return time.time() + seconds if ahead else time.time() - seconds
+        found = time.time() + seconds if ahead else time.time() - seconds
+    try:
+        datetime.fromtimestamp(found, UTC)  # what is stored can be shown
+    except (ValueError, OverflowError, OSError) as error:
+        raise wrong("that is further away than the calendar goes") from error
+    return found
 
 
 def iso(unix: float, *, timespec: str = "seconds") -> str | None:
@@ -1542,7 +1549,8 @@ def describe(settings: Settings) -> dict[str, Any]:
             item_kind = get_args(kind)[1] if get_args(kind) else None
             return {name: plain(item, item_kind) for name, item in value.items()}
         if isinstance(value, str):
-            return re.sub(r"(?<=://)[^/@\s]+@", "(set)@", value)  # an address may carry a password
+            value = re.sub(r"(?<=://)[^/@\s]+@", "(set)@", value)  # an address may carry a password, or a key
+            return re.sub(r"(?<=\?)\S+", "(set)", value) if "://" in value else value
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
     return typing.cast(dict[str, Any], plain(settings))

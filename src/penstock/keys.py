@@ -99,7 +99,11 @@ class Keys:
 
     def find(self, given: bytes) -> Caller:
         """Who holds this key. Raises NeedsKey, or NotReady while nobody can say."""
-        found = self._known.get(hashlib.sha256(given).digest())
+        return self.find_digest(hashlib.sha256(given).digest(), given=bool(given))
+
+    def find_digest(self, digest: bytes, *, given: bool = True) -> Caller:
+        """The same by the SHA-256 of a key, for what remembers it without knowing it."""
+        found = self._known.get(digest)
         if found is not None and (not found[1] or found[1] > time.time()):
             return found[0]
         if found is None and given and not self._sure:

@@ -137,7 +137,9 @@ def requests(
 
 
 def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
-    rows = ledger(file).request(trace) or _sealed(file, trace)
+    hot = ledger(file).request(trace)
+    known = {row.id for row in hot}
+    rows = sorted([*hot, *(row for row in _sealed(file, trace) if row.id not in known)], key=lambda row: row.at)
     if not rows:
         raise NotFound(f"there is no request '{trace}'", hint="penstock requests --json shows their ids")
     told = [plain_request(row) for row in rows]

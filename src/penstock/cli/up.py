@@ -147,7 +147,9 @@ def _console(house: House) -> str:
     from penstock.config import is_loopback
     from penstock.server.sessions import ONCE_S, Sessions
 
-    if not is_loopback(house.settings.server.host) and not sys.stdout.isatty():
+    server = house.settings.server
+    reachable = not is_loopback(server.host) or server.public_hosts or house.settings.login.address
+    if reachable and not sys.stdout.isatty():
         return "/console"
     try:
         return f"/console/sign-in?once={Sessions(house).once(for_s=ONCE_S)}"

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from filelock import FileLock, Timeout
 
 from penstock.errors import Conflict, MissingExtra, StorageError
-from penstock.observe import traces
 from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Database, Tables
 from penstock.storage.files import storage_errors
@@ -46,6 +45,7 @@ __all__ = [
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 AT_ONCE = 50_000  # rows that are in memory at the same time
+ATTEMPTS = 3  # to read the files while others are joined or replaced
 LATE_S = 600.0  # a day is joined so long after its end
 TABLES = ("requests", "spans")
 TRACES = "traces"
@@ -135,8 +135,17 @@ class Sealed:
         """The requests of a trace, or the one of an id, that were sealed. Needs no DuckDB.
 
         Raises StorageError for a file that is missing or damaged."""
-        found = [row for part in self.segments(TRACES) for row in traces.find(self.path(part), name)]
-        return sorted(found, key=lambda row: row.at)
+        from penstock.observe import traces
+
+        for _ in range(ATTEMPTS):
+            parts = self.segments(TRACES)
+            try:
+                found = [row for part in parts for row in traces.find(self.path(part), name)]
+                return sorted(found, key=lambda row: row.at)
+            except StorageError:
+                if self.segments(TRACES) == parts:
+                    raise  # otherwise it was replaced and cleared away meanwhile
+        raise Conflict("the sealed journal changes faster than it can be read", hint="try again shortly")
 
     def run(self, now: float = 0.0) -> int:
         """Seal what has ended, join days, forget what is past its time. Returns how many requests were sealed.
@@ -169,6 +178,8 @@ class Sealed:
                     if found:
                         sql = "select * from past order by time"
                         self._replace([segment], self._write(db, "requests", sql))
+            from penstock.observe import traces
+
             for segment in self.segments(TRACES):
                 empty = _Emptied(mentioned)
                 new = self._write_traces(map(empty, traces.rows(self.path(segment))))
@@ -230,6 +241,8 @@ class Sealed:
 
     def _joined(self, kind: str, parts: Sequence[Path]) -> _Written:
         if kind == TRACES:
+            from penstock.observe import traces
+
             path = self._new(kind)
             return path.name, kind, traces.join(path, parts), path.stat().st_size
         order = "time" if kind == "requests" else "request, time"
@@ -281,6 +294,8 @@ class Sealed:
         return path.name, kind, int(row[0]) if row else 0, path.stat().st_size
 
     def _write_traces(self, rows: Iterable[Row]) -> _Written:
+        from penstock.observe import traces  # and numpy with it, which a plain gateway does without
+
         path = self._new(TRACES)
         return path.name, TRACES, traces.write(path, rows), path.stat().st_size
 

@@ -113,11 +113,11 @@ def _index(path: Path) -> _Index:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL.size))
         tail = file.read()
+        mapped = np.memmap(file, np.uint8, "r").view(np.ndarray) if size else np.zeros(0, np.uint8)
     magic, count, blocks, names = TAIL.unpack(tail) if len(tail) == TAIL.size else (b"", 0, 0, 0)
     start = size - TAIL.size - 8 * (blocks + 1) - 12 * names
     if magic != MAGIC or start < 0 or start % 8:
         raise _damaged(path)
-    mapped = np.memmap(path, np.uint8, "r").view(np.ndarray)
     hashes = mapped[start : start + 8 * names].view("<u8")
     ends = mapped[start + 8 * names :][: 8 * (blocks + 1)].view("<u8")
     return _Index(count, hashes, mapped[-TAIL.size - 4 * names : -TAIL.size].view("<u4"), ends)
@@ -129,7 +129,7 @@ def _block(path: Path, index: _Index, block: int) -> list[Row]:
         with storage_errors(path), path.open("rb") as file:
             file.seek(first)
             return [Row(*one) for one in orjson.loads(zlib.decompress(file.read(last - first)))]
-    except (zlib.error, ValueError, TypeError) as error:
+    except (zlib.error, ValueError, TypeError, OverflowError) as error:
         raise _damaged(path) from error
 
 

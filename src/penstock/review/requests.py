@@ -95,7 +95,9 @@ class Past:
     def find(self, name: str) -> list[Row]:
         """The requests of that id, or of that trace."""
         found = Ledger(self._tables).request(name)
-        return found or (self._sealed().find(name) if self._tables.has("sealed") else [])
+        known = {row.id for row in found}
+        old = self._sealed().find(name) if self._tables.has("sealed") else []
+        return sorted([*found, *(row for row in old if row.id not in known)], key=lambda row: row.at)
 
 
 class Requests:

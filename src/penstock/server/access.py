@@ -12,7 +12,7 @@ from penstock.server.http import Request
 from penstock.storage.audit import acting
 from penstock.types import Caller
 
-__all__ = ["CALLER", "check_binding", "check_host", "identify"]
+__all__ = ["CALLER", "check_binding", "check_host", "identify", "place_of"]
 
 CALLER = "penstock.caller"  # key of the scope: whoever logged in, or the error that they are told
 OWNER = Caller("owner", admin=True)
@@ -89,8 +89,13 @@ def _check_host(name: str, bound: str, public: tuple[str, ...]) -> None:
 
 
 def _check_origin(origin: str, host: str) -> None:
-    if _parts(origin).netloc != host:
+    if place_of(origin) != host:
         raise NotAllowed(f"requests from {origin} are not answered")
+
+
+def place_of(address: str) -> str:
+    """The host and port of an address; "" of what is none."""
+    return _parts(address).netloc
 
 
 def _parts(address: str) -> SplitResult:

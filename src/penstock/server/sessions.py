@@ -1,7 +1,7 @@
 """Who is logged in with a browser: a cookie holds a random number, the database the rest, so that logging out ends it everywhere.
 
-A session stands for whom the login provider named, or for the holder of a key, and ends with that key. A link that works once
-begins one for whoever started the server.
+A session stands for whom the login provider named, or for a key, and ends with it: when it is revoked, rotated or replaced. A link
+that works once begins one for whoever started the server.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Final, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from penstock.assemble import House
 from penstock.config import Settings
 from penstock.errors import NeedsKey, NotAllowed, PenstockError
-from penstock.server.access import CALLER
+from penstock.server.access import CALLER, place_of
 from penstock.server.http import Receive, Scope, Send
 from penstock.types import Caller
 
@@ -51,8 +50,9 @@ class Sessions:
 
     def begin_with_key(self, key: str, *, for_s: float) -> tuple[str, Caller]:
         """The secret of a new session of whoever holds a key. It ends with the key. Raises NeedsKey for none of ours."""
-        caller = self._keys.find(key.strip().encode("utf-8", "replace"))
-        return self._kept(caller.name, {"key": caller.name}, for_s), caller
+        given = key.strip().encode("utf-8", "replace")
+        caller = self._keys.find(given)
+        return self._kept(caller.name, {"key": hashlib.sha256(given).hexdigest()}, for_s), caller
 
     def once(self, *, for_s: float) -> str:
         """A secret that `redeem` takes once: for whoever starts the server, and sees what it prints."""
@@ -82,8 +82,8 @@ class Sessions:
             return None
         if isinstance(kept, dict):
             try:
-                return self._keys.holder(kept["key"])
-            except NeedsKey:  # it was revoked, or has expired
+                return self._keys.find_digest(bytes.fromhex(kept["key"]))
+            except NeedsKey:  # it was revoked, rotated or replaced, or has expired
                 return None
         name, roles, admin, tenant = cast(tuple[str, list[str], bool, str], kept)
         return Caller(name, tuple(roles), admin, tenant=tenant)
@@ -136,17 +136,18 @@ class Browser:
     @property
     def own(self) -> bool:
         """Whether the browser says that it comes from our own pages."""
-        origin = self.header(b"origin")
+        origin = place_of(self.header(b"origin"))
         return self.header(b"sec-fetch-site") == "same-origin" or (
-            bool(origin) and urlsplit(origin).netloc in (self.header(b"host"), urlsplit(self.address).netloc)
+            bool(origin) and origin in (self.header(b"host"), place_of(self.address))
         )
 
     def cookie(self, name: str) -> str:
-        try:
-            found = SimpleCookie(self.header(b"cookie")).get(self._named(name))
-        except CookieError:
-            return ""
-        return str(found.value) if found else ""
+        """Its value; "" where there is none. What other programs of the same host put beside it may be of any form."""
+        for part in self.header(b"cookie").split(";"):
+            known, _, value = part.strip().partition("=")
+            if known == self._named(name) and value:
+                return value.strip('"')
+        return ""
 
     def baked(self, name: str, value: str, *, for_s: float) -> str:
         """A cookie that no script reads and no other site sends along."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
+from urllib.parse import quote
 
 from penstock.assemble import House
 from penstock.errors import NotFound
@@ -34,7 +35,7 @@ async def _one(request: Request, house: House) -> View:
     def found() -> View:
         skipped = [row for row in collection.skipped() if fits(row.source)]
         rows = [row for row in collection.documents(request.caller) if fits(row.source, row.title)]
-        count, most = len(skipped) + len(rows), len(rows) if request.query("as") else AT_ONCE
+        count, most = len(skipped) + len(rows), len(rows) if request.query("as") in ("json", "csv") else AT_ONCE
         shown = [*map(skipped_row, skipped), *(document_row(row) for row in rows[:most])]
         versions = [asdict(row) | {"name": row.name} for row in collection.versions()]
         data = {
@@ -58,7 +59,8 @@ async def _difference(request: Request, house: House) -> View:
         for change, some in (("added", found.added), ("removed", found.removed))
         for source, text in some
     ]
-    data = {"name": name, "before": before, "after": after, "same": found.same, "changes": rows}
+    shown = rows if request.query("as") == "json" else rows[:AT_ONCE]
+    data = {"name": name, "before": before, "after": after, "same": found.same, "found": len(rows), "changes": shown}
     return View("difference.html", data, rows, title=name)
 
 
@@ -77,19 +79,19 @@ async def _document(request: Request, house: House) -> View:
 async def _create(request: Request, house: House, form: Mapping[str, str]) -> str:
     name = form.get("name", "").strip()
     await asyncio.to_thread(house.library.create, name)
-    return f"{PATH}/{name}"
+    return f"{PATH}/{quote(name)}"
 
 
 async def _sync(request: Request, house: House, form: Mapping[str, str]) -> str:
     collection = house.collection(request.path_values["name"], request.caller)
     report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
-    return f"{PATH}/{request.path_values['name']}?told={'synced' if report.published else 'unchanged'}"
+    return f"{PATH}/{quote(request.path_values['name'])}?told={'synced' if report.published else 'unchanged'}"
 
 
 async def _use(request: Request, house: House, form: Mapping[str, str]) -> str:
     collection = house.collection(request.path_values["name"], request.caller)
     await asyncio.to_thread(collection.use, request.path_values["version"])
-    return f"{PATH}/{request.path_values['name']}?told=live"
+    return f"{PATH}/{quote(request.path_values['name'])}?told=live"
 
 
 async def _remove(request: Request, house: House, form: Mapping[str, str]) -> str:
@@ -97,7 +99,7 @@ async def _remove(request: Request, house: House, form: Mapping[str, str]) -> st
     if not source:
         raise NotFound("the form names no document")
     await request.work.run(lambda: collection.remove(source))
-    return f"{PATH}/{request.path_values['name']}?told=removed"
+    return f"{PATH}/{quote(request.path_values['name'])}?told=removed"
 
 
 PAGES = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
+from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
@@ -40,7 +42,9 @@ Form = Mapping[str, str]
 START: Final = "/console"
 SIGN_IN, SIGN_OUT, LANGUAGE = f"{START}/sign-in", f"{START}/sign-out", f"{START}/language"
 SESSION_S: Final = 12 * 3600.0
-LONGEST_FORM: Final = 64 << 10
+LONGEST_FORM: Final = 1 << 20  # bytes, of those who are signed in
+LONGEST_KEY: Final = 8 << 10
+FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
     for part in (home, documents, requests, quality, review, experiments, guard, models, keys, settings)
@@ -67,6 +71,9 @@ def owns(path: str) -> bool:
     return path == START or path.startswith(f"{START}/")
 
 
+_failures: WeakKeyDictionary[House, float] = WeakKeyDictionary()  # when a sign-in that failed was last recorded
+
+
 async def answer(request: Request, house: House) -> Response:
     """A page of the console, or what a form of it asked for."""
     browser = Browser(request.scope, house.settings)
@@ -81,8 +88,7 @@ async def answer(request: Request, house: House) -> Response:
         told = PenstockError("something went wrong inside", hint="the server's log says what")
         response = refused(told, _placed(place, None, request, house))
     if not browser.cookie("form") and response.content_type.startswith("text/html"):
-        baked = browser.baked("form", form_cookie, for_s=SESSION_S).replace("SameSite=Lax", "SameSite=Strict")
-        response.headers = (*response.headers, ("set-cookie", baked))
+        response.headers = (*response.headers, ("set-cookie", browser.baked("form", form_cookie, for_s=SESSION_S)))
     return response
 
 
@@ -139,15 +145,18 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
     raise NotFound(f"there is nothing to do at {request.path}")
 
 
-async def _form(request: Request, browser: Browser, place: Place) -> Form:
-    """What a form of ours sent. Raises NotAllowed where it may be somebody else's."""
+async def _form(request: Request, browser: Browser, place: Place, *, most: int = LONGEST_FORM) -> Form:
+    """What a form of ours sent, with lines that end as ours do. Raises NotAllowed where it may be somebody else's."""
     if not browser.own:
         raise NotAllowed("forms are only taken from our own pages")
-    body = await request.body()
-    if len(body) > LONGEST_FORM:
-        raise TooLarge("the form is too long")
+    request.max_body_bytes = most
+    try:
+        body = await request.body()
+    except TooLarge as error:
+        raise TooLarge("the form is too long") from error
     found = {
-        name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()
+        name: values[-1].replace("\r\n", "\n")
+        for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()
     }
     if not secrets.compare_digest(found.get("form", "").encode(), place.form.encode()) or not browser.cookie("form"):
         raise NotAllowed("this form is of an earlier visit", hint="go back, load the page anew, and send it again")
@@ -165,12 +174,14 @@ def _sign_in_view(request: Request, house: House, problem: PenstockError | None 
 
 
 async def _sign_in(request: Request, house: House, browser: Browser, place: Place) -> Response:
-    form = await _form(request, browser, place)
+    form = await _form(request, browser, place, most=LONGEST_KEY)
     try:
         started = Sessions(house).begin_with_key
         secret, caller = await asyncio.to_thread(lambda: started(form.get("key", ""), for_s=SESSION_S))
     except NeedsKey as error:
-        house.audit.record("login.failed", actor="unknown", reason=error.code)
+        if time.monotonic() - _failures.get(house, -FAILURES_EVERY_S) >= FAILURES_EVERY_S:  # nobody fills the trail
+            _failures[house] = time.monotonic()
+            house.audit.record("login.failed", actor="unknown", reason=error.code)
         return html(_sign_in_view(request, house, error), place, status=error.status)
     house.audit.record("login.succeeded", actor=caller.name, target=caller.name, admin=caller.admin)
     return _to(_inside(form.get("back", "")), ("set-cookie", browser.baked("session", secret, for_s=SESSION_S)))

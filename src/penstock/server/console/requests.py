@@ -49,7 +49,8 @@ async def _one(request: Request, house: House) -> View:
     name = request.path_values["id"]
 
     def found() -> list[dict[str, Any]]:
-        rows = ledger_of(house).request(name) or house.review.requests.past.find(name)
+        ledger_of(house)  # with what has ended by now
+        rows = house.review.requests.past.find(name)
         if not rows:
             raise NotFound(
                 f"there is no request '{name[:80]}'", hint="a request is here about a second after it has ended"

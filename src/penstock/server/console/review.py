@@ -78,11 +78,14 @@ async def _decide(request: Request, house: House, form: Mapping[str, str]) -> st
     if decision not in ("approve", "reject"):
         raise BadRequest("the decision is to approve, or to reject")
 
+    if decision == "approve" and not text:
+        raise BadRequest("an empty reply cannot be sent", hint="reject it, with a reason")
+
     def decided() -> None:
         check_seen(request, approvals, reply)
         if decision == "approve":
             proposed = next((one.content.answer for one in approvals.pending(limit=10_000) if one.id == reply), "")
-            approvals.approve(reply, reviewer, text="" if text == proposed.strip() else text)
+            approvals.approve(reply, reviewer, text="" if text == proposed.replace("\r\n", "\n").strip() else text)
         else:
             approvals.reject(reply, reviewer, reason=form.get("reason", "").strip())
 

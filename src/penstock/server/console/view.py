@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -101,12 +102,13 @@ async def shown(page: Page, request: Request, house: House, place: Place) -> Res
     view = await page.show(request, house)
     match request.query("as"):
         case "json":
-            return _closed(json_response(dict(view.data)))
+            return await asyncio.to_thread(lambda: _closed(json_response(dict(view.data))))
         case "csv":
             name = page.path.removeprefix("/console/").split("/")[0] or "penstock"
             headers = (("content-disposition", f'attachment; filename="{name}.csv"'), *HEADERS)
-            return Response(_csv(view.rows).encode("utf-8-sig"), 200, "text/csv; charset=utf-8", headers)
-    return html(view, place)
+            text = await asyncio.to_thread(_csv, view.rows)
+            return Response(text.encode("utf-8-sig"), 200, "text/csv; charset=utf-8", headers)
+    return await asyncio.to_thread(html, view, place)
 
 
 def _closed(response: Response) -> Response:
@@ -195,7 +197,7 @@ def _asset(name: str) -> str:
     return f"/static/{name}?{blake2b((FOLDER / name).read_bytes(), digest_size=6).hexdigest()}"
 
 
-def _link(path: str, **values: object) -> str:
+def _link(path: str, /, **values: object) -> str:
     """A path with what is asked of it, leaving out what is empty."""
     kept = {name: value for name, value in values.items() if value not in ("", None)}
     return f"{path}?{urlencode(kept)}" if kept else path
