@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r"}
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b"}
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)
@@ -322,6 +323,25 @@ def test_collections_are_made_synced_compared_and_rolled_back(home: Served, tmp_
     assert visitor.send(page, f"{page}/remove", source="hours.txt").status_code == 400, "it would come back"
     assert visitor.send("/console/documents", "/console/documents", name="new").headers["location"].endswith("/new")
     assert "Nothing is indexed yet" in visitor.get("/console/documents/new").text
+
+
+def test_batches_of_all_keys_are_seen_and_ended(home: Served):
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": asked("handbook", "When?")}
+    client, visitor = home.client(), Visitor(home)
+    file = client.post(
+        "/v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl", json.dumps(line).encode())}
+    ).json()
+    body = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = client.post("/v1/batches", json=body).json()["id"]
+    (seen,) = visitor.get("/console/jobs?as=json").json()["batches"]
+    assert (seen["id"], seen["key"]) == (batch, "owner")
+    deadline = time.monotonic() + 20
+    while not visitor.get("/console/jobs?as=json").json()["batches"][0]["ended"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert visitor.get("/console/jobs?as=json").json()["batches"][0]["completed"] == 1
+    assert visitor.send("/console/jobs", f"/console/jobs/{batch}/cancel").status_code == 400, "it has ended"
+    assert visitor.send("/console/jobs", "/console/jobs/none/cancel").status_code == 404
 
 
 def test_a_text_is_tried_with_the_guard(office: Served):

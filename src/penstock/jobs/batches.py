@@ -147,6 +147,12 @@ class Batches:
         )
         return [_batch(row) for row in rows[:limit]], len(rows) > limit
 
+    def latest(self, *, limit: int) -> Sequence[Batch]:
+        """Those of all keys, the latest first."""
+        self._files.migrate()
+        rows = self._database.read(f"select {_COLUMNS} from batches order by rowid desc limit ?", (limit,))  # noqa: S608
+        return [_batch(row) for row in rows]
+
     def cancel(self, id: str, owner: str) -> Batch:  # noqa: A002
         """Ask for the end of a batch. What is on its way is waited for. Raises BadRequest for one that has ended."""
         if (status := self.get(id, owner).status) in ENDED:

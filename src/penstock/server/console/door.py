@@ -21,6 +21,7 @@ from penstock.server.console import (
     experiments,
     guard,
     home,
+    jobs,
     keys,
     models,
     quality,
@@ -47,10 +48,10 @@ LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
-    for part in (home, documents, requests, quality, review, experiments, guard, models, keys, settings)
+    for part in (home, documents, requests, quality, review, experiments, guard, models, jobs, keys, settings)
     for page in part.PAGES
 ]
-ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *keys.ACTIONS]
+ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *jobs.ACTIONS, *keys.ACTIONS]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
@@ -62,6 +63,7 @@ TOLD = {  # what was done, by the code that an address carries
     "undone": "The verdict was taken back.",
     "decided": "The decision is noted.",
     "answered": "The question is closed.",
+    "cancelling": "The job ends once what is on its way is there.",
     "out": "You are signed out.",
 }
 
