@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import httpx2
 
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+PICTURES = Path(__file__).parent.parent / "pictures"  # beside docs, which are shipped and indexed
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SETTINGS = """
