@@ -30,7 +30,7 @@ async def _list(request: Request, house: House) -> View:
             "queues": queues,
             "approvals": [one.plain() for one in review.approvals.pending(limit=AT_ONCE, sees=sees)],
             "hand_overs": [one.plain() for one in review.hand_overs.pending(limit=AT_ONCE, sees=sees)],
-            "draws": [draw._asdict() for draw in review.requests.draws()],
+            "draws": [draw._asdict() for draw in review.requests.draws()] if request.caller.admin else [],
         }
         return View("review.html", data, queues)
 
