@@ -300,6 +300,7 @@ def test_requests_are_found_by_what_they_were_and_one_shows_its_rooms_and_words(
     every = boss.get("/console/requests?as=json").json()["requests"]
     assert [one["app"] for one in every] == ["helper", "helper"]
     assert boss.get("/console/requests?as=json&outcome=failed").json()["requests"] == []
+    assert len(boss.get("/console/requests?as=csv").text.splitlines()) == 3
     assert "No request fits." in boss.get("/console/requests?outcome=failed").text
     one = boss.get(f"/console/requests/{every[-1]['id']}?as=json").json()["requests"][0]
     assert one["words"]["question"] == "How long can books be returned?"

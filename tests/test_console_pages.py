@@ -12,9 +12,10 @@ import pytest
 from serving import HANDBOOK, Served, asked, serving, up, write
 
 from penstock.observe.journal import COLUMNS, Row
+from penstock.review.content import Content
 from penstock.server.console import door
 from penstock.testing import WordEmbedder
-from penstock.types import new_id
+from penstock.types import Caller, new_id
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -94,6 +95,9 @@ def busy(served: Served) -> None:
     ):
         client.post("/v1/chat/completions", json=asked("helper", question))
     time.sleep(1.2)
+    served.house.review.approvals.propose(
+        Content("May I return it?", "Yes, within thirty days."), caller=Caller("helper"), app="helper"
+    )
     assert client.post("/v1/review/draws", json={"n": 3, "since": "1h"}).status_code == 201
     assert (
         client.post(

@@ -8,7 +8,6 @@ from typing import Any
 from penstock.assemble import House
 from penstock.config import moment
 from penstock.errors import NotFound
-from penstock.observe.journal import Row
 from penstock.observe.ledger import FILTERS, plain_request
 from penstock.server.console.view import Page, View
 from penstock.server.http import Request
@@ -17,20 +16,21 @@ from penstock.server.manage import ledger_of
 __all__ = ["PAGES"]
 
 AT_ONCE = 50
+MOST = 10_000  # as data
 PATH = "/console/requests"
 
 
 async def _list(request: Request, house: House) -> View:
     wanted = {name: value for name in FILTERS if (value := request.query(name).strip())}
     before, guarded = request.query("before").strip(), request.query("guarded") == "1"
-    until = moment(before) if before else 0.0
+    until, most = moment(before) if before else 0.0, MOST if request.query("as") in ("json", "csv") else AT_ONCE
 
-    def found() -> list[Row]:
-        return ledger_of(house).requests(wanted, limit=AT_ONCE + 1, before=until, guarded=guarded)
+    def found() -> tuple[list[dict[str, Any]], bool]:
+        rows = ledger_of(house).requests(wanted, limit=most + 1, before=until, guarded=guarded)
+        return [_line(plain_request(row)) for row in rows[:most]], len(rows) > most
 
-    rows = await asyncio.to_thread(found)
-    plain = [_line(plain_request(row)) for row in rows[:AT_ONCE]]
-    more = plain[-1]["at"] if len(rows) > AT_ONCE else ""
+    plain, there_are_more = await asyncio.to_thread(found)
+    more = plain[-1]["at"] if there_are_more else ""
     data = {"requests": plain, "wanted": wanted, "guarded": guarded, "before": before, "more": more, "filters": FILTERS}
     return View("requests.html", data, plain)
 

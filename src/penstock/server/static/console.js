@@ -24,12 +24,6 @@ for (const form of document.querySelectorAll("form[data-ask]")) {
   });
 }
 
-// A choice that is sent as soon as it is made.
-for (const form of document.querySelectorAll("form[data-at-once]")) {
-  form.querySelector("button").hidden = true;
-  form.addEventListener("change", () => form.requestSubmit());
-}
-
 // A form that goes to a page by its name, as an address has it.
 for (const form of document.querySelectorAll("form[data-jump]")) {
   form.addEventListener("submit", (event) => {
