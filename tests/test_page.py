@@ -314,6 +314,32 @@ def test_what_people_think_of_an_answer_is_kept_changed_and_taken_back(open_page
     assert page.locator(".why").count() == 0
 
 
+def test_a_person_is_asked_and_their_reply_appears_in_the_conversation(tmp_path: Path, open_page: Open):
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(
+        tmp_path, '[documents.handbook]\npaths = ["handbook"]\n[review]\npeople = true', embedder=WordEmbedder()
+    ) as served:
+        page = open_page(f"{served.url}/?collection=handbook")
+        answer = ask(page, RETURNS)
+        answer.get_by_role("button", name="Ask a person").click()
+        playwright.expect(answer.locator(".person")).to_have_text("A person was asked. The reply will appear here.")
+        (waiting,) = served.house.review.hand_overs.pending()
+        assert waiting.content.question == RETURNS
+        assert waiting.request, "the reviewer finds the request that it is about"
+        served.house.review.hand_overs.reply(waiting.id, "hanna", "Come by, <b>any</b> day.")
+        playwright.expect(page.locator(".answer .person .said")).to_have_text("Come by, <b>any</b> day.")
+        page.select_option("#language", "de")
+        playwright.expect(page.locator(".answer .person")).to_contain_text("Ein Mensch antwortet:")
+
+        page.focus("#question")
+        other = ask(page, ABSENT)
+        other.get_by_role("button", name="Einen Menschen fragen").click()
+        playwright.expect(other.locator(".person .hint")).to_be_visible()
+        (waiting,) = served.house.review.hand_overs.pending()
+        served.house.review.hand_overs.close(waiting.id, "hanna", reason="spam")
+        playwright.expect(page.locator(".answer .person").last).to_contain_text("Niemand hat geantwortet.")
+
+
 def test_one_click_leads_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     answer = ask(page, RETURNS)

@@ -357,6 +357,7 @@ class ReviewSettings:
     lease: Seconds = setting(Seconds(900.0), "How long whoever claimed an item has it for themselves.")
     approve_within: Seconds = setting(Seconds(3600.0), "When a proposed reply expires that nobody has decided on.")
     reply_within: Seconds = setting(Seconds(86_400.0), "When a question expires that was handed over.")
+    people: bool = setting(False, "There are people who reply: the chat page offers to ask one.")
     cases: str = setting("cases.jsonl", "File that confirmed failures go to as cases, relative to the settings file.")
     keep: Seconds = setting(
         Seconds(180 * 86_400.0), "How long feedback and reviews are kept, with the words in them; 0: for ever."

@@ -149,6 +149,10 @@ PAGE = (  # the chat page
     "I do not understand it",
     "What would have been right?",
     "Send",
+    "Ask a person",
+    "A person was asked. The reply will appear here.",
+    "A person replies:",
+    "Nobody replied. You can ask again.",
 )
 
 _ENTRY = re.compile(

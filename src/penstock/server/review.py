@@ -104,9 +104,11 @@ async def give_feedback(request: Request, house: House) -> Response:
 
 
 async def asked_for(request: Request, house: House) -> Response:
-    """What an opinion can have: the reasons there are, and how long texts may be, for pages that ask for one."""
+    """What an opinion can have: the reasons there are, and how long texts may be, for pages that ask for one; and whether there are
+    `people` who can be asked."""
     limits = {"text": LONGEST_TEXT, "correction": LONGEST_CORRECTION}
-    return json_response({"thumb": ["up", "down"], "reasons": REASONS, "csat": [1, 5], "longest": limits})
+    told = {"thumb": ["up", "down"], "reasons": REASONS, "csat": [1, 5], "longest": limits}
+    return json_response(told | {"people": house.settings.review.people})
 
 
 async def feedback(request: Request, house: House) -> Response:

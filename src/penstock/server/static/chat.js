@@ -286,7 +286,7 @@ async function ask(question) {
       if (data.penstock) found = data.penstock;
     }
     if (!found) throw new Problem(CUT);
-    const opinion = { request: response.headers.get("x-request-id"), thumb: "", reasons: [], correction: "", csat: 0 };
+    const opinion = { request: response.headers.get("x-request-id"), thumb: "", reasons: [], correction: "", csat: 0, person: {} };
     const draw = () => show(turn, question, found, opinion);
     draw();
     state.shown.push(draw);
@@ -344,7 +344,8 @@ function show(turn, question, found, opinion) {
     more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
     found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
-    make("div", { className: "below" }, silent ? "" : foot(found), why(opinion.request), opinion.request ? opinionOn(opinion) : ""));
+    make("div", { className: "below" }, silent ? "" : foot(found), why(opinion.request), opinion.request ? opinionOn(opinion) : "",
+      state.people ? person(question, opinion) : ""));
   turn.replaceChildren(
     make("p", { className: "question", textContent: question }),
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
@@ -544,6 +545,53 @@ function opinionOn(opinion) {
       send({ correction: right.value.trim() }, "Thank you. It is noted.");
     });
     return form;
+  };
+  draw();
+  return node;
+}
+
+// ---------------------------------------------------------------- asking a person
+
+const WAIT_S = 30; // that the server may take to say that nobody has replied yet
+const AGAIN_MS = 5000; // after which it is asked again where it could not be reached
+
+// A person is asked, and what they reply stands where the question was.
+function person(question, opinion) {
+  const node = make("div", { className: "person", role: "status" });
+  const asked = opinion.person;
+  const draw = () => {
+    if (!asked.state) node.replaceChildren(press(t("Ask a person"), ask));
+    else if (asked.state === "pending") node.replaceChildren(make("p", { className: "hint", textContent: t("A person was asked. The reply will appear here.") }));
+    else if (asked.text) {
+      node.replaceChildren(make("p", { className: "hint", textContent: t("A person replies:") }), make("p", { className: "said", dir: "auto", textContent: asked.text }));
+    } else node.replaceChildren(make("p", { className: "hint", textContent: t("Nobody replied. You can ask again.") }), press(t("Ask a person"), ask));
+  };
+  const ask = async () => {
+    const post = { method: "POST", headers: { "content-type": "application/json" } };
+    const give = (more) => call("/v1/review/hand-overs", { ...post, body: JSON.stringify({ question, history: state.history.slice(-8), ...more }) });
+    try {
+      const made = await give({ request: opinion.request }).catch((error) => {
+        if (error.status !== 404) throw error;
+        return give({}); // the journal does not know of it yet
+      });
+      Object.assign(asked, await made.json());
+      draw();
+      await wait();
+    } catch (error) {
+      node.replaceChildren(wrong(error), press(t("Ask a person"), ask));
+    }
+  };
+  const wait = async () => {
+    asked.waiting = true;
+    while (asked.state === "pending") {
+      const found = await get(`/v1/review/replies/${encodeURIComponent(asked.id)}?wait=${WAIT_S}`).catch((error) => {
+        if (error.status && error.status !== 503) throw error;
+        return new Promise((resolve) => { setTimeout(resolve, AGAIN_MS, {}); });
+      });
+      Object.assign(asked, found);
+    }
+    for (const show of state.shown) show();
+    say(asked.text || t("Nobody replied. You can ask again."));
   };
   draw();
   return node;
@@ -771,6 +819,7 @@ async function load(wanted) {
   state.collections = collections;
   state.admin = admin;
   $("console").hidden = !admin;
+  state.people = (await get("/v1/feedback").catch(() => ({}))).people ?? false;
   $("collection").replaceChildren(...collections.map((c) => make("option", { value: c.name, textContent: c.name })));
   $("collection").parentElement.hidden = !collections.length;
   const name = [wanted, state.collection].find((n) => collections.some((c) => c.name === n)) || collections[0]?.name || "";
