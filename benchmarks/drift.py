@@ -55,6 +55,12 @@ def wave(draw: Draw, n: int, period: int) -> Values:
     return values
 
 
+def hours(draw: Draw, n: int, period: int, first: int, end: int) -> Values:
+    """One in a stretch of each period, zero elsewhere."""
+    phases = (np.arange(n) + draw.integers(period)) % period
+    return ((phases >= first) & (phases < end)) * 1.0
+
+
 def bursts(draw: Draw, n: int) -> Values:
     values, variance = np.zeros(n), 1.0
     for at in range(n):
@@ -91,6 +97,8 @@ QUIET: dict[str, tuple[Make, int]] = {  # and their period, where it is told
     "daily, strong, told": (lambda d, n: 4 * wave(d, n, 1440) + gauss(d, n), 1440),
     "daily square wave, told": (lambda d, n: 0.6 * np.sign(wave(d, n, 1440)) + gauss(d, n), 1440),
     "daily with AR(0.6), told": (lambda d, n: 0.8 * wave(d, n, 1440) + following(d, n, 0.6), 1440),
+    "office hours, told": (lambda d, n: latency(d, n) * (1.0 + hours(d, n, 1440, 480, 1080)), 1440),
+    "nightly job, told": (lambda d, n: gauss(d, n) + 3.0 * hours(d, n, 288, 0, 12), 288),
     "period 24, not told": (lambda d, n: wave(d, n, 24) + gauss(d, n), 0),
     "period 288, not told": (lambda d, n: 0.8 * wave(d, n, 288) + gauss(d, n), 0),
     "lognormal": (latency, 0),
@@ -268,6 +276,17 @@ def speed() -> dict[str, float]:
         for value in few:
             bank.update(value)
         found[f"{name}, one by one"] = len(few) / (time.process_time() - began)
+    day, told = gauss(draw, 1_000_000), wave(draw, 1_000_000, 1440)
+    periods = {
+        "period 24 found": (day + wave(draw, 1_000_000, 24), 0),
+        "period 288 not found": (day + 0.8 * wave(draw, 1_000_000, 288), 0),
+        "period 1440 told": (day + 0.8 * told, 1440), "square wave of 1440 told": (day + 0.6 * np.sign(told), 1440),
+        "period 10080 told": (day + 0.8 * wave(draw, 1_000_000, 10_080), 10_080),
+    }  # fmt: skip
+    for name, (values, period) in periods.items():
+        began = time.process_time()
+        ChartBank(period=period).watch(values)
+        found[f"{name}, many at once"] = len(values) / (time.process_time() - began)
     for name, detector in (("ADWIN", ADWIN()), ("Page-Hinkley", PageHinkley())):
         began = time.process_time()
         detector.watch(kinds["normal"][:30_000])

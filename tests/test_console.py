@@ -442,4 +442,7 @@ def test_the_json_of_the_overview_adds_up(office: Served):
     found = Visitor(office, KEYS["boss"]).get("/console?as=json").json()
     assert len(found["hours"]) == 24
     assert found["day"]["requests"] == sum(hour["requests"] for hour in found["hours"]) == 2
+    Visitor(office, REVIEWER).get("/console/review/work?queue=answers")
+    after = Visitor(office, KEYS["boss"]).get("/console?as=json").json()["waiting"]
+    assert after == found["waiting"], "what is in somebody's hand waits once"
     assert json.dumps(found)

@@ -2,13 +2,13 @@
 
 import importlib.util
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import Open, browsing, in_chromium, opening
 from serving import HANDBOOK, Served, asked, serving, up, write
 
 from penstock.observe.journal import COLUMNS, Row
@@ -18,10 +18,9 @@ from penstock.testing import WordEmbedder
 from penstock.types import Caller, new_id
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = importlib.util.find_spec("axe_playwright_python")
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="pages are tested in chromium, which is not installed"),
+    in_chromium,
     pytest.mark.skipif(not AXE, reason="pages are looked at by axe-core, which is not installed"),
 ]
 SETTINGS = """
@@ -48,41 +47,18 @@ MOVED = """new Promise((done) => {
   new PerformanceObserver((list) => done(sum(list))).observe({ type: "layout-shift", buffered: true });
   setTimeout(() => done(0), 300);
 })"""
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browsing() as running:
+        yield running
 
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a page. Afterwards no page may have reached another server or written an error to its console."""
-    contexts, wrong = [], []
-
-    def opened(
-        address: str, *, width: int = 1280, height: int = 800, scheme: str = "light", locale: str = "en-US"
-    ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
-        origin = re.match(r"http://[^/]+", address)
-        assert origin
-        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((origin[0], "data:")) else None)
-        page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not wrong
+    with opening(browser) as opened:
+        yield opened
 
 
 def busy(served: Served) -> None:

@@ -2,13 +2,13 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import Open, browsing, in_chromium, opening
 from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, serving, write
 
 from penstock import errors
@@ -38,8 +38,7 @@ from penstock.testing import WordEmbedder
 from penstock.types import Answer, Citation, Claim, Copied, Status, Verdict
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="the page is tested in chromium, which is not installed")
+pytestmark = in_chromium
 
 RETURNS = "How long can books be returned?"
 REFUNDS = "When do refunds arrive?"
@@ -51,60 +50,24 @@ DOORS = "# Warehouse\n\n" + "".join(
 HOSTILE = "# Markup\n\nThe **secret** word is <img src=x onerror=alert(1)> `<script>alert(2)</script>`.\n"
 GUIDE = "# Guide\n\nAn earlier version of the index is used again with penstock docs use. PDF files can be read.\n"
 
-Open = Callable[..., Any]
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browsing() as running:
+        yield running
 
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens a page. Afterwards no page may have reached another server or written an error to its console.
+    """Opens a page, and waits until it is ready to be used."""
+    with opening(browser) as opened:
 
-    With `refused` the server may answer with errors, which the browser writes there on its own.
-    """
-    contexts, wrong = [], []
+        def ready(address: str, **more: Any) -> Any:
+            page = opened(address, **more)
+            page.locator("#question:focus, #source:focus, dialog[open]").first.wait_for()
+            return page
 
-    def opened(
-        address: str,
-        *,
-        width: int = 1280,
-        height: int = 800,
-        scheme: str = "light",
-        locale: str = "en-US",
-        refused: bool = False,
-    ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
-        origin = re.match(r"http://[^/]+", address)
-        assert origin
-        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((origin[0], "data:")) else None)
-        page.on(
-            "console",
-            lambda m: (
-                wrong.append(m.text)
-                if m.type in ("error", "warning")
-                and "401" not in m.text
-                and not (refused and m.text.startswith("Failed to load resource"))
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(address)
-        page.locator("#question:focus, #source:focus, dialog[open]").first.wait_for()
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not wrong
+        yield ready
 
 
 @pytest.fixture(scope="module")

@@ -137,9 +137,7 @@ def requests(
 
 
 def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
-    hot = ledger(file).request(trace)
-    known = {row.id for row in hot}
-    rows = sorted([*hot, *(row for row in _sealed(file, trace) if row.id not in known)], key=lambda row: row.at)
+    rows = _found(file, trace)
     if not rows:
         raise NotFound(f"there is no request '{trace}'", hint="penstock requests --json shows their ids")
     told = [plain_request(row) for row in rows]
@@ -170,13 +168,13 @@ def _one(file: str | None, trace: str, *, words: bool, as_json: bool) -> None:
         click.echo()
 
 
-def _sealed(file: str | None, trace: str) -> list[Row]:
-    """A request that has left the database for the sealed files."""
+def _found(file: str | None, trace: str) -> list[Row]:
+    """The requests of a trace or an id, those that have left the database for the sealed files too."""
     settings = load(file, keys=False)
     if not (settings.home_path / SEALED).is_dir():
-        return []
+        return ledger(file).request(trace)
     with closing(assemble(settings)) as house:
-        return house.sealed.find(trace)
+        return house.review.requests.past.find(trace)
 
 
 def _room(span: dict[str, Any], whole_ms: float) -> tuple[str, ...]:

@@ -104,9 +104,7 @@ async def document(request: Request, house: House) -> Response:
     """One document with its text."""
     collection = house.collection(request.path_values["name"], request.caller)
     row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
-    values = document_row(row) | {"text": text}
-    del values["state"]
-    return json_response(values)
+    return json_response(document_row(row) | {"text": text})
 
 
 async def upload(request: Request, house: House) -> Response | Stream:

@@ -201,7 +201,7 @@ class App:
             raise NotReady("the server is starting or stopping", hint="try again in a moment")
         if request.path == "/readyz":
             return json_response({"status": "ready"})
-        if request.path.startswith("/console"):
+        if f"{request.path}/".startswith("/console/"):
             return await self._console(request)
         request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:

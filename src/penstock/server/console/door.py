@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
@@ -36,13 +36,14 @@ from penstock.trace import log
 from penstock.trace import place as where
 from penstock.types import Caller
 
-__all__ = ["PAGES", "answer", "owns"]
+__all__ = ["PAGES", "answer"]
 
 Form = Mapping[str, str]
 
 START: Final = "/console"
 SIGN_IN, SIGN_OUT, LANGUAGE = f"{START}/sign-in", f"{START}/sign-out", f"{START}/language"
 SESSION_S: Final = 12 * 3600.0
+CHOICE_S: Final = 365 * 86_400.0  # how long a language that was chosen is remembered
 LONGEST_FORM: Final = 1 << 20  # bytes, of those who are signed in
 LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
@@ -68,11 +69,6 @@ TOLD = {  # what was done, by the code that an address carries
 }
 
 
-def owns(path: str) -> bool:
-    """Whether a path is of the console."""
-    return path == START or path.startswith(f"{START}/")
-
-
 _failures: WeakKeyDictionary[House, float] = WeakKeyDictionary()  # when a sign-in that failed was last recorded
 
 
@@ -80,7 +76,8 @@ async def answer(request: Request, house: House) -> Response:
     """A page of the console, or what a form of it asked for."""
     browser = Browser(request.scope, house.settings)
     form_cookie = browser.cookie("form") or secrets.token_urlsafe(16)
-    place = Place(None, (), Caller(), language_of(request), _token(form_cookie))
+    language = language_of(request, browser.cookie("language"))
+    place = Place(None, (), Caller(), language, _token(form_cookie), signed_in=bool(browser.cookie("session")))
     try:
         response = await _answered(request, house, browser, place)
     except PenstockError as error:
@@ -131,8 +128,7 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
         chosen = form.get("language", "")
         if chosen not in SPOKEN:
             raise BadRequest("there is no such language", hint=", ".join(SPOKEN))
-        cookie = f"penstock-language={chosen}; Path=/; Max-Age=31536000; SameSite=Lax"
-        return _to(_inside(form.get("back", "")), ("set-cookie", cookie))
+        return _to(_inside(form.get("back", "")), ("set-cookie", browser.baked("language", chosen, for_s=CHOICE_S)))
     for action in ACTIONS:
         values = matched(action.path, path)
         if values is not None:
@@ -199,15 +195,12 @@ async def _once(secret: str, house: House, browser: Browser) -> Response:
 
 
 def _placed(place: Place, page: Page | None, request: Request, house: House) -> Place:
-    menu: list[Page] = []
-    with suppress(PenstockError):
-        menu = [one for one in PAGES if one.menu and allowed(one, request.caller, house)] if request.caller.name else []
+    menu = [one for one in PAGES if one.menu and allowed(one, request.caller, house)]
     query = {name: values[-1] for name, values in parse_qs(request.scope["query_string"].decode("latin-1")).items()}
     told = TOLD.get(query.pop("told", ""), "")
     query.pop("as", None)
     here = f"{quote(request.path)}?{urlencode(query)}" if query else quote(request.path)
-    signed_in = bool(Browser(request.scope, house.settings).cookie("session"))
-    return Place(page, menu, request.caller, place.language, place.form, told, here, signed_in, query)
+    return replace(place, page=page, menu=menu, caller=request.caller, told=told, here=here, query=query)
 
 
 def _token(cookie: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.assemble import House
@@ -44,7 +44,7 @@ def _seen_by_admins(request: Request, house: House) -> View:
         },
         "alerts": [alert.plain() for alert in house.alerts.firing(now=now)],
         "waiting": {
-            "items": sum(_open(queue) for queue in review.queue.status()),
+            "items": sum(queue["open"] + queue["disagreed"] for queue in review.queue.status()),
             "approvals": len(review.approvals.pending(limit=10_000)),
             "hand_overs": len(review.hand_overs.pending(limit=10_000)),
         },
@@ -66,10 +66,6 @@ def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict
         | {"cost_usd": hour.cost_pico_usd / USD}
         for hour in hours
     ]
-
-
-def _open(queue: Mapping[str, Any]) -> int:
-    return int(queue.get("open", 0)) + int(queue.get("claimed", 0))
 
 
 def _address(request: Request) -> str:

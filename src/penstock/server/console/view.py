@@ -102,7 +102,9 @@ async def shown(page: Page, request: Request, house: House, place: Place) -> Res
     view = await page.show(request, house)
     match request.query("as"):
         case "json":
-            return await asyncio.to_thread(lambda: _closed(json_response(dict(view.data))))
+            found = await asyncio.to_thread(json_response, dict(view.data))
+            found.headers = HEADERS
+            return found
         case "csv":
             name = page.path.removeprefix("/console/").split("/")[0] or "penstock"
             headers = (("content-disposition", f'attachment; filename="{name}.csv"'), *HEADERS)
@@ -111,11 +113,7 @@ async def shown(page: Page, request: Request, house: House, place: Place) -> Res
     return await asyncio.to_thread(html, view, place)
 
 
-def _closed(response: Response) -> Response:
-    return Response(response.body, response.status, response.content_type, HEADERS)
-
-
-def html(view: View, place: Place, *, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
+def html(view: View, place: Place, *, status: int = 200) -> Response:
     """A view in the frame of the console. w: a word of the data, such as `not_found`, in the reader's language."""
     t = _speaking(place.language)
     title = view.title or (t(place.page.title) if place.page else "Penstock")
@@ -125,7 +123,7 @@ def html(view: View, place: Place, *, status: int = 200, headers: Sequence[tuple
         "spoken": [(code, name_of(code, code)) for code in SPOKEN],
     }  # fmt: skip
     text = _environment().get_template(view.template).render({**view.data, **frame})
-    return Response(text.encode(), status, "text/html; charset=utf-8", (*HEADERS, *headers))
+    return Response(text.encode(), status, "text/html; charset=utf-8", HEADERS)
 
 
 def refused(error: PenstockError, place: Place) -> Response:
@@ -134,14 +132,10 @@ def refused(error: PenstockError, place: Place) -> Response:
     return html(View("refused.html", told), place, status=error.status)
 
 
-def language_of(request: Request) -> str:
-    """The first language that was asked for and that the console speaks: by the address, the cookie, the browser."""
-    cookie = next(
-        (part.partition("=")[2] for part in request.headers.get("cookie", "").split("; ") if part.startswith("penstock-language=")),
-        "",
-    )  # fmt: skip
+def language_of(request: Request, chosen: str) -> str:
+    """The first language that was asked for and that the console speaks: by the address, the one chosen before, the browser."""
     accepted = [part.split(";")[0].strip() for part in request.headers.get("accept-language", "").split(",")]
-    for tag in filter(None, (request.query("lang"), cookie, *accepted)):
+    for tag in filter(None, (request.query("lang"), chosen, *accepted)):
         base = tag.lower().split("-")[0]
         if base in SPOKEN:
             return base
@@ -183,7 +177,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {
-        "number": _number, "usd": _usd, "ms": _ms, "bytes": _bytes, "when": _when, "percent": _percent, "nice": _nice,
+        "number": _number, "usd": _usd, "ms": _ms, "when": _when, "percent": _percent, "nice": _nice,
     }  # fmt: skip
     made.globals |= {"link": _link, "asset": _asset}
     return made
@@ -228,15 +222,6 @@ def _ms(context: Context, value: float) -> str:
 @pass_context
 def _percent(context: Context, value: float, digits: int = 1) -> str:
     return f"{_number(context, 100 * value, digits)} %"
-
-
-@pass_context
-def _bytes(context: Context, value: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{_number(context, value, 0 if unit == 'B' else 1)} {unit}"
-        value /= 1000
-    return f"{_number(context, value, 1)} GB"
 
 
 def _when(value: str | float | None) -> Markup | str:
