@@ -23,6 +23,7 @@ from penstock.config import (
     Settings,
     load,
 )
+from penstock.conversations import Conversations
 from penstock.errors import BadSetting, NotFound, PenstockError
 from penstock.gateway import Gateway
 from penstock.guard.guard import Guard
@@ -205,6 +206,11 @@ class House:
             store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read, tenant_of=tenant_of,
             past=past,
         )  # fmt: skip
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        encryption = Encryption(self.envelope, "conversations") if self.settings.encryption.content else None
+        return Conversations(self.database, encryption, keep_s=self.settings.chat.keep)
 
     @cached_property
     def guard(self) -> Guard:

@@ -33,6 +33,7 @@ __all__ = [
     "BatchSettings",
     "BudgetSettings",
     "ChannelSettings",
+    "ChatSettings",
     "DetectorSettings",
     "DocumentsSettings",
     "EmbedderSettings",
@@ -151,6 +152,7 @@ class DocumentsSettings:
     include: tuple[str, ...] = setting((), "Patterns of the files to take from folders; empty: all that can be read.")
     exclude: tuple[str, ...] = setting((), "Patterns of the files and folders to leave out.")
     refresh: Seconds = setting(Seconds(0.0), "How often a running server looks for changes; 0: only when asked.")
+    questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     golden: str = setting("", "File of questions (JSON Lines) that a new version must answer as well as the live one.")
     golden_tolerance: float = setting(0.01, "How much recall@5 or nDCG@10 may fall before a version is refused.")
     golden_gap: float = setting(
@@ -340,6 +342,21 @@ class VaultSettings:
     """Stand-ins that stay."""
 
     keep: Seconds = setting(Seconds(0.0), "How long a scope is kept that nobody uses; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatSettings:
+    """The chat page."""
+
+    history: bool = setting(
+        True, "Keep people's conversations, so that they find them again. Each sees their own alone."
+    )
+    keep: Seconds = setting(
+        Seconds(180 * 86_400.0), "How long after its last answer a conversation is kept; 0: for ever."
+    )
+    share: Seconds = setting(
+        Seconds(30 * 86_400.0), "How long a link to a shared conversation works; 0: none can be shared."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -606,6 +623,7 @@ class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
     documents: str = setting("", "The collection it answers from.")
+    questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
@@ -779,6 +797,7 @@ class Settings:
     audit: AuditSettings = setting(AuditSettings, "")
     energy: EnergySettings = setting(EnergySettings, "")
     vault: VaultSettings = setting(VaultSettings, "")
+    chat: ChatSettings = setting(ChatSettings, "")
     review: ReviewSettings = setting(ReviewSettings, "")
     objectives: Mapping[str, ObjectiveSettings] = setting(dict, "")
     alerts: AlertSettings = setting(AlertSettings, "")

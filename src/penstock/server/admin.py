@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
-from penstock.assemble import House
+from penstock.assemble import SAMPLE, House
 from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
@@ -24,6 +24,12 @@ __all__ = [
     "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
     "documents", "metrics", "search", "skipped_row", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
+
+
+QUESTIONS = (  # to try the sample with
+    "How do I go back to an earlier version of the index?", "Which file formats can be read?", "Who may read a document?",
+    "What is the capital of France?",
+)  # fmt: skip
 
 
 def _may_change(request: Request) -> None:
@@ -42,9 +48,14 @@ async def metrics(request: Request, house: House) -> Response:
 
 
 async def collections(request: Request, house: House) -> Response:
-    """The collections that let the caller in, with what they may read of each."""
+    """The collections that let the caller in, with what they may read of each, and the apps that answer from them."""
     rows = await asyncio.to_thread(collection_rows, house, request.caller)
-    return json_response({"collections": rows, "admin": request.caller.admin})
+    apps = [
+        {"name": name, "documents": source, "questions": house.settings.apps[name].questions}
+        for name, source in house.apps(request.caller).items()
+        if name in house.settings.apps
+    ]
+    return json_response({"collections": rows, "apps": apps, "admin": request.caller.admin})
 
 
 def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
@@ -62,6 +73,7 @@ def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
                 "passages": sum(row.passages for row in readable),
                 "published": live.published if live else None,
                 "skipped": len(collection.skipped()) if caller.admin else None,
+                "questions": collection.settings.questions or (QUESTIONS if name == SAMPLE else ()),
             }
         )
     return rows
