@@ -40,6 +40,7 @@ from penstock.types import Answer, Citation, Claim, Copied, Status, Verdict
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 pytestmark = in_chromium
 
+SCRIPTS = ("common.js", "chat.js", "answer.js", "source.js", "documents.js", "conversations.js")
 RETURNS = "How long can books be returned?"
 REFUNDS = "When do refunds arrive?"
 ABSENT = "Who won the chess championship of 1972?"
@@ -609,7 +610,7 @@ def test_an_answer_runs_as_its_language_does_whatever_the_page_speaks(shop: Serv
 
 def spoken(page: Any) -> tuple[str, str, str]:
     said = page.evaluate(
-        "[document.documentElement.lang, document.documentElement.dir, document.querySelector('h2').innerText]"
+        "[document.documentElement.lang, document.documentElement.dir, document.querySelector('.welcome h2').innerText]"
     )
     return (said[0], said[1], said[2])
 
@@ -761,7 +762,8 @@ def test_every_language_has_every_phrase_of_the_page(language: str):
 
 
 def test_the_phrases_of_the_page_are_those_that_it_says():
-    script, markup = ((pages.FOLDER / name).read_text("utf-8") for name in ("chat.js", "chat.html"))
+    markup = (pages.FOLDER / "chat.html").read_text("utf-8")
+    script = "".join((pages.FOLDER / name).read_text("utf-8") for name in SCRIPTS)
 
     assert [english for english in PAGE if f'"{english}"' not in script and english not in markup] == []
     assert set(re.findall(r'\bt\("([^"]+)"', script)) <= set(PAGE)

@@ -78,6 +78,10 @@ class Turn:
         return {"question": self.question, "answer": self.answer, "request": self.request, "at": iso(self.at)}
 
     @property
+    def words(self) -> str:
+        return json.dumps({"question": self.question, "answer": self.answer}, ensure_ascii=False)
+
+    @property
     def said(self) -> str:
         """What is looked through for a word."""
         return f"{self.question}\n{self.answer['text']}"
@@ -115,7 +119,7 @@ class Conversation:
 
 
 class Conversations:
-    """Everybody's, in one database. A caller reaches their own alone; others a shared one, by its secret and within their tenant."""
+    """Everybody's, in one database. A caller reaches their own; others a shared one, by its secret and within their tenant."""
 
     def __init__(self, database: Database, encryption: Encryption | None = None, *, keep_s: float = 0.0) -> None:
         """keep_s: how long after the last turn one is kept; 0: for ever."""
@@ -150,6 +154,22 @@ class Conversations:
             self._append(w, id, count, [turn], now)
             w.execute("update conversations set changed = ? where id = ?", (now, id))
         return self._kept(caller, id)
+
+    def change(self, caller: Caller, id: str, number: int, answer: Mapping[str, Any]) -> None:  # noqa: A002
+        """Another answer in place of one, by its number from 0 on. Raises NotFound."""
+        with self._write() as w:
+            self._check_own(w, caller, id)
+            place = (id, number)
+            row = w.execute(
+                "select words, request from conversation_turns where conversation = ? and number = ?", place
+            ).fetchone()
+            if row is None:
+                raise NotFound(f"this conversation has no answer {number}")
+            turn = Turn(orjson.loads(self._opened(row[0], id))["question"], answer, row[1])
+            w.execute(
+                "update conversation_turns set said = ?, words = ? where conversation = ? and number = ?",
+                (self._sealed(turn.said, id), self._sealed(turn.words, id), *place),
+            )
 
     def rename(self, caller: Caller, id: str, title: str) -> Kept:  # noqa: A002
         """Raises NotFound, and BadRequest for a title of nothing."""
@@ -285,8 +305,7 @@ class Conversations:
 
     def _append(self, w: sqlite3.Connection, number: str, first: int, turns: Sequence[Turn], now: float) -> None:
         for n, turn in enumerate(turns, first):
-            words = json.dumps({"question": turn.question, "answer": turn.answer}, ensure_ascii=False)
-            row = (number, n, self._sealed(turn.said, number), self._sealed(words, number), turn.request, now)
+            row = (number, n, self._sealed(turn.said, number), self._sealed(turn.words, number), turn.request, now)
             w.execute("insert into conversation_turns values (?, ?, ?, ?, ?, ?)", row)
 
     def _check_own(self, w: sqlite3.Connection, caller: Caller, number: str) -> None:

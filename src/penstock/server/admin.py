@@ -1,4 +1,4 @@
-"""Collections, documents and versions over HTTP, as JSON. The chat page uses these routes and no others."""
+"""Collections, documents and versions over HTTP, as JSON."""
 
 from __future__ import annotations
 

@@ -95,6 +95,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/api/conversations/{conversation}", conversations.rename),
     ("DELETE", "/api/conversations/{conversation}", conversations.remove),
     ("POST", "/api/conversations/{conversation}/turns", conversations.add),
+    ("PUT", "/api/conversations/{conversation}/turns/{turn}", conversations.change),
     ("POST", "/api/conversations/{conversation}/share", conversations.share),
     ("DELETE", "/api/conversations/{conversation}/share", conversations.unshare),
     ("GET", "/api/shared/{secret}", conversations.shared),

@@ -11,7 +11,7 @@ from penstock.conversations import Conversations, Turn
 from penstock.errors import BadRequest, NotAllowed, NotFound
 from penstock.server.http import Request, Response, json_response
 
-__all__ = ["add", "begin", "conversation", "conversations", "remove", "rename", "share", "shared", "unshare"]
+__all__ = ["add", "begin", "change", "conversation", "conversations", "remove", "rename", "share", "shared", "unshare"]
 
 AT_ONCE, MOST_AT_ONCE = 50, 500
 
@@ -72,6 +72,16 @@ async def add(request: Request, house: House) -> Response:
     turn, number = Turn.read(await request.json()), request.path_values["conversation"]
     found = await asyncio.to_thread(lambda: _kept(house).add(request.caller, number, turn))
     return json_response(found.plain(), 201)
+
+
+async def change(request: Request, house: House) -> Response:
+    """Keep an answer anew, by its place from 0 on: `{"answer": …}`. What a person replied may have been added to it."""
+    number, place = request.path_values["conversation"], request.path_values["turn"]
+    answer = Turn.read({"question": "?", "answer": (await request.json()).get("answer")}).answer
+    if not place.isascii() or not place.isdigit():
+        raise NotFound(f"there is no answer '{place[:20]}'")
+    await asyncio.to_thread(lambda: _kept(house).change(request.caller, number, int(place[:7]), answer))
+    return json_response({"changed": int(place[:7])})
 
 
 async def rename(request: Request, house: House) -> Response:
