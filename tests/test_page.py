@@ -170,12 +170,12 @@ def test_escape_closes_the_source_and_goes_back_to_the_citation(shop: Served, op
 def test_what_is_not_there_is_shown_as_refused(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     answer = ask(page, ABSENT)
-    answer.locator("summary").click()
+    answer.locator(".more > summary").click()
 
     assert "refused" in answer.get_attribute("class")
     assert answer.locator(".said").inner_text() == "Not in your documents."
     assert answer.locator(".cite").count() == 0
-    assert answer.locator("summary").inner_text() == "Nearest passages (3)"
+    assert answer.locator(".more > summary").inner_text() == "Nearest passages (3)"
     assert answer.locator(".citations button").count() == 3
 
 
@@ -304,11 +304,12 @@ def test_a_person_is_asked_and_their_reply_appears_in_the_conversation(tmp_path:
         playwright.expect(page.locator(".answer .person").last).to_contain_text("Niemand hat geantwortet.")
 
 
-def test_one_click_leads_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
+def test_two_clicks_lead_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     answer = ask(page, RETURNS)
     page.wait_for_timeout(1500)  # after which the journal has it
-    answer.get_by_role("link", name="Why this answer?").click()
+    answer.get_by_text("Why this answer?").click()
+    answer.get_by_role("link", name="Each step of it").click()
     assert page.get_by_role("rowheader", name="search").is_visible()
 
 
@@ -526,6 +527,10 @@ def test_what_the_sources_do_not_say_is_underlined_and_says_so(shop: Served, ope
     assert answer.locator(".said .cite").all_inner_texts() == ["1", "1"]
     assert "[not in the sources]" in answer.locator(".said").inner_text()
     assert "written by small-model, checked against the sources" in plain(answer.locator(".foot").inner_text())
+    answer.get_by_text("Why this answer?").click()
+    assert [plain(one.inner_text()) for one in answer.locator(".because li").all()] == [
+        f"in the sources {true}", f"the sources say otherwise {false}", f"not in the sources {unknown}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict("unscored", 0.0)])
@@ -937,7 +942,7 @@ def shown_in_full(page: Any) -> Iterator[str]:
     yield "welcome"
     ask(page, RETURNS)
     answer = ask(page, ABSENT)
-    answer.locator("summary").click()
+    answer.locator(".more > summary").click()
     yield "answers"
     page.locator(".cite").first.click()
     page.locator("#source-text mark").wait_for()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
 
 __all__ = [
     "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
-    "documents", "metrics", "search", "skipped_row", "sync", "upload", "use_version", "versions",
+    "documents", "metrics", "printed", "search", "skipped_row", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
@@ -117,6 +118,28 @@ async def document(request: Request, house: House) -> Response:
     collection = house.collection(request.path_values["name"], request.caller)
     row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
     return json_response(document_row(row) | {"text": text})
+
+
+async def printed(request: Request, house: House) -> Response:
+    """A page of a PDF as it is printed, as PNG: `?start=` and `?end=` are the characters of the document that are marked in it.
+
+    The header `x-penstock-marked` says how far down the first mark is, from 0 to 1.
+    """
+    from penstock.documents.printed import Printed, printed_page
+
+    collection, page = house.collection(request.path_values["name"], request.caller), request.path_values["page"]
+    start, end = request.query("start", "0"), request.query("end", "0")
+    for name, said in (("page", page), ("start", start), ("end", end)):
+        if not said.isascii() or not said.isdigit() or len(said) > 9:
+            raise BadRequest(f"'{name}' must be a whole number")
+
+    def drawn() -> Printed:
+        row, text = collection.document(request.path_values["document"], request.caller)
+        return printed_page(Path(row.file), int(page), text[int(start) : int(end)])
+
+    found = await asyncio.to_thread(drawn)
+    marked = (("x-penstock-marked", f"{found.marked:.4f}"),) if found.marked is not None else ()
+    return Response(found.png, content_type="image/png", headers=(("cache-control", "private, max-age=300"), *marked))
 
 
 async def upload(request: Request, house: House) -> Response | Stream:

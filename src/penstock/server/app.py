@@ -125,6 +125,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/api/collections/{name}/documents", admin.upload),
     ("DELETE", "/api/collections/{name}/documents", admin.delete_document),
     ("GET", "/api/collections/{name}/documents/{document}", admin.document),
+    ("GET", "/api/collections/{name}/documents/{document}/pages/{page}", admin.printed),
     ("POST", "/api/collections/{name}/search", admin.search),
     ("POST", "/api/collections/{name}/sync", admin.sync),
     ("GET", "/api/collections/{name}/versions", admin.versions),

@@ -30,7 +30,7 @@ export function show(node, turn) {
     more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
     found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
-    make("div", { className: "below" }, silent ? "" : foot(found), why(opinion.request), opinion.request ? opinionOn(opinion) : "",
+    make("div", { className: "below" }, silent ? "" : foot(found), why(found, turn), opinion.request ? opinionOn(opinion) : "",
       (state.people || opinion.person.state) && !turn.talk.shared ? person(turn) : ""));
   node.replaceChildren(
     make("p", { className: "question", textContent: question }),
@@ -148,10 +148,25 @@ function foot(found) {
   return make("p", { className: "foot" }, meter, sure, by, copied, navigator.clipboard ? copy : ""); // none without https
 }
 
-// The rooms that an answer passed through, for those who may see them.
-function why(request) {
-  if (!request || !state.admin) return "";
-  return make("a", { className: "why-link", href: `/console/requests/${encodeURIComponent(request)}`, textContent: t("Why this answer?") });
+// What an answer goes by: its version, how each of its sentences was judged, and, for those who may see them, all steps.
+function why(found, { question, opinion: { request }, talk }) {
+  const said = { supported: "in the sources", ...LINES };
+  const looks = { supported: "good", contradicted: "bad" };
+  const claims = (found.verdict?.claims ?? []).filter(({ label }) => label in said).map(({ start, end, label, why: reasons }) => make("li", {},
+    make("span", { className: `judged ${looks[label] ?? "doubtful"}`, textContent: t(said[label]) }), " ",
+    make("bdi", { textContent: found.text.slice(unitsAt(found.text, start), unitsAt(found.text, end)).trim() }),
+    reasons?.length ? make("span", { className: "hint", lang: "en", dir: "ltr", textContent: ` (${reasons.join("; ")})` }) : ""));
+  const facts = [
+    found.version ? whole(t("Version {version} of the documents", { version: found.version })) : "",
+    found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "",
+  ].filter(Boolean);
+  const steps = request && state.admin && !talk.shared
+    ? make("p", {}, make("a", { href: `/console/requests/${encodeURIComponent(request)}`, textContent: t("Each step of it") })) : "";
+  if (!facts.length && !claims.length && !steps) return "";
+  return make("details", { className: "because" }, make("summary", { textContent: t("Why this answer?") }),
+    facts.length ? make("p", {}, ...dotted(...facts)) : "",
+    claims.length ? make("div", {}, make("p", { textContent: t("The sentences of this answer, one by one") }), make("ol", {}, ...claims)) : "",
+    steps);
 }
 
 // ---------------------------------------------------------------- what people think of an answer

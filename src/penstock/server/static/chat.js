@@ -219,6 +219,9 @@ async function start() {
   try {
     await load(address.get("ask") || address.get("collection"));
     await conversations.start(address);
+    const question = address.get("question")?.trim().slice(0, 4000);
+    if (questions().includes(question)) ask(question); // a link asks nothing else by itself
+    else if (question) $("question").value = question;
     if (address.get("document")) {
       const [start, end] = ["start", "end"].map((name) => Number(address.get(name)) || 0);
       await openSource({ collection: address.get("collection"), document_id: address.get("document"), start, end }, null);

@@ -65,7 +65,7 @@ function unkept(error) {
 // The address of the page leads back to what is open.
 export function address(id, { push = true } = {}) {
   const next = new URL(location);
-  for (const name of ["conversation", "shared", "collection", "ask", "document", "start", "end"]) next.searchParams.delete(name);
+  for (const name of ["conversation", "shared", "collection", "ask", "question", "document", "start", "end"]) next.searchParams.delete(name);
   if (id) next.searchParams.set("conversation", id);
   if (next.href !== location.href) history[push ? "pushState" : "replaceState"](null, "", next);
 }

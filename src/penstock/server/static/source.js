@@ -1,6 +1,6 @@
 // The panel beside the conversation: a document, open at the words that were quoted.
 
-import { $, apart, dotted, get, headings, make, named, pageOf, problemOf, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { $, apart, call, dotted, get, headings, make, named, pageOf, press, problemOf, say, state, t, unitsAt, whole, wrong } from "./common.js";
 
 const WINDOW = 20000;
 let opener = null;
@@ -21,6 +21,7 @@ export async function openSource(citation, button) {
     $("source").hidden = false;
     $("source").focus({ preventScroll: true });
     $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
+    if (citation.page && found.media_type === "application/pdf") await print(found, collection, citation, citation.page);
   } catch (error) {
     say(t(problemOf(error).message));
     $("source-title").textContent = t("The source cannot be shown");
@@ -29,6 +30,36 @@ export async function openSource(citation, button) {
     $("source").hidden = false;
   }
 }
+
+// A page of a PDF as it is printed, before its text, with the quoted words marked.
+async function print(found, collection, citation, page) {
+  const pages = found.metadata?.pages ?? page;
+  const { start, end } = page === citation.page ? citation : { start: 0, end: 0 };
+  const figure = make("figure", { className: "page" });
+  const turn = (to) => (to < 1 || to > pages ? "" : press(t("page {page}", { page: to }), () => print(found, collection, citation, to), { className: "quiet" }));
+  $("source-text").querySelector(".page")?.remove();
+  $("source-text").prepend(figure);
+  try {
+    const [name, id] = [collection, found.id].map(encodeURIComponent);
+    const response = await call(`/api/collections/${name}/documents/${id}/pages/${page}?start=${start}&end=${end}`);
+    const picture = make("img", { alt: t("Page {page} as it is printed", { page }), src: await dataOf(await response.blob()) });
+    await picture.decode();
+    figure.append(picture, make("figcaption", {}, turn(page - 1), make("span", { textContent: t("page {page}", { page }) }), turn(page + 1)));
+    const marked = Number(response.headers.get("x-penstock-marked"));
+    $("source-text").scrollTop = Math.max(0, figure.offsetTop - $("source-text").offsetTop + marked * picture.height - $("source-text").clientHeight / 3);
+  } catch {
+    figure.append(make("figcaption", { textContent: t("The page cannot be shown, its text can.") }));
+    $("source-text").querySelector("mark")?.scrollIntoView({ block: "center" });
+  }
+}
+
+// As an address that holds the data, since the page's policy loads pictures from nowhere else.
+const dataOf = (blob) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result);
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(blob);
+});
 
 // A long document is shown around the quote; the rest is one press away.
 function render(text, start, end, from, to) {
