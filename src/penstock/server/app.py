@@ -209,6 +209,8 @@ class App:
         page = pages.page(request)
         if page:
             return page
+        if not self.ready and request.method == "GET" and f"{request.path}/".startswith("/console/"):
+            return pages.starting()
         if not self.ready:
             raise NotReady("the server is starting or stopping", hint="try again in a moment")
         if request.path == "/readyz":

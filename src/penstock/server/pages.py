@@ -9,11 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from penstock.errors import NotReady
 from penstock.language.names import name_of
 from penstock.language.phrases import PAGE, direction, languages, phrase
 from penstock.server.http import Request, Response
 
-__all__ = ["page"]
+__all__ = ["page", "starting"]
 
 FOLDER = Path(__file__).parent / "static"
 TYPES = {
@@ -83,6 +84,22 @@ def _found(path: str) -> _File | None:
     if asked and asked[1] in languages():
         return _phrases(asked[1])
     return _files().get(path)
+
+
+STARTING = b"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="2"><title>Penstock</title>
+<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/tokens.css">
+<link rel="stylesheet" href="/static/console.css"></head>
+<body class="alone"><main class="card narrow"><h1>Penstock</h1>
+<p>The server is starting, or stopping. This page looks again by itself.</p></main></body></html>
+"""
+
+
+def starting() -> Response:
+    """In place of a page of the console while there is none yet, or no more."""
+    headers = (("content-security-policy", POLICY), ("cache-control", "no-store"), ("retry-after", "2"))
+    return Response(STARTING, NotReady.status, TYPES[".html"], headers)
 
 
 def page(request: Request) -> Response | None:
