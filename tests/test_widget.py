@@ -392,7 +392,7 @@ CITATION = Citation("a.md", "Five days.", 0, 10, "1", "1", title="A")
         ("Five days [7].", (), [("Five days [7].", 0, "")]),
         ("Five [1]. Six.", ((10, 14, "not_found"),), [("Five ", 0, ""), ("", 1, ""), (". ", 0, ""), ("Six.", 0, "not_found")]),
         ("Six [1].", ((0, 8, "contradicted"),), [("Six ", 0, "contradicted"), ("", 1, ""), (".", 0, "contradicted")]),
-        ("Six [1].", ((0, 5, "not_found"),), [("Six ", 0, ""), ("", 1, ""), (".", 0, "")]),
+        ("Six [1].", ((0, 5, "not_found"),), [("Six ", 0, "not_found"), ("", 1, ""), (".", 0, "")]),
         ("", (), []),
     ],
 )  # fmt: skip
