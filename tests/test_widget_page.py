@@ -303,9 +303,10 @@ def test_what_goes_wrong_is_said_in_plain_words(visit: Open, shop: Served):
     page.keyboard.type(RETURNS)
     page.keyboard.press("Enter")
     playwright.expect(inside.locator(".problem")).to_contain_text("Too many requests")
+    playwright.expect(inside.locator("#question")).to_have_value(RETURNS)
     page.unroute("**/widget/shop/ask")
 
-    playwright.expect(ask(page, inside).locator(".said")).to_contain_text("thirty days")
+    playwright.expect(ask(page, inside, "").locator(".said")).to_contain_text("thirty days")
 
 
 # ---------------------------------------------------------------- the site around it

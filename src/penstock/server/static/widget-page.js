@@ -7,7 +7,7 @@ const name = decodeURIComponent(location.pathname.split("/")[2]);
 const given = new URLSearchParams(location.hash.slice(1));
 const KEPT = `penstock-widget:${name}`;
 const MOST_KEPT = 30; // turns of a conversation
-const MOST_BEFORE = 10; // messages that are sent along with a question
+const MOST_BEFORE = 5; // turns that are sent along with a question
 const state = { token: "", until: 0, widget: {}, phrases: {}, turns: [], busy: null, site: "" };
 
 // ---------------------------------------------------------------- what stays in the tab
@@ -38,33 +38,28 @@ function speak() {
   const { language, direction, phrases, title, greeting } = state.widget;
   state.phrases = phrases;
   Object.assign(document.documentElement, { lang: language, dir: direction });
-  for (const node of document.querySelectorAll("[data-t]")) node.textContent = t(node.dataset.t);
-  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
-  for (const node of document.querySelectorAll("[data-title]")) node.title = t(node.dataset.title);
-  for (const node of document.querySelectorAll("[data-placeholder]")) node.placeholder = t(node.dataset.placeholder);
+  for (const [from, to] of [["t", "textContent"], ["label", "ariaLabel"], ["title", "title"], ["placeholder", "placeholder"]]) {
+    for (const node of document.querySelectorAll(`[data-${from}]`)) node[to] = t(node.dataset[from]);
+  }
   document.title = $("title").textContent = title;
   $("greeting").textContent = greeting;
 }
 
 const BUSY = "This server is busy at the moment. Try again in a minute.";
 const CUT = "The answer ended early.";
+const LONG = "The question is empty or too long.";
 const LIMITED = "Too many requests in a short time. Try again a little later.";
-const UNCLEAR = "The question is empty or too long.";
 const WRONG = "Something went wrong. If it happens again, whoever runs this server can help.";
 const PROBLEMS = {
-  400: UNCLEAR, 413: UNCLEAR, 429: LIMITED, 502: BUSY, 503: BUSY, 504: BUSY, rate_limit_exceeded: LIMITED, insufficient_quota: LIMITED,
+  400: LONG, 413: LONG, 429: LIMITED, 502: BUSY, 503: BUSY, 504: BUSY, rate_limit_exceeded: LIMITED, insufficient_quota: LIMITED,
   blocked_by_guard: "This question was stopped by a rule of this service.", upstream_error: BUSY, upstream_busy: BUSY,
   upstream_timeout: BUSY, upstream_resting: BUSY,
 };
 
-class Problem extends Error {
-  constructor(phrase, status = 0) {
-    super(phrase);
-    this.status = status;
-  }
-}
+class Problem extends Error {}
 
-const refusal = ({ error } = {}, status = 0) => new Problem(PROBLEMS[error?.code] ?? PROBLEMS[status] ?? WRONG, status);
+const problem = (phrase, status = 0) => Object.assign(new Problem(phrase), { status });
+const refusal = ({ error }, status = 0) => problem(PROBLEMS[error?.code] ?? PROBLEMS[status] ?? WRONG, status);
 const problemOf = (error) => t(error instanceof Problem ? error.message : WRONG);
 
 // ---------------------------------------------------------------- the server
@@ -76,7 +71,7 @@ async function fetched(path, options = {}) {
       credentials: "omit", ...options, headers: { "content-type": "application/json", "x-penstock-visit": state.token },
     });
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Problem(BUSY);
+    throw error.name === "AbortError" ? error : problem(BUSY);
   }
   if (response.ok) return response;
   throw refusal(await response.json().catch(() => ({})), response.status);
@@ -101,15 +96,12 @@ async function call(send) {
   });
 }
 
-const JOURNAL_MS = 1500; // after which every process of the server knows of an answer
-const soon = (ms, value) => new Promise((resolve) => { setTimeout(resolve, ms, value); });
+const soon = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const about = (path, body) => call(() => post(path, body)).catch(async (error) => {
   if (error.status !== 404) throw error;
-  await soon(JOURNAL_MS);
+  await soon(1500); // after which every process of the server knows of an answer
   return call(() => post(path, body));
 });
-
-// ---------------------------------------------------------------- small things
 
 function say(text) {
   $("status").textContent = "";
@@ -134,6 +126,8 @@ $("question").addEventListener("keydown", (event) => {
 });
 $("question").addEventListener("input", grow);
 
+const settle = () => (matchMedia("(hover: none)").matches ? $("scroll") : $("question")).focus(); // no keyboard on screens unasked
+
 function grow() {
   const box = $("question");
   box.style.height = "auto";
@@ -141,9 +135,8 @@ function grow() {
 }
 
 const wordsOf = ({ pieces }) => pieces.map(({ text, source }) => (source && !text ? `[${source}]` : text)).join("");
-const before = () => state.turns.filter(({ answer }) => answer)
-  .flatMap(({ question, answer }) => [{ role: "user", content: question }, { role: "assistant", content: wordsOf(answer).slice(0, 8000) }])
-  .slice(-MOST_BEFORE);
+const messages = (turns) => turns.slice(-MOST_BEFORE)
+  .flatMap(({ question, answer }) => [{ role: "user", content: question }, { role: "assistant", content: wordsOf(answer).slice(0, 8000) }]);
 
 async function ask(question) {
   $("question").value = "";
@@ -157,9 +150,9 @@ async function ask(question) {
   $("send").textContent = t("Stop");
   $("suggestions").hidden = true;
   try {
-    const response = await call(() => post("ask", { question, history: before() }, { signal: busy.signal }));
+    const response = await call(() => post("ask", { question, history: messages(state.turns) }, { signal: busy.signal }));
     let answer = null;
-    for await (const event of events(response, () => new Problem(CUT))) {
+    for await (const event of events(response, () => problem(CUT))) {
       if (event.error) throw refusal(event);
       if (event.text) {
         article.classList.remove("waiting");
@@ -167,7 +160,7 @@ async function ask(question) {
       }
       answer = event.answer ?? answer;
     }
-    if (!answer) throw new Problem(CUT);
+    if (!answer) throw problem(CUT);
     const person = answer.waiting ? { id: answer.waiting, state: "pending" } : {};
     const turn = { question, answer, request: response.headers.get("x-request-id"), opinion: { thumb: "", reasons: [], csat: 0 }, person };
     if (!node.isConnected) return; // another conversation was begun meanwhile
@@ -180,6 +173,8 @@ async function ask(question) {
   } catch (error) {
     const text = error.name === "AbortError" ? t("Stopped.") : problemOf(error);
     said.replaceChildren(make("span", { className: error.name === "AbortError" ? "hint" : "problem", textContent: text }));
+    $("question").value ||= question; // to be sent again
+    grow();
     say(text);
   } finally {
     article.classList.remove("waiting");
@@ -187,7 +182,7 @@ async function ask(question) {
       state.busy = null;
       $("send").textContent = t("Ask");
     }
-    if (document.hasFocus() && $("source").hidden) $("question").focus();
+    if (document.hasFocus() && !document.activeElement.closest("main, section")) settle();
   }
 }
 
@@ -213,6 +208,7 @@ function show(turn, node) {
       answer.sources.length ? list(answer.sources) : "",
       answer.nearest.length ? make("details", {}, make("summary", { textContent: t("Nearest passages") }), list(answer.nearest)) : "",
       make("div", { className: "after" }, opinionOn(turn), state.widget.people || turn.person.id ? personFor(turn) : "")));
+  return node;
 }
 
 function citing(source) {
@@ -254,7 +250,6 @@ $("close-source").addEventListener("click", closeSource);
 
 // ---------------------------------------------------------------- what visitors think, and people who reply
 
-const THUMBS = [["up", "This helped"], ["down", "This did not help"]];
 const REASONS = [
   ["wrong", "It is wrong"], ["incomplete", "Something is missing"], ["outdated", "It is out of date"],
   ["off_topic", "It does not answer my question"], ["unclear", "I do not understand it"],
@@ -284,7 +279,7 @@ function opinionOn(turn) {
     const at = [...node.querySelectorAll("button")].indexOf(document.activeElement);
     const rest = (reason) => reasons.filter((one) => one !== reason);
     node.replaceChildren(
-      ...THUMBS.map(([which, phrase]) => toggle("", thumb === which,
+      ...[["up", "This helped"], ["down", "This did not help"]].map(([which, phrase]) => toggle("", thumb === which,
         { thumb: thumb === which ? "" : which, reasons: [], csat: 0 }, { className: `thumb ${which}`, title: t(phrase), ariaLabel: t(phrase) })),
       told,
       thumb && asked("How satisfied are you with it, from 1 (not at all) to 5 (very)?",
@@ -297,24 +292,18 @@ function opinionOn(turn) {
   return node;
 }
 
-const LOOK_MS = 5000; // between two looks for a reply
-
 function personFor(turn) {
   const node = make("div", { className: "person", role: "status" });
   const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
-  const draw = (problem = "") => {
+  const draw = (wrong = "") => {
     const { state: stands, text } = turn.person;
-    if (stands === "pending") node.replaceChildren(hint("A person was asked. The reply will appear here."));
-    else if (text) node.replaceChildren(hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: text }));
-    else {
-      node.replaceChildren(stands ? hint("Nobody replied. You can ask again.") : "",
-        state.widget.people ? press(t("Ask a person"), begin) : "", problem && make("p", { className: "problem", textContent: problem }));
-    }
+    node.replaceChildren(...(stands === "pending" ? [hint("A person was asked. The reply will appear here.")]
+      : text ? [hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: text })]
+      : [stands ? hint("Nobody replied. You can ask again.") : "", state.widget.people ? press(t("Ask a person"), begin) : "",
+        wrong && make("p", { className: "problem", textContent: wrong })]));
   };
   const begin = async () => {
-    const at = state.turns.indexOf(turn);
-    const history = state.turns.slice(Math.max(0, at - 3), at + 1)
-      .flatMap(({ question, answer }) => [{ role: "user", content: question }, { role: "assistant", content: wordsOf(answer).slice(0, 8000) }]);
+    const history = messages(state.turns.slice(0, state.turns.indexOf(turn) + 1));
     try {
       turn.person = await (await about("people", { request: turn.request, question: turn.question, history })).json();
       keep();
@@ -326,7 +315,7 @@ function personFor(turn) {
   };
   const wait = async () => {
     while (turn.person.state === "pending" && state.turns.includes(turn)) {
-      await soon(LOOK_MS);
+      await soon(5000);
       if (document.hidden) continue;
       const found = await call(() => fetched(`people/${encodeURIComponent(turn.person.id)}`)).then((one) => one.json()).catch((error) => (
         error.status === 404 ? { state: "expired", text: "" } : {}));
@@ -343,34 +332,31 @@ function personFor(turn) {
 // ---------------------------------------------------------------- the site around it
 
 const tell = (message) => { if (state.site) parent.postMessage(message, state.site); };
+const leave = () => parent.postMessage({ penstock: "close" }, given.get("at") ?? location.origin); // also where nothing else works
 
 addEventListener("message", ({ source, origin, data }) => {
   if (source !== parent || !state.site || origin !== state.site) return;
-  if (data?.penstock === "open") (matchMedia("(hover: none)").matches ? $("scroll") : $("question")).focus(); // no keyboard unasked
+  if (data?.penstock === "open") settle();
   if (data?.penstock === "ask" && typeof data.text === "string" && data.text.trim() && !state.busy) ask(data.text.trim().slice(0, 4000));
 });
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  if ($("source").hidden) tell({ penstock: "close" });
+  if ($("source").hidden) leave();
   else closeSource();
 });
-$("close").addEventListener("click", () => tell({ penstock: "close" }));
+$("close").addEventListener("click", leave);
 $("new").addEventListener("click", () => {
   state.busy?.abort();
   state.turns = [];
   keep();
   begin();
-  $("question").focus();
+  settle();
 });
 
 function begin() {
   if (!$("source").hidden) closeSource();
-  $("turns").replaceChildren(...state.turns.map((turn) => {
-    const node = make("li");
-    show(turn, node);
-    return node;
-  }));
+  $("turns").replaceChildren(...state.turns.map((turn) => show(turn, make("li"))));
   const { suggestions } = state.widget;
   $("suggestions").replaceChildren(...suggestions.map((question) => make("li", {}, press(question, () => ask(question), { dir: "auto" }))));
   $("suggestions").hidden = !suggestions.length || state.turns.length > 0;

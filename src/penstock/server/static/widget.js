@@ -1,5 +1,5 @@
 // Puts a chat on a page: <script src="https://penstock.example/widget.js" data-widget="shop" defer></script>
-// The conversation stands in a frame of that server, where nothing of this page can read it.
+// The conversation stands in a frame of that server, where nothing else can read it.
 (() => {
   const script = document.currentScript;
   if (!script?.dataset.widget || window.penstock) return;
