@@ -143,7 +143,7 @@ async function ask(question) {
   grow();
   const said = make("div", { className: "said", dir: "auto" });
   const article = make("article", { className: "answer waiting", ariaLabel: t("Answer") }, said);
-  const node = make("li", {}, make("p", { className: "question", dir: "auto", textContent: question }), article);
+  const node = make("li", {}, make("p", { className: "question", textContent: question }), article);
   $("turns").append(node);
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
@@ -200,7 +200,7 @@ function show(turn, node) {
   });
   const understood = answer.question && answer.question !== question ? t("understood as: {question}", { question: answer.question }) : "";
   node.replaceChildren(
-    make("p", { className: "question", dir: "auto", textContent: question }),
+    make("p", { className: "question", textContent: question }),
     understood && make("p", { className: "hint understood", textContent: understood }),
     make("article", { className: "answer", ariaLabel: t("Answer") },
       answer.status === "related" ? make("p", { className: "label", textContent: t("Possibly related") }) : "",
@@ -222,7 +222,7 @@ const list = (sources) => make("ul", { className: "sources", ariaLabel: t("Sourc
   const place = [placeOf(source), source.stale ? t("out of date") : ""].filter(Boolean).join(" · ");
   const button = press("", (event) => openSource(source, event.currentTarget));
   button.append(make("span", { className: "number", textContent: source.number }),
-    make("span", {}, make("bdi", { textContent: source.title }), place ? make("bdi", { className: "hint", textContent: ` ${place}` }) : ""));
+    make("span", {}, make("bdi", { textContent: source.title }), " ", make("bdi", { className: "hint", textContent: place })));
   return make("li", {}, button);
 }));
 
