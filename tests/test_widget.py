@@ -533,7 +533,10 @@ def test_each_visitor_has_limits_of_their_own_and_all_of_them_share_the_widgets(
         one, other, third = Visitor(served), Visitor(served), Visitor(served)
         for _ in range(2):
             one.ask(RETURNS)
-        refused(one.post("ask", {"question": RETURNS}), 429, "rate_limit_exceeded")
+        limited = one.post("ask", {"question": RETURNS})
+        refused(limited, 429, "rate_limit_exceeded")
+        assert "widget" not in limited.text, "what the limits are called is nobody's business outside"
+        assert int(limited.headers["retry-after"]) > 0
         one.client.headers["x-penstock-visit"] = one.post("visit", {}).json()["token"]
         refused(one.post("ask", {"question": RETURNS, "user": "somebody"}), 429, "rate_limit_exceeded")
         for _ in range(2):
@@ -589,6 +592,36 @@ def test_a_person_is_asked_once_and_the_reply_is_read_by_whoever_asked(shop: Ser
     assert (waiting.app, waiting.content.question) == ("helper", "May I talk to somebody?")
     shop.house.review.hand_overs.reply(first["id"], "anna", "Of course.")
     assert visitor.get(f"people/{first['id']}").json() == {"id": first["id"], "state": "replied", "text": "Of course."}
+
+
+def test_an_answer_that_people_agree_to_first_comes_to_whoever_asked(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    toml = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\napprove = "always"\n'
+    with serving(tmp_path, toml + '[widgets.shop]\napp = "helper"\n') as served:
+        visitor, other = Visitor(served), Visitor(served)
+        answer, _ = visitor.ask(RETURNS)
+        waiting = answer["waiting"]
+
+        assert "thirty" not in json.dumps(answer)
+        assert visitor.get(f"people/{waiting}").json() == {"id": waiting, "state": "pending", "text": ""}
+        served.house.review.approvals.approve(waiting, "anna")
+        refused(other.get(f"people/{waiting}"), 404, "not_found")
+        assert "thirty days" in visitor.get(f"people/{waiting}").json()["text"]
+
+
+def test_why_a_person_said_no_is_not_told(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    toml = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\napprove = "always"\n'
+    with serving(tmp_path, toml + '[widgets.shop]\napp = "helper"\n') as served:
+        visitor = Visitor(served)
+        answer, _ = visitor.ask(RETURNS)
+        served.house.review.approvals.reject(answer["waiting"], "anna", reason="a rude customer")
+
+        assert visitor.get(f"people/{answer['waiting']}").json() == {
+            "id": answer["waiting"],
+            "state": "rejected",
+            "text": "",
+        }
 
 
 def test_where_nobody_replies_nobody_can_be_asked(tmp_path: Path):

@@ -194,8 +194,19 @@ async def ask(request: Request, house: House) -> Stream:
         dialect="chat", model=widget.app, body={"model": widget.app, "messages": messages, "stream": True}, stream=True,
         caller=request.caller, record=Record(request.name, visitor, id=request.name),
     )  # fmt: skip
-    source, events = openai.answering(house, asked, asked.body)
+    try:
+        source, events = openai.answering(house, asked, asked.body)
+    except PenstockError as error:
+        raise _Outside(error) from error
     return Stream(_told(events, house.library[source]))
+
+
+class _Outside(PenstockError):
+    """An error by its kind alone: its words may name models, budgets and addresses."""
+
+    def __init__(self, error: PenstockError) -> None:
+        super().__init__("the question was not answered", retry_after_s=error.retry_after_s)
+        self.status, self.code = error.status, error.code
 
 
 def _question(body: dict[str, Any]) -> str:
@@ -228,15 +239,18 @@ def _before(body: dict[str, Any]) -> list[dict[str, str]]:
 async def _told(events: AsyncGenerator[Event, None], collection: Collection) -> AsyncIterator[bytes]:
     """Pieces of text as they come, then the whole with its sources. The last piece is only told as a part of the whole."""
     told: list[TextDelta] = []
-    async with aclosing(events):
-        async for item in events:
-            match item:
-                case TextDelta():
-                    if told and told[-1].text:
-                        yield event({"text": told[-1].text})
-                    told.append(item)
-                case Finished(found):
-                    yield event({"answer": await asyncio.to_thread(_shown, found, told, collection)})
+    try:
+        async with aclosing(events):
+            async for item in events:
+                match item:
+                    case TextDelta():
+                        if told and told[-1].text:
+                            yield event({"text": told[-1].text})
+                        told.append(item)
+                    case Finished(found):
+                        yield event({"answer": await asyncio.to_thread(_shown, found, told, collection)})
+    except PenstockError as error:
+        raise _Outside(error) from error
 
 
 def _shown(found: Answer, told: Sequence[TextDelta], collection: Collection) -> dict[str, Any]:
