@@ -198,6 +198,7 @@ function show(turn, node) {
     if (mark) return [make("span", { className: mark, title: t(LINES[mark]) }, ...inline(text))];
     return cite && text ? [numbered(text, cite)] : [...inline(text), cite];
   });
+  const marks = [...new Set(answer.pieces.map(({ mark }) => mark).filter(Boolean))];
   const understood = answer.question && answer.question !== question ? t("understood as: {question}", { question: answer.question }) : "";
   node.replaceChildren(
     make("p", { className: "question", textContent: question }),
@@ -205,18 +206,16 @@ function show(turn, node) {
     make("article", { className: "answer", ariaLabel: t("Answer") },
       answer.status === "related" ? make("p", { className: "label", textContent: t("Possibly related") }) : "",
       make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...words.filter(Boolean)),
+      ...marks.map((mark) => make("p", { className: "hint" }, make("span", { className: mark, textContent: t(LINES[mark]) }))),
       answer.sources.length ? list(answer.sources) : "",
       answer.nearest.length ? make("details", {}, make("summary", { textContent: t("Nearest passages") }), list(answer.nearest)) : "",
       make("div", { className: "after" }, opinionOn(turn), state.widget.people || turn.person.id ? personFor(turn) : "")));
   return node;
 }
 
-function citing(source) {
-  const { number, title } = source;
-  return press(String(number), (event) => openSource(source, event.currentTarget), {
-    className: "cite", ariaLabel: t("Source {number}: {title}", { number, title }),
-  });
-}
+const citing = (source) => press(String(source.number), (event) => openSource(source, event.currentTarget), {
+  className: "cite", ariaLabel: t("Source {number}: {title}", source),
+});
 
 const list = (sources) => make("ul", { className: "sources", ariaLabel: t("Sources") }, ...sources.map((source) => {
   const place = [placeOf(source), source.stale ? t("out of date") : ""].filter(Boolean).join(" · ");
