@@ -115,7 +115,7 @@ def test_a_widget_is_shown_nowhere_until_somebody_says_where(tmp_path: Path):
     found = settings_of('[widgets.shop]\napp = "handbook"', tmp_path).widgets["shop"]
 
     assert found.origins == ()
-    assert (found.visitor_per_minute, found.visitor_per_day) == (10, 200)
+    assert (found.visitor_per_minute, found.visitor_per_day, found.per_day) == (10, 200, 10_000)
 
 
 @pytest.mark.parametrize(
@@ -544,6 +544,19 @@ def test_each_visitor_has_limits_of_their_own_and_all_of_them_share_the_widgets(
         third.ask(RETURNS)
         assert third.post("ask", {"question": RETURNS}).status_code == 429, "of the widget"
         assert served.client().post("/v1/chat/completions", json=asked("handbook", RETURNS)).status_code == 200
+
+
+def test_all_visitors_together_have_a_limit_that_the_console_shows(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(
+        tmp_path, '[documents.handbook]\npaths = ["handbook"]\n[widgets.shop]\napp = "handbook"\nper_day = 2\n'
+    ) as served:
+        for _ in range(2):
+            Visitor(served).ask(RETURNS)
+        refused(Visitor(served).post("ask", {"question": RETURNS}), 429, "insufficient_quota")
+        (budget,) = served.client().get("/api/budgets").json()["budgets"]
+
+    assert (budget["owner"], budget["limits"][0]["used"]) == ("budget 'widget:shop'", 2)
 
 
 def test_the_journal_knows_the_widget_and_the_visitor_by_a_number(shop: Served):

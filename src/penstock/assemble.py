@@ -247,7 +247,7 @@ class House:
         journal = Journal(
             self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen
         )
-        budgets, counters = Budgets({**settings.budgets, **_of_visitors(settings)}), self._counters(journal)
+        budgets, counters = Budgets({**settings.budgets, **_of_widgets(settings)}), self._counters(journal)
         metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
         metrics.budgets = partial(_used, budgets, counters)
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
@@ -1091,17 +1091,19 @@ def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: B
     )
 
 
-def _of_visitors(settings: Settings) -> dict[str, BudgetSettings]:
-    """What each visitor of a widget may ask. No budget of the settings can have a name with a colon."""
-    return {
-        f"{WIDGET}{name}": BudgetSettings(
-            key=f"{WIDGET}{name}",
+def _of_widgets(settings: Settings) -> dict[str, BudgetSettings]:
+    """What may be asked of each widget, and by each of its visitors. No budget of the settings can have a name with a colon."""
+    found = {}
+    for name, widget in settings.widgets.items():
+        key = f"{WIDGET}{name}"
+        found[key] = BudgetSettings(key=key, requests_per_day=widget.per_day)
+        found[f"visitors:{name}"] = BudgetSettings(
+            key=key,
             per="person",
             requests_per_minute=widget.visitor_per_minute,
             requests_per_day=widget.visitor_per_day,
         )
-        for name, widget in settings.widgets.items()
-    }
+    return found
 
 
 def _labelled(settings: Settings) -> Callable[[Row], str]:

@@ -772,6 +772,7 @@ class WidgetSettings:
     tenant: str = setting("", "The tenant they belong to, for access lists: `tenant:NAME`.")
     visitor_per_minute: int = setting(10, "Most questions of one visitor in a minute; 0: no limit.")
     visitor_per_day: int = setting(200, "Most questions of one visitor in a day; 0: no limit.")
+    per_day: int = setting(10_000, "Most questions of all visitors together in a day; 0: no limit.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
