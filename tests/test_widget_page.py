@@ -437,7 +437,8 @@ def test_it_is_as_dark_as_the_site_says_or_the_system(visit: Open, theme: str, p
 
 
 def test_a_site_can_bring_a_button_of_its_own(visit: Open):
-    page = visit(script='data-button="off"', inside='<button onclick="penstock.open()" id="mine">Help</button>')
+    inside = '<button onclick="window.penstock.open()" id="mine">Help</button><p id="penstock">What we have</p>'
+    page = visit(script='data-button="off"', inside=inside)
     assert button(page).is_hidden()
     page.locator("#mine").click()
     inside = frame(page)

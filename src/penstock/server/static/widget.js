@@ -2,7 +2,7 @@
 // The conversation stands in a frame of that server, where nothing else can read it.
 (() => {
   const script = document.currentScript;
-  if (!script?.dataset.widget || window.penstock) return;
+  if (!script?.dataset.widget || window.penstock?.ask) return;
   const { widget, theme = "", button: shown } = script.dataset;
   const { origin } = new URL(script.src);
   const address = `${origin}/widget/${widget}`;
