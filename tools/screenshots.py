@@ -38,6 +38,11 @@ target = 0.95
 within = "1s"
 [budgets.everybody]
 limit_usd_per_month = 50
+[widgets.shop]
+app = "helper"
+origins = ["https://shop.example"]
+title = "Ask the shop"
+accent = "#b3261e"
 """
 SHOP = {
     "returns.md": "# Returns\n\nGoods can be returned within thirty days. Sale items are final.\n\nRefunds arrive after five "
@@ -101,6 +106,7 @@ def pages(address: str) -> dict[str, str]:
         "overview": "/console", "requests": "/console/requests", "request": f"/console/requests/{latest}",
         "documents": "/console/documents/shop", "quality": "/console/quality", "guard": "/console/guard",
         "review": "/console/review/work?queue=answers", "chat": "/",
+        "widget": "/widget/shop/try",
     }  # fmt: skip
 
 
@@ -124,6 +130,9 @@ def main() -> None:
                         page.press("#question", "Enter")
                         page.locator(".cite").first.click()
                         page.locator("#source mark").wait_for()
+                    if name == "widget":
+                        page.evaluate("question => penstock.ask(question)", QUESTIONS[0])
+                        page.frame_locator("iframe").locator(".thumb").first.wait_for()
                     page.wait_for_timeout(300)
                     page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=72)
                     print(f"{name}-{size}-{scheme}")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from penstock.config import (
     AppSettings,
+    BudgetSettings,
     EmbedderSettings,
     ModelSettings,
     ObjectiveSettings,
@@ -108,11 +109,12 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.review.room import Review
     from penstock.writing import Checks
 
-__all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]
+__all__ = ["SAMPLE", "SEALED", "WIDGET", "House", "assemble", "key_source", "samples"]
 
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
+WIDGET = "widget:"  # what the names of callers begin with who use a chat on another site
 
 
 class House:
@@ -199,6 +201,8 @@ class House:
             return settings.apps.get(app, AppSettings()).keep_text != "never"
 
         def tenant_of(key: str) -> str:
+            if widget := settings.widgets.get(key.removeprefix(WIDGET)) if key.startswith(WIDGET) else None:
+                return widget.tenant
             return next((one.tenant for one in (*self.keys.stated(), *self.keys.all()) if one.name == key), "")
 
         past = Past(self.journal_tables, lambda: self.sealed, lambda: self.analytics)
@@ -249,7 +253,7 @@ class House:
         journal = Journal(
             self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen
         )
-        budgets, counters = Budgets(settings.budgets), self._counters(journal)
+        budgets, counters = Budgets({**settings.budgets, **_of_widgets(settings)}), self._counters(journal)
         metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
         metrics.budgets = partial(_used, budgets, counters)
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
@@ -1091,6 +1095,21 @@ def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: B
         is_low=little_left(budgets, counters, route.budget_low_percent),
         deadline_s=route.deadline_s,
     )
+
+
+def _of_widgets(settings: Settings) -> dict[str, BudgetSettings]:
+    """What may be asked of each widget, and by each of its visitors. No budget of the settings can have a name with a colon."""
+    found = {}
+    for name, widget in settings.widgets.items():
+        key = f"{WIDGET}{name}"
+        found[key] = BudgetSettings(key=key, requests_per_day=widget.per_day)
+        found[f"visitors:{name}"] = BudgetSettings(
+            key=key,
+            per="person",
+            requests_per_minute=widget.visitor_per_minute,
+            requests_per_day=widget.visitor_per_day,
+        )
+    return found
 
 
 def _labelled(settings: Settings) -> Callable[[Row], str]:

@@ -32,6 +32,7 @@ from penstock.server import (
     pages,
     review,
     verify,
+    widget,
 )
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
@@ -154,7 +155,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, self._max_body_bytes, self.work)
         route = GENERATING.get(scope["path"]) if scope["method"] == "POST" else None
-        if route is None or LEFT not in scope:
+        if LEFT not in scope or (route is None and not widget.asks(request)):
             await self._answer(request, route, send)
             return
         task, left = asyncio.current_task(), scope[LEFT]
@@ -217,6 +218,8 @@ class App:
             return json_response({"status": "ready"})
         if f"{request.path}/".startswith("/console/"):
             return await self._console(request)
+        if request.path.startswith("/widget/"):
+            return await widget.answer(request, self.house)
         request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None

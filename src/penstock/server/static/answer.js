@@ -1,7 +1,8 @@
 // An answer: its words with their sources, what people think of it, and asking a person instead.
 
-import { apart, call, directionOf, dotted, get, headings, icon, inline, make, named, pageOf, placeOf, press, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { apart, call, directionOf, dotted, get, headings, icon, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
 import { change } from "./conversations.js";
+import { inline, make, numbered, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const SILENT = ["not_found", "refused", "handed_over"];
@@ -90,15 +91,6 @@ function worded(found) {
   const placed = new Set(quotes.map(({ n }) => n));
   const lost = found.written_by ? [] : inText(found).filter((n) => !placed.has(n)); // their words were masked on the way out
   return [...nodes, ...lost.map(button)];
-}
-
-// A quote and its number, with no end of line between the two.
-function numbered(words, button) {
-  const nodes = inline(words);
-  const last = nodes.pop();
-  const ending = typeof last === "string" ? last.match(/\S{1,12}\s*$/u)?.[0] ?? "" : last;
-  if (typeof last === "string") nodes.push(last.slice(0, last.length - ending.length));
-  return make("bdi", { className: "quote" }, ...nodes, make("span", { className: "whole" }, ending, button));
 }
 
 function citeButton(citation, n) {

@@ -1,9 +1,10 @@
 // The chat page: asking, and what there is to ask.
 
-import { $, CHAT, CUT, Problem, call, events, get, greet, make, press, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
+import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
 import { show } from "./answer.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
+import { events, make, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const MOST_OFFERED = 3; // questions behind an answer
@@ -81,7 +82,7 @@ async function ask(question) {
     const body = JSON.stringify({ model: state.asked, stream: true, messages });
     const response = await call(CHAT, { method: "POST", headers: { "content-type": "application/json" }, body, signal: busy.signal });
     let found = null;
-    for await (const data of events(response)) {
+    for await (const data of events(response, (error) => new Problem(CUT, { words: error.message }))) {
       if (data.error) throw refusal(data.error, { asking: true });
       const delta = data.choices?.[0]?.delta;
       if (delta?.content) {

@@ -1,6 +1,8 @@
 // What the parts of the chat page share: the reader's language, what goes wrong, the server, elements. Plain DOM, no framework;
 // everything that comes from documents or people is set as text, never as HTML.
 
+import { make } from "./parts.js";
+
 export const $ = (id) => document.getElementById(id);
 export const state = {
   collections: [], apps: [], asked: "", collection: "", talk: null, shown: [], busy: null, admin: false, people: false,
@@ -174,22 +176,6 @@ function askForKey(problem) {
 }
 $("key").addEventListener("cancel", (event) => event.preventDefault());
 
-export async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let waiting = "";
-  for (;;) {
-    const { value, done } = await reader.read().catch((error) => {
-      throw error.name === "AbortError" ? error : new Problem(CUT, { words: error.message });
-    });
-    if (done) return;
-    waiting += value;
-    for (let end; (end = waiting.indexOf("\n\n")) >= 0; waiting = waiting.slice(end + 2)) {
-      const data = waiting.slice(0, end).replace(/^data: /, "");
-      if (data !== "[DONE]") yield JSON.parse(data);
-    }
-  }
-}
-
 // ---------------------------------------------------------------- small things
 
 const REMEMBERED = 50; // messages that a model is told of a long conversation
@@ -200,29 +186,9 @@ export function said(talk) {
   return messages.slice(-REMEMBERED);
 }
 
-export function make(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children.filter((child) => child !== null && child !== ""));
-  return node;
-}
-
 export function say(text) {
   $("status").textContent = "";
   requestAnimationFrame(() => { $("status").textContent = text; });
-}
-
-// A quote's light markup as elements: **strong**, `code`, [text](address). The words stay the source's words. A date is set
-// apart, as its parts would change places among Arabic words.
-export function inline(text) {
-  const nodes = [];
-  for (const part of text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`|\[[^\]\n]+\]\([^)\s]+\)|\b\d{4}-\d\d-\d\d\b)/)) {
-    if (/^\*\*.+\*\*$/.test(part)) nodes.push(make("strong", { textContent: part.slice(2, -2) }));
-    else if (/^`.+`$/.test(part)) nodes.push(make("code", { textContent: part.slice(1, -1) }));
-    else if (/^\[.+\]\(.+\)$/.test(part)) nodes.push(part.slice(1, part.indexOf("](")));
-    else if (/^\d{4}-\d\d-\d\d$/.test(part)) nodes.push(whole(part));
-    else if (part) nodes.push(part);
-  }
-  return nodes;
 }
 
 export const headings = (c) => (c.section || []).filter((heading, n) => n || heading !== c.title).join(" › ");
@@ -242,12 +208,6 @@ export function unitsAt(text, characters) {
   let units = 0;
   for (let n = 0; n < characters && units < text.length; n++) units += text.codePointAt(units) > 0xffff ? 2 : 1;
   return units;
-}
-
-export function press(text, action, properties = {}) {
-  const button = make("button", { type: "button", textContent: text, ...properties });
-  button.addEventListener("click", action);
-  return button;
 }
 
 export function icon(path) {

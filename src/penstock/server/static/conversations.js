@@ -1,6 +1,7 @@
 // Conversations that were kept: the list beside the page, and what can be done with the one that is open.
 
-import { $, Problem, call, get, make, press, problemOf, say, state, t, wrong } from "./common.js";
+import { $, Problem, call, get, problemOf, say, state, t, wrong } from "./common.js";
+import { make, press } from "./parts.js";
 
 const PATH = "/api/conversations";
 const OPEN = "penstock-conversations"; // whether the list stands open, in this browser

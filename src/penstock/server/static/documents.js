@@ -1,6 +1,7 @@
 // The dialog of a collection's documents, and files that are added: chosen, or dropped anywhere on the page.
 
-import { $, Problem, UNUSABLE, apart, dotted, get, here, joined, make, nameOf, named, parsed, refusal, say, state, t, whole, wrong } from "./common.js";
+import { $, Problem, UNUSABLE, apart, dotted, get, here, joined, nameOf, named, parsed, refusal, say, state, t, whole, wrong } from "./common.js";
+import { make } from "./parts.js";
 import { openSource } from "./source.js";
 
 $("show-documents").addEventListener("click", open);

@@ -1,6 +1,7 @@
 // The panel beside the conversation: a document, open at the words that were quoted.
 
-import { $, apart, call, dotted, get, headings, make, named, pageOf, press, problemOf, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { $, apart, call, dotted, get, headings, named, pageOf, problemOf, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { make, press } from "./parts.js";
 
 const WINDOW = 20000;
 let opener = null;
