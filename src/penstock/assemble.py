@@ -58,6 +58,7 @@ from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
+from penstock.settings_file import path_of
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
@@ -214,16 +215,16 @@ class House:
     def policies(self) -> Policies:
         return Policies(self.settings.guard)
 
-    def reload_policies(self) -> bool:
+    def reload_policies(self, *, recorded: bool = False) -> bool:
         """Take over what the settings file says now of the policies, and of who may read what. Returns whether it differs.
 
-        Raises BadSetting, and then nothing changes.
+        recorded: whoever changed it has written that down. Raises BadSetting, and then nothing changes.
         """
-        file = self.settings.file
-        if file is None:
+        file = path_of(self.settings)  # one may have been made since
+        if self.settings.file is None and not file.exists():
             return False
         now = load(file, keys=False)
-        if guarded := self.policies.use(now.guard):
+        if (guarded := self.policies.use(now.guard)) and not recorded:
             self.audit.write("policy.changed", target="guard")
         return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
 
@@ -524,8 +525,13 @@ class House:
         settings = self.settings.apps.get(app, AppSettings())
         if settings.guard == OFF:
             return None
-        masks = not settings.models or not all(map(self._is_local, settings.models))
+        masks = self.masks(app)
         return lambda turn: self._crossing(settings.guard, app, turn.caller, turn.record or Record(""), masks=masks)
+
+    def masks(self, app: str) -> bool:
+        """Whether personal data of an app's questions are replaced: models inside our walls may see them."""
+        models = self.settings.apps.get(app, AppSettings()).models
+        return not models or not all(map(self._is_local, models))
 
     def _crossing(self, policy_name: str, target: str, caller: Caller, record: Record, *, masks: bool) -> Crossing:
         """masks: what runs inside our walls may see personal data."""

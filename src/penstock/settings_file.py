@@ -28,7 +28,7 @@ from penstock.config import FILE_NAME, Settings, load, variables
 from penstock.errors import BadSetting, Conflict, NotFound, PenstockError, StorageError
 from penstock.storage.files import new_file, storage_errors
 
-__all__ = ["Written", "change", "digest", "lines", "path_of", "previewed", "problem", "undo", "undoable"]
+__all__ = ["Key", "Written", "change", "digest", "lines", "path_of", "previewed", "problem", "undo", "undoable"]
 
 Key = tuple[str | int, ...]  # ("guard", "default", "secrets"); a number counts the tables of a [[list]]
 
