@@ -259,10 +259,9 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
                 case "remove":
                     return _removed(house, name, seen)
             raise BadRequest("a policy can be tried, saved and removed")
-        except StorageError as error:  # it can be written by hand
-            return _shown(house, name, draft, error, lines=_lines(house, name, draft))
         except PenstockError as error:
-            return _shown(house, name, draft, error)
+            by_hand = isinstance(error, StorageError) and form.get("do") == "save"
+            return _shown(house, name, draft, error, lines=_lines(house, name, draft) if by_hand else "")
 
     return await asyncio.to_thread(done)
 
