@@ -216,6 +216,9 @@ def test_a_file_that_cannot_be_read_any_more_is_said_and_what_is_in_force_is_sho
     assert found.status_code == 200
     assert "is not valid TOML" in found.text
     assert '<option value="mask" selected>' in found.text
+    for do in ("save", "try", "lines"):
+        kept = send(boss, do, secrets="block")
+        assert (kept.status_code, '<option value="block" selected>' in kept.text) == (400, True)
 
 
 def test_policies_are_made_and_removed_unless_somebody_is_behind_them(shop: Served, boss: Visitor):

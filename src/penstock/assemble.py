@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -123,6 +124,7 @@ class House:
         self.settings, self.worker = settings, worker
         self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
+        self._reloading = threading.Lock()  # of policies: one after the other
         self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
@@ -215,11 +217,22 @@ class House:
     def policies(self) -> Policies:
         return Policies(self.settings.guard)
 
-    def reload_policies(self, *, recorded: bool = False) -> bool:
+    def reload_policies(self) -> bool:
         """Take over what the settings file says now of the policies, and of who may read what. Returns whether it differs.
 
-        recorded: whoever changed it has written that down. Raises BadSetting, and then nothing changes.
+        Raises BadSetting, and then nothing changes.
         """
+        with self._reloading:
+            return self._reload_policies(recorded=False)
+
+    @contextmanager
+    def changing_policies(self) -> Iterator[None]:
+        """While somebody changes policies in the settings file, and writes down that they do. Then they are taken over."""
+        with self._reloading:
+            yield
+            self._reload_policies(recorded=True)
+
+    def _reload_policies(self, *, recorded: bool) -> bool:
         file = path_of(self.settings)  # one may have been made since
         if self.settings.file is None and not file.exists():
             return False

@@ -189,12 +189,13 @@ def _shown(
     digest = settings_file.digest(settings)
     try:
         said = _in_file(house, name)
+        version = Policy(name, said).version
     except BadSetting as error:  # the file cannot be read: what is in force is shown
-        said, problem = house.policies[name].settings, problem or error
-    in_force = name in house.policies.names() and house.policies[name].version == Policy(name, said).version
+        said, problem, version = house.policies[name].settings, problem or error, house.policies[name].version
+    in_force = name in house.policies.names() and house.policies[name].version == version
     used_by, keeping = users(house, name), _keeping(house)
     data = {
-        "policy": name, "version": Policy(name, said).version, "in_force": in_force, "used_by": used_by, "tools": len(said.tools),
+        "policy": name, "version": version, "in_force": in_force, "used_by": used_by, "tools": len(said.tools),
         "groups": _asked(draft or _drafted(said), list(settings.detectors)), "file": str(settings_file.path_of(settings)),
         "read_only": settings_file.problem(settings), "seen": digest, "undoable": undoable(house), "keeping": keeping,
         "own": [app for app in keeping if app in used_by], "usual": USUAL, "most": MOST,
@@ -247,7 +248,10 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
     name, seen = request.path_values["policy"], form.get("seen", "")
 
     def done() -> View | str:
-        draft = _sent(form, _in_file(house, name))
+        try:
+            draft = _sent(form, _in_file(house, name))
+        except BadSetting:  # the file cannot be read; what was drafted is not lost with it
+            draft = _sent(form, house.policies[name].settings)
         try:
             match form.get("do"):
                 case "try":
@@ -385,9 +389,8 @@ async def _undo(request: Request, house: House, form: Mapping[str, str]) -> str:
         keys = undoable(house)
         if not keys:
             raise NotFound("no change of a policy can be taken back", hint="the audit trail says what was changed")
-        with house.audit.changing("policy.changed", target="guard", undone=keys):
+        with house.changing_policies(), house.audit.changing("policy.changed", target="guard", undone=keys):
             settings_file.undo(house.settings, expected=form.get("seen", ""))
-        house.reload_policies(recorded=True)
         return f"{GUARD}?told=policy-undone"
 
     return await asyncio.to_thread(undo)
@@ -395,9 +398,8 @@ async def _undo(request: Request, house: House, form: Mapping[str, str]) -> str:
 
 def _write(house: House, name: str, values: Mapping[settings_file.Key, Any], seen: str, **facts: Any) -> None:
     """Change the file and take it over. Who did is in the same transaction: without a record nothing is changed."""
-    with house.audit.changing("policy.changed", target=name, **facts):
+    with house.changing_policies(), house.audit.changing("policy.changed", target=name, **facts):
         settings_file.change(house.settings, values, expected=seen)
-    house.reload_policies(recorded=True)
 
 
 def _told(name: str, value: Any) -> Fact:

@@ -37,7 +37,8 @@ def _shown(house: House, problem: PenstockError | None = None, **more: Any) -> V
         for tenant, name in house.vault.latest(SCOPES)
     ]
     data = {
-        "scopes": scopes, "a_minute": A_MINUTE, "longest": LONGEST, "chosen": "", "token": "", "reason": "", "found": None,
+        "scopes": scopes, "a_minute": A_MINUTE, "longest": LONGEST, "most": SCOPES,
+        "chosen": "", "token": "", "reason": "", "found": None,
         "problem": {"message": problem.message, "hint": problem.hint} if problem else None, **more,
     }  # fmt: skip
     rows = [{"tenant": one["tenant"], "scope": one["scope"]} for one in scopes]
