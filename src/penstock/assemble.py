@@ -237,7 +237,9 @@ class House:
         if self.settings.file is None and not file.exists():
             return False
         now = load(file, keys=False)
-        if (guarded := self.policies.use(now.guard)) and not recorded:
+        if (
+            (guarded := self.policies.use(now.guard)) and not recorded and not self.worker
+        ):  # one of several processes does
             self.audit.write("policy.changed", target="guard")
         return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
 

@@ -63,13 +63,15 @@ def problem(settings: Settings) -> str:
     """Why the file cannot be changed from here, as far as can be told before; "" where nothing speaks against it."""
     path = path_of(settings)
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is read-only"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
-    if not stat.S_IMODE(mode) & 0o222 or not os.access(path, os.W_OK):
+    if not stat.S_IMODE(found.st_mode) & 0o222 or not os.access(path, os.W_OK):
         return f"{path} is read-only"
+    if os.name == "posix" and os.geteuid() not in (0, found.st_uid):  # a new one would be somebody else's
+        return f"{path} belongs to somebody else"
     return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is read-only"
 
 
