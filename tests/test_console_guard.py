@@ -268,6 +268,16 @@ def test_while_one_draft_is_tried_another_waits_for_its_turn(boss: Visitor):
         assert send(boss, "try", number=number).status_code == 400
 
 
+def test_what_a_form_cannot_tell_stays_as_it_was_written(tmp_path: Path):
+    odd = SETTINGS.replace(
+        "scope =", 'allow = [" two\\nlines ", "x\\u2028y"]\nsensitivity = { hate = 0.123456789 }\nscope ='
+    )
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(tmp_path, odd, embedder=WordEmbedder()) as served:
+        assert send(Visitor(served, KEYS["boss"]), "save", secrets="block").status_code == 303
+        assert text_of(served) == odd.replace('scope = "team"\n', 'scope = "team"\nsecrets = "block"\n')
+
+
 def test_hostile_drafts_stay_text(boss: Visitor):
     found = send(boss, "try", help_line="</textarea><script>alert(1)</script>", allow="<b>", links="<i>")
     assert "<script>alert" not in found.text

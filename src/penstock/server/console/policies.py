@@ -57,13 +57,11 @@ GROUPS: tuple[tuple[str, Mapping[str, str]], ...] = (  # title -> settings, each
     }),
 )  # fmt: skip
 LABELS = {name: label for _, group in GROUPS for name, label in group.items()}
-SCORES = {
-    "injection": "orders in prompts",
-    "documents": "orders in passages and results of tools",
-    "names": "names of people",
-}
 TOPIC_NAMES = {topic: topic.replace("_", " ") for topic in TOPICS}
-SCORES |= TOPIC_NAMES
+SCORES = {
+    "injection": "orders in prompts", "documents": "orders in passages and results of tools", "names": "names of people",
+    **TOPIC_NAMES,
+}  # fmt: skip
 
 Kind = Literal["choice", "choices", "numbers", "words", "text", "yes", "names"]  # of a setting in the form
 Draft = Mapping[str, Any]  # what stands in the form, by setting: text, whether it is ticked, or by entry of a table
@@ -131,7 +129,7 @@ def _values(draft: Draft) -> dict[str, Any]:
     for name, said in draft.items():
         match _kinds()[name][0]:
             case "words":
-                values[name] = tuple(dict.fromkeys(filter(None, (line.strip() for line in said.splitlines()))))
+                values[name] = tuple(dict.fromkeys(filter(None, (line.strip() for line in said.split("\n")))))
             case "numbers":
                 values[name] = {entry: _number(entry, text) for entry, text in said.items()}
             case _:
@@ -271,15 +269,10 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
 
 
 def _changes(house: House, name: str, draft: Draft) -> dict[str, Any]:
-    """The settings of a draft that the file has otherwise."""
+    """The settings of a draft that the file has otherwise. What a form cannot tell, such as spaces around a word, stays."""
     said = _in_file(house, name)
-    before = _drafted(said)
-    return {
-        one: value
-        for one, value in _values(draft).items()
-        if draft[one] != before[one]
-        and value != getattr(said, one)  # spaces that the form does not tell stay as they are
-    }
+    before, values = _drafted(said), _values(draft)
+    return {one: values[one] for one in values if draft[one] != before[one] and values[one] != getattr(said, one)}
 
 
 def _checked(house: House, name: str, changes: Mapping[str, Any]) -> Policy:
