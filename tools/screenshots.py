@@ -29,6 +29,9 @@ paths = ["shop"]
 [apps.helper]
 documents = "shop"
 keep_text = "always"
+guard = "strict"
+[guard.strict]
+personal_data = "mask"
 [objectives.answered]
 kind = "availability"
 target = 0.99
@@ -105,6 +108,7 @@ def pages(address: str) -> dict[str, str]:
     return {
         "overview": "/console", "requests": "/console/requests", "request": f"/console/requests/{latest}",
         "documents": "/console/documents/shop", "quality": "/console/quality", "guard": "/console/guard",
+        "policy": "/console/guard/policies/strict",
         "review": "/console/review/work?queue=answers", "chat": "/",
         "widget": "/widget/shop/try",
     }  # fmt: skip
@@ -133,6 +137,10 @@ def main() -> None:
                     if name == "widget":
                         page.evaluate("question => penstock.ask(question)", QUESTIONS[0])
                         page.frame_locator("iframe").locator(".thumb").first.wait_for()
+                    if name == "policy":
+                        page.select_option("select[name=injection]", "review")
+                        page.fill("textarea[name=block]", "chess*\nrefund*")
+                        page.click("button[value=try]")
                     page.wait_for_timeout(300)
                     page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=72)
                     print(f"{name}-{size}-{scheme}")

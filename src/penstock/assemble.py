@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -60,6 +61,7 @@ from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
+from penstock.settings_file import path_of
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
@@ -125,6 +127,7 @@ class House:
         self.settings, self.worker = settings, worker
         self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
+        self._reloading = threading.Lock()  # of policies: one after the other
         self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
@@ -229,11 +232,24 @@ class House:
 
         Raises BadSetting, and then nothing changes.
         """
-        file = self.settings.file
-        if file is None:
+        with self._reloading:
+            return self._reload_policies(recorded=False)
+
+    @contextmanager
+    def changing_policies(self) -> Iterator[None]:
+        """While somebody changes policies in the settings file, and writes down that they do. Then they are taken over."""
+        with self._reloading:
+            yield
+            self._reload_policies(recorded=True)
+
+    def _reload_policies(self, *, recorded: bool) -> bool:
+        file = path_of(self.settings)  # one may have been made since
+        if self.settings.file is None and not file.exists():
             return False
         now = load(file, keys=False)
-        if guarded := self.policies.use(now.guard):
+        if (
+            (guarded := self.policies.use(now.guard)) and not recorded and not self.worker
+        ):  # one of several processes does
             self.audit.write("policy.changed", target="guard")
         return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
 
@@ -534,8 +550,13 @@ class House:
         settings = self.settings.apps.get(app, AppSettings())
         if settings.guard == OFF:
             return None
-        masks = not settings.models or not all(map(self._is_local, settings.models))
+        masks = self.masks(app)
         return lambda turn: self._crossing(settings.guard, app, turn.caller, turn.record or Record(""), masks=masks)
+
+    def masks(self, app: str) -> bool:
+        """Whether personal data of an app's questions are replaced: models inside our walls may see them."""
+        models = self.settings.apps.get(app, AppSettings()).models
+        return not models or not all(map(self._is_local, models))
 
     def _crossing(self, policy_name: str, target: str, caller: Caller, record: Record, *, masks: bool) -> Crossing:
         """masks: what runs inside our walls may see personal data."""

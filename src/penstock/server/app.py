@@ -39,6 +39,7 @@ from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
+from penstock.settings_file import path_of
 from penstock.trace import log, logs, place
 
 if TYPE_CHECKING:
@@ -337,9 +338,9 @@ class App:
 
     def _refresh_policies(self) -> None:
         """Take over policies that were changed in the settings file. One that cannot be read changes nothing."""
-        file = self.house.settings.file
+        file = path_of(self.house.settings)
         try:
-            changed = file.stat().st_mtime_ns if file else 0
+            changed = file.stat().st_mtime_ns if self.house.settings.file or file.exists() else 0
             if changed == self._settings_read:
                 return
             self._settings_read = changed

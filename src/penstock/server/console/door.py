@@ -24,10 +24,12 @@ from penstock.server.console import (
     jobs,
     keys,
     models,
+    policies,
     quality,
     requests,
     review,
     settings,
+    vault,
 )
 from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
@@ -49,10 +51,26 @@ LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
-    for part in (home, documents, requests, quality, review, experiments, guard, models, jobs, keys, settings)
+    for part in (
+        home,
+        documents,
+        requests,
+        quality,
+        review,
+        experiments,
+        guard,
+        policies,
+        vault,
+        models,
+        jobs,
+        keys,
+        settings,
+    )
     for page in part.PAGES
 ]
-ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *jobs.ACTIONS, *keys.ACTIONS]
+ACTIONS: list[Action] = [
+    action for part in (documents, review, guard, policies, vault, jobs, keys) for action in part.ACTIONS
+]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
@@ -66,6 +84,9 @@ TOLD = {  # what was done, by the code that an address carries
     "answered": "The question is closed.",
     "cancelling": "The job ends once what is on its way is there.",
     "out": "You are signed out.",
+    "policy": "The policy is saved, and in force.",
+    "policy-gone": "The policy was removed.",
+    "policy-undone": "The last change was taken back.",
 }
 
 
@@ -138,7 +159,7 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
             found = await action.do(request, house, form)
             if isinstance(found, View):
                 page = next(page for page in PAGES if matched(page.path, path) is not None)
-                return html(found, _placed(place, page, request, house))
+                return html(found, _placed(place, page, request, house), status=found.status)
             return _to(found)
     raise NotFound(f"there is nothing to do at {request.path}")
 
