@@ -1,7 +1,8 @@
 """Changes values in `penstock.toml` and leaves everything else as the person wrote it, byte for byte.
 
 A change is made against the text that the caller has read, is checked by `config.load` before anything is written, appears in one
-step, and can be undone. It knows how TOML is laid out, and nothing of what the settings mean.
+step, and can be undone. It knows how TOML is laid out, and nothing of what the settings mean: tomlkit, which knows it too, puts new
+keys below the comment of the next table, and takes that comment away with the table above.
 """
 
 from __future__ import annotations
