@@ -52,7 +52,14 @@ PAGES: list[Page] = [
     for part in (home, documents, requests, quality, review, experiments, guard, models, jobs, keys, settings)
     for page in part.PAGES
 ]
-ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *jobs.ACTIONS, *keys.ACTIONS]
+ACTIONS: list[Action] = [
+    *documents.ACTIONS,
+    *review.ACTIONS,
+    *guard.ACTIONS,
+    *models.ACTIONS,
+    *jobs.ACTIONS,
+    *keys.ACTIONS,
+]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
@@ -65,6 +72,10 @@ TOLD = {  # what was done, by the code that an address carries
     "decided": "The decision is noted.",
     "answered": "The question is closed.",
     "cancelling": "The job ends once what is on its way is there.",
+    "pulling": "The model is on its way.",
+    "stopping": "It stops, and can go on later.",
+    "forgotten": "What was left of it is deleted.",
+    "deleted": "The model is deleted.",
     "out": "You are signed out.",
 }
 

