@@ -799,16 +799,21 @@ def load(
     environment: Mapping[str, str] | None = None,
     keys: bool = True,
     over: Mapping[str, Any] | None = None,
+    text: str | None = None,
 ) -> Settings:
     """Read the settings. Raises BadSetting, naming the key and the file or variable that holds it.
 
     Without `file`: PENSTOCK_CONFIG, else penstock.toml in this folder or the nearest one above it, else defaults.
     keys: whether API keys are read too; who serves nothing needs none of their secrets. over: tables that are laid over those of
-    the file, as an experiment's variants are.
+    the file, as an experiment's variants are. text: what `file` would say, for one that is not written yet.
     """
     environment = os.environ if environment is None else environment
-    path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
-    tree = _read(path) if path else {}
+    if text is None:
+        path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
+        tree = _read(path) if path else {}
+    else:
+        path = Path(file or FILE_NAME).resolve()
+        tree = _parsed(text.removeprefix("\ufeff"), path)
     if not keys:
         tree.pop("keys", None)
     if over:
@@ -895,11 +900,17 @@ def _here() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadSetting(f"{path} is not in UTF-8: byte {error.start}", hint="save it as UTF-8") from error
+    return _parsed(text, path)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # tomllib lets int's own ValueError through
         raise BadSetting(f"{path} is not valid TOML: {error}") from error
 
