@@ -1,8 +1,10 @@
-"""Models in the console: pulled to this machine with their progress, stopped and taken up again, removed; and asked at once."""
+"""Models in the console: pulled to this machine with their progress, stopped and taken up again; a provider's, tried and added with
+its key; asked at once, and taken away."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,14 @@ from browsing import in_chromium, opening
 from serving import Served, asked, serving
 from test_console import Visitor
 from test_local import FILE, STAND_IN, Sender
+from upstream import Turn, Upstream, upstream
 
+from penstock import settings_file
+from penstock.config import load
+from penstock.errors import StorageError
 from penstock.models import shelf as shelf_file
 from penstock.models.shelf import Packaged
+from penstock.server.console import adding
 
 PAGE = "/console/models"
 
@@ -106,7 +113,7 @@ def test_a_model_of_a_file_is_pulled_asked_at_once_and_deleted(served: Served, t
     assert again.status_code == 409
     assert "there is a model &#39;small&#39; already" in again.text
 
-    assert visitor.send(PAGE, f"{PAGE}/small/remove").headers["location"] == f"{PAGE}?told=deleted"
+    assert visitor.send(PAGE, f"{PAGE}/small/delete").headers["location"] == f"{PAGE}?told=deleted"
     assert models(visitor)["models"] == []
     assert served.client().post("/v1/chat/completions", json=asked("small", "hello")).status_code == 404
     kinds = [row["kind"] for row in visitor.get("/console/audit?as=json").json()["records"]]
@@ -304,3 +311,188 @@ def test_the_bar_moves_by_itself_until_the_model_is_there(served: Served, slow: 
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Delete far").click()
         expect(page.get_by_role("button", name="Pull smollm2")).to_be_visible()
+
+
+# ---------------------------------------------------------------- a provider's model
+
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    """A provider, which is there for longer than the server that asks it."""
+    with upstream(echo=[Turn(400, body=f'{{"error": {{"message": "wrong key {KEY}"}}}}'.encode())]) as running:
+        yield running
+
+
+def filled(url: str, **more: str) -> dict[str, str]:
+    return {"provider": "openai", "name": "bright", "model": "large", "base_url": url, "key": KEY} | more
+
+
+def leaked(served: Served) -> list[Path]:
+    """Files of the server that hold the key, its own aside."""
+    folder = served.house.settings.folder
+    return [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstream, served: Served):
+    visitor, key_file = Visitor(served), served.house.settings.home_path / "secrets/bright.key"
+    served.house.settings_file.write_text('# mine\n[log]\nlevel = "error"  # quiet\n')
+    tried = visitor.send(PAGE, PAGE, do="try", **filled(up.url))
+    assert tried.status_code == 200
+    assert "It answers" in tried.text
+    assert "t0 t1 t2" in tried.text
+    assert (len(up.seen), up.seen[0].model, up.seen[0].headers["authorization"]) == (1, "large", f"Bearer {KEY}")
+    assert KEY not in tried.text
+    assert leaked(served) == [], "nothing is kept before it is saved"
+
+    assert visitor.send(PAGE, PAGE, **filled(up.url)).headers["location"] == f"{PAGE}?told=added"
+    assert leaked(served) == [key_file]
+    assert (key_file.stat().st_mode & 0o777, key_file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    text = served.house.settings_file.read_text()
+    assert text.startswith('# mine\n[log]\nlevel = "error"  # quiet\n')
+    assert 'api_key = "file:.penstock/secrets/bright.key"' in text
+    assert said_by(served, "bright").startswith("t0 t1 t2")
+    assert up.seen[-1].headers["authorization"] == f"Bearer {KEY}"
+    for path in (PAGE, f"{PAGE}?as=json", f"{PAGE}?as=csv", "/console/settings", "/console/settings?as=json"):
+        assert KEY not in visitor.get(path).text
+    assert "bright" in visitor.get("/console/settings").text
+    assert visitor.send(PAGE, PAGE, **filled(up.url)).status_code == 409
+
+    assert visitor.send(PAGE, f"{PAGE}/bright/remove").headers["location"] == f"{PAGE}?told=taken_out"
+    assert not key_file.exists()
+    assert served.house.settings_file.read_text().rstrip() == '# mine\n[log]\nlevel = "error"  # quiet'
+    assert served.client().post("/v1/chat/completions", json=asked("bright", "hello")).status_code == 404
+    trail = visitor.get("/console/audit?as=json").text
+    assert {"model.tried", "model.added", "model.removed"} <= {
+        row["kind"] for row in visitor.get("/console/audit?as=json").json()["records"]
+    }
+    assert KEY not in trail
+
+
+def test_a_settings_file_is_made_where_there_is_none_and_holds_after_a_new_start(up: Upstream, tmp_path: Path):
+    with serving(tmp_path, documents=False) as served:
+        served.house.settings_file.unlink()
+        served.house.settings = replace(served.house.settings, file=None)
+        visitor = Visitor(served)
+        assert visitor.send(PAGE, PAGE, **filled(up.url)).headers["location"] == f"{PAGE}?told=added"
+        assert said_by(served, "bright").startswith("t0")
+    settings = load(tmp_path / "penstock.toml", environment={})
+    assert settings.models["bright"].api_key == KEY
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("locked", "bright refused our key"),
+        ("refuse", "bright"),
+        ("fail", "bright"),
+        ("garbage", "not JSON"),
+        ("die", "bright"),
+    ],
+)
+def test_what_a_provider_says_stands_beside_the_form(up: Upstream, served: Served, model: str, said: str):
+    page = Visitor(served).send(PAGE, PAGE, do="try", **filled(up.url, model=model))
+    echoed = Visitor(served).send(PAGE, PAGE, do="try", **filled(up.url, model="echo"))
+    assert page.status_code == 200
+    assert said in page.text
+    assert 'class="problem"' in page.text
+    assert "wrong key …" in echoed.text
+    assert KEY not in page.text + echoed.text
+
+
+def test_a_server_that_is_not_there_and_one_that_is_silent_are_said(
+    up: Upstream, served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(adding, "PATIENCE_S", 0.5)
+    visitor = Visitor(served)
+    gone = visitor.send(PAGE, PAGE, do="try", **filled("http://127.0.0.1:9"))
+    silent = visitor.send(PAGE, PAGE, do="try", **filled(up.url, model="hang"))
+    assert "127.0.0.1:9" in gone.text
+    assert "did not answer within" in silent.text
+
+
+def test_providers_that_do_not_chat_are_tried_with_what_they_do(up: Upstream, served: Served):
+    for provider, path in (("voyage", "/v1/embeddings"), ("cohere", "/v1/rerank"), ("anthropic", "/v1/messages")):
+        page = Visitor(served).send(PAGE, PAGE, do="try", **filled(up.url, provider=provider))
+        assert "It answers" in page.text, provider
+        assert up.seen[-1].path == path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"name": ""}, 400), ({"name": "a b"}, 400), ({"name": "../x"}, 400), ({"provider": "acme"}, 400),
+        ({"base_url": "ftp://x"}, 400), ({"base_url": "https://u:p@host/v1"}, 400), ({"base_url": "https://host/v1?k=1"}, 400),
+        ({"base_url": "http://169.254.169.254/latest"}, 400), ({"base_url": "http://2852039166/v1"}, 400),
+        ({"base_url": "http://[::ffff:169.254.169.254]/v1"}, 400), ({"base_url": "http://0.0.0.0/v1"}, 400),
+        ({"base_url": "https://host:99999/v1"}, 400), ({"base_url": "x" * 2000}, 400), ({"provider": "azure", "base_url": ""}, 400),
+        ({"model": "a\nb"}, 400), ({"model": "x" * 300}, 400), ({"key": "file:/etc/passwd"}, 400), ({"key": "env:HOME"}, 400),
+        ({"key": "two words"}, 400), ({"key": "schlüssel"}, 400), ({"name": "there"}, 409),
+    ],
+)  # fmt: skip
+def test_what_can_be_no_model_is_refused_and_nothing_is_kept(tmp_path: Path, wrong: dict[str, str], status: int):
+    before = '[models.there]\nprovider = "ollama"\n'
+    with serving(tmp_path, before, documents=False) as served:
+        visitor = Visitor(served)
+        values = filled("http://127.0.0.1:9") | wrong
+        assert visitor.send(PAGE, PAGE, **values).status_code == status
+        assert "problem" in visitor.send(PAGE, PAGE, do="try", **values).text
+        assert served.house.settings_file.read_text() == before
+        assert not (served.house.settings.home_path / "secrets").exists()
+
+
+def test_what_else_names_a_model_keeps_it_in_the_settings(tmp_path: Path):
+    both = '[models.one]\nprovider = "ollama"\n[routes.way]\nmodels = ["one"]\n'
+    with serving(tmp_path, both, documents=False) as served:
+        refused = Visitor(served).send(PAGE, f"{PAGE}/one/remove")
+        assert refused.status_code == 400
+        assert "routes.way.models" in refused.text
+        assert served.house.settings_file.read_text() == both
+        assert Visitor(served).send(PAGE, f"{PAGE}/none/remove").status_code == 400
+
+
+def test_a_file_that_cannot_be_changed_is_said_and_what_to_write_is_shown(
+    up: Upstream, served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settings_file, "problem", lambda settings: "penstock.toml is read-only")
+    page = Visitor(served).send(PAGE, PAGE, do="try", **filled(up.url)).text
+    assert "penstock.toml is read-only" in page
+    assert ">Save<" not in page
+    assert "api_key = &#34;env:OPENAI_API_KEY&#34;" in page
+
+
+def test_a_disk_that_is_full_leaves_no_key_behind(served: Served, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("the disk is full: penstock.toml was not written")
+
+    monkeypatch.setattr(settings_file, "change", full)
+    assert Visitor(served).send(PAGE, PAGE, **filled("http://127.0.0.1:9")).status_code == 507
+    assert leaked(served) == []
+
+
+@in_chromium
+def test_trying_leaves_the_form_as_it_was_written(up: Upstream, served: Served):
+    expect = pytest.importorskip("playwright.sync_api").expect
+    from browsing import browsing
+
+    with browsing() as browser, opening(browser) as opened:
+        page = opened(f"{served.url}{PAGE}")
+        page.get_by_text("Add a provider's model").click()
+        page.get_by_label("Name, as callers say it").fill("bright")
+        page.get_by_label("Address, for a server").fill(up.url)
+        page.get_by_label("Model, as the provider").fill("locked")
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Try it").click()
+        expect(page.get_by_text("bright refused our key")).to_be_visible()
+        page.get_by_label("Model, as the provider").fill("large")
+        page.get_by_role("button", name="Try it").click()
+        expect(page.get_by_text("It answers", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("The model is in the settings and can be asked.")).to_be_visible()
+        expect(page.get_by_role("row", name="bright")).to_be_visible()
+    assert said_key(served) == KEY
+
+
+def said_key(served: Served) -> str:
+    return str(served.house.settings.models["bright"].api_key)

@@ -115,6 +115,7 @@ __all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
+FEW_TOKENS = 64  # of an answer that only shows that there is one
 
 
 class House:
@@ -506,6 +507,12 @@ class House:
         from penstock.boundary import Shielded
 
         return Shielded(model, crossing)
+
+    def untried(self, name: str, settings: ModelSettings) -> Model:
+        """A provider's model by itself: for one question before anything of it is kept. Nothing is counted. Raises BadSetting."""
+        upstream = _upstream(name, settings, self.clients)
+        wanted = "" if settings.model == "*" else settings.model
+        return Translated(upstream, speaks=upstream.dialects, default_max_tokens=FEW_TOKENS, model=wanted)
 
     def crossing(self, name: str) -> Callable[[ModelRequest], Crossing] | None:
         """The way of a request to a model or route and back; None where it has no policy."""

@@ -46,6 +46,8 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "collection.created": _Shape(ENTITY_MANAGEMENT, 1, "Create", 1, "collection"),
     "collection.removed": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "collection"),
     "model.pulled": _Shape(ENTITY_MANAGEMENT, 1, "Create", 1, "model"),
+    "model.tried": _Shape(API_ACTIVITY, 99, "Call"),
+    "model.added": _Shape(ENTITY_MANAGEMENT, 1, "Create", 2, "model"),
     "model.removed": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 1, "model"),
     "policy.changed": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "policy"),
     "retention.applied": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "home folder"),

@@ -76,6 +76,10 @@ TOLD = {  # what was done, by the code that an address carries
     "stopping": "It stops, and can go on later.",
     "forgotten": "What was left of it is deleted.",
     "deleted": "The model is deleted.",
+    "added": "The model is in the settings and can be asked.",
+    "added_later": "The model is in the settings. It can be asked once the server is started anew: penstock up",
+    "taken_out": "The model is taken out of the settings, with its key.",
+    "taken_out_later": "The model is taken out of the settings. It is there until the server is started anew: penstock up",
     "out": "You are signed out.",
 }
 

@@ -1,5 +1,5 @@
-"""Models: how they are, what they cost, which routes lead to them; pulling one to this machine; and the same question to several
-of them side by side."""
+"""Models: how they are, what they cost, which routes lead to them; pulling one to this machine, adding one of a provider; and the
+same question to several of them side by side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
+from penstock import settings_file
 from penstock.assemble import House
-from penstock.errors import BadRequest, Conflict
+from penstock.errors import BadRequest, Conflict, PenstockError
 from penstock.models.local import is_installed
+from penstock.models.providers import PROVIDERS
 from penstock.models.shelf import PACKAGES, Card
+from penstock.server.console import adding
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.manage import model_rows
@@ -23,6 +27,12 @@ LONGEST_SOURCE = 2000
 
 
 async def _list(request: Request, house: House) -> View:
+    return await _listed(request, house)
+
+
+async def _listed(request: Request, house: House, *, said: Mapping[str, str] | None = None, tried: Any = None) -> View:
+    """said: what is in the form of a provider's model; tried: what became of a call of it."""
+
     def listed() -> View:
         found = model_rows(house)
         cards, pulls = {card.name: card for card in house.shelf.cards()}, house.pulls.all()
@@ -41,7 +51,8 @@ async def _list(request: Request, house: House) -> View:
         ]
         data = {
             "models": models, "routes": found["routes"], "names": names, "pulls": [asdict(pull) for pull in pulls],
-            "offers": offers, "can_run": is_installed(),
+            "offers": offers, "can_run": is_installed(), "providers": sorted(PROVIDERS), "said": dict(said or {}), "tried": tried,
+            "unwritable": settings_file.problem(house.settings),
         }  # fmt: skip
         return View("models.html", data, models)
 
@@ -92,17 +103,40 @@ async def _forget(request: Request, house: House, form: Mapping[str, str]) -> st
     return f"{PATH}?told=forgotten"
 
 
-async def _remove(request: Request, house: House, form: Mapping[str, str]) -> str:
+async def _delete(request: Request, house: House, form: Mapping[str, str]) -> str:
     """Delete a model from the disk."""
     name = request.path_values["name"]
 
-    def remove() -> None:
+    def delete() -> None:
         house.shelf.remove(name)
         house.audit.record("model.removed", target=name)
         house.reload_models()
 
-    await asyncio.to_thread(remove)
+    await asyncio.to_thread(delete)
     return f"{PATH}?told=deleted"
+
+
+async def _add(request: Request, house: House, form: Mapping[str, str]) -> View | str:
+    """Try a provider's model, or write it into the settings file."""
+    if form.get("do") != "try":
+        name, settings = await asyncio.to_thread(adding.asked_for, form, house, request.caller)
+        at_once = await asyncio.to_thread(adding.add, house, name, settings)
+        return f"{PATH}?told={'added' if at_once else 'added_later'}"
+    said = {key: value for key, value in form.items() if key in ("name", "provider", "model", "base_url")}
+    try:
+        name, settings = await asyncio.to_thread(adding.asked_for, form, house, request.caller)
+        tried = await adding.tried(house, name, settings)
+        by_hand = tried["ok"] and settings_file.problem(house.settings)
+        tried["lines"] = adding.lines(name, settings) if by_hand else ""
+    except PenstockError as error:
+        tried = {"ok": False, "message": error.message, "hint": error.hint}
+    return await _listed(request, house, said=said, tried=tried)
+
+
+async def _take_out(request: Request, house: House, form: Mapping[str, str]) -> str:
+    """Take a model out of the settings file."""
+    at_once = await asyncio.to_thread(adding.take_out, house, request.path_values["name"])
+    return f"{PATH}?told={'taken_out' if at_once else 'taken_out_later'}"
 
 
 PAGES = [Page(PATH, "Models", _list, menu=True)]
@@ -110,5 +144,7 @@ ACTIONS = [
     Action(f"{PATH}/pull", _pull),
     Action(f"{PATH}/{{name}}/stop", _stop),
     Action(f"{PATH}/{{name}}/forget", _forget),
-    Action(f"{PATH}/{{name}}/remove", _remove),
+    Action(f"{PATH}/{{name}}/delete", _delete),
+    Action(PATH, _add),
+    Action(f"{PATH}/{{name}}/remove", _take_out),
 ]

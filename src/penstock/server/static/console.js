@@ -113,6 +113,25 @@ if (drop) {
   });
 }
 
+// A button that shows what comes of its form in a part of this page, so that what was written into the form stays.
+addEventListener("submit", async (event) => {
+  const [form, button] = [event.target, event.submitter];
+  const part = button?.dataset.part && document.getElementById(button.dataset.part);
+  if (!part) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(form));
+  body.set(button.name, button.value);
+  button.disabled = true;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    part.replaceChildren(...(page.getElementById(part.id) ?? page.querySelector("main .card") ?? page.body).childNodes);
+  } catch (error) {
+    part.textContent = error.message;
+  }
+  button.disabled = false;
+});
+
 // Models that are on their way: how far each is, until one has ended.
 const pulled = [...document.querySelectorAll("[data-pull]")];
 if (pulled.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
