@@ -45,6 +45,7 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "version.rolled_back": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "collection"),
     "collection.created": _Shape(ENTITY_MANAGEMENT, 1, "Create", 1, "collection"),
     "collection.removed": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 2, "collection"),
+    "golden.changed": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "golden questions"),
     "model.pulled": _Shape(ENTITY_MANAGEMENT, 1, "Create", 1, "model"),
     "model.tried": _Shape(API_ACTIVITY, 99, "Call"),
     "model.added": _Shape(ENTITY_MANAGEMENT, 1, "Create", 2, "model"),

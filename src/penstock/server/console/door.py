@@ -19,6 +19,7 @@ from penstock.server.access import identify
 from penstock.server.console import (
     documents,
     experiments,
+    golden,
     guard,
     home,
     jobs,
@@ -49,11 +50,12 @@ LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
-    for part in (home, documents, requests, quality, review, experiments, guard, models, jobs, keys, settings)
+    for part in (home, documents, golden, requests, quality, review, experiments, guard, models, jobs, keys, settings)
     for page in part.PAGES
 ]
 ACTIONS: list[Action] = [
     *documents.ACTIONS,
+    *golden.ACTIONS,
     *review.ACTIONS,
     *guard.ACTIONS,
     *models.ACTIONS,
@@ -66,6 +68,10 @@ TOLD = {  # what was done, by the code that an address carries
     "unchanged": "Nothing had changed.",
     "live": "The version is live.",
     "removed": "The document was removed.",
+    "golden_added": "The question is added.",
+    "golden_removed": "The question is removed.",
+    "golden_asking": "The questions are being asked.",
+    "golden_asked": "The questions were asked.",
     "judged": "The verdict is noted.",
     "skipped": "The item is left to others.",
     "undone": "The verdict was taken back.",
@@ -73,6 +79,7 @@ TOLD = {  # what was done, by the code that an address carries
     "answered": "The question is closed.",
     "cancelling": "The job ends once what is on its way is there.",
     "pulling": "The model is on its way.",
+    "pulled": "The model is here and can be asked.",
     "stopping": "It stops, and can go on later.",
     "forgotten": "What was left of it is deleted.",
     "deleted": "The model is deleted.",

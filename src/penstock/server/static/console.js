@@ -132,26 +132,30 @@ addEventListener("submit", async (event) => {
   button.disabled = false;
 });
 
-// Models that are on their way: how far each is, until one has ended.
-const pulled = [...document.querySelectorAll("[data-pull]")];
-if (pulled.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
-  const words = JSON.parse(pulled[0].parentElement.dataset.words);
-  const megabytes = (bytes) => Math.round(bytes / 1e6).toLocaleString(language);
+// What runs beside this page, a model that is pulled or questions that are asked: how far it is, until one has ended.
+const running = [...document.querySelectorAll("[data-pull]")];
+if (running.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
+  const { words: said, scale, ended } = running[0].parentElement.dataset;
+  const words = JSON.parse(said);
+  const shown = (number) => Math.round(number / scale).toLocaleString(language);
   const written = () => [...document.querySelectorAll("input:not([type=hidden], [type=checkbox]), textarea")].some((field) => field.value !== field.defaultValue);
 
   const look = async () => {
     const found = await fetch("?as=json").then((response) => response.json()).catch(() => null); // the server is starting anew
-    for (const row of found ? pulled : []) {
-      const pull = found.pulls.find((one) => one.name === row.dataset.pull);
+    for (const row of found ? running : []) {
+      const now = (found.pulls ?? found.runs).find((one) => one.name === row.dataset.pull);
       const [facts, bar] = [row.querySelector("[data-facts]"), row.querySelector("progress")];
-      if (pull?.state !== row.dataset.state) {
-        if (!written()) return location.reload();
+      if (now?.state !== row.dataset.state) {
+        const there = new URL(location.href);
+        const whole = !now && (found.models?.some((one) => one.name === row.dataset.pull) ?? true);
+        whole ? there.searchParams.set("told", ended) : there.searchParams.delete("told");
+        if (!written()) return location.replace(there);
         facts.textContent = words.changed;
-      } else if (bar && pull.size) {
-        [bar.max, bar.value] = [pull.size, pull.done];
-        facts.textContent = words.of.replace("{done}", megabytes(pull.done)).replace("{size}", megabytes(pull.size));
-      } else if (pull.done) {
-        facts.textContent = words.some.replace("{done}", megabytes(pull.done));
+      } else if (bar && now.size) {
+        [bar.max, bar.value] = [now.size, now.done];
+        facts.textContent = words.of.replace("{done}", shown(now.done)).replace("{size}", shown(now.size));
+      } else if (now.done) {
+        facts.textContent = words.some.replace("{done}", shown(now.done));
       }
     }
     setTimeout(look, 800);
