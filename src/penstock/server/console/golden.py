@@ -104,10 +104,10 @@ def _told(collection: Collection) -> Told:
 
 async def _add(request: Request, house: House, form: Mapping[str, str]) -> str:
     collection = house.collection(request.path_values["name"], request.caller)
-    said = {name: form.get(name, "").strip() for name in ("question", "source", "contains")}
+    said = {name: form.get(name, "").strip() for name in ("question", "source", "words")}
     if any(len(value) > LONGEST_QUESTION for value in said.values()):
         raise BadRequest(f"one of them has more than {LONGEST_QUESTION} characters")
-    question = Question(said["question"], said["source"] or "*", said["contains"])
+    question = Question(said["question"], said["source"] or "*", said["words"])
     await asyncio.to_thread(collection.add_golden, question)
     return f"{_own(request)}?told=golden_added"
 
