@@ -442,6 +442,15 @@ def test_what_can_be_no_model_is_refused_and_nothing_is_kept(tmp_path: Path, wro
         assert not (served.house.settings.home_path / "secrets").exists()
 
 
+def test_a_file_that_a_model_of_the_settings_runs_is_not_deleted(tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    with serving(tmp_path, '[models.house]\nprovider = "local"\nmodel = "small"', documents=False) as served:
+        served.house.shelf.pull(str(tmp_path / "small.gguf"))
+        refused = Visitor(served).send(PAGE, f"{PAGE}/small/delete")
+        assert (refused.status_code, "models.house in the settings runs it" in refused.text) == (409, True)
+        assert served.house.shelf.has("small")
+
+
 def test_what_else_names_a_model_keeps_it_in_the_settings(tmp_path: Path):
     both = '[models.one]\nprovider = "ollama"\n[routes.way]\nmodels = ["one"]\n'
     with serving(tmp_path, both, documents=False) as served:

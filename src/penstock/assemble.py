@@ -758,6 +758,19 @@ class House:
             )
         return rows
 
+    def taken(self) -> set[str]:
+        """Every name that callers can say, whoever may, and those that the settings keep for a model."""
+        collections = self.library.names() if self.has_documents else []
+        settings = self.settings
+        return {
+            *collections,
+            *settings.documents,
+            *settings.apps,
+            *settings.routes,
+            *settings.models,
+            *self.served_models,
+        }
+
     def unknown(self, model: str, caller: Caller) -> NotFound:
         """The refusal of a model that is not there, with the names that there are for the caller."""
         known = ", ".join(self.models(caller)) or "none yet: penstock docs add PATH, or [models.NAME] in penstock.toml"

@@ -23,7 +23,7 @@ from penstock.models.client import Url
 from penstock.models.providers import PROVIDERS, dialects
 from penstock.models.translate import DIALECTS, read
 from penstock.storage.files import new_file, storage_errors
-from penstock.types import Caller, Dialect, ModelRequest, TextDelta
+from penstock.types import Dialect, ModelRequest, TextDelta
 
 __all__ = ["SECRETS", "add", "asked_for", "lines", "take_out", "tried"]
 
@@ -38,7 +38,7 @@ REFUSED = {
 }  # where no model is, and a cloud may hand out its own keys
 
 
-def asked_for(form: Mapping[str, str], house: House, caller: Caller) -> tuple[str, ModelSettings]:
+def asked_for(form: Mapping[str, str], house: House) -> tuple[str, ModelSettings]:
     """The model that a form describes, and its name. Raises BadRequest, or Conflict where the name is taken."""
     said = {name: form.get(name, "").strip() for name in ("name", "provider", "model", "base_url", "key")}
     try:
@@ -60,7 +60,7 @@ def asked_for(form: Mapping[str, str], house: House, caller: Caller) -> tuple[st
         raise BadRequest(
             f"{said['provider']} has no address of its own", hint="its console shows yours; it mostly ends in /v1"
         )
-    if name in {*house.models(caller), *house.served_models, *house.settings.apps}:
+    if name in house.taken():
         raise Conflict(f"something is called '{name}' already", hint="choose another name")
     return name, ModelSettings(
         provider=said["provider"], model=said["model"], base_url=said["base_url"], api_key=Secret(key)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import translate
 from typing import Any
 from urllib.parse import quote
 
@@ -38,10 +39,11 @@ async def _list(request: Request, house: House) -> View:
         live = next((one for one in versions if one.live), None)
         beside = collection.version(wanted) if wanted else next((one for one in versions if not one.live), None)
         documents = collection.documents()
+        answering = _answering(questions, documents)
         rows = [
             {
                 "id": one.id, "question": one.question, "source": one.source, "contains": one.contains, "lang": one.language,
-                "from": "console" if one.id in added else "file", "document": _document(one, documents),
+                "from": "console" if one.id in added else "file", "document": answering[one.source],
                 "live": _rank(ranks, live, one), "beside": _rank(ranks, beside, one),
             }
             for one in questions
@@ -78,7 +80,7 @@ def standing(collection: Collection) -> dict[int, dict[str, int]]:
 
 
 def _named(
-    version: VersionRow | None, questions: list[Question], ranks: Mapping[int, Mapping[str, int]]
+    version: VersionRow | None, questions: Sequence[Question], ranks: Mapping[int, Mapping[str, int]]
 ) -> dict[str, Any] | None:
     if version is None:
         return None
@@ -91,11 +93,14 @@ def _rank(ranks: Mapping[int, Mapping[str, int]], version: VersionRow | None, qu
     return ranks.get(version.number, {}).get(question.id) if version else None
 
 
-def _document(question: Question, documents: list[DocumentRow]) -> str:
-    """The id of a document of the live version that answers, as far as its source says."""
-    if question.source == "*":
-        return ""
-    return next((str(one.id) for one in documents if fnmatchcase(one.source, question.source)), "")
+def _answering(questions: Sequence[Question], documents: Sequence[DocumentRow]) -> dict[str, str]:
+    """By the source of a question: the id of a document of the live version that it means, or "" """
+    known = {one.source: str(one.id) for one in documents}
+    found = {"*": ""}
+    for pattern in {one.source for one in questions} - found.keys():
+        fits = re.compile(translate(pattern)).match
+        found[pattern] = known.get(pattern) or next((known[source] for source in known if fits(source)), "")
+    return found
 
 
 def _told(collection: Collection) -> Told:
@@ -136,7 +141,9 @@ async def _ask(request: Request, house: House, form: Mapping[str, str]) -> str:
     return f"{_own(request)}?told=golden_asking{f'&beside={quote(beside)}' if beside else ''}"
 
 
-def _asked(collection: Collection, questions: list[Question], numbers: list[int], told: Told, work: Work) -> None:
+def _asked(
+    collection: Collection, questions: Sequence[Question], numbers: Sequence[int], told: Told, work: Work
+) -> None:
     ended: dict[str, Any] | None = None
     before = 0
 

@@ -71,7 +71,7 @@ def _kept(house: House, name: str, cards: Mapping[str, Card]) -> dict[str, objec
 
 async def _pull(request: Request, house: House, form: Mapping[str, str]) -> str:
     """Begin to pull a model, or go on. What comes of it stands on the page."""
-    source, name, caller = form.get("source", "").strip(), form.get("name", "").strip(), request.caller
+    source, name = form.get("source", "").strip(), form.get("name", "").strip()
     if not source or len(source) > LONGEST_SOURCE:
         raise BadRequest(
             "say which model", hint=f"{', '.join(PACKAGES)}, hub:owner/name/file.gguf, an https address, or a path"
@@ -79,7 +79,7 @@ async def _pull(request: Request, house: House, form: Mapping[str, str]) -> str:
 
     def begin() -> None:
         pulling = house.pulls.begin(source, name=name)
-        if pulling.pull.name in {*house.models(caller), *house.settings.models}:
+        if pulling.pull.name in house.taken():
             pulling.give_up()
             raise Conflict(f"something is called '{pulling.pull.name}' already", hint="give the model another name")
 
@@ -108,6 +108,9 @@ async def _delete(request: Request, house: House, form: Mapping[str, str]) -> st
     name = request.path_values["name"]
 
     def delete() -> None:
+        used = [other for other, one in house.served_models.items() if one.provider == "local" and one.model == name]
+        if used:
+            raise Conflict(f"models.{used[0]} in the settings runs it", hint="remove that model first")
         house.shelf.remove(name)
         house.audit.record("model.removed", target=name)
         house.reload_models()
@@ -119,12 +122,12 @@ async def _delete(request: Request, house: House, form: Mapping[str, str]) -> st
 async def _add(request: Request, house: House, form: Mapping[str, str]) -> View | str:
     """Try a provider's model, or write it into the settings file."""
     if form.get("do") != "try":
-        name, settings = await asyncio.to_thread(adding.asked_for, form, house, request.caller)
+        name, settings = await asyncio.to_thread(adding.asked_for, form, house)
         at_once = await asyncio.to_thread(adding.add, house, name, settings)
         return f"{PATH}?told={'added' if at_once else 'added_later'}"
     said = {key: value for key, value in form.items() if key in ("name", "provider", "model", "base_url")}
     try:
-        name, settings = await asyncio.to_thread(adding.asked_for, form, house, request.caller)
+        name, settings = await asyncio.to_thread(adding.asked_for, form, house)
         tried = await adding.tried(house, name, settings)
         by_hand = tried["ok"] and settings_file.problem(house.settings)
         tried["lines"] = adding.lines(name, settings) if by_hand else ""
