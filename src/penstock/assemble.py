@@ -621,7 +621,9 @@ class House:
             new = {name: model for name, model in now.items() if before.get(name) != model}
             if self._around is not None:
                 self._exchange(new, {name for name in before if name not in now} | set(new))
-            self.settings = replace(self.settings, models=named, file=file if file.is_file() else None)
+            self.settings = replace(
+                self.settings, models=named, file=self.settings.file or (file if file.is_file() else None)
+            )
             self.__dict__["served_models"] = now
             return True
 

@@ -10,9 +10,11 @@ import ipaddress
 import re
 import socket
 import time
+import tomllib
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from penstock import settings_file
@@ -25,17 +27,13 @@ from penstock.models.translate import DIALECTS, read
 from penstock.storage.files import new_file, storage_errors
 from penstock.types import Dialect, ModelRequest, TextDelta
 
-__all__ = ["SECRETS", "add", "asked_for", "lines", "take_out", "tried"]
+__all__ = ["add", "asked_for", "lines", "take_out", "tried"]
 
 SECRETS = "secrets"  # folder of the home
 QUESTION = "Say hello, in one short sentence."
 PATIENCE_S = 25.0
 LONGEST_SHOWN = 400
-REFUSED = {
-    "is_link_local",
-    "is_multicast",
-    "is_unspecified",
-}  # where no model is, and a cloud may hand out its own keys
+REFUSED = ("is_link_local", "is_multicast", "is_unspecified")  # no model is there, and a cloud hands out its own keys
 
 
 def asked_for(form: Mapping[str, str], house: House) -> tuple[str, ModelSettings]:
@@ -60,11 +58,15 @@ def asked_for(form: Mapping[str, str], house: House) -> tuple[str, ModelSettings
         raise BadRequest(
             f"{said['provider']} has no address of its own", hint="its console shows yours; it mostly ends in /v1"
         )
-    if name in house.taken():
-        raise Conflict(f"something is called '{name}' already", hint="choose another name")
+    _check_free(name, house)
     return name, ModelSettings(
         provider=said["provider"], model=said["model"], base_url=said["base_url"], api_key=Secret(key)
     )
+
+
+def _check_free(name: str, house: House) -> None:
+    if name in house.taken():
+        raise Conflict(f"something is called '{name}' already", hint="choose another name")
 
 
 def _check_address(address: str) -> None:
@@ -138,7 +140,10 @@ def add(house: House, name: str, settings: ModelSettings) -> bool:
 
     Raises Conflict, BadSetting or StorageError, and then nothing has changed.
     """
-    file = _key_file(house, name)
+    read_before = settings_file.digest(house.settings)
+    house.reload_models()
+    _check_free(name, house)  # as the file says by now
+    file = _secrets(house) / f"{name}-{token_hex(4)}.key"  # nobody else's, whoever adds the same name meanwhile
     table = {"provider": settings.provider, "model": settings.model, "base_url": settings.base_url}
     if settings.api_key:
         with storage_errors(file.parent):
@@ -146,8 +151,9 @@ def add(house: House, name: str, settings: ModelSettings) -> bool:
         with new_file(file) as written:  # readable by its owner alone
             written.write(settings.api_key.encode())
         table["api_key"] = f"file:{_as_settings_say(file, house)}"
+    given = {key: said for key, said in table.items() if said}
     try:
-        _change(house, name, {key: said for key, said in table.items() if said})
+        settings_file.change(house.settings, {("models", name): given}, expected=read_before)
     except PenstockError:
         file.unlink(missing_ok=True)
         raise
@@ -162,9 +168,11 @@ def take_out(house: House, name: str) -> bool:
     """Take a model out of the settings file, with its key. Returns whether it is gone at once."""
     if name not in house.settings.models:
         raise BadRequest(f"there is no model '{name[:80]}' in the settings file")
-    _change(house, name, None)
-    with suppress(OSError):
-        _key_file(house, name).unlink(missing_ok=True)
+    file = _key_file(house, name)
+    settings_file.change(house.settings, {("models", name): None}, expected=settings_file.digest(house.settings))
+    if file is not None:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
     house.audit.record("model.removed", target=name)
     house.reload_models()
     return name not in house.settings.models
@@ -178,16 +186,22 @@ def lines(name: str, settings: ModelSettings) -> str:
     return settings_file.lines({("models", name): {key: said for key, said in table.items() if said}}).strip()
 
 
-def _change(house: House, name: str, table: Mapping[str, str] | None) -> None:
-    settings_file.change(house.settings, {("models", name): table}, expected=settings_file.digest(house.settings))
-
-
 def _host(settings: ModelSettings) -> str:
     return Url.parse(settings.base_url or PROVIDERS[settings.provider].base_url).name
 
 
-def _key_file(house: House, name: str) -> Path:
-    return house.settings.home_path / SECRETS / f"{name}.key"
+def _secrets(house: House) -> Path:
+    return house.settings.home_path / SECRETS
+
+
+def _key_file(house: House, name: str) -> Path | None:
+    """The file with the key of a model, where it is one of ours."""
+    try:
+        said = tomllib.loads(house.settings_file.read_text("utf-8-sig"))["models"][name]["api_key"]
+        path = (house.settings.folder / said.removeprefix("file:")).resolve()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return path if said.startswith("file:") and path.parent == _secrets(house) else None
 
 
 def _as_settings_say(file: Path, house: House) -> str:
