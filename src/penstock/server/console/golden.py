@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
 from typing import Any
@@ -24,7 +25,8 @@ from penstock.trace import log, place
 __all__ = ["ACTIONS", "PAGES", "standing"]
 
 PATH = "/console/documents/{name}/golden"
-AT_ONCE = 200
+AT_ONCE = 100
+LAST = chr(0x10FFFF)  # comes after all other characters
 GOOD = 5  # a passage that answers stands among so many
 
 
@@ -39,19 +41,20 @@ async def _list(request: Request, house: House) -> View:
         live = next((one for one in versions if one.live), None)
         beside = collection.version(wanted) if wanted else next((one for one in versions if not one.live), None)
         documents = collection.documents()
-        answering = _answering(questions, documents)
+        shown = questions if request.query("as") in ("json", "csv") else questions[:AT_ONCE]
+        answering = _answering(shown, documents)
         rows = [
             {
                 "id": one.id, "question": one.question, "source": one.source, "contains": one.contains, "lang": one.language,
                 "from": "console" if one.id in added else "file", "document": answering[one.source],
                 "live": _rank(ranks, live, one), "beside": _rank(ranks, beside, one),
             }
-            for one in questions
+            for one in shown
         ]  # fmt: skip
         told = _told(collection).read()
         data = {
-            "name": name, "problem": problem, "questions": rows if request.query("as") == "json" else rows[:AT_ONCE],
-            "found": len(rows), "live": _named(live, questions, ranks), "beside": _named(beside, questions, ranks),
+            "name": name, "problem": problem, "questions": rows, "found": len(questions),
+            "live": _named(live, questions, ranks), "beside": _named(beside, questions, ranks),
             "others": [one.name for one in versions if not one.live], "sources": [one.source for one in documents[:AT_ONCE]],
             "runs": [{"message": "", "hint": "", **told, "name": name}] if told else [],
         }  # fmt: skip
@@ -95,11 +98,12 @@ def _rank(ranks: Mapping[int, Mapping[str, int]], version: VersionRow | None, qu
 
 def _answering(questions: Sequence[Question], documents: Sequence[DocumentRow]) -> dict[str, str]:
     """By the source of a question: the id of a document of the live version that it means, or "" """
-    known = {one.source: str(one.id) for one in documents}
-    found = {"*": ""}
+    known = {one.source: str(one.id) for one in sorted(documents, key=lambda one: one.source)}
+    sources, found = list(known), {"*": ""}
     for pattern in {one.source for one in questions} - found.keys():
-        fits = re.compile(translate(pattern)).match
-        found[pattern] = known.get(pattern) or next((known[source] for source in known if fits(source)), "")
+        begins, fits = re.split(r"[*?[]", pattern, maxsplit=1)[0], re.compile(translate(pattern)).match
+        near = sources[bisect_left(sources, begins) : bisect_right(sources, begins + LAST)]
+        found[pattern] = known.get(pattern) or next((known[one] for one in near if fits(one)), "")
     return found
 
 
