@@ -88,7 +88,7 @@ def addresses(served: Served) -> dict[str, str]:
     client = served.client(KEYS["boss"])
     number = client.get("/api/requests").json()["requests"][0]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    names = {"id": number, "name": "handbook", "document": document}
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default"}
     return {page.path: page.path.format(**names) for page in door.PAGES}
 
 
@@ -114,7 +114,7 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b"}
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default"}
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)

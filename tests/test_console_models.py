@@ -248,7 +248,7 @@ def test_other_processes_of_the_home_take_models_up_and_let_them_go(served: Serv
     served.house.shelf.remove("small")
     until(lambda: not served.house.gateway.has("small"), within_s=3)
 
-    file = served.house.settings_file
+    file = settings_file.path_of(served.house.settings)
     file.write_text('[models.beside]\nprovider = "ollama"\n[models.any]\nprovider = "vllm"\nmodel = "*"\n')
     until(lambda: served.house.gateway.has("beside"), within_s=3)
     assert served.house.gateway.has("any/thing")
@@ -263,7 +263,7 @@ def test_what_a_route_leans_on_stays_until_the_server_starts_anew(tmp_path: Path
     both = '[models.one]\nprovider = "ollama"\n[models.two]\nprovider = "ollama"\n[routes.way]\nmodels = ["one"]\n'
     with serving(tmp_path, both, documents=False) as served:
         before = served.house.gateway.models["one"]
-        served.house.settings_file.write_text("")
+        settings_file.path_of(served.house.settings).write_text("")
         until(lambda: not served.house.gateway.has("two"), within_s=3)
         assert served.house.gateway.models["one"] is before
         assert served.house.policy_of("way") == "off"
@@ -361,7 +361,7 @@ def leaked(served: Served) -> list[Path]:
 
 def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstream, served: Served):
     visitor = Visitor(served)
-    served.house.settings_file.write_text('# mine\n[log]\nlevel = "error"  # quiet\n')
+    settings_file.path_of(served.house.settings).write_text('# mine\n[log]\nlevel = "error"  # quiet\n')
     tried = visitor.send(PAGE, PAGE, do="try", **filled(up.url))
     assert tried.status_code == 200
     assert "It answers" in tried.text
@@ -374,7 +374,7 @@ def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstre
     (key_file,) = leaked(served)
     assert key_file.parent == served.house.settings.home_path / "secrets"
     assert (key_file.stat().st_mode & 0o777, key_file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    text = served.house.settings_file.read_text()
+    text = settings_file.path_of(served.house.settings).read_text()
     assert text.startswith('# mine\n[log]\nlevel = "error"  # quiet\n')
     assert f'api_key = "file:.penstock/secrets/{key_file.name}"' in text
     assert said_by(served, "bright").startswith("t0 t1 t2")
@@ -386,7 +386,9 @@ def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstre
 
     assert visitor.send(PAGE, f"{PAGE}/bright/remove").headers["location"] == f"{PAGE}?told=taken_out"
     assert not key_file.exists()
-    assert served.house.settings_file.read_text().rstrip() == '# mine\n[log]\nlevel = "error"  # quiet'
+    assert (
+        settings_file.path_of(served.house.settings).read_text().rstrip() == '# mine\n[log]\nlevel = "error"  # quiet'
+    )
     assert served.client().post("/v1/chat/completions", json=asked("bright", "hello")).status_code == 404
     trail = visitor.get("/console/audit?as=json").text
     assert {"model.tried", "model.added", "model.removed"} <= {
@@ -397,7 +399,7 @@ def test_a_providers_model_is_tried_saved_asked_at_once_and_taken_out(up: Upstre
 
 def test_a_settings_file_is_made_where_there_is_none_and_holds_after_a_new_start(up: Upstream, tmp_path: Path):
     with serving(tmp_path, documents=False) as served:
-        served.house.settings_file.unlink()
+        settings_file.path_of(served.house.settings).unlink()
         served.house.settings = replace(served.house.settings, file=None)
         visitor = Visitor(served)
         assert visitor.send(PAGE, PAGE, **filled(up.url)).headers["location"] == f"{PAGE}?told=added"
@@ -463,7 +465,7 @@ def test_what_can_be_no_model_is_refused_and_nothing_is_kept(tmp_path: Path, wro
         values = filled("http://127.0.0.1:9") | wrong
         assert visitor.send(PAGE, PAGE, **values).status_code == status
         assert "problem" in visitor.send(PAGE, PAGE, do="try", **values).text
-        assert served.house.settings_file.read_text() == before
+        assert settings_file.path_of(served.house.settings).read_text() == before
         assert not (served.house.settings.home_path / "secrets").exists()
 
 
@@ -482,7 +484,7 @@ def test_what_else_names_a_model_keeps_it_in_the_settings(tmp_path: Path):
         refused = Visitor(served).send(PAGE, f"{PAGE}/one/remove")
         assert refused.status_code == 400
         assert "routes.way.models" in refused.text
-        assert served.house.settings_file.read_text() == both
+        assert settings_file.path_of(served.house.settings).read_text() == both
         assert Visitor(served).send(PAGE, f"{PAGE}/none/remove").status_code == 400
 
 

@@ -99,7 +99,7 @@ def addresses(served: Served) -> list[str]:
     client = served.client()
     number = client.get("/api/requests").json()["requests"][-1]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    names = {"id": number, "name": "handbook", "document": document}
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default"}
     return [page.path.format(**names) for page in door.PAGES] + ["/console/sign-in", "/console/nothing"]
 
 

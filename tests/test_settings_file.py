@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from penstock import settings_file
 from penstock.config import Settings, load
 from penstock.errors import BadSetting, Conflict, NotFound, StorageError
-from penstock.settings_file import KEPT, change, digest, lines, problem, undo, undoable
+from penstock.settings_file import KEPT, change, digest, lines, previewed, problem, undo, undoable
 from penstock.storage import files
 
 FILE = """# Ours
@@ -167,6 +167,13 @@ def test_nothing_is_written_that_would_not_load(folder: Path, values: dict[Any, 
     assert not undoable(read(folder))
 
 
+def test_what_a_change_would_make_can_be_seen_before(folder: Path):
+    seen = previewed(read(folder), {("guard", "new"): {"secrets": "block"}}, environment={})
+
+    assert (seen.guard["new"].secrets, seen.folder) == ("block", folder)
+    assert (folder / "penstock.toml").read_text() == FILE
+
+
 def test_what_a_variable_overrides_is_said(folder: Path):
     now = read(folder)
     environment = {"PENSTOCK_LOG_LEVEL": "error"}
@@ -181,7 +188,7 @@ def test_a_change_can_be_taken_back_one_after_the_other(folder: Path):
     texts = [FILE, *(changed(folder, {(*POLICY, "secrets"): value}) for value in ("block", "allow", "mask"))]
 
     for before in reversed(texts[:-1]):
-        assert undoable(now)
+        assert undoable(now) == ("guard.default.secrets",)
         assert undo(now, expected=digest(now)).keys == ("guard.default.secrets",)
         assert (folder / "penstock.toml").read_text() == before
     with pytest.raises(NotFound):
@@ -319,7 +326,8 @@ def texts(draw: st.DrawFn) -> str:
         if style == "dotted":
             parts.insert(1, "".join(row % f"guard.{shown}." for row in rows if "%" not in row.replace("%s", "")))
         else:
-            parts += [header, *(row.replace("%s", "", 1) for row in rows)]
+            odd = ['help_line = """\n# no comment"""\n'] if "help_line" not in spelled and draw(st.booleans()) else []
+            parts += [header, *(row.replace("%s", "", 1) for row in rows), *odd]
         parts.append(draw(COMMENTS))
     parts.append(draw(st.sampled_from(["", "[server]\nport = 1", "[[documents.a.rules]]\nmatch = '''\n[x]'''\n# end"])))
     text = "".join(parts)
@@ -366,7 +374,7 @@ def test_what_is_set_is_read_back_and_the_rest_stays_byte_for_byte(
         old.pop(key[-1], None)
         assert settings_file._filled(before) == settings_file._filled(after)
     for line in text.splitlines():
-        assert not line.lstrip().startswith("#") or line in new
+        assert not line.lstrip().startswith("#") or line in new or "no comment" in line
     if written.keys:
         undo(now, expected=written.digest, environment={})
         assert file.read_bytes() == text.encode()

@@ -29,6 +29,9 @@ paths = ["shop"]
 [apps.helper]
 documents = "shop"
 keep_text = "always"
+guard = "strict"
+[guard.strict]
+personal_data = "mask"
 [objectives.answered]
 kind = "availability"
 target = 0.99
@@ -38,6 +41,11 @@ target = 0.95
 within = "1s"
 [budgets.everybody]
 limit_usd_per_month = 50
+[widgets.shop]
+app = "helper"
+origins = ["https://shop.example"]
+title = "Ask the shop"
+accent = "#b3261e"
 """
 SHOP = {
     "returns.md": "# Returns\n\nGoods can be returned within thirty days. Sale items are final.\n\nRefunds arrive after five "
@@ -118,8 +126,10 @@ def pages(address: str) -> dict[str, str]:
     return {
         "overview": "/console", "requests": "/console/requests", "request": f"/console/requests/{latest}",
         "documents": "/console/documents/shop", "quality": "/console/quality", "guard": "/console/guard",
+        "policy": "/console/guard/policies/strict",
         "review": "/console/review/work?queue=answers", "models": "/console/models",
         "golden": "/console/documents/shop/golden?beside=v1", "chat": "/",
+        "widget": "/widget/shop/try",
     }  # fmt: skip
 
 
@@ -143,6 +153,13 @@ def main() -> None:
                         page.press("#question", "Enter")
                         page.locator(".cite").first.click()
                         page.locator("#source mark").wait_for()
+                    if name == "widget":
+                        page.evaluate("question => penstock.ask(question)", QUESTIONS[0])
+                        page.frame_locator("iframe").locator(".thumb").first.wait_for()
+                    if name == "policy":
+                        page.select_option("select[name=injection]", "review")
+                        page.fill("textarea[name=block]", "chess*\nrefund*")
+                        page.click("button[value=try]")
                     page.wait_for_timeout(300)
                     page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=72)
                     print(f"{name}-{size}-{scheme}")

@@ -124,6 +124,7 @@ class Plan:
     files: int = 0
     batches: int = 0
     reviews: int = 0
+    conversations: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -132,6 +133,7 @@ class Plan:
             "documents": len(self.documents), "requests": self.requests, "budgets": self.budgets, "files": self.files,
             "batches": self.batches, "names": len(self.names),
             **({"reviews": self.reviews} if self.reviews else {}),
+            **({"conversations": self.conversations} if self.conversations else {}),
         }  # fmt: skip
 
 
@@ -150,6 +152,8 @@ def plan(house: House, subject: Subject) -> Plan:
         found.batches += sum(mentioned(_text(row)) for (row,) in database.read("select result from batch_results"))
     if _is_there(database, "review_items"):
         found.reviews = house.review.store.mentions(mentioned)
+    if _is_there(database, "conversations"):
+        found.conversations = len(house.conversations.mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -211,7 +215,13 @@ def carry_out(
     _erase_journal(house, subject)
     with database.write() as w:
         _erase_rows(w, subject, house)
-    others = (*_vault(house, subject), *_review(house, subject), *_past(house, subject), *erasers)
+    others = (
+        *_vault(house, subject),
+        *_review(house, subject),
+        *_talks(house, subject),
+        *_past(house, subject),
+        *erasers,
+    )
     further = {name: eraser(subject.names) for name, eraser in others} | took_part
     counts = what.counts() | {"documents": len(removed)} | further
     receipt: dict[str, Any] = {
@@ -271,6 +281,12 @@ def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
         return count
 
     yield "stand_ins", erased
+
+
+def _talks(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Their conversations on the chat page, and those of others in which they stand."""
+    if _is_there(house.database, "conversations"):
+        yield "conversations", lambda _: house.conversations.erase(subject.mentioned_in)
 
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

@@ -1,7 +1,8 @@
 """Changes values in `penstock.toml` and leaves everything else as the person wrote it, byte for byte.
 
 A change is made against the text that the caller has read, is checked by `config.load` before anything is written, appears in one
-step, and can be undone. It knows how TOML is laid out, and nothing of what the settings mean.
+step, and can be undone. It knows how TOML is laid out, and nothing of what the settings mean: tomlkit, which knows it too, puts new
+keys below the comment of the next table, and takes that comment away with the table above.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from penstock.config import FILE_NAME, Settings, load, variables
 from penstock.errors import BadSetting, Conflict, NotFound, PenstockError, StorageError
 from penstock.storage.files import new_file, storage_errors
 
-__all__ = ["Written", "change", "digest", "lines", "path_of", "problem", "undo", "undoable"]
+__all__ = ["Key", "Written", "change", "digest", "lines", "path_of", "previewed", "problem", "undo", "undoable"]
 
 Key = tuple[str | int, ...]  # ("guard", "default", "secrets"); a number counts the tables of a [[list]]
 
@@ -63,13 +64,15 @@ def problem(settings: Settings) -> str:
     """Why the file cannot be changed from here, as far as can be told before; "" where nothing speaks against it."""
     path = path_of(settings)
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is read-only"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
-    if not stat.S_IMODE(mode) & 0o222 or not os.access(path, os.W_OK):
+    if not stat.S_IMODE(found.st_mode) & 0o222 or not os.access(path, os.W_OK):
         return f"{path} is read-only"
+    if os.name == "posix" and os.geteuid() not in (0, found.st_uid):  # a new one would be somebody else's
+        return f"{path} belongs to somebody else"
     return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is read-only"
 
 
@@ -91,7 +94,7 @@ def change(
         before = _expected(path, expected)
         text = _decoded(before or b"", path)
         new = _changed(text, values, path)
-        keys = tuple(".".join(map(str, key)) for key in _differing(_parsed(text, path), _parsed(new, path)))
+        keys = _differing(text, new, path)
         if new == text and before is not None:
             return Written(expected, path)
         load(path, environment=environment, text=new)
@@ -102,9 +105,23 @@ def change(
     return Written(_digest(after), path, keys, tuple(overriding[key] for key in keys if key in overriding))
 
 
-def undoable(settings: Settings) -> bool:
-    """Whether the file is as the last change left it, so that `undo` takes that back."""
-    return bool(_before(settings.home_path / FOLDER, digest(settings)))
+def previewed(
+    settings: Settings, values: Mapping[Key, Any], *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings as `change` would make them. Nothing is written. Raises BadSetting."""
+    path = path_of(settings)
+    return load(path, environment=environment, text=_changed(_decoded(_bytes(path) or b"", path), values, path))
+
+
+def undoable(settings: Settings) -> tuple[str, ...]:
+    """The settings that `undo` would change; none where the file is not as a change from here left it."""
+    path = path_of(settings)
+    now = _bytes(path)
+    kept = _before(settings.home_path / FOLDER, _digest(now))
+    if not kept:
+        return ()
+    with storage_errors(kept[0]):
+        return _differing(_decoded(now or b"", path), _decoded(kept[0].read_bytes(), path), path)
 
 
 def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | None = None) -> Written:
@@ -122,8 +139,7 @@ def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | 
         _write(path, before)
         for one in kept:
             one.unlink(missing_ok=True)
-    keys = tuple(".".join(map(str, key)) for key in _differing(_parsed(old, path), _parsed(new, path)))
-    return Written(_digest(before), path, keys)
+    return Written(_digest(before), path, _differing(old, new, path))
 
 
 def lines(values: Mapping[Key, Any]) -> str:
@@ -394,7 +410,7 @@ def _with_line(text: str, above: _Statement | None, line: str, statements: Seque
         start = text[above.start : above.end]
         indent = start[: len(start) - len(start.lstrip(" \t"))] if above.value else ""
         return _put(text, above.end, indent + line)
-    first = _block(text, statements[0].start) if statements else len(text)
+    first = _block(text, statements[0].start, len(MARK) if text.startswith(MARK) else 0) if statements else len(text)
     return _put(text, first, line + (_newline(text) if statements else ""))
 
 
@@ -408,9 +424,9 @@ def _with_table(text: str, table: Key) -> str:
     header = f"[{'.'.join(_name(str(name)) for name in table)}]{newline}"
     last = max((n for n, one in enumerate(statements) if one.table[:1] == table[:1]), default=len(statements) - 1)
     if last + 1 >= len(statements):
-        return _put(text, len(text), ("" if _apart(text, len(text)) else newline) + header)
-    at = _block(text, statements[last + 1].start)
-    return _put(text, at, ("" if _apart(text, at) else newline) + header + newline)
+        return _put(text, len(text), ("" if _stands_apart(text, len(text)) else newline) + header)
+    at = _block(text, statements[last + 1].start, statements[last].end)
+    return _put(text, at, ("" if _stands_apart(text, at) else newline) + header + newline)
 
 
 def _without(text: str, key: Key) -> str:
@@ -425,30 +441,26 @@ def _without(text: str, key: Key) -> str:
         one = statements[n]
         if one.key[: len(key)] != key:
             continue
-        end = one.end
-        if (
-            n + 1 < len(statements)
-            and statements[n + 1].table == one.table
-            and statements[n + 1].key[: len(key)] == key
-        ):
-            end = statements[n + 1].start if one.table[: len(key)] == key else end  # comments within the table
-        if not one.value and _apart(text, one.start) and (empty := re.match(r"\r?\n", text[end:])):
+        end, below = one.end, statements[n + 1 : n + 2]
+        if one.table[: len(key)] == key and below and below[0].table == one.table:
+            end = below[0].start  # comments within the table
+        if not one.value and _stands_apart(text, one.start) and (empty := re.match(r"\r?\n", text[end:])):
             end += empty.end()  # of two empty lines that would meet one is enough
         text = text[: one.start] + text[end:]
     return text
 
 
-def _block(text: str, at: int) -> int:
-    """Where the comments begin that stand directly above a line."""
-    while at:
-        before = text.rfind("\n", 0, at - 1) + 1
+def _block(text: str, at: int, least: int) -> int:
+    """Where the comments begin that stand directly above a line, below the last line of something else."""
+    while at > least:
+        before = text.rfind("\n", least, at - 1) + 1 or least
         if not text[before:at].lstrip(" \t" + MARK).startswith("#"):
             break
         at = before
     return at
 
 
-def _apart(text: str, at: int) -> bool:
+def _stands_apart(text: str, at: int) -> bool:
     """Whether nothing, or an empty line, stands above a place."""
     return not text[:at].removeprefix(MARK) or text[:at].endswith(("\n\n", "\n\r\n"))
 
@@ -548,7 +560,12 @@ def _filled(tree: Any) -> Any:
     return {name: inner for name, inner in kept.items() if inner != {}}
 
 
-def _differing(old: Any, new: Any, above: Key = ()) -> list[Key]:
+def _differing(old: str, new: str, path: Path) -> tuple[str, ...]:
+    """The settings in which two texts differ."""
+    return tuple(".".join(map(str, key)) for key in _changes(_parsed(old, path), _parsed(new, path)))
+
+
+def _changes(old: Any, new: Any, above: Key = ()) -> list[Key]:
     """The keys at which two trees differ."""
     if old is None and new:
         old = {} if isinstance(new, dict) else None
@@ -557,4 +574,4 @@ def _differing(old: Any, new: Any, above: Key = ()) -> list[Key]:
     if not isinstance(old, dict) or not isinstance(new, dict):
         return [] if old == new and type(old) is type(new) else [above]
     names = dict.fromkeys([*old, *new])
-    return [key for name in names for key in _differing(old.get(name), new.get(name), (*above, name))]
+    return [key for name in names for key in _changes(old.get(name), new.get(name), (*above, name))]

@@ -25,10 +25,12 @@ from penstock.server.console import (
     jobs,
     keys,
     models,
+    policies,
     quality,
     requests,
     review,
     settings,
+    vault,
 )
 from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
@@ -50,17 +52,28 @@ LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
-    for part in (home, documents, golden, requests, quality, review, experiments, guard, models, jobs, keys, settings)
+    for part in (
+        home,
+        documents,
+        golden,
+        requests,
+        quality,
+        review,
+        experiments,
+        guard,
+        policies,
+        vault,
+        models,
+        jobs,
+        keys,
+        settings,
+    )
     for page in part.PAGES
 ]
 ACTIONS: list[Action] = [
-    *documents.ACTIONS,
-    *golden.ACTIONS,
-    *review.ACTIONS,
-    *guard.ACTIONS,
-    *models.ACTIONS,
-    *jobs.ACTIONS,
-    *keys.ACTIONS,
+    action
+    for part in (documents, golden, review, guard, policies, vault, models, jobs, keys)
+    for action in part.ACTIONS
 ]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
@@ -88,6 +101,9 @@ TOLD = {  # what was done, by the code that an address carries
     "taken_out": "The model is taken out of the settings, with its key.",
     "taken_out_later": "The model is taken out of the settings. It is there until the server is started anew: penstock up",
     "out": "You are signed out.",
+    "policy": "The policy is saved, and in force.",
+    "policy-gone": "The policy was removed.",
+    "policy-undone": "The last change was taken back.",
 }
 
 
@@ -160,7 +176,7 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
             found = await action.do(request, house, form)
             if isinstance(found, View):
                 page = next(page for page in PAGES if matched(page.path, path) is not None)
-                return html(found, _placed(place, page, request, house))
+                return html(found, _placed(place, page, request, house), status=found.status)
             return _to(found)
     raise NotFound(f"there is nothing to do at {request.path}")
 
