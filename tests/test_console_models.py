@@ -29,7 +29,7 @@ PAGE = "/console/models"
 
 
 class Slow(Sender):
-    """A server that waits after the first part of a file until it may go on."""
+    """A server that sends very little after the first part of a file, until it may go on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +41,16 @@ class Slow(Sender):
             wire.send_header(name, value)
         wire.end_headers()
         wire.close_connection = True
-        for start in range(0, len(data), 1 << 16):
+        sent = 0
+        while sent < len(data):
+            waits = sent >= 2 << 20 and not self.goes_on.is_set()
+            piece = data[sent : sent + (1 << (8 if waits else 16))]
             try:
-                wire.wfile.write(data[start : start + (1 << 16)])
+                wire.wfile.write(piece)
             except OSError:  # it was stopped
                 return
-            if start >= 1 << 20 and not self.goes_on.is_set():
-                time.sleep(0.05)
+            sent += len(piece)
+            time.sleep(0.05 if waits else 0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from urllib.parse import quote
 
 from penstock.assemble import House
-from penstock.errors import NotFound
+from penstock.errors import NotFound, WorseVersion
 from penstock.server.admin import collection_rows, document_row, skipped_row
 from penstock.server.console.golden import standing
 from penstock.server.console.view import Action, Page, View
@@ -86,8 +86,12 @@ async def _create(request: Request, house: House, form: Mapping[str, str]) -> st
 
 async def _sync(request: Request, house: House, form: Mapping[str, str]) -> str:
     collection = house.collection(request.path_values["name"], request.caller)
-    report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
-    return f"{PATH}/{quote(request.path_values['name'])}?told={'synced' if report.published else 'unchanged'}"
+    try:
+        report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
+        told = "synced" if report.published else "unchanged"
+    except WorseVersion:
+        told = "worse"
+    return f"{PATH}/{quote(request.path_values['name'])}?told={told}"
 
 
 async def _use(request: Request, house: House, form: Mapping[str, str]) -> str:

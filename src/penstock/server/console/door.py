@@ -79,6 +79,7 @@ TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
     "unchanged": "Nothing had changed.",
+    "worse": "The new version finds fewer golden questions than the live one, so it did not go live. It stands below.",
     "live": "The version is live.",
     "removed": "The document was removed.",
     "golden_added": "The question is added.",
