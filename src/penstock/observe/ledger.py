@@ -110,17 +110,25 @@ class Ledger:
         return [(name, _standing_for(model, calls, took, int(tokens))) for name, model, calls, took, tokens in rows]
 
     def requests(
-        self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, guarded: bool = False
-    ) -> list[Row]:
-        """The latest requests first. wanted: values of the columns in FILTERS; before: a Unix time; guarded: only those in
+        self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, since: float = 0.0,
+        guarded: bool = False,
+    ) -> list[Row]:  # fmt: skip
+        """The latest requests first. wanted: values of the columns in FILTERS; before, since: Unix times; guarded: only those in
         which the guard found something."""
         if not self._is_there():
             return []
         named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
-        where = " and ".join(["at < ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])])
+        where = " and ".join(
+            ["at < ?", "at >= ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])]
+        )
         rows = self._database.read(
             f"select {_ALL} from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
-            (before - 1e-6 if before else 1e12, *named.values(), limit),  # what is written is rounded to microseconds
+            (
+                before - 1e-6 if before else 1e12,
+                since,
+                *named.values(),
+                limit,
+            ),  # what is written is rounded to microseconds
         )
         return [Row(*row) for row in rows]
 

@@ -22,6 +22,7 @@ from penstock.assemble import House
 from penstock.errors import NotAllowed, PenstockError
 from penstock.language.names import name_of
 from penstock.language.phrases import direction, phrase
+from penstock.server.console.plots import plotted
 from penstock.server.http import Request, Response, json_response
 from penstock.types import Caller
 
@@ -178,8 +179,9 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters |= {
         "number": _number, "usd": _usd, "ms": _ms, "when": _when, "percent": _percent, "nice": _nice,
+        "amount": _amount, "stamp": _stamp,
     }  # fmt: skip
-    made.globals |= {"link": _link, "asset": _asset}
+    made.globals |= {"link": _link, "asset": _asset, "plotted": plotted}
     return made
 
 
@@ -222,6 +224,26 @@ def _ms(context: Context, value: float) -> str:
 @pass_context
 def _percent(context: Context, value: float, digits: int = 1) -> str:
     return f"{_number(context, 100 * value, digits)} %"
+
+
+@pass_context
+def _amount(context: Context, value: float | None, unit: str) -> str:
+    """A value in its unit: share, ms, usd, count."""
+    if value is None:
+        return "–"
+    match unit:
+        case "share":
+            return _percent(context, value)
+        case "ms":
+            return _ms(context, value)
+        case "usd":
+            return _usd(context, value)
+    return _number(context, value, 0 if value >= 100 else 1)
+
+
+def _stamp(value: float) -> str:
+    """A Unix time as filters of requests take it."""
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _when(value: str | float | None) -> Markup | str:

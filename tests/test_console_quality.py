@@ -1,0 +1,168 @@
+"""The course of what is watched: what is drawn on the page of quality, out of what the lookout has counted."""
+
+import math
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from serving import HANDBOOK, Served, serving, write
+from test_console import Visitor
+
+from penstock.assemble import House
+from penstock.config import load
+from penstock.observe import course
+from penstock.observe.alerts import Alert
+from penstock.observe.journal import COLUMNS, STEPS
+from penstock.observe.lookout import Lookout
+from penstock.observe.quality import Looking, Quality
+from penstock.server.console.plots import plotted
+from penstock.testing import WordEmbedder
+from penstock.types import new_id
+
+SETTINGS = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\n'
+
+
+def lived(folder: Path, *, days: int, slower_h: int = 0, an_hour: int = 12) -> None:
+    """The past of an app, as the lookout saw it. slower_h: hours up to now in which answers took twice as long."""
+    house = House(load(folder / "penstock.toml", environment={}))
+    house.journal_tables.migrate("journal", STEPS)
+    draw, now, clock = random.Random(1), time.time(), [0.0]
+    beside = Looking(house.journal_tables, Quality(), clock=lambda: clock[0]).look
+    look = Lookout(
+        house.database, folder / "past.lock", house.objectives, {}, journal=house.journal_tables, clock=lambda: clock[0],
+        beside=[beside],
+    )  # fmt: skip
+    into = f"insert into requests ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
+    last = int(now // 3600)
+    for hour in range(last - 24 * days, last + 1):
+        rows = []
+        for n in range(an_hour):
+            at = hour * 3600 + 3600 * n / an_hour
+            told = {"status": "answer", "confidence": 0.8, "claims": {"supported": 2}, "support": 0.9, "faults": []}
+            took = draw.lognormvariate(6, 0.4) * (2 if hour > last - slower_h else 1)
+            values: dict[str, Any] = dict.fromkeys(COLUMNS, 0)
+            values |= dict.fromkeys(
+                ("key", "team", "person", "error", "calls", "guarded", "spans", "said", "parent"), ""
+            )
+            values |= {
+                "id": new_id(),
+                "trace_id": new_id(),
+                "at": at,
+                "app": "helper",
+                "model": "helper",
+                "dialect": "chat",
+            }
+            values |= {"status": 200, "outcome": "ok", "duration_ms": took, "cost_pico_usd": 10**9}
+            values |= {"answer": orjson.dumps(told).decode()}
+            rows += [[values[name] for name in COLUMNS]] if at < now else []
+        with house.journal_tables.write() as w:
+            w.executemany(into, rows)
+        for minute in (12, 32, 52, 61):
+            clock[0] = min(hour * 3600 + minute * 60.0, now)
+            look.look()
+    look.tally.save()
+    house.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder / "handbook", HANDBOOK)
+    write(folder, {"penstock.toml": SETTINGS})
+    lived(folder, days=9, slower_h=14)
+    with serving(folder, SETTINGS, embedder=WordEmbedder()) as served:
+        yield served
+
+
+def test_what_changed_is_marked_where_it_was_told_and_leads_to_the_requests_of_that_time(shop: Served):
+    visitor = Visitor(shop)
+    watched = visitor.get("/console/quality?as=json").json()["watched"]
+    courses = {one["measure"]: one for one in watched["courses"]}
+    assert watched["of"] == "helper"
+    assert set(courses) == {
+        "failures",
+        "refusals",
+        "unsupported",
+        "latency",
+        "cost",
+        "doubtful",
+        "support",
+        "faulty",
+        "confidence",
+    }
+    slow = courses["latency"]
+    assert next(iter(courses)) == "latency", "what has a mark stands first"
+    assert slow["marks"]
+    assert all(mark["direction"] == "up" and mark["after"] > 1.4 * mark["before"] for mark in slow["marks"])
+    assert any(point["unusual"] for point in slow["points"])
+    assert slow["latest"]["seen"] > 600
+    assert not courses["cost"]["marks"]
+
+    page = visitor.get("/console/quality?of=helper&span=2w").text
+    assert "It rose from" in page
+    assert "As usual." in page
+    link = re.search(r'href="(/console/requests\?app=helper&amp;since=[^"]+)"', page)
+    assert link
+    there = visitor.get(f"{link[1].replace('&amp;', '&')}&as=json").json()
+    assert there["requests"]
+    assert all(one["at"] >= there["since"] for one in there["requests"])
+
+
+def test_the_table_of_a_course_is_data_too(shop: Served):
+    lines = Visitor(shop).get("/console/quality?of=helper&span=2d&as=csv").text.splitlines()
+    assert lines[0].lstrip("\ufeff") == "subject,measure,at,n,seen,usual,low,high,unusual"
+    assert sum(line.startswith("helper,latency,") for line in lines) == 48
+
+
+def test_what_is_asked_for_wrongly_is_refused_with_a_hint(shop: Served):
+    visitor = Visitor(shop)
+    assert visitor.get("/console/quality?of=nobody").status_code == 404
+    assert "2d, 2w, 8w" in visitor.get("/console/quality?span=forever").text
+    assert visitor.get("/console/requests?since=yesterdayish").status_code == 400
+
+
+def test_whoever_has_just_begun_is_told_what_is_needed(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    write(tmp_path, {"penstock.toml": SETTINGS})
+    with serving(tmp_path, SETTINGS, embedder=WordEmbedder()) as served:
+        assert "Nothing was counted yet." in Visitor(served).get("/console/quality").text
+    lived(tmp_path, days=0, an_hour=60)
+    with serving(tmp_path, SETTINGS, embedder=WordEmbedder()) as served:
+        page = Visitor(served).get("/console/quality")
+        assert "after 24 hours with answers; so far there are 1." in page.text
+        assert re.search(r"Changes of answers are seen after \d+ more", page.text)
+        assert Visitor(served).get("/console/quality?as=json").json()["watched"]["span"] == "2d"
+
+
+def test_an_alert_about_something_else_is_no_mark():
+    facts = {"subject": "helper", "measure": "latency", "direction": "up", "usual": 1.0, "seen": 2.0}
+    alert = Alert("1", "anomaly/latency/helper", "ticket", "slow", facts, ("r1",), 10.0, 20.0, worst="ticket")
+    assert course._mark(alert, "other") is None
+    told = course._mark(alert, "helper")
+    assert told
+    assert (told[0], told[1].after, told[1].requests) == ("latency", 2.0, ("r1",))
+    burning = Alert(
+        "2", "objective/o/helper", "page", "burns", {"subject": "helper", "kind": "satisfaction"}, (), 1.0, 2.0
+    )
+    assert course._mark(burning, "helper") is None
+
+
+def test_a_picture_has_gaps_where_nothing_was_asked():
+    def point(n: int, seen: float | None, low: float | None = None) -> dict[str, Any]:
+        high = None if low is None else low + 2
+        return {"at": 3600.0 * n, "seen": seen, "usual": low, "low": low, "high": high, "unusual": False}
+
+    drawn = plotted(
+        [point(0, 1.0), point(1, None), point(2, 2.0, 1.0), point(3, 3.0, 1.0)], [{"at": 7200.0, "ended": 0.0}], 1
+    )
+    assert drawn.line.count("M") == 2
+    assert len(drawn.band) == 1
+    assert drawn.marks == [(500.0, 500.0)]
+    assert (drawn.low, drawn.high) == (1.0, 3.0)
+    flat = plotted([point(0, 0.0)], [], 1)
+    assert all(map(math.isfinite, (flat.low, flat.high)))
