@@ -85,6 +85,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.quote import Quotes
     from penstock.evaluate.arms import Arms
     from penstock.evaluate.evaluator import Evaluator
+    from penstock.evaluate.kept import Runs
     from penstock.evaluate.live import Experiments
     from penstock.guard.crossing import Crossing
     from penstock.guard.tools import Confirmations
@@ -351,6 +352,15 @@ class House:
         from penstock.evaluate.live import Experiments
 
         return Experiments(self.journal_tables, self.settings.ab)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The evaluations and drills that ran, and what came of them."""
+        from penstock.evaluate.kept import Runs
+
+        return Runs(
+            self.database, Encryption(self.envelope, "evaluations") if self.settings.encryption.content else None
+        )
 
     @cached_property
     def arms(self) -> Arms:

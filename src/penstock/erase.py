@@ -124,6 +124,7 @@ class Plan:
     files: int = 0
     batches: int = 0
     reviews: int = 0
+    evaluations: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -132,6 +133,7 @@ class Plan:
             "documents": len(self.documents), "requests": self.requests, "budgets": self.budgets, "files": self.files,
             "batches": self.batches, "names": len(self.names),
             **({"reviews": self.reviews} if self.reviews else {}),
+            **({"evaluations": self.evaluations} if self.evaluations else {}),
         }  # fmt: skip
 
 
@@ -150,6 +152,7 @@ def plan(house: House, subject: Subject) -> Plan:
         found.batches += sum(mentioned(_text(row)) for (row,) in database.read("select result from batch_results"))
     if _is_there(database, "review_items"):
         found.reviews = house.review.store.mentions(mentioned)
+    found.evaluations = house.runs.mentions(mentioned)
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -211,7 +214,13 @@ def carry_out(
     _erase_journal(house, subject)
     with database.write() as w:
         _erase_rows(w, subject, house)
-    others = (*_vault(house, subject), *_review(house, subject), *_past(house, subject), *erasers)
+    others = (
+        *_vault(house, subject),
+        *_review(house, subject),
+        *_evaluations(house, subject),
+        *_past(house, subject),
+        *erasers,
+    )
     further = {name: eraser(subject.names) for name, eraser in others} | took_part
     counts = what.counts() | {"documents": len(removed)} | further
     receipt: dict[str, Any] = {
@@ -290,6 +299,12 @@ def _experiments(house: House, subject: Subject) -> dict[str, int]:
             persons.add(person)
             digests.update(digests_in(answer))
     return {"experiment_units": house.experiments.forget_units([f"p/{person}" for person in persons], digests)}
+
+
+def _evaluations(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Evaluations whose cases or answers say their name."""
+    if _is_there(house.database, "evaluation_runs"):
+        yield "evaluations", lambda _: house.runs.erase(subject.mentioned_in)
 
 
 def _review(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
