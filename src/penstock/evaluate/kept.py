@@ -47,7 +47,7 @@ TABLES = [
     create index evaluation_runs_began on evaluation_runs (began)
     """,
 ]
-_SHORT = "id, kind, name, target, by, state, began, seen, ended, done, planned, stopping, told"  # all but the result, which is large
+_SHORT = "id, kind, name, target, by, state, began, seen, ended, done, planned, stopping, told"  # without the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,9 @@ class Runs:
                 "update evaluation_runs set done = ?, planned = ?, seen = ? where id = ? and state = 'running'",
                 (done, planned, self._clock(), id_),
             )
-            row = w.execute("select stopping from evaluation_runs where id = ? and state = 'running'", (id_,)).fetchone()
+            row = w.execute(
+                "select stopping from evaluation_runs where id = ? and state = 'running'", (id_,)
+            ).fetchone()
         return row is not None and not row[0]
 
     def end(
@@ -221,6 +223,8 @@ class Followed:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        with suppress(PenstockError):
+            self._runs.go_on(self.id, self._done, self._planned)
 
     def _follow(self) -> None:
         goes_on = True

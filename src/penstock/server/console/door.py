@@ -18,6 +18,7 @@ from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, Penstock
 from penstock.server.access import identify
 from penstock.server.console import (
     documents,
+    evaluations,
     experiments,
     guard,
     home,
@@ -49,10 +50,30 @@ LONGEST_KEY: Final = 8 << 10
 FAILURES_EVERY_S: Final = 60.0  # a sign-in that failed is recorded at most so often
 PAGES: list[Page] = [
     page
-    for part in (home, documents, requests, quality, review, experiments, guard, models, jobs, keys, settings)
+    for part in (
+        home,
+        documents,
+        requests,
+        quality,
+        evaluations,
+        review,
+        experiments,
+        guard,
+        models,
+        jobs,
+        keys,
+        settings,
+    )
     for page in part.PAGES
 ]
-ACTIONS: list[Action] = [*documents.ACTIONS, *review.ACTIONS, *guard.ACTIONS, *jobs.ACTIONS, *keys.ACTIONS]
+ACTIONS: list[Action] = [
+    *documents.ACTIONS,
+    *evaluations.ACTIONS,
+    *review.ACTIONS,
+    *guard.ACTIONS,
+    *jobs.ACTIONS,
+    *keys.ACTIONS,
+]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
@@ -65,6 +86,9 @@ TOLD = {  # what was done, by the code that an address carries
     "decided": "The decision is noted.",
     "answered": "The question is closed.",
     "cancelling": "The job ends once what is on its way is there.",
+    "begun": "The evaluation has begun.",
+    "ending": "It ends in a moment; what is done stays.",
+    "forgotten": "The result was removed.",
     "out": "You are signed out.",
 }
 

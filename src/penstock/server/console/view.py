@@ -179,7 +179,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters |= {
         "number": _number, "usd": _usd, "ms": _ms, "when": _when, "percent": _percent, "nice": _nice,
-        "amount": _amount, "stamp": _stamp,
+        "amount": _amount, "stamp": _stamp, "score": _score,
     }  # fmt: skip
     made.globals |= {"link": _link, "asset": _asset, "plotted": plotted}
     return made
@@ -239,6 +239,19 @@ def _amount(context: Context, value: float | None, unit: str) -> str:
         case "usd":
             return _usd(context, value)
     return _number(context, value, 0 if value >= 100 else 1)
+
+
+@pass_context
+def _score(context: Context, value: float | None, about: Mapping[str, Any]) -> str:
+    """A value of a score, as `About.plain` says it is read; without that, three digits."""
+    if value is None:
+        return "–"
+    unit, size = about.get("unit", ""), abs(value)
+    if unit in ("USD", "ms"):
+        said = _amount(context, size, unit.lower())
+    else:
+        said = _number(context, size, 3 if about.get("high", 1) is not None else 0 if size >= 100 else 1)
+    return said if value >= 0 else f"−{said}"
 
 
 def _stamp(value: float) -> str:
