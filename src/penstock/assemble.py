@@ -340,7 +340,7 @@ class House:
         alerts, home = self.settings.alerts, self.settings.home_path
         return Lookout(
             self.database, home / "lookout.lock", self.objectives, self.settings.channels, journal=self.journal_tables,
-            repeat_s=alerts.repeat, anomalies=alerts.anomalies, opinions=self._opinions,
+            repeat_s=alerts.repeat, anomalies=alerts.anomalies, opinions=self.opinions,
             beside=[*([self._experimenting] if self.settings.ab else []), self._quality_watched],
         )  # fmt: skip
 
@@ -470,10 +470,10 @@ class House:
         from penstock.observe.tally import Tally
 
         return Tally(
-            self.database, self.objectives, journal=self.journal_tables, opinions=self._opinions, only_looks=True
+            self.database, self.objectives, journal=self.journal_tables, opinions=self.opinions, only_looks=True
         )
 
-    def _opinions(self, since: float) -> Iterator[Opinion]:
+    def opinions(self, since: float) -> Iterator[Opinion]:
         """What was said of answers, given or changed since a Unix time."""
         from penstock.observe.tally import Opinion
 

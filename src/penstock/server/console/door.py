@@ -17,6 +17,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
 from penstock.server.console import (
+    apps,
     documents,
     evaluations,
     experiments,
@@ -52,6 +53,7 @@ PAGES: list[Page] = [
     page
     for part in (
         home,
+        apps,
         documents,
         requests,
         quality,

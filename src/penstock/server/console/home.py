@@ -14,7 +14,7 @@ from penstock.server.console.view import Page, View
 from penstock.server.http import Request
 from penstock.server.manage import ledger_of
 
-__all__ = ["PAGES", "hours_of"]
+__all__ = ["PAGES", "address_of", "hours_of"]
 
 DAY_H = 24
 
@@ -26,7 +26,7 @@ async def _home(request: Request, house: House) -> View:
 def _seen_by_others(request: Request, house: House) -> View:
     caller = request.caller
     told = {"caller": caller.name, "models": house.models(caller), "collections": house.collections(caller)}
-    return View("account.html", told | {"address": _address(request)})
+    return View("account.html", told | {"address": address_of(request)})
 
 
 def _seen_by_admins(request: Request, house: House) -> View:
@@ -51,7 +51,7 @@ def _seen_by_admins(request: Request, house: House) -> View:
         "collections": collections,
         "models": sorted(house.served_models),
         "keyless": not house.keys.needed and not house.settings.login.issuer,
-        "address": _address(request),
+        "address": address_of(request),
     }
     return View("home.html", data, hours)
 
@@ -68,7 +68,8 @@ def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict
     ]
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """The server's own address, as whoever asks has it."""
     host = request.header(b"host").decode("latin-1")
     return f"{request.scope.get('scheme', 'http')}://{host}"
 
