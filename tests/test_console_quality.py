@@ -1,72 +1,22 @@
 """The course of what is watched: what is drawn on the page of quality, out of what the lookout has counted."""
 
 import math
-import random
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
+from lived import lived
 from serving import HANDBOOK, Served, serving, write
 from test_console import Visitor
 
-from penstock.assemble import House
-from penstock.config import load
 from penstock.observe import course
 from penstock.observe.alerts import Alert
-from penstock.observe.journal import COLUMNS, STEPS
-from penstock.observe.lookout import Lookout
-from penstock.observe.quality import Looking, Quality
 from penstock.server.console.plots import plotted
 from penstock.testing import WordEmbedder
-from penstock.types import new_id
 
 SETTINGS = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\n'
-
-
-def lived(folder: Path, *, days: int, slower_h: int = 0, an_hour: int = 12) -> None:
-    """The past of an app, as the lookout saw it. slower_h: hours up to now in which answers took twice as long."""
-    house = House(load(folder / "penstock.toml", environment={}))
-    house.journal_tables.migrate("journal", STEPS)
-    draw, now, clock = random.Random(1), time.time(), [0.0]
-    beside = Looking(house.journal_tables, Quality(), clock=lambda: clock[0]).look
-    look = Lookout(
-        house.database, folder / "past.lock", house.objectives, {}, journal=house.journal_tables, clock=lambda: clock[0],
-        beside=[beside],
-    )  # fmt: skip
-    into = f"insert into requests ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
-    last = int(now // 3600)
-    for hour in range(last - 24 * days, last + 1):
-        rows = []
-        for n in range(an_hour):
-            at = hour * 3600 + 3600 * n / an_hour
-            told = {"status": "answer", "confidence": 0.8, "claims": {"supported": 2}, "support": 0.9, "faults": []}
-            took = draw.lognormvariate(6, 0.4) * (2 if hour > last - slower_h else 1)
-            values: dict[str, Any] = dict.fromkeys(COLUMNS, 0)
-            values |= dict.fromkeys(
-                ("key", "team", "person", "error", "calls", "guarded", "spans", "said", "parent"), ""
-            )
-            values |= {
-                "id": new_id(),
-                "trace_id": new_id(),
-                "at": at,
-                "app": "helper",
-                "model": "helper",
-                "dialect": "chat",
-            }
-            values |= {"status": 200, "outcome": "ok", "duration_ms": took, "cost_pico_usd": 10**9}
-            values |= {"answer": orjson.dumps(told).decode()}
-            rows += [[values[name] for name in COLUMNS]] if at < now else []
-        with house.journal_tables.write() as w:
-            w.executemany(into, rows)
-        for minute in (12, 32, 52, 61):
-            clock[0] = min(hour * 3600 + minute * 60.0, now)
-            look.look()
-    look.tally.save()
-    house.close()
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +35,8 @@ def test_what_changed_is_marked_where_it_was_told_and_leads_to_the_requests_of_t
     courses = {one["measure"]: one for one in watched["courses"]}
     assert watched["of"] == "helper"
     assert set(courses) == {
-        "failures",
-        "refusals",
-        "unsupported",
-        "latency",
-        "cost",
-        "doubtful",
-        "support",
-        "faulty",
-        "confidence",
-    }
+        "failures", "refusals", "unsupported", "latency", "cost", "length", "doubtful", "support", "faulty", "confidence",
+    }  # fmt: skip
     slow = courses["latency"]
     assert next(iter(courses)) == "latency", "what has a mark stands first"
     assert slow["marks"]
