@@ -55,6 +55,13 @@ class Point:
             return False
         return not self.low <= self.seen <= self.high
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "at": self.at, "n": self.n, "seen": self.seen, "usual": self.usual, "low": self.low, "high": self.high,
+            "unusual": self.unusual,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -93,10 +100,11 @@ class Course:
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        told = asdict(self)
-        told["points"] = [{**asdict(point), "unusual": point.unusual} for point in self.points]
-        told["marks"] = [asdict(mark) for mark in self.marks]
-        return told | {"answers": self.answers, "latest": asdict(self.latest) if self.latest else None}
+        return {
+            "measure": self.measure, "unit": self.unit, "hours": self.hours, "step_h": self.step_h, "answers": self.answers,
+            "latest": self.latest.plain() if self.latest else None, "points": [point.plain() for point in self.points],
+            "marks": [asdict(mark) for mark in self.marks],
+        }  # fmt: skip
 
 
 def subjects(database: Database, *, now: float, hours: int) -> list[tuple[str, int]]:
