@@ -123,6 +123,10 @@ def test_the_terminal_keeps_what_it_runs_for_the_console(shop: Served, tmp_path:
     (run,) = Visitor(shop).get("/console/evaluations?as=json").json()["runs"]
     assert (run["name"], run["state"], run["passed"]) == ("slow", "done", None)
     assert run["by"].startswith("local:")
+    assert CliRunner().invoke(cli, [*command[:4], "nobody", "--cases", str(tmp_path / "cases.jsonl")]).exit_code == 1
+    assert len(Visitor(shop).get("/console/evaluations?as=json").json()["runs"]) == 1, (
+        "what failed at once is said there"
+    )
 
 
 def test_cases_are_found_the_worst_first_and_stay_text(tmp_path: Path):

@@ -271,11 +271,13 @@ class _Kept:
                 self._cannot(error)
 
     def failed(self, error: PenstockError | click.UsageError) -> None:
-        """Nothing came of it."""
+        """Nothing came of it. Who ran it in the terminal is told there; whoever looks at the console finds it in the run."""
         if (runs := self._runs) is not None and self.run_id:
-            with suppress(PenstockError):  # it is said to whoever asked all the same
+            with suppress(PenstockError):
                 told = {"error": error.message, "hint": getattr(error, "hint", "")}
                 runs.end(self.run_id, "failed", told, only_running=True)
+                if not self.asked_by_console and runs.find(self.run_id).state == "failed":
+                    runs.remove(self.run_id)
 
     def close(self) -> None:
         if self._house is not None:
