@@ -311,8 +311,11 @@ def _evaluate(settings: Settings | None, against: str, path: Path, wanted: _Want
     _run(evaluation, out, kept, quiet=given["as_json"])
     result = evaluation.result
     gate = Gate(limits=wanted.limits, sure=wanted.sure, max_gap=wanted.max_gap, baseline=baseline)
-    holds = held(result, gate) if wanted.gated else []
-    kept.end("done", result, holds)
+    holds: list[Held] = []
+    try:
+        holds = held(result, gate) if wanted.gated else []
+    finally:  # a limit for what was not scored takes nothing away from what was
+        kept.end("done", result, holds)
     if out:
         results.save(result, out)
     for report in given["reports"]:

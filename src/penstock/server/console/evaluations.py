@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
 from penstock.config import EvaluationSettings
-from penstock.errors import BadRequest, NotFound
+from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.evaluate.kept import Run
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
@@ -238,25 +239,28 @@ def _command(file: Path | None, target: str, name: str, settings: EvaluationSett
 
 def _carry_out(house: House, command: Sequence[str], run: str, work: Work) -> None:
     """Wait for the process that evaluates. It writes down itself how far it is and what came of it."""
-    failed: dict[str, str] = {"hint": " ".join(["penstock", *command[3:]])}
+
+    def failed(why: str) -> None:
+        told = {"error": why, "hint": "in a terminal, penstock eval app says more"}
+        with suppress(PenstockError):  # one of which nothing is heard any more is told from those that run
+            house.runs.end(run, "failed", told, only_running=True)
+
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
     except OSError as error:
-        house.runs.end(
-            run, "failed", failed | {"error": f"no process could be started: {error.strerror}"}, only_running=True
-        )
+        failed(f"no process could be started: {error.strerror}")
         return
     while True:
         try:
-            status = process.wait(LOOK_S)
-            break
+            failed(f"its process ended with status {process.wait(LOOK_S)}")
+            return
         except subprocess.TimeoutExpired:
             if work.stop.is_set():  # it ends by itself, and what is done stays
-                house.runs.stop(run)
+                with suppress(PenstockError):
+                    house.runs.stop(run)
                 return
-    house.runs.end(run, "failed", failed | {"error": f"its process ended with status {status}"}, only_running=True)
 
 
 async def _cancel(request: Request, house: House, form: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from penstock.stats import wilson
 __all__ = ["PAGES"]
 
 MOST = 2_000  # of the latest answers are compared
+MOST_ALERTS = 500
 WEEK_H = 7 * 24
 MONTH_D, DAY_S = 30, 86_400
 SHORT, LONG = "2d", "2w"
@@ -42,7 +43,7 @@ def _measured(house: House, of: str, span: str) -> View:
     answers = ledger.answers(limit=MOST)
     languages = sides((str(answer.get("language") or ""), took, answer) for _, took, answer in answers)
     objectives = standings(house)
-    firing, past = house.alerts.firing(now=now), house.alerts.past(since=now - 56 * DAY_S, limit=MOST, now=now)
+    firing, past = house.alerts.firing(now=now), house.alerts.past(since=now - 56 * DAY_S, limit=MOST_ALERTS, now=now)
     watched = _watched(house, of, span, [*firing, *past], now)
     data = {
         "objectives": objectives,
