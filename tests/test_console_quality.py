@@ -13,6 +13,8 @@ from test_console import Visitor
 
 from penstock.observe import course
 from penstock.observe.alerts import Alert
+from penstock.observe.anomalies import Usual, band, unusual
+from penstock.observe.counts import Observed, Slot
 from penstock.server.console.plots import plotted
 from penstock.testing import WordEmbedder
 
@@ -108,3 +110,28 @@ def test_a_picture_has_gaps_where_nothing_was_asked():
     assert (drawn.low, drawn.high) == (1.0, 3.0)
     flat = plotted([point(0, 0.0)], [], 1)
     assert all(map(math.isfinite, (flat.low, flat.high)))
+
+
+@pytest.mark.parametrize(("measure", "expected"), [("cost", -5.0), ("refusals", 0.05), ("refusals", 0.4)])
+def test_what_lies_outside_of_a_band_is_what_an_alert_is_about(measure: str, expected: float):
+    usual = Usual(
+        1000, expected, 0.3 if measure == "cost" else expected * (1 - expected), {1: (0.0004, 200)}, 0.0, 1e-4
+    )
+    n, is_share = 400, measure == "refusals"
+    ends = band(usual, 1, n, expected, is_share=is_share)
+    assert ends
+
+    def told(mean: float) -> bool:
+        observed = Observed()
+        observed.hours.add(1000, n, n * mean, n * mean * mean)
+        observed.hours.foretell(1000, expected)
+        observed.slots[6005] = Slot(n, n * mean, n * mean * mean)
+        return unusual(measure, "x", observed, usual, 6005 * 600 + 599.0) is not None
+
+    width = ends[1] - expected
+    assert told(expected + 1.05 * width)
+    assert not told(expected + 0.95 * width)
+    low = expected - ends[0]
+    if ends[0] > 0 or not is_share:
+        assert told(expected - 1.05 * low)
+        assert not told(expected - 0.95 * low)
