@@ -67,6 +67,10 @@ def test_an_evaluation_is_run_from_the_page_followed_and_held_against_its_limits
     assert listed["scores"]["answered"]["mean"] == 1.0
     kinds = [one["kind"] for one in visitor.get("/console/audit?kind=evaluation.*&as=json").json()["records"]]
     assert kinds == ["evaluation.started"]
+    link = re.search(r'href="(/console/requests\?key=evaluate[^"]+)"', visitor.get(path).text)
+    assert link
+    own = visitor.get(f"{link[1].replace('&amp;', '&')}&as=json").json()["requests"]
+    assert len(own) == 60
     assert all(one["key"] == "evaluate" for one in visitor.get("/console/requests?as=json").json()["requests"])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
-from penstock.config import EvaluationSettings
+from penstock.config import EvaluationSettings, iso
 from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.evaluate.kept import Run
 from penstock.server.console.view import Action, Page, View
@@ -79,7 +79,8 @@ async def _one(request: Request, house: House) -> View:
         if run.kind == "drill":
             return _drill(run, result)
         everything = request.query("as") in ("json", "csv")
-        data = _of_result(run, result, request)
+        until = iso(run.ended + 1 if run.ended else 0.0)  # its last second too
+        data = _of_result(run, result, request) | {"collection": _collection(house, run.target), "until": until or ""}
         if everything:
             rows = [_answer_row(case, answer) for case in data["cases"] for answer in case["answers"]]
             return View("evaluation.html", data, rows, title=run.name or run.target)
@@ -93,6 +94,13 @@ async def _one(request: Request, house: House) -> View:
         return View("evaluation.html", data, [{"more": True}], title=run.name or run.target)
 
     return await asyncio.to_thread(found)
+
+
+def _collection(house: House, target: str) -> str:
+    """The collection that a target answers from; "" where it answers from none."""
+    app = house.settings.apps.get(target)
+    source = (app.documents if app else "") or target
+    return source if house.has_documents and source in house.library.names() else ""
 
 
 def _of_result(run: Run, result: Mapping[str, Any], request: Request) -> dict[str, Any]:
