@@ -29,6 +29,7 @@ def opening(browser: Any) -> Iterator[Open]:
     """Opens pages. Afterwards none may have reached another server or written an error to its console.
 
     With `refused` the server may answer with errors, which the browser writes there on its own; it may always ask for a key.
+    also: origins of further servers that the page may reach.
     """
     contexts, wrong = [], []
 
@@ -40,6 +41,7 @@ def opening(browser: Any) -> Iterator[Open]:
         scheme: str = "light",
         locale: str = "en-US",
         refused: bool = False,
+        also: tuple[str, ...] = (),
     ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale)
         context.set_default_timeout(20_000)
@@ -53,7 +55,8 @@ def opening(browser: Any) -> Iterator[Open]:
             if message.type in ("error", "warning") and not expected:
                 wrong.append(message.text)
 
-        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith((origin[0], "data:")) else None)
+        known = (origin[0], "data:", *also)
+        page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith(known) else None)
         page.on("console", told)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(address)

@@ -376,6 +376,7 @@ def test_every_setting_is_documented_with_its_default():
             "prompts",
             "routes",
             "translators",
+            "widgets",
         }
         settable = {f.name for f in fields(kind) if not f.metadata.get("internal")}
 

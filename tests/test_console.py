@@ -91,7 +91,7 @@ def addresses(served: Served) -> dict[str, str]:
     number = client.get("/api/requests").json()["requests"][0]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run = served.house.runs.latest()[0].id
-    names = {"id": number, "name": "handbook", "document": document, "app": "helper", "run": run}
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
     return {page.path: page.path.format(**names) for page in door.PAGES}
 
 
@@ -117,7 +117,7 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "run": "x"}
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default", "run": "x"}
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)

@@ -101,7 +101,7 @@ def addresses(served: Served) -> list[str]:
     number = client.get("/api/requests").json()["requests"][-1]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run = served.house.runs.latest()[0].id
-    names = {"id": number, "name": "handbook", "document": document, "app": "helper", "run": run}
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
     return [page.path.format(**names) for page in door.PAGES] + ["/console/sign-in", "/console/nothing"]
 
 

@@ -19,7 +19,8 @@ BOSS, CLERK = "boss-key-0123456789", "clerk-key-0123456789"
 COST = (INPUT_TOKENS + PIECES * 2) / 1e6  # USD of one call, at 1 and 2 dollars a million tokens
 CHAT = "/v1/chat/completions"
 OPEN = ("/api/me", "/api/collections")  # to every key holder
-API = [(method, path) for method, path, _ in ROUTES if path.startswith("/api/")]
+OWN = ("/api/conversations", "/api/shared")  # everybody reaches their own there, admins too
+API = [(method, path) for method, path, _ in ROUTES if path.startswith("/api/") and not path.startswith(OWN)]
 NAMED = {"{name}": "nowhere", "{document}": "0", "{version}": "v9", "{trace_id}": "0" * 32}
 
 

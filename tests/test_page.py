@@ -40,6 +40,7 @@ from penstock.types import Answer, Citation, Claim, Copied, Status, Verdict
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 pytestmark = in_chromium
 
+SCRIPTS = ("common.js", "parts.js", "chat.js", "answer.js", "source.js", "documents.js", "conversations.js")
 RETURNS = "How long can books be returned?"
 REFUNDS = "When do refunds arrive?"
 ABSENT = "Who won the chess championship of 1972?"
@@ -169,12 +170,12 @@ def test_escape_closes_the_source_and_goes_back_to_the_citation(shop: Served, op
 def test_what_is_not_there_is_shown_as_refused(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     answer = ask(page, ABSENT)
-    answer.locator("summary").click()
+    answer.locator(".more > summary").click()
 
     assert "refused" in answer.get_attribute("class")
     assert answer.locator(".said").inner_text() == "Not in your documents."
     assert answer.locator(".cite").count() == 0
-    assert answer.locator("summary").inner_text() == "Nearest passages (3)"
+    assert answer.locator(".more > summary").inner_text() == "Nearest passages (3)"
     assert answer.locator(".citations button").count() == 3
 
 
@@ -303,11 +304,12 @@ def test_a_person_is_asked_and_their_reply_appears_in_the_conversation(tmp_path:
         playwright.expect(page.locator(".answer .person").last).to_contain_text("Niemand hat geantwortet.")
 
 
-def test_one_click_leads_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
+def test_two_clicks_lead_from_an_answer_to_the_rooms_that_it_passed_through(shop: Served, open_page: Open):
     page = open_page(f"{shop.url}/?collection=handbook")
     answer = ask(page, RETURNS)
     page.wait_for_timeout(1500)  # after which the journal has it
-    answer.get_by_role("link", name="Why this answer?").click()
+    answer.get_by_text("Why this answer?").click()
+    answer.get_by_role("link", name="Each step of it").click()
     assert page.get_by_role("rowheader", name="search").is_visible()
 
 
@@ -525,6 +527,10 @@ def test_what_the_sources_do_not_say_is_underlined_and_says_so(shop: Served, ope
     assert answer.locator(".said .cite").all_inner_texts() == ["1", "1"]
     assert "[not in the sources]" in answer.locator(".said").inner_text()
     assert "written by small-model, checked against the sources" in plain(answer.locator(".foot").inner_text())
+    answer.get_by_text("Why this answer?").click()
+    assert [plain(one.inner_text()) for one in answer.locator(".because li").all()] == [
+        f"in the sources {true}", f"the sources say otherwise {false}", f"not in the sources {unknown}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict("unscored", 0.0)])
@@ -609,7 +615,7 @@ def test_an_answer_runs_as_its_language_does_whatever_the_page_speaks(shop: Serv
 
 def spoken(page: Any) -> tuple[str, str, str]:
     said = page.evaluate(
-        "[document.documentElement.lang, document.documentElement.dir, document.querySelector('h2').innerText]"
+        "[document.documentElement.lang, document.documentElement.dir, document.querySelector('.welcome h2').innerText]"
     )
     return (said[0], said[1], said[2])
 
@@ -761,7 +767,8 @@ def test_every_language_has_every_phrase_of_the_page(language: str):
 
 
 def test_the_phrases_of_the_page_are_those_that_it_says():
-    script, markup = ((pages.FOLDER / name).read_text("utf-8") for name in ("chat.js", "chat.html"))
+    markup = (pages.FOLDER / "chat.html").read_text("utf-8")
+    script = "".join((pages.FOLDER / name).read_text("utf-8") for name in SCRIPTS)
 
     assert [english for english in PAGE if f'"{english}"' not in script and english not in markup] == []
     assert set(re.findall(r'\bt\("([^"]+)"', script)) <= set(PAGE)
@@ -935,7 +942,7 @@ def shown_in_full(page: Any) -> Iterator[str]:
     yield "welcome"
     ask(page, RETURNS)
     answer = ask(page, ABSENT)
-    answer.locator("summary").click()
+    answer.locator(".more > summary").click()
     yield "answers"
     page.locator(".cite").first.click()
     page.locator("#source-text mark").wait_for()

@@ -322,6 +322,9 @@ def test_a_reviewer_of_one_tenant_sees_nothing_of_another(of: dict[str, httpx2.C
 
     theirs = of["theirs"]
     assert theirs.post("/v1/review/next", json={"queue": "two"}).json()["task"] is None
+    seen = theirs.get("/v1/review").json()
+    assert (seen["queues"], seen["draws"], seen["approvals"], seen["hand_overs"]) == ([], [], 0, 0)
+    assert theirs.get("/console/review?as=json").json()["queues"] == []
     for number in (other, quiet):
         refused(theirs.get(f"/v1/review/items/{number}"), 404, "not_found")
         refused(theirs.post(f"/v1/review/items/{number}/act", json={"action": "case"}), 404, "not_found")
@@ -331,6 +334,8 @@ def test_a_reviewer_of_one_tenant_sees_nothing_of_another(of: dict[str, httpx2.C
     refused(theirs.post(f"/v1/review/approvals/{reply}", json={"decision": "approve"}), 404, "not_found")
     assert theirs.get("/v1/review/feedback").json() == {"feedback": [], "apps": []}
     (mine,) = review.queue.add([Entry(origin="t3", content=content, queue="two", tenant="other", app="helper")])
+    (queue,) = theirs.get("/v1/review").json()["queues"]
+    assert (queue["queue"], queue["open"]) == ("two", 1)
     assert theirs.post("/v1/review/next", json={"queue": "two"}).json()["task"]["id"] == mine
     assert of["anna"].post("/v1/review/next", json={"queue": "two"}).json()["task"]["id"] == other
 

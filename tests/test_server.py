@@ -1055,12 +1055,14 @@ def test_a_server_that_is_starting_says_so(tmp_path: Path):
     with serving(tmp_path, embedder=embedder, wait=False) as served:
         client = served.client()
         early = [client.get("/readyz"), client.get("/v1/models")]
-        alive = client.get("/healthz")
+        alive, page = client.get("/healthz"), client.get("/console/requests")
         embedder.go.set()
         eventually(lambda: client.get("/readyz").status_code == 200)
 
     assert [refused(response, 503, "not_ready")["retryable"] for response in early] == [True, True]
     assert alive.status_code == 200
+    assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert 'http-equiv="refresh"' in page.text
 
 
 def test_a_server_that_is_stopping_finishes_what_runs_and_takes_nothing_new(held: tuple[Served, Held]):

@@ -16,6 +16,7 @@ import click
 import penstock
 from penstock import config, errors
 from penstock.cli.main import cli
+from penstock.server import widget
 from penstock.server.app import ROUTES
 
 OUT = Path(__file__).parent.parent / "docs" / "reference"
@@ -116,6 +117,16 @@ def routes() -> str:
         "| GET | `/` | The chat page. |",
     ]
     for method, path, route in ROUTES:
+        lines.append(f"| {method} | `{path}` | {_cell(_flat(route))} |")
+    lines += [
+        "\n## Widgets\n",
+        "What [a chat on other sites](../guides/widget.md) is made of. No key opens these: visitors have a token,",
+        "`x-penstock-visit`, which opens nothing else.\n",
+        "| method | path | what |",
+        "|---|---|---|",
+        "| GET | `/widget.js` | The file that other sites load. |",
+    ]
+    for method, path, route in widget.ROUTES:
         lines.append(f"| {method} | `{path}` | {_cell(_flat(route))} |")
     return "\n".join(lines) + "\n"
 

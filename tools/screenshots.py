@@ -33,6 +33,9 @@ paths = ["shop"]
 [apps.helper]
 documents = "shop"
 keep_text = "always"
+guard = "strict"
+[guard.strict]
+personal_data = "mask"
 [objectives.answered]
 kind = "availability"
 target = 0.99
@@ -42,6 +45,11 @@ target = 0.95
 within = "1s"
 [budgets.everybody]
 limit_usd_per_month = 50
+[widgets.shop]
+app = "helper"
+origins = ["https://shop.example"]
+title = "Ask the shop"
+accent = "#b3261e"
 [evaluations.helper]
 cases = "golden.jsonl"
 scores = ["answered", "contains", "token_f1", "grounded", "language"]
@@ -120,8 +128,9 @@ def pages(address: str) -> dict[str, str]:
     return {
         "overview": "/console", "requests": "/console/requests", "request": f"/console/requests/{latest}",
         "apps": "/console/apps", "documents": "/console/documents/shop", "quality": "/console/quality",
-        "evaluation": f"/console/evaluations/{run}", "guard": "/console/guard",
+        "evaluation": f"/console/evaluations/{run}", "guard": "/console/guard", "policy": "/console/guard/policies/strict",
         "review": "/console/review/work?queue=answers", "chat": "/",
+        "widget": "/widget/shop/try",
     }  # fmt: skip
 
 
@@ -145,6 +154,13 @@ def main() -> None:
                         page.press("#question", "Enter")
                         page.locator(".cite").first.click()
                         page.locator("#source mark").wait_for()
+                    if name == "widget":
+                        page.evaluate("question => penstock.ask(question)", QUESTIONS[0])
+                        page.frame_locator("iframe").locator(".thumb").first.wait_for()
+                    if name == "policy":
+                        page.select_option("select[name=injection]", "review")
+                        page.fill("textarea[name=block]", "chess*\nrefund*")
+                        page.click("button[value=try]")
                     page.wait_for_timeout(300)
                     page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=72)
                     print(f"{name}-{size}-{scheme}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from penstock.config import (
     AppSettings,
+    BudgetSettings,
     EmbedderSettings,
     ModelSettings,
     ObjectiveSettings,
@@ -23,6 +25,7 @@ from penstock.config import (
     Settings,
     load,
 )
+from penstock.conversations import Conversations
 from penstock.errors import BadSetting, NotFound, PenstockError
 from penstock.gateway import Gateway
 from penstock.guard.guard import Guard
@@ -58,6 +61,7 @@ from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
+from penstock.settings_file import path_of
 from penstock.storage.audit import Audit
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
@@ -108,11 +112,12 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.review.room import Review
     from penstock.writing import Checks
 
-__all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]
+__all__ = ["SAMPLE", "SEALED", "WIDGET", "House", "assemble", "key_source", "samples"]
 
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
+WIDGET = "widget:"  # what the names of callers begin with who use a chat on another site
 
 
 class House:
@@ -123,6 +128,7 @@ class House:
         self.settings, self.worker = settings, worker
         self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
+        self._reloading = threading.Lock()  # of policies: one after the other
         self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
         if library is not None:
             self.__dict__["library"] = library
@@ -199,6 +205,8 @@ class House:
             return settings.apps.get(app, AppSettings()).keep_text != "never"
 
         def tenant_of(key: str) -> str:
+            if widget := settings.widgets.get(key.removeprefix(WIDGET)) if key.startswith(WIDGET) else None:
+                return widget.tenant
             return next((one.tenant for one in (*self.keys.stated(), *self.keys.all()) if one.name == key), "")
 
         past = Past(self.journal_tables, lambda: self.sealed, lambda: self.analytics)
@@ -206,6 +214,11 @@ class House:
             store, self.audit, settings.review, settings.folder, keeps=keeps, read=self.texts.read, tenant_of=tenant_of,
             past=past,
         )  # fmt: skip
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        encryption = Encryption(self.envelope, "conversations") if self.settings.encryption.content else None
+        return Conversations(self.database, encryption, keep_s=self.settings.chat.keep)
 
     @cached_property
     def guard(self) -> Guard:
@@ -220,11 +233,24 @@ class House:
 
         Raises BadSetting, and then nothing changes.
         """
-        file = self.settings.file
-        if file is None:
+        with self._reloading:
+            return self._reload_policies(recorded=False)
+
+    @contextmanager
+    def changing_policies(self) -> Iterator[None]:
+        """While somebody changes policies in the settings file, and writes down that they do. Then they are taken over."""
+        with self._reloading:
+            yield
+            self._reload_policies(recorded=True)
+
+    def _reload_policies(self, *, recorded: bool) -> bool:
+        file = path_of(self.settings)  # one may have been made since
+        if self.settings.file is None and not file.exists():
             return False
         now = load(file, keys=False)
-        if guarded := self.policies.use(now.guard):
+        if (
+            (guarded := self.policies.use(now.guard)) and not recorded and not self.worker
+        ):  # one of several processes does
             self.audit.write("policy.changed", target="guard")
         return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
 
@@ -244,7 +270,7 @@ class House:
         journal = Journal(
             self.journal_tables, home / "journal", keep_s=keep.keep, keep_text_s=keep.keep_text, seen=seen
         )
-        budgets, counters = Budgets(settings.budgets), self._counters(journal)
+        budgets, counters = Budgets({**settings.budgets, **_of_widgets(settings)}), self._counters(journal)
         metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
         metrics.budgets = partial(_used, budgets, counters)
         around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
@@ -534,8 +560,13 @@ class House:
         settings = self.settings.apps.get(app, AppSettings())
         if settings.guard == OFF:
             return None
-        masks = not settings.models or not all(map(self._is_local, settings.models))
+        masks = self.masks(app)
         return lambda turn: self._crossing(settings.guard, app, turn.caller, turn.record or Record(""), masks=masks)
+
+    def masks(self, app: str) -> bool:
+        """Whether personal data of an app's questions are replaced: models inside our walls may see them."""
+        models = self.settings.apps.get(app, AppSettings()).models
+        return not models or not all(map(self._is_local, models))
 
     def _crossing(self, policy_name: str, target: str, caller: Caller, record: Record, *, masks: bool) -> Crossing:
         """masks: what runs inside our walls may see personal data."""
@@ -1095,6 +1126,21 @@ def _route(route: RouteSettings, candidates: Mapping[str, Candidate], budgets: B
         is_low=little_left(budgets, counters, route.budget_low_percent),
         deadline_s=route.deadline_s,
     )
+
+
+def _of_widgets(settings: Settings) -> dict[str, BudgetSettings]:
+    """What may be asked of each widget, and by each of its visitors. No budget of the settings can have a name with a colon."""
+    found = {}
+    for name, widget in settings.widgets.items():
+        key = f"{WIDGET}{name}"
+        found[key] = BudgetSettings(key=key, requests_per_day=widget.per_day)
+        found[f"visitors:{name}"] = BudgetSettings(
+            key=key,
+            per="person",
+            requests_per_minute=widget.visitor_per_minute,
+            requests_per_day=widget.visitor_per_day,
+        )
+    return found
 
 
 def _labelled(settings: Settings) -> Callable[[Row], str]:

@@ -33,6 +33,7 @@ __all__ = [
     "BatchSettings",
     "BudgetSettings",
     "ChannelSettings",
+    "ChatSettings",
     "DetectorSettings",
     "DocumentsSettings",
     "EmbedderSettings",
@@ -59,6 +60,7 @@ __all__ = [
     "TranslatorSettings",
     "VaultSettings",
     "WebSettings",
+    "WidgetSettings",
     "check_name",
     "described_keys",
     "is_loopback",
@@ -151,6 +153,7 @@ class DocumentsSettings:
     include: tuple[str, ...] = setting((), "Patterns of the files to take from folders; empty: all that can be read.")
     exclude: tuple[str, ...] = setting((), "Patterns of the files and folders to leave out.")
     refresh: Seconds = setting(Seconds(0.0), "How often a running server looks for changes; 0: only when asked.")
+    questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     golden: str = setting("", "File of questions (JSON Lines) that a new version must answer as well as the live one.")
     golden_tolerance: float = setting(0.01, "How much recall@5 or nDCG@10 may fall before a version is refused.")
     golden_gap: float = setting(
@@ -340,6 +343,21 @@ class VaultSettings:
     """Stand-ins that stay."""
 
     keep: Seconds = setting(Seconds(0.0), "How long a scope is kept that nobody uses; 0: for ever.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatSettings:
+    """The chat page."""
+
+    history: bool = setting(
+        True, "Keep people's conversations, so that they find them again. Each sees their own alone."
+    )
+    keep: Seconds = setting(
+        Seconds(180 * 86_400.0), "How long after its last answer a conversation is kept; 0: for ever."
+    )
+    share: Seconds = setting(
+        Seconds(30 * 86_400.0), "How long a link to a shared conversation works; 0: none can be shared."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -606,6 +624,7 @@ class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
     documents: str = setting("", "The collection it answers from.")
+    questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
@@ -751,6 +770,30 @@ class LoginSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WidgetSettings:
+    """A chat on pages of other sites: `[widgets.NAME]`. Whoever uses it is the caller `widget:NAME`, and may ask its app alone."""
+
+    app: str = setting("", "The app or collection that it asks.")
+    origins: tuple[str, ...] = setting(
+        (),
+        "The sites that may show it, as `https://shop.example`: scheme, host, and port where it is unusual. Empty: none.",
+    )
+    title: str = setting("", "Its heading, and the name of its button; empty: a phrase in the visitor's language.")
+    greeting: str = setting("", "What it says first; empty: a phrase in the visitor's language.")
+    suggestions: tuple[str, ...] = setting((), "Questions that are asked with one press.")
+    accent: str = setting("#0b6b6f", "Its colour, `#rrggbb`; text on it is black or white, whichever can be read.")
+    position: Literal["end", "start"] = setting(
+        "end", "Its corner below: `end` is the right one, and the left where a page runs from right to left."
+    )
+    language: str = setting("", "The language of its words, such as `de`; empty: that of the page that it stands on.")
+    roles: tuple[str, ...] = setting((), "Roles of its visitors, for access lists.")
+    tenant: str = setting("", "The tenant they belong to, for access lists: `tenant:NAME`.")
+    visitor_per_minute: int = setting(10, "Most questions of one visitor in a minute; 0: no limit.")
+    visitor_per_day: int = setting(200, "Most questions of one visitor in a day; 0: no limit.")
+    per_day: int = setting(10_000, "Most questions of all visitors together in a day; 0: no limit.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole tree."""
 
@@ -779,12 +822,14 @@ class Settings:
     audit: AuditSettings = setting(AuditSettings, "")
     energy: EnergySettings = setting(EnergySettings, "")
     vault: VaultSettings = setting(VaultSettings, "")
+    chat: ChatSettings = setting(ChatSettings, "")
     review: ReviewSettings = setting(ReviewSettings, "")
     objectives: Mapping[str, ObjectiveSettings] = setting(dict, "")
     alerts: AlertSettings = setting(AlertSettings, "")
     channels: Mapping[str, ChannelSettings] = setting(dict, "")
     keys: Mapping[str, KeySettings] = setting(dict, "")
     login: LoginSettings = setting(LoginSettings, "")
+    widgets: Mapping[str, WidgetSettings] = setting(dict, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
     file: Path | None = field(default=None, metadata={"internal": True})
 
@@ -799,16 +844,21 @@ def load(
     environment: Mapping[str, str] | None = None,
     keys: bool = True,
     over: Mapping[str, Any] | None = None,
+    text: str | None = None,
 ) -> Settings:
     """Read the settings. Raises BadSetting, naming the key and the file or variable that holds it.
 
     Without `file`: PENSTOCK_CONFIG, else penstock.toml in this folder or the nearest one above it, else defaults.
     keys: whether API keys are read too; who serves nothing needs none of their secrets. over: tables that are laid over those of
-    the file, as an experiment's variants are.
+    the file, as an experiment's variants are. text: what `file` would say, for one that is not written yet.
     """
     environment = os.environ if environment is None else environment
-    path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
-    tree = _read(path) if path else {}
+    if text is None:
+        path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
+        tree = _read(path) if path else {}
+    else:
+        path = Path(file or FILE_NAME).resolve()
+        tree = _parsed(text.removeprefix("\ufeff"), path)
     if not keys:
         tree.pop("keys", None)
     if over:
@@ -895,11 +945,17 @@ def _here() -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadSetting(f"{path} is not in UTF-8: byte {error.start}", hint="save it as UTF-8") from error
+    return _parsed(text, path)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # tomllib lets int's own ValueError through
         raise BadSetting(f"{path} is not valid TOML: {error}") from error
 
@@ -946,6 +1002,8 @@ def _check(settings: Settings) -> Settings:
     _check_models(settings)
     _check_guard(settings)
     _check_ab(settings)
+    for name, widget in settings.widgets.items():
+        _check_widget(name, widget, settings)
     settings = _with_detectors(settings)
     for name, key in settings.keys.items():
         if len(key.key) < 16:
@@ -1334,6 +1392,37 @@ def _check_observe(observe: ObserveSettings) -> None:
             raise BadSetting(f"observe.otlp_headers has {name!r}, which can be no header")
         if not value.isascii() or not value.isprintable():
             raise BadSetting(f"observe.otlp_headers.{name} holds characters that no header can have")
+
+
+def _check_widget(name: str, widget: WidgetSettings, settings: Settings) -> None:
+    where = f"widgets.{check_name(name, what='a widget')}"
+    if not name.isascii():
+        raise BadSetting(
+            f"'{name}' cannot name a widget", hint="it stands in addresses: letters of ASCII, digits, '-', '_'"
+        )
+    apps = [*settings.apps, *settings.documents]
+    if widget.app not in apps:
+        hint = _nearest(widget.app, apps) if widget.app else 'app = "…", an app or a collection'
+        raise BadSetting(f"{where}.app names '{widget.app}', which is no app or collection", hint=hint)
+    for origin in widget.origins:
+        if not re.fullmatch(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?", origin):
+            hint = "https://shop.example, as browsers send it: in small letters, without a path, * or / at the end"
+            raise BadSetting(f"{where}.origins has {origin!r}, which is no origin", hint=hint)
+        if origin.endswith({"https": ":443", "http": ":80"}[origin.partition(":")[0]]):
+            hint = f"browsers leave the usual port out: {origin.rpartition(':')[0]}"
+            raise BadSetting(f"{where}.origins has {origin!r}", hint=hint)
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", widget.accent):
+        raise BadSetting(f"{where}.accent is {widget.accent!r}", hint="a colour such as #0b6b6f")
+    if widget.language and not re.fullmatch(r"[a-z]{2,3}", widget.language):
+        raise BadSetting(f"{where}.language is {widget.language!r}", hint='a code of ISO 639-1, such as "de"')
+    for key, longest, texts in (
+        ("title", 60, (widget.title,)), ("greeting", 500, (widget.greeting,)), ("suggestions", 120, widget.suggestions),
+    ):  # fmt: skip
+        for text in texts:
+            if len(text) > longest or (key == "suggestions" and not text.strip()):
+                raise BadSetting(f"{where}.{key} has a text of {len(text)} characters", hint=f"at most {longest}")
+    if len(widget.suggestions) > 8:
+        raise BadSetting(f"{where}.suggestions has {len(widget.suggestions)} questions", hint="8 at most")
 
 
 def _no_model(where: str, name: str, settings: Settings) -> BadSetting:

@@ -125,6 +125,7 @@ class Plan:
     batches: int = 0
     reviews: int = 0
     evaluations: int = 0
+    conversations: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -134,6 +135,7 @@ class Plan:
             "batches": self.batches, "names": len(self.names),
             **({"reviews": self.reviews} if self.reviews else {}),
             **({"evaluations": self.evaluations} if self.evaluations else {}),
+            **({"conversations": self.conversations} if self.conversations else {}),
         }  # fmt: skip
 
 
@@ -153,6 +155,8 @@ def plan(house: House, subject: Subject) -> Plan:
     if _is_there(database, "review_items"):
         found.reviews = house.review.store.mentions(mentioned)
     found.evaluations = house.runs.mentions(mentioned)
+    if _is_there(database, "conversations"):
+        found.conversations = len(house.conversations.mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -218,6 +222,7 @@ def carry_out(
         *_vault(house, subject),
         *_review(house, subject),
         *_evaluations(house, subject),
+        *_talks(house, subject),
         *_past(house, subject),
         *erasers,
     )
@@ -280,6 +285,12 @@ def _vault(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
         return count
 
     yield "stand_ins", erased
+
+
+def _talks(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Their conversations on the chat page, and those of others in which they stand."""
+    if _is_there(house.database, "conversations"):
+        yield "conversations", lambda _: house.conversations.erase(subject.mentioned_in)
 
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

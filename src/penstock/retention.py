@@ -30,8 +30,8 @@ class _Rule(NamedTuple):
 
 
 def has_rules(house: House) -> bool:
-    """Whether the settings limit how long anything is kept, besides the journal and reviews, which see to that
-    themselves."""
+    """Whether the settings limit how long anything is kept, besides the journal, reviews and conversations, which see
+    to that themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
     return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep)
@@ -76,6 +76,12 @@ def _rules(house: House) -> Iterator[_Rule]:
         yield _Rule(
             "feedback and reviews", "review.keep",
             lambda: store.made_before(past), lambda: store.remove_made_before(past),
+        )  # fmt: skip
+    if settings.chat.keep and _is_there(house, "conversations"):
+        talks, until = house.conversations, now - settings.chat.keep
+        yield _Rule(
+            "conversations", "chat.keep",
+            lambda: talks.unchanged_since(until), lambda: talks.remove_unchanged_since(until),
         )  # fmt: skip
     if settings.audit.keep and _is_there(house, "audit"):
         audit, since = house.audit, now - settings.audit.keep

@@ -129,7 +129,8 @@ def _serve(house: House, names: Sequence[str]) -> None:
     address = f"{'https' if server.tls_cert else 'http'}://{shown}:{port}"
     known = [*names, *house.settings.routes, *house.served_models]
     model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
-    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house))
+    widgets = [f"/widget/{name}/try" for name in house.settings.widgets]
+    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house), widgets=widgets)
 
     def started() -> None:
         click.echo(welcome)
@@ -157,16 +158,17 @@ def _console(house: House) -> str:
         return "/console"
 
 
-def _welcome(address: str, model: str, *, keys: bool, console: str) -> str:
+def _welcome(address: str, model: str, *, keys: bool, console: str, widgets: Sequence[str]) -> str:
     key = "YOUR-KEY" if keys else "none"
     header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
     once = " (this link signs you in, once)" if "once=" in console else ""
     question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
+    tries = "".join(f"\nA widget to try: {click.style(address + path, fg='cyan', underline=True)}" for path in widgets)
     message = f'{{"role": "user", "content": "{question}"}}'
     body = f'{{"model": "{model}", "messages": [{message}]}}'
     return f"""
 {click.style("Penstock is up:", bold=True)} {click.style(address, fg="cyan", underline=True)}
-Its console{once}: {click.style(address + console, fg="cyan", underline=True)}
+Its console{once}: {click.style(address + console, fg="cyan", underline=True)}{tries}
 
   curl {address}/v1/chat/completions{header} -H "content-type: application/json" \\
     -d '{body}'

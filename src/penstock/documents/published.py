@@ -17,7 +17,7 @@ from penstock.documents.search import Match, Snapshot, View, may_read
 from penstock.documents.segment import SegmentFolder
 from penstock.errors import Conflict, NotFound, StorageError
 from penstock.text.sentences import sentences_of
-from penstock.types import ANYBODY, Caller, Crossed, Filter, Found, Hit, Passage, Sentence
+from penstock.types import ANYBODY, Caller, Citation, Crossed, Filter, Found, Hit, Passage, Sentence
 
 __all__ = ["Difference", "Published"]
 
@@ -196,6 +196,17 @@ class Published:
         if row is None or not may_read(next(self._under_rules([row])), caller.rights):
             raise missing
         return row, self.home.catalog.text(row.id)
+
+    def around(self, citations: Sequence[Citation]) -> list[tuple[str, str]]:
+        """What stands before and after each quote in its passage, for whoever was given the citations by a search of theirs."""
+        rows = self.home.catalog.passages([int(one.passage_id) for one in citations if one.passage_id.isdigit()])
+        found = []
+        for one in citations:
+            row = rows.get(int(one.passage_id)) if one.passage_id.isdigit() else None
+            start, end = (one.start - row.start, one.end - row.start) if row else (0, 0)
+            stands = row is not None and row.text[start:end] == one.quote
+            found.append((row.text[:start], row.text[end:]) if row is not None and stands else ("", ""))
+        return found
 
     # ------------------------------------------------------------ listing
 

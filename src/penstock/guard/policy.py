@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from penstock.config import GuardSettings
-from penstock.errors import NotFound
+from penstock.errors import BadSetting, NotFound
 from penstock.guard.tools import ToolRules
 from penstock.types import Action, Finding, Surface
 
@@ -103,7 +103,15 @@ class Policy:
         import re2
 
         words = (r"[^\s]*".join(map(re2.escape, pattern.split("*"))) for pattern in self.settings.block if pattern)
-        return re2.compile(rf"(?i)(?:{'|'.join(words)})")
+        options = re2.Options()
+        options.case_sensitive = options.log_errors = False
+        try:
+            return re2.compile("|".join(words), options)
+        except re2.error as error:
+            count = len(self.settings.block)
+            raise BadSetting(
+                f"guard.{self.name}.block has {count:,} entries, which are too many to look for"
+            ) from error
 
     def _line(self, key: str) -> str:
         name = key.split(".")[0]

@@ -104,6 +104,11 @@ class Vault:
             for (name,) in self.database.read("select name from vault_scopes where tenant = ? order by name", (tenant,))
         ]
 
+    def latest(self, limit: int) -> list[tuple[str, str]]:
+        """(tenant, name) of the scopes that were asked for last, latest first."""
+        self._migrate()
+        return self.database.read("select tenant, name from vault_scopes order by used desc, id desc limit ?", (limit,))
+
     def unused(self, since: float) -> list[tuple[str, str]]:
         """(tenant, name) of the scopes that nobody has asked for since a Unix time."""
         self._migrate()

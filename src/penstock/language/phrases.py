@@ -16,7 +16,9 @@ from typing import Literal
 
 from penstock.errors import StorageError
 
-__all__ = ["ANSWERS", "PAGE", "PROMPTS", "Formality", "catalogue", "direction", "every", "languages", "phrase"]
+__all__ = [
+    "ANSWERS", "PAGE", "PROMPTS", "WIDGET", "Formality", "catalogue", "direction", "every", "languages", "phrase", "spoken",
+]  # fmt: skip
 
 Formality = Literal["", "formal", "informal"]
 
@@ -52,6 +54,27 @@ PROMPTS = (  # what a model is told
 )
 PAGE = (  # the chat page
     "Skip to the question",
+    "Conversations",
+    "Search conversations",
+    "Nothing was found for these words.",
+    "No conversations yet.",
+    "Kept on this server, for you alone.",
+    "Show more",
+    "Rename",
+    "Title",
+    "Save",
+    "Share this conversation",
+    "Export",
+    "Delete",
+    "Delete for good?",
+    "Whoever gets a link and may use this server can read this conversation as it is now, with the passages quoted in it.",
+    "Whoever has this link and may use this server can read this conversation as it is now, with the passages quoted in it, "
+    "until {date}.",
+    "Make a link",
+    "Stop sharing",
+    "Shared by {name} on {date}",
+    "Continue it yourself",
+    "This answer was not kept among your conversations.",
     "Collection to ask",
     "New",
     "Start a new conversation",
@@ -101,6 +124,12 @@ PAGE = (  # the chat page
     "written by {model}, checked against the sources",
     "written by {model}, not checked",
     "Why this answer?",
+    "in the sources",
+    "The sentences of this answer, one by one",
+    "Version {version} of the documents",
+    "Each step of it",
+    "Page {page} as it is printed",
+    "The page cannot be shown, its text can.",
     "Copy",
     "Copied",
     "The source cannot be shown",
@@ -154,6 +183,54 @@ PAGE = (  # the chat page
     "A person replies:",
     "Nobody replied. You can ask again.",
 )
+WIDGET = (  # the chat on pages of other sites
+    "Questions? Ask here.",
+    "Automatic assistant",
+    "Hello! How can we help?",
+    "Nothing was found about this.",
+    "New",
+    "Start a new conversation",
+    "Close",
+    "Close the source",
+    "Conversation",
+    "Questions to try",
+    "Your question",
+    "Ask a question…",
+    "Ask",
+    "Stop",
+    "Stopped.",
+    "Answer",
+    "Possibly related",
+    "Sources",
+    "Nearest passages",
+    "Sources: {count}",
+    "Source {number}: {title}",
+    "page {page}",
+    "out of date",
+    "not in the sources",
+    "the sources say otherwise",
+    "understood as: {question}",
+    "The answer ended early.",
+    "The question is empty or too long.",
+    "This question was stopped by a rule of this service.",
+    "Too many requests in a short time. Try again a little later.",
+    "This server is busy at the moment. Try again in a minute.",
+    "Something went wrong. If it happens again, whoever runs this server can help.",
+    "This helped",
+    "This did not help",
+    "Thank you. It is noted.",
+    "How satisfied are you with it, from 1 (not at all) to 5 (very)?",
+    "What was wrong with it?",
+    "It is wrong",
+    "Something is missing",
+    "It is out of date",
+    "It does not answer my question",
+    "I do not understand it",
+    "Ask a person",
+    "A person was asked. The reply will appear here.",
+    "A person replies:",
+    "Nobody replied. You can ask again.",
+)
 
 _ENTRY = re.compile(
     r'(?:^msgctxt (?P<context>".*")\n)?^msgid (?P<id>".*"(?:\n".*")*)\nmsgstr (?P<said>".*"(?:\n".*")*)', re.M
@@ -181,6 +258,12 @@ def _text(quoted: str) -> str:
 def languages() -> list[str]:
     """The languages that there are catalogues for, English first."""
     return ["en", *sorted(path.stem for path in FOLDER.glob("*.po"))]
+
+
+def spoken(tag: str) -> str:
+    """The language of ours that a browser's tag stands for: `pt` for `pt-BR`, `no` for `nb`; English where there is none."""
+    known = languages()
+    return next((name for name in _fallbacks(tag) if name in known), "en")
 
 
 def phrase(english: str, language: str, /, *, formality: Formality = "", **values: object) -> str:

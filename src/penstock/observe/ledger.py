@@ -170,6 +170,16 @@ class Ledger:
         )
         return [Row(*row) for row in rows]
 
+    def kept(self, apps: Sequence[str], *, limit: int) -> list[Row]:
+        """Of the latest requests of these apps those whose words are kept, latest first."""
+        if not apps or not self._is_there():
+            return []
+        marks = ", ".join("?" * len(apps))
+        asked = (
+            f"select {_ALL} from requests where said != '' and app in ({marks}) order by at desc, rowid desc limit ?"  # noqa: S608
+        )
+        return [Row(*row) for row in self._database.read(asked, (*apps, limit))]
+
     def request(self, trace_id: str) -> list[Row]:
         """The requests of one trace: callers may give several the same."""
         if not self._is_there():

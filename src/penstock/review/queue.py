@@ -340,19 +340,26 @@ class Queue:
         found = [row for row in rows if not verdicts or (row[17] == "done" and row[18] in verdicts)]
         return [self._item(row) for row in found[:limit]]
 
-    def status(self) -> list[dict[str, Any]]:
-        """Counts by queue: open, claimed, disagreed, done, overdue, skipped by somebody."""
+    def status(self, *, sees: Sees | None = None) -> list[dict[str, Any]]:
+        """Counts by queue: open, claimed, disagreed, done, overdue, skipped by somebody. sees: what of it a reviewer may see."""
         now = time.time()
         rows = self._store.read(
-            "select queue, sum(state = 'open'), sum(state = 'disagreed'), sum(state = 'done'),"
+            "select queue, app, tenant, sum(state = 'open'), sum(state = 'disagreed'), sum(state = 'done'),"
             " sum(state != 'done' and deadline > 0 and deadline < ?1),"
             " sum(exists (select 1 from review_claims where item = id and until > ?1)),"
             " sum(state != 'done' and exists (select 1 from review_skips where item = id))"
-            " from review_items group by queue order by queue",
+            " from review_items group by queue, app, tenant order by queue",
             (now,),
         )
-        names = ("queue", "open", "disagreed", "done", "overdue", "claimed", "skipped")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        found: dict[str, dict[str, Any]] = {}
+        for queue, app, tenant, *counts in rows:
+            if sees is None or sees(app, tenant):
+                told = found.setdefault(queue, {"queue": queue})
+                for name, count in zip(
+                    ("open", "disagreed", "done", "overdue", "claimed", "skipped"), counts, strict=True
+                ):
+                    told[name] = told.get(name, 0) + count
+        return list(found.values())
 
     def pairs(self, *, queue: str = "") -> list[tuple[Judgement, Judgement]]:
         """The first two verdicts of every item that two people judged blind, without their words."""

@@ -146,6 +146,19 @@ class _Replies:
             raise NotFound(f"nothing waits by the id '{id}'")
         return rows[0][0], rows[0][1], rows[0][2]
 
+    def is_of(self, id: str, *, key: str, person: str) -> bool:  # noqa: A002
+        """Whether it was asked with that key, for that person."""
+        rows = self._store.read("select key, person from review_replies where id = ? and kind = ?", (id, self.kind))
+        return [tuple(row) for row in rows] == [(key, person)]
+
+    def waiting_for(self, request: str) -> str:
+        """The id by which something of a request waits; "" where nothing does."""
+        rows = self._store.read(
+            "select id from review_replies where request = ? and kind = ? and state = 'pending' and expires > ?",
+            (request, self.kind, time.time()),
+        )
+        return str(rows[0][0]) if rows else ""
+
     def pending(self, *, limit: int = 100, sees: Sees | None = None) -> list[Waiting]:
         """What waits: the highest priority first, then what expires first. sees: what of it a reviewer may see."""
         rows = self._store.read(

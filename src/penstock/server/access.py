@@ -9,10 +9,11 @@ from penstock.config import Settings, is_loopback
 from penstock.errors import BadSetting, NeedsKey, NotAllowed, PenstockError
 from penstock.keys import Keys
 from penstock.server.http import Request
+from penstock.server.visits import HEADER, PREFIX
 from penstock.storage.audit import acting
 from penstock.types import Caller
 
-__all__ = ["CALLER", "check_binding", "check_host", "identify", "place_of"]
+__all__ = ["CALLER", "check_binding", "check_host", "check_site", "identify", "place_of"]
 
 CALLER = "penstock.caller"  # key of the scope: whoever logged in, or the error that they are told
 OWNER = Caller("owner", admin=True)
@@ -33,16 +34,9 @@ def identify(request: Request, settings: Settings, keys: Keys, *, visiting: bool
     Without keys the owner of the machine is asking, but only under a name of this machine and only from its own pages:
     another site that the owner visits can reach a local port, and must get nothing from it.
     """
-    host = request.header(b"host")
-    check_host(host.decode("latin-1"), settings)
-    if origin := request.header(b"origin"):
-        _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
-    if (
-        (site := request.header(b"sec-fetch-site"))
-        and site not in (b"same-origin", b"none")
-        and not (visiting and request.method == "GET" and request.header(b"sec-fetch-dest") == b"document")
-    ):  # what a link opens is shown to whoever followed it, and not to the page that it stands on
-        raise NotAllowed("requests from other sites are not answered")
+    check_site(request, settings, visiting=visiting)
+    if request.header(HEADER) or _given(request).startswith(PREFIX.encode()):  # also where nobody needs a key
+        raise NotAllowed("a visitor of a widget may ask, and nothing else")
     if CALLER in request.scope:
         found = request.scope[CALLER]
         if isinstance(found, PenstockError):
@@ -59,6 +53,20 @@ def identify(request: Request, settings: Settings, keys: Keys, *, visiting: bool
         caller = OWNER
     acting.set(caller.name)
     return caller
+
+
+def check_site(request: Request, settings: Settings, *, visiting: bool = False) -> None:
+    """Raises NotAllowed for a request that another site has a browser make, and for a name that is not of this machine."""
+    host = request.header(b"host")
+    check_host(host.decode("latin-1"), settings)
+    if origin := request.header(b"origin"):
+        _check_origin(origin.decode("latin-1"), host.decode("latin-1"))
+    if (
+        (site := request.header(b"sec-fetch-site"))
+        and site not in (b"same-origin", b"none")
+        and not (visiting and request.method == "GET" and request.header(b"sec-fetch-dest") == b"document")
+    ):  # what a link opens is shown to whoever followed it, and not to the page that it stands on
+        raise NotAllowed("requests from other sites are not answered")
 
 
 def check_host(host: str, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Collections, documents and versions over HTTP, as JSON. The chat page uses these routes and no others."""
+"""Collections, documents and versions over HTTP, as JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
-from penstock.assemble import House
+from penstock.assemble import SAMPLE, House
 from penstock.errors import BadRequest, NotAllowed, Unreadable
 from penstock.server.http import Request, Response, Stream, conditions, json_response
 from penstock.server.work import Stoppable, Work
@@ -22,8 +23,14 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
 
 __all__ = [
     "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
-    "documents", "metrics", "search", "skipped_row", "sync", "upload", "use_version", "versions",
+    "documents", "metrics", "printed", "search", "skipped_row", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
+
+
+QUESTIONS = (  # to try the sample with
+    "How do I go back to an earlier version of the index?", "Which file formats can be read?", "Who may read a document?",
+    "What is the capital of France?",
+)  # fmt: skip
 
 
 def _may_change(request: Request) -> None:
@@ -42,9 +49,14 @@ async def metrics(request: Request, house: House) -> Response:
 
 
 async def collections(request: Request, house: House) -> Response:
-    """The collections that let the caller in, with what they may read of each."""
+    """The collections that let the caller in, with what they may read of each, and the apps that answer from them."""
     rows = await asyncio.to_thread(collection_rows, house, request.caller)
-    return json_response({"collections": rows, "admin": request.caller.admin})
+    apps = [
+        {"name": name, "documents": source, "questions": house.settings.apps[name].questions}
+        for name, source in house.apps(request.caller).items()
+        if name in house.settings.apps
+    ]
+    return json_response({"collections": rows, "apps": apps, "admin": request.caller.admin})
 
 
 def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
@@ -62,6 +74,7 @@ def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
                 "passages": sum(row.passages for row in readable),
                 "published": live.published if live else None,
                 "skipped": len(collection.skipped()) if caller.admin else None,
+                "questions": collection.settings.questions or (QUESTIONS if name == SAMPLE else ()),
             }
         )
     return rows
@@ -105,6 +118,28 @@ async def document(request: Request, house: House) -> Response:
     collection = house.collection(request.path_values["name"], request.caller)
     row, text = await asyncio.to_thread(collection.document, request.path_values["document"], request.caller)
     return json_response(document_row(row) | {"text": text})
+
+
+async def printed(request: Request, house: House) -> Response:
+    """A page of a PDF as it is printed, as PNG: `?start=` and `?end=` are the characters of the document that are marked in it.
+
+    The header `x-penstock-marked` says how far down the first mark is, from 0 to 1.
+    """
+    from penstock.documents.printed import Printed, printed_page
+
+    collection, page = house.collection(request.path_values["name"], request.caller), request.path_values["page"]
+    start, end = request.query("start", "0"), request.query("end", "0")
+    for name, said in (("page", page), ("start", start), ("end", end)):
+        if not said.isascii() or not said.isdigit() or len(said) > 9:
+            raise BadRequest(f"'{name}' must be a whole number")
+
+    def drawn() -> Printed:
+        row, text = collection.document(request.path_values["document"], request.caller)
+        return printed_page(Path(row.file), int(page), text[int(start) : int(end)])
+
+    found = await asyncio.to_thread(drawn)
+    marked = (("x-penstock-marked", f"{found.marked:.4f}"),) if found.marked is not None else ()
+    return Response(found.png, content_type="image/png", headers=(("cache-control", "private, max-age=300"), *marked))
 
 
 async def upload(request: Request, house: House) -> Response | Stream:

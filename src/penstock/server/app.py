@@ -22,6 +22,7 @@ from penstock.server import (
     ab,
     admin,
     batches,
+    conversations,
     files,
     guard,
     language,
@@ -31,12 +32,14 @@ from penstock.server import (
     pages,
     review,
     verify,
+    widget,
 )
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
 from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
+from penstock.settings_file import path_of
 from penstock.trace import log, logs, place
 
 if TYPE_CHECKING:
@@ -88,6 +91,16 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/v1/review/hand-overs", review.hand_overs),
     ("POST", "/v1/review/hand-overs", review.hand_over),
     ("POST", "/v1/review/hand-overs/{reply}", review.end_hand_over),
+    ("GET", "/api/conversations", conversations.conversations),
+    ("POST", "/api/conversations", conversations.begin),
+    ("GET", "/api/conversations/{conversation}", conversations.conversation),
+    ("POST", "/api/conversations/{conversation}", conversations.rename),
+    ("DELETE", "/api/conversations/{conversation}", conversations.remove),
+    ("POST", "/api/conversations/{conversation}/turns", conversations.add),
+    ("PUT", "/api/conversations/{conversation}/turns/{turn}", conversations.change),
+    ("POST", "/api/conversations/{conversation}/share", conversations.share),
+    ("DELETE", "/api/conversations/{conversation}/share", conversations.unshare),
+    ("GET", "/api/shared/{secret}", conversations.shared),
     ("GET", "/v1/ab", ab.experiments),
     ("GET", "/v1/ab/{name}", ab.experiment),
     ("GET", "/v1/objectives", objectives.objectives),
@@ -114,6 +127,7 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/api/collections/{name}/documents", admin.upload),
     ("DELETE", "/api/collections/{name}/documents", admin.delete_document),
     ("GET", "/api/collections/{name}/documents/{document}", admin.document),
+    ("GET", "/api/collections/{name}/documents/{document}/pages/{page}", admin.printed),
     ("POST", "/api/collections/{name}/search", admin.search),
     ("POST", "/api/collections/{name}/sync", admin.sync),
     ("GET", "/api/collections/{name}/versions", admin.versions),
@@ -142,7 +156,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, self._max_body_bytes, self.work)
         route = GENERATING.get(scope["path"]) if scope["method"] == "POST" else None
-        if route is None or LEFT not in scope:
+        if LEFT not in scope or (route is None and not widget.asks(request)):
             await self._answer(request, route, send)
             return
         task, left = asyncio.current_task(), scope[LEFT]
@@ -197,12 +211,16 @@ class App:
         page = pages.page(request)
         if page:
             return page
+        if not self.ready and request.method == "GET" and f"{request.path}/".startswith("/console/"):
+            return pages.starting()
         if not self.ready:
             raise NotReady("the server is starting or stopping", hint="try again in a moment")
         if request.path == "/readyz":
             return json_response({"status": "ready"})
         if f"{request.path}/".startswith("/console/"):
             return await self._console(request)
+        if request.path.startswith("/widget/"):
+            return await widget.answer(request, self.house)
         request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None
@@ -320,9 +338,9 @@ class App:
 
     def _refresh_policies(self) -> None:
         """Take over policies that were changed in the settings file. One that cannot be read changes nothing."""
-        file = self.house.settings.file
+        file = path_of(self.house.settings)
         try:
-            changed = file.stat().st_mtime_ns if file else 0
+            changed = file.stat().st_mtime_ns if self.house.settings.file or file.exists() else 0
             if changed == self._settings_read:
                 return
             self._settings_read = changed

@@ -34,9 +34,10 @@ from penstock.types import (
 )
 from penstock.writing import TOOL
 
-__all__ = ["answering", "chat", "embeddings", "model", "models", "told"]
+__all__ = ["MARK", "answering", "chat", "embeddings", "model", "models", "told"]
 
 MOST_TEXTS, MOST_CHARACTERS = 2048, 4_000_000
+MARK = re.compile(r"\[(\d{1,3})\]")  # the number of a source, as models write it
 
 
 async def models(request: Request, house: House) -> Response:
@@ -290,7 +291,7 @@ class _Told:
     def annotations(self) -> list[dict[str, Any]]:
         citations = self.answer.citations
         if self.answer.written_by:
-            marks = [(int(mark[1]) - 1, mark) for mark in re.finditer(r"\[(\d{1,3})\]", self.text)]
+            marks = [(int(mark[1]) - 1, mark) for mark in MARK.finditer(self.text)]
             places = [(n, mark.start(), mark.end()) for n, mark in marks if 0 <= n < len(citations)]
         else:
             places = self._quotes

@@ -186,16 +186,18 @@ def _is_own(house: House, request: Request, key: str, tenant: str | None = None)
 
 
 async def status(request: Request, house: House) -> Response:
-    """Each queue with what is open, claimed, done and overdue, and the samples that were drawn. For reviewers."""
+    """Each queue with what is open, claimed, done and overdue, and the samples that were drawn. For reviewers: what they
+    may see of it."""
     only_reviewers(request, house)
+    sees = sees_of(request)
 
     def found() -> dict[str, Any]:
         review = house.review
         return {
-            "queues": review.queue.status(),
-            "draws": [draw._asdict() for draw in review.requests.draws()],
-            "approvals": len(review.approvals.pending(limit=10_000)),
-            "hand_overs": len(review.hand_overs.pending(limit=10_000)),
+            "queues": review.queue.status(sees=sees),
+            "draws": [draw._asdict() for draw in review.requests.draws()] if sees is None else [],
+            "approvals": len(review.approvals.pending(limit=10_000, sees=sees)),
+            "hand_overs": len(review.hand_overs.pending(limit=10_000, sees=sees)),
             "labels": review.queue.labels,
         }
 

@@ -26,10 +26,12 @@ from penstock.server.console import (
     jobs,
     keys,
     models,
+    policies,
     quality,
     requests,
     review,
     settings,
+    vault,
 )
 from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
 from penstock.server.http import Request, Response, matched
@@ -61,6 +63,8 @@ PAGES: list[Page] = [
         review,
         experiments,
         guard,
+        policies,
+        vault,
         models,
         jobs,
         keys,
@@ -69,12 +73,7 @@ PAGES: list[Page] = [
     for page in part.PAGES
 ]
 ACTIONS: list[Action] = [
-    *documents.ACTIONS,
-    *evaluations.ACTIONS,
-    *review.ACTIONS,
-    *guard.ACTIONS,
-    *jobs.ACTIONS,
-    *keys.ACTIONS,
+    action for part in (documents, evaluations, review, guard, policies, vault, jobs, keys) for action in part.ACTIONS
 ]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
@@ -92,6 +91,9 @@ TOLD = {  # what was done, by the code that an address carries
     "ending": "It ends in a moment; what is done stays.",
     "forgotten": "The result was removed.",
     "out": "You are signed out.",
+    "policy": "The policy is saved, and in force.",
+    "policy-gone": "The policy was removed.",
+    "policy-undone": "The last change was taken back.",
 }
 
 
@@ -164,7 +166,7 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
             found = await action.do(request, house, form)
             if isinstance(found, View):
                 page = next(page for page in PAGES if matched(page.path, path) is not None)
-                return html(found, _placed(place, page, request, house))
+                return html(found, _placed(place, page, request, house), status=found.status)
             return _to(found)
     raise NotFound(f"there is nothing to do at {request.path}")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, cast
 
+from penstock import settings_file
 from penstock.assemble import House
-from penstock.config import describe
+from penstock.config import GuardSettings
 from penstock.errors import BadRequest
 from penstock.observe.ledger import plain_request
+from penstock.server.console.policies import undoable, users
 from penstock.server.console.view import Action, Page, View
 from penstock.server.guard import LONGEST, SURFACES
 from penstock.server.http import Request
@@ -38,13 +41,27 @@ def _listed(house: House, tried: Mapping[str, Any] | None = None) -> View:
         }
         for row in map(plain_request, ledger_of(house).requests(limit=AT_ONCE, guarded=True))
     ]  # fmt: skip
-    told = describe(house.settings)["guard"]
     policies = [
-        {"name": name, "version": house.policies[name].version, "rules": told.get(name, {})}
+        {
+            "name": name,
+            "version": house.policies[name].version,
+            "used_by": users(house, name),
+            "rules": _rules(house, name),
+        }
         for name in house.policies.names()
     ]
-    data = {"events": events, "policies": policies, "surfaces": SURFACES, "sample": SAMPLE, "tried": tried}
+    data = {
+        "events": events, "policies": policies, "surfaces": SURFACES, "sample": SAMPLE, "tried": tried,
+        "undoable": undoable(house), "seen": settings_file.digest(house.settings),
+    }  # fmt: skip
     return View("guard.html", data, events)
+
+
+def _rules(house: House, name: str) -> dict[str, Any]:
+    """What a policy says that is not as it ships."""
+    said, usual = house.policies[name].settings, GuardSettings()
+    named = [one.name for one in fields(usual) if not one.metadata.get("internal")]
+    return {one: getattr(said, one) for one in named if getattr(said, one) != getattr(usual, one)}
 
 
 async def _try(request: Request, house: House, form: Mapping[str, str]) -> View:

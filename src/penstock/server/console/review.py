@@ -25,7 +25,7 @@ async def _list(request: Request, house: House) -> View:
 
     def found() -> View:
         review = house.review
-        queues = review.queue.status()
+        queues = review.queue.status(sees=sees)
         data = {
             "queues": queues,
             "approvals": [one.plain() for one in review.approvals.pending(limit=AT_ONCE, sees=sees)],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 from penstock.assemble import House
-from penstock.config import Settings, describe, iso, moment
+from penstock.config import GuardSettings, Settings, describe, iso, moment
 from penstock.server.console.view import Page, View
 from penstock.server.http import Request
 
@@ -19,9 +19,11 @@ AT_ONCE = 100
 
 async def _settings(request: Request, house: House) -> View:
     usual, kinds = describe(Settings()), get_type_hints(Settings)
+    policies = {name: house.policies[name].settings for name in house.policies.names()}  # they may have changed since
+    guard = {name: said for name, said in policies.items() if name in house.settings.guard or said != GuardSettings()}
     tables = [
         {"table": name, "values": changed}
-        for name, values in describe(house.settings).items()
+        for name, values in describe(replace(house.settings, guard=guard)).items()
         if (changed := _changed(values, usual[name], get_args(kinds[name])))
     ]
     return View("settings.html", {"file": str(house.settings.file or ""), "tables": tables}, tables)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from penstock.assemble import House
 from penstock.errors import NotAllowed, PenstockError
@@ -52,6 +53,7 @@ class View:
     data: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] = ()
     title: str = ""  # in place of the page's own: the name of what is shown
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters |= {
         "number": _number, "usd": _usd, "ms": _ms, "when": _when, "percent": _percent, "nice": _nice,
-        "amount": _amount, "stamp": _stamp, "score": _score,
+        "amount": _amount, "stamp": _stamp, "score": _score, "coded": _coded,
     }  # fmt: skip
     made.globals |= {"link": _link, "asset": _asset, "plotted": plotted}
     return made
@@ -268,6 +270,11 @@ def _when(value: str | float | None) -> Markup | str:
     return Markup('<time datetime="{}">{}</time>').format(
         moment.isoformat(timespec="seconds"), moment.strftime("%Y-%m-%d %H:%M:%S UTC")
     )
+
+
+def _coded(text: str) -> Markup:
+    """A text with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  it is escaped
 
 
 def _nice(value: Any) -> str:

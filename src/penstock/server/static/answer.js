@@ -1,0 +1,302 @@
+// An answer: its words with their sources, what people think of it, and asking a person instead.
+
+import { apart, call, directionOf, dotted, get, headings, icon, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { change } from "./conversations.js";
+import { inline, make, numbered, press } from "./parts.js";
+import { openSource } from "./source.js";
+
+const SILENT = ["not_found", "refused", "handed_over"];
+const LINES = { not_found: "not in the sources", contradicted: "the sources say otherwise", copied: "nearly word for word from a source" };
+
+// What every answer has. One that was kept, or that somebody shared, may be of an earlier time.
+const PLAIN = {
+  text: "", status: "answered", confidence: 0, citations: [], quoted: [], nearest: [], withheld: [], conflicts: [], copied: [],
+  question: "", language: "", written_by: "", verdict: null,
+};
+
+// Draws a turn: the question, its answer, its request, what is thought of it, and the conversation that it is part of.
+export function show(node, turn) {
+  const { question, opinion } = turn;
+  const found = { ...PLAIN, ...turn.answer };
+  const understood = found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "";
+  const silent = SILENT.includes(found.status);
+  const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...worded(found));
+  const quoted = inText(found);
+  const numbers = found.citations.map((c, n) => [c, n + 1]);
+  const more = found.written_by ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
+  const answer = make("article", { className: silent ? "answer refused" : "answer", ariaLabel: t("Answer") },
+    found.status === "related" ? make("span", { className: "label", textContent: t("Possibly related") }) : "",
+    said,
+    quoted.length && !found.written_by ? list(quoted.map((n) => numbers[n]), { words: false }) : "",
+    more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
+    found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
+    found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
+    make("div", { className: "below" }, silent ? "" : foot(found), why(found, turn), opinion.request ? opinionOn(opinion) : "",
+      (state.people || opinion.person.state) && !turn.talk.shared ? person(turn) : ""));
+  node.replaceChildren(
+    make("p", { className: "question", textContent: question }),
+    ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
+    answer);
+}
+
+// The citations whose quotes stand in the text, in its order. Sources that disagree stand there by date, the newest first.
+function inText({ citations, quoted, conflicts }) {
+  const date = (n) => citations[n].date;
+  return conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+}
+
+// Where the quotes stand. Looked for from the end, as a translation before them may hold the same words.
+function quotesIn(found) {
+  const places = [];
+  let before = found.text;
+  for (const n of [...inText(found)].reverse()) {
+    const { quote } = found.citations[n];
+    const words = found.written_by ? `“${quote}”` : quote;
+    const start = before.lastIndexOf(words);
+    if (start < 0) continue;
+    places.unshift({ start, end: start + words.length, n });
+    before = before.slice(0, start);
+  }
+  return places;
+}
+
+// The text as elements: a button behind each quote and for each number that a model wrote, and a line under what is not in
+// the sources or copied from them.
+function worded(found) {
+  const { text, citations } = found;
+  const button = (n) => citeButton(citations[n], n + 1);
+  const quotes = quotesIn(found);
+  const cited = quotes.map(({ start, end, n }) => ({ start, end, show: () => numbered(text.slice(start, end), button(n)) }));
+  for (const mark of found.written_by ? text.matchAll(/\[(\d{1,3})\]/g) : []) {
+    const n = mark[1] - 1;
+    if (citations[n]) cited.push({ start: mark.index, end: mark.index + mark[0].length, show: () => button(n) });
+  }
+  const lined = [...(found.verdict?.claims ?? []), ...found.copied.map((one) => ({ ...one, label: "copied" }))]
+    .filter(({ label }) => label in LINES)
+    .map(({ start, end, label }) => ({ start: unitsAt(text, start), end: unitsAt(text, end), label }));
+  const opening = quotes.length ? text.slice(0, quotes[0].start) : "";
+  const from = found.status === "related" && !opening.includes("\n\n") ? opening.length : 0; // the label says so already
+  const cuts = [from, text.length, ...[...cited, ...lined].flatMap(({ start, end }) => [start, end])]
+    .filter((cut) => cut >= from && !cited.some(({ start, end }) => start < cut && cut < end))
+    .sort((a, b) => a - b);
+  const nodes = cuts.slice(1).flatMap((end, n) => {
+    const covers = (one) => one.start <= cuts[n] && end <= one.end && cuts[n] < end;
+    const whole = cited.find(covers);
+    if (whole) return [whole.show()];
+    const words = inline(text.slice(cuts[n], end));
+    const labels = lined.filter(covers).map(({ label }) => label);
+    if (!labels.length) return words;
+    return [make("span", { className: labels.join(" "), title: labels.map((label) => t(LINES[label])).join(", ") }, ...words)];
+  });
+  const placed = new Set(quotes.map(({ n }) => n));
+  const lost = found.written_by ? [] : inText(found).filter((n) => !placed.has(n)); // their words were masked on the way out
+  return [...nodes, ...lost.map(button)];
+}
+
+function citeButton(citation, n) {
+  const button = make("button", { type: "button", className: "cite", textContent: String(n) });
+  button.setAttribute("aria-label", t("Source {number}: {title}", { number: n, title: citation.title || citation.source }));
+  button.addEventListener("click", () => openSource(citation, button));
+  return button;
+}
+
+function list(citations, { words = true } = {}) {
+  return make("ul", { className: "citations" }, ...citations.map(([c, n]) => {
+    const place = make("span", { className: "place" }, ...dotted(
+      named(c) ? apart(c.source) : "", apart(headings(c)), whole(pageOf(c)), whole(c.date),
+      c.stale ? make("span", { className: "stale", textContent: t("out of date") }) : "",
+      c.also_in.length ? t("also in {sources}", { sources: c.also_in.join(", ") }) : ""));
+    const button = make("button", { type: "button" },
+      make("span", { className: "n", textContent: String(n) }),
+      make("span", {}, make("span", { className: "name" }, apart(c.title || c.source)), " ", place),
+      words ? make("span", { className: "words" }, make("bdi", {}, ...inline(c.quote))) : "");
+    button.addEventListener("click", () => openSource(c, button));
+    return make("li", {}, button);
+  }));
+}
+
+function fold(title, citations) {
+  const more = make("details", { className: "more" }, make("summary", { textContent: `${title} (${citations.length})` }), list(citations));
+  more.addEventListener("toggle", () => { if (more.open) more.scrollIntoView({ block: "nearest" }); });
+  return more;
+}
+
+function foot(found) {
+  const percent = Math.round(found.confidence * 100);
+  const meter = make("meter", { className: "meter", min: 0, max: 100, low: 20, high: 50, optimum: 100, value: percent });
+  meter.setAttribute("aria-label", t("Confidence"));
+  const copy = make("button", { type: "button", textContent: t("Copy") });
+  copy.addEventListener("click", async () => {
+    const sources = inText(found).map((n) => `[${n + 1}] ${found.citations[n].source} ${placeOf(found.citations[n])}`.trim());
+    await navigator.clipboard.writeText([found.text, ...sources].join("\n"));
+    copy.textContent = t("Copied");
+    setTimeout(() => { copy.textContent = t("Copy"); }, 1500);
+  });
+  const checked = found.verdict && found.verdict.label !== "unscored";
+  const written = checked ? "written by {model}, checked against the sources" : "written by {model}, not checked";
+  const by = found.written_by ? make("span", { textContent: t(written, { model: found.written_by }) }) : "";
+  const copied = found.copied.length ? make("span", {}, make("span", { className: "copied", textContent: t(LINES.copied) })) : "";
+  const sure = make("span", { textContent: t("{percent}% sure", { percent }) });
+  return make("p", { className: "foot" }, meter, sure, by, copied, navigator.clipboard ? copy : ""); // none without https
+}
+
+// What an answer goes by: its version, how each of its sentences was judged, and, for those who may see them, all steps.
+function why(found, { question, opinion: { request }, talk }) {
+  const said = { supported: "in the sources", ...LINES };
+  const looks = { supported: "good", contradicted: "bad" };
+  const claims = (found.verdict?.claims ?? []).filter(({ label }) => label in said).map(({ start, end, label, why: reasons }) => make("li", {},
+    make("span", { className: `judged ${looks[label] ?? "doubtful"}`, textContent: t(said[label]) }), " ",
+    make("bdi", { textContent: found.text.slice(unitsAt(found.text, start), unitsAt(found.text, end)).trim() }),
+    reasons?.length ? make("span", { className: "hint", lang: "en", dir: "ltr", textContent: ` (${reasons.join("; ")})` }) : ""));
+  const facts = [
+    found.version ? whole(t("Version {version} of the documents", { version: found.version })) : "",
+    found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "",
+  ].filter(Boolean);
+  const steps = request && state.admin && !talk.shared
+    ? make("p", {}, make("a", { href: `/console/requests/${encodeURIComponent(request)}`, textContent: t("Each step of it") })) : "";
+  if (!facts.length && !claims.length && !steps) return "";
+  return make("details", { className: "because" }, make("summary", { textContent: t("Why this answer?") }),
+    facts.length ? make("p", {}, ...dotted(...facts)) : "",
+    claims.length ? make("div", {}, make("p", { textContent: t("The sentences of this answer, one by one") }), make("ol", {}, ...claims)) : "",
+    steps);
+}
+
+// ---------------------------------------------------------------- what people think of an answer
+
+const THUMBS = [["up", "This helped"], ["down", "This did not help"]];
+const THUMB = "M7 11v9H3v-9zM9 20V10l4-7c1.7 0 2.5 1.2 2.2 2.7L14.5 9H20a1.6 1.6 0 0 1 1.6 1.9l-1.5 7.6A1.9 1.9 0 0 1 18.2 20z";
+const REASONS = [
+  ["wrong", "It is wrong"], ["incomplete", "Something is missing"], ["outdated", "It is out of date"],
+  ["off_topic", "It does not answer my question"], ["unclear", "I do not understand it"],
+];
+const JOURNAL_MS = 1500; // after which another process of the server knows of an answer too
+
+// Thumbs, then how satisfied, and after a thumb down why. Said again is taken back. opinion: what the server knows, which it is sent whole.
+function opinionOn(opinion) {
+  const node = make("div", { className: "opinion" });
+  const told = make("span", { className: "hint" });
+  const send = async (changes, then = "") => {
+    const body = { method: "POST", headers: { "content-type": "application/json" } };
+    const give = (said) => call("/v1/feedback", { ...body, body: JSON.stringify({ request: opinion.request, ...said }) });
+    const { thumb, reasons, correction, csat } = { ...opinion, ...changes };
+    const said = { thumb: thumb || null, reasons, correction: correction || null, csat: csat || null };
+    try {
+      await give(said).catch(async (error) => {
+        if (error.status !== 404) throw error;
+        await new Promise((resolve) => { setTimeout(resolve, JOURNAL_MS); });
+        return give(said);
+      });
+      Object.assign(opinion, changes);
+      draw();
+      told.textContent = then && t(then);
+      if (then) say(t(then));
+    } catch (error) {
+      told.replaceChildren(wrong(error));
+      say(t(problemOf(error).message));
+    }
+  };
+  const toggle = (className, on, label, changes) => {
+    const button = make("button", { type: "button", className, ariaPressed: String(on) });
+    button.addEventListener("click", () => send(changes, "Thank you. It is noted."));
+    return Object.assign(button, label);
+  };
+  const draw = () => {
+    const typed = node.querySelector("textarea")?.value ?? opinion.correction;
+    const at = [...node.querySelectorAll("button, textarea")].indexOf(document.activeElement);
+    const thumbs = THUMBS.map(([thumb, phrase]) => {
+      const on = opinion.thumb === thumb;
+      const changes = { thumb: on ? "" : thumb, reasons: [], correction: "", csat: 0 };
+      const button = toggle(`thumb ${thumb}`, on, { title: t(phrase), ariaLabel: t(phrase) }, changes);
+      button.append(icon(THUMB));
+      return button;
+    });
+    node.replaceChildren(make("span", { className: "thumbs" }, ...thumbs), told,
+      opinion.thumb ? how() : "", opinion.thumb === "down" ? why(typed) : "");
+    if (at >= 0) node.querySelectorAll("button, textarea")[at]?.focus({ preventScroll: true });
+  };
+  const how = () => {
+    const rated = [1, 2, 3, 4, 5].map((csat) => {
+      const on = opinion.csat === csat;
+      return toggle("rating", on, { textContent: csat }, { csat: on ? 0 : csat });
+    });
+    const asked = t("How satisfied are you with it, from 1 (not at all) to 5 (very)?");
+    return make("fieldset", {}, make("legend", { textContent: asked }), ...rated);
+  };
+  const why = (typed) => {
+    const reasons = REASONS.map(([reason, phrase]) => {
+      const on = opinion.reasons.includes(reason);
+      const others = opinion.reasons.filter((one) => one !== reason);
+      return toggle("reason", on, { textContent: t(phrase) }, { reasons: on ? others : [...others, reason] });
+    });
+    const right = make("textarea", { rows: 2, dir: "auto", maxLength: 4000, value: typed });
+    const form = make("form", { className: "why" },
+      make("fieldset", {}, make("legend", { textContent: t("What was wrong with it?") }), ...reasons),
+      make("label", {}, t("What would have been right?"), right),
+      make("button", { type: "submit", textContent: t("Send") }));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      send({ correction: right.value.trim() }, "Thank you. It is noted.");
+    });
+    return form;
+  };
+  draw();
+  return node;
+}
+
+// ---------------------------------------------------------------- asking a person
+
+const WAIT_S = 30; // that the server may take to say that nobody has replied yet
+const AGAIN_MS = 5000; // after which it is asked again where it could not be reached
+
+// A person is asked, and what they reply stands where the question was. Whoever leaves and comes back finds it there.
+function person(turn) {
+  const { question, opinion, talk } = turn;
+  const node = make("div", { className: "person", role: "status" });
+  const asked = opinion.person;
+  const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
+  const again = () => press(t("Ask a person"), ask);
+  const draw = () => {
+    if (!asked.state) node.replaceChildren(again());
+    else if (asked.state === "pending") node.replaceChildren(hint("A person was asked. The reply will appear here."));
+    else if (asked.text) node.replaceChildren(hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: asked.text }));
+    else node.replaceChildren(hint("Nobody replied. You can ask again."), again());
+  };
+  const ask = async () => {
+    const post = { method: "POST", headers: { "content-type": "application/json" } };
+    const give = (more) => call("/v1/review/hand-overs", { ...post, body: JSON.stringify({ question, history: said(talk).slice(-8), ...more }) });
+    try {
+      const made = await give({ request: opinion.request }).catch((error) => {
+        if (error.status !== 404) throw error;
+        return give({}); // the journal does not know of it yet
+      });
+      Object.assign(asked, await made.json());
+      turn.answer.waiting = asked.id;
+      change(turn);
+      draw();
+      await wait();
+    } catch (error) {
+      node.replaceChildren(wrong(error), again());
+    }
+  };
+  const wait = async () => {
+    asked.watched = true;
+    while (asked.state === "pending" && talk === state.talk) {
+      const found = await get(`/v1/review/replies/${encodeURIComponent(asked.id)}?wait=${WAIT_S}`).catch((error) => {
+        if (error.status === 404) return { state: "expired" }; // so long ago that nobody knows of it
+        if (error.status && error.status !== 503) throw error;
+        return new Promise((resolve) => { setTimeout(resolve, AGAIN_MS, {}); });
+      });
+      Object.assign(asked, found);
+    }
+    asked.watched = false;
+    if (talk !== state.talk) return;
+    if (asked.text) turn.answer.reply = asked.text;
+    else delete turn.answer.waiting;
+    change(turn);
+    for (const show of state.shown) show();
+    say(asked.text || t("Nobody replied. You can ask again."));
+  };
+  draw();
+  if (asked.state === "pending" && !asked.watched) wait().catch((error) => node.replaceChildren(wrong(error), again()));
+  return node;
+}

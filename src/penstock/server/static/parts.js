@@ -1,0 +1,48 @@
+// What pages make elements of, and how they read what the server streams. Text is set as text, never as HTML.
+
+export function make(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children.filter((child) => child !== null && child !== ""));
+  return node;
+}
+
+export function press(text, action, properties = {}) {
+  const button = make("button", { type: "button", textContent: text, ...properties });
+  button.addEventListener("click", action);
+  return button;
+}
+
+// Light markup as elements: **strong**, `code`, [text](address). The words stay the source's words. A date is set apart, as its
+// parts would change places among Arabic words.
+export function inline(text) {
+  return text.split(/(\*\*[^*\n]+\*\*|`[^`\n]+`|\[[^\]\n]+\]\([^)\s]+\)|\b\d{4}-\d\d-\d\d\b)/).filter(Boolean).map((part) => {
+    if (/^\*\*.+\*\*$/.test(part)) return make("strong", { textContent: part.slice(2, -2) });
+    if (/^`.+`$/.test(part)) return make("code", { textContent: part.slice(1, -1) });
+    if (/^\d{4}-\d\d-\d\d$/.test(part)) return make("bdi", { className: "whole", textContent: part });
+    return /^\[.+\]\(.+\)$/.test(part) ? part.slice(1, part.indexOf("](")) : part;
+  });
+}
+
+// A quote and the button of its source, with no end of line between the two.
+export function numbered(text, button) {
+  const nodes = inline(text);
+  const last = nodes.pop() ?? "";
+  const ending = typeof last === "string" ? last.match(/\S{1,12}\s*$/u)?.[0] ?? "" : last;
+  if (typeof last === "string") nodes.push(last.slice(0, last.length - ending.length));
+  return make("bdi", { className: "quote" }, ...nodes, make("span", { className: "whole" }, ending, button));
+}
+
+// Server-sent events, each parsed. cut: what is thrown where they break off.
+export async function* events(response, cut) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let waiting = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch((error) => { throw error.name === "AbortError" ? error : cut(error); });
+    if (done) return;
+    waiting += value;
+    for (let end; (end = waiting.indexOf("\n\n")) >= 0; waiting = waiting.slice(end + 2)) {
+      const data = waiting.slice(0, end).replace(/^data: /, "");
+      if (data !== "[DONE]") yield JSON.parse(data);
+    }
+  }
+}
