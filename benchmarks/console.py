@@ -1,4 +1,5 @@
-"""Every page of the console takes at most 150 ms of the server, with 10,000 requests in the journal and 2,000 documents.
+"""Every page of the console takes at most 150 ms of the server, with 10,000 requests in the journal, 2,000 documents and
+evaluations of 1,000 cases.
 
     python -m benchmarks.console
 
@@ -9,6 +10,7 @@ the process, which is the client's too.
 from __future__ import annotations
 
 import importlib
+import random
 import sys
 import tempfile
 import time
@@ -25,7 +27,7 @@ from penstock.types import new_id
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 tests: Any = importlib.import_module("serving")  # a server in this process
 
-REQUESTS, DOCUMENTS, ROUNDS = 10_000, 2_000, 40
+REQUESTS, DOCUMENTS, CASES, ROUNDS = 10_000, 2_000, 1_000, 40
 
 
 def measured() -> dict[str, dict[str, float]]:
@@ -36,6 +38,7 @@ def measured() -> dict[str, dict[str, float]]:
         for n in range(DOCUMENTS):
             (folder / f"many/note-{n}.txt").write_text(f"Note {n} says that shelf {n} holds {n * 3} boxes.\n")
         settings = '[documents.many]\npaths = ["many"]\n[objectives.answered]\nkind = "availability"\ntarget = 0.99\n'
+        settings += '[apps.many]\ndocuments = "many"\n'
         with tests.serving(folder, settings, embedder=WordEmbedder()) as served:
             client = served.client()
             client.post("/v1/chat/completions", json=tests.asked("many", "What does shelf 7 hold?"))
@@ -45,8 +48,12 @@ def measured() -> dict[str, dict[str, float]]:
             with served.house.database.write() as w:
                 into = f"insert into requests ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
                 w.executemany(into, rows)
+            _foretold(served.house.lookout.tally)
             document = client.get("/api/collections/many/documents").json()["documents"][0]["id"]
-            paths = [page.path.format(id=rows[5].id, name="many", document=document) for page in door.PAGES]
+            first, second = (tests.kept(served.house, tests.evaluated(folder, _cases(seed))) for seed in (1, 2))
+            named = {"id": rows[5].id, "name": "many", "app": "many", "document": document, "run": first, "policy": "default"}
+            paths = [page.path.format(**named) for page in door.PAGES]
+            paths.append(f"/console/evaluations/compare?first={first}&second={second}")
             paths = [path for path in paths if not path.endswith("/difference")]  # there is one version
             took: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
             weight: dict[str, int] = {}
@@ -58,7 +65,7 @@ def measured() -> dict[str, dict[str, float]]:
                     assert found.status_code == 200, path
                     weight[path] = len(found.content)
     return {
-        path.replace(rows[5].id, "ID"): {
+        path.replace(rows[5].id, "ID").replace(first, "FIRST").replace(second, "SECOND"): {
             "median_ms": round(median(wall for wall, _ in some[1:]), 1),
             "p95_ms": round(sorted(wall for wall, _ in some[1:])[int(0.95 * ROUNDS)], 1),
             "cpu_ms": round(median(cpu for _, cpu in some[1:]), 1),
@@ -67,6 +74,35 @@ def measured() -> dict[str, dict[str, float]]:
         }
         for path, some in took.items()
     }
+
+
+def _cases(seed: int) -> list[dict[str, Any]]:
+    """Questions with answers, some of them wrong."""
+    draw = random.Random(seed)
+    return [
+        {
+            "id": f"c{n}",
+            "question": f"What does shelf {n} hold?",
+            "expected": f"{3 * n} boxes",
+            "answer": f"It holds {3 * n + (draw.random() < 0.1)} boxes.",
+        }
+        for n in range(CASES)
+    ]
+
+
+def _foretold(tally: Any) -> None:
+    """What is usual at each hour, as if the lookout had been there all the time, so that there are pictures to be drawn."""
+    from penstock.observe.anomalies import Usual
+
+    until = time.monotonic() + 60
+    while sum(tally.observed["latency", "many"].hours.n) < REQUESTS and time.monotonic() < until:
+        time.sleep(0.2)
+    for observed in tally.observed.values():
+        last = observed.hours.last
+        for hour in range(last - REQUESTS * 30 // 3600 + 1, last + 1):
+            if usual := Usual.learnt(observed, hour):
+                observed.foretell(hour, usual.expected)
+    tally.save()
 
 
 def main() -> None:
@@ -78,7 +114,8 @@ def main() -> None:
         claim=__doc__,
         command="python -m benchmarks.console",
         figures={
-            "requests": REQUESTS, "documents": DOCUMENTS, "pages": pages, "gates": {"p95_ms": 150, "bytes": 250_000},
+            "requests": REQUESTS, "documents": DOCUMENTS, "cases": CASES, "pages": pages,
+            "gates": {"p95_ms": 150, "bytes": 250_000},
             "versions": versions(["jinja2", "uvicorn"]),
         },
     )  # fmt: skip

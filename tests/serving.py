@@ -20,6 +20,10 @@ from penstock import encoder
 from penstock.assemble import House
 from penstock.config import load
 from penstock.documents.library import Library
+from penstock.evaluate import cases
+from penstock.evaluate.kept import told_of
+from penstock.evaluate.result import Result
+from penstock.evaluation import Evaluation
 from penstock.server.app import App
 from penstock.server.run import Server, free_socket
 from penstock.types import Embedder
@@ -131,6 +135,32 @@ def up(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subp
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+ROWS = [
+    {"id": "good", "question": "How long can books be returned?", "expected": "thirty days", "answer": "Thirty days."},
+    {
+        "id": "poor",
+        "question": "What costs <b>express</b>?",
+        "expected": "ten euros",
+        "answer": "=SUM(1) and nine pounds",
+    },
+    {"id": "none", "question": "Who is Eve Adams?", "expected": "nobody", "answer": "", "status": "failed"},
+]
+
+
+def evaluated(folder: Path, rows: Iterable[dict[str, Any]] = ROWS) -> Result:
+    """Answers that were given, scored."""
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Evaluation(cases=cases.load(path), scores=("token_f1", "answered")).run()
+
+
+def kept(house: House, result: Result) -> str:
+    """The id of a run that came to this."""
+    run = house.runs.begin("evaluation", target="helper", by="somebody")
+    house.runs.end(run, "done", told_of(result), result.plain())
+    return run
 
 
 def asked(model: str, *said: str, **more: Any) -> dict[str, Any]:

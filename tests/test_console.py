@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, serving, up, write
+from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, evaluated, kept, serving, up, write
 
+from penstock.evaluate.kept import STATES
 from penstock.language.phrases import catalogue
 from penstock.observe.faults import FAULTS
 from penstock.review.content import Content
@@ -55,6 +56,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         served.client(KEYS["boss"]).post(
             "/v1/review/draws", json={"n": 2, "since": "1h"}, timeout=30
         )  # an admin's sample, so that there is something to review
+        kept(served.house, evaluated(folder))
         yield served
 
 
@@ -89,7 +91,8 @@ def addresses(served: Served) -> dict[str, str]:
     client = served.client(KEYS["boss"])
     number = client.get("/api/requests").json()["requests"][0]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default"}
+    run = served.house.runs.latest()[0].id
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
     return {page.path: page.path.format(**names) for page in door.PAGES}
 
 
@@ -115,7 +118,7 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default"}
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default", "run": "x"}
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)
@@ -425,7 +428,16 @@ def test_every_word_of_the_console_is_in_each_of_its_languages(language: str):
     said |= {page.title for page in door.PAGES} | set(door.TOLD.values()) | set(STEPS)
     said |= {
         code.replace("_", " ")
-        for code in (*SKIPS, *FAULTS, *SURFACES, *(status.value for status in Status), "ok", "refused", "failed")
+        for code in (
+            *SKIPS,
+            *FAULTS,
+            *SURFACES,
+            *(status.value for status in Status),
+            *STATES,
+            "ok",
+            "refused",
+            "failed",
+        )
     }
     known = catalogue(language)
     assert len(said) > 250

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browsing import Open, browsing, in_chromium, opening
-from serving import HANDBOOK, Served, asked, serving, up, write
+from serving import HANDBOOK, Served, asked, evaluated, kept, serving, up, write
 
 from penstock.observe.journal import COLUMNS, Row
 from penstock.review.content import Content
@@ -92,6 +92,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         (folder / "handbook/hours.txt").write_text("The shop opens at ten.\n")
         served.house.library["handbook"].sync()
         busy(served)
+        kept(served.house, evaluated(folder))
         yield served
 
 
@@ -99,7 +100,8 @@ def addresses(served: Served) -> list[str]:
     client = served.client()
     number = client.get("/api/requests").json()["requests"][-1]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default"}
+    run = served.house.runs.latest()[0].id
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
     return [page.path.format(**names) for page in door.PAGES] + ["/console/sign-in", "/console/nothing"]
 
 

@@ -475,7 +475,12 @@ def test_models_are_listed_with_what_is_known_of_them(boss: httpx2.Client):
     assert good["health"]["state"] == "up"
     assert good["health"]["calls"] >= 1
     (smart,) = answer["routes"]
-    assert (smart["name"], smart["models"], smart["choose"], smart["cache"]) == ("smart", ["good", "fail"], "order", "off")
+    assert (smart["name"], smart["models"], smart["choose"], smart["cache"]) == (
+        "smart",
+        ["good", "fail"],
+        "order",
+        "off",
+    )
 
 
 def test_a_route_says_how_much_its_cache_answers(upstream_: Upstream, tmp_path: Path):

@@ -7,6 +7,7 @@ It starts a server of its own in an empty folder, asks a few questions, and take
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -20,12 +21,16 @@ from typing import Any, Literal
 
 import httpx2
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+tests: Any = importlib.import_module("lived")
+
 PICTURES = Path(__file__).parent.parent / "pictures"  # beside docs, which are shipped and indexed
 SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SETTINGS = """
 [documents.shop]
 paths = ["shop"]
+questions = ["Within how many days can goods be returned?", "How fast are parcels to Japan?", "Is the shop open on Sundays?"]
 [apps.helper]
 documents = "shop"
 keep_text = "always"
@@ -46,6 +51,17 @@ app = "helper"
 origins = ["https://shop.example"]
 title = "Ask the shop"
 accent = "#b3261e"
+[evaluations.helper]
+cases = "golden.jsonl"
+scores = ["answered", "contains", "token_f1", "grounded", "language"]
+gate = {contains = 0.5, grounded = 0.9}
+"""
+CASES = """
+{"question": "Within how many days can goods be returned?", "expected": "within thirty days", "must_contain": ["thirty days"]}
+{"question": "When do refunds arrive?", "expected": "after five working days", "must_contain": ["five"]}
+{"question": "How fast are parcels to Japan?", "expected": "twelve days", "must_contain": ["twelve days"]}
+{"question": "Is the shop open on Sundays?", "expected": "it is closed", "must_contain": ["closed"]}
+{"question": "Who won the chess championship of 1972?", "answerable": false}
 """
 SHOP = {
     "returns.md": "# Returns\n\nGoods can be returned within thirty days. Sale items are final.\n\nRefunds arrive after five "
@@ -74,6 +90,8 @@ def served() -> Iterator[str]:
         (folder / "penstock.toml").write_text(SETTINGS)
         for file, text in SHOP.items():
             (folder / "shop" / file).write_text(text)
+        (folder / "golden.jsonl").write_text(CASES)
+        tests.lived(folder, days=14, slower_h=16)
         (folder / "shop" / "price-list.pdf").write_bytes(b"%PDF-1.7 cut off")
         command = [sys.executable, "-m", "penstock", "up", "--port", "0"]
         with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
@@ -81,6 +99,8 @@ def served() -> Iterator[str]:
             try:
                 address = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line)))
                 _fill(address, folder)
+                evaluated = [sys.executable, "-m", "penstock", "eval", "app", "helper", "--gate"]
+                subprocess.run(evaluated, cwd=folder, check=False, stdout=subprocess.DEVNULL)
                 yield address
             finally:
                 process.terminate()
@@ -122,11 +142,12 @@ def _post(address: str, body: dict[str, Any]) -> None:
 def pages(address: str) -> dict[str, str]:
     """name of a picture -> where it is taken."""
     asked = httpx2.get(f"{address}/api/requests").json()["requests"]
+    run = httpx2.get(f"{address}/console/evaluations", params={"as": "json"}).json()["runs"][0]["id"]
     latest = next(one["id"] for one in asked if one["outcome"] == "ok" and one["spans"])
     return {
         "overview": "/console", "requests": "/console/requests", "request": f"/console/requests/{latest}",
-        "documents": "/console/documents/shop", "quality": "/console/quality", "guard": "/console/guard",
-        "policy": "/console/guard/policies/strict",
+        "apps": "/console/apps", "documents": "/console/documents/shop", "quality": "/console/quality",
+        "evaluation": f"/console/evaluations/{run}", "guard": "/console/guard", "policy": "/console/guard/policies/strict",
         "review": "/console/review/work?queue=answers", "models": "/console/models",
         "golden": "/console/documents/shop/golden?beside=v1", "chat": "/",
         "widget": "/widget/shop/try",

@@ -90,6 +90,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.quote import Quotes
     from penstock.evaluate.arms import Arms
     from penstock.evaluate.evaluator import Evaluator
+    from penstock.evaluate.kept import Runs
     from penstock.evaluate.live import Experiments
     from penstock.guard.crossing import Crossing
     from penstock.guard.tools import Confirmations
@@ -376,7 +377,7 @@ class House:
         alerts, home = self.settings.alerts, self.settings.home_path
         return Lookout(
             self.database, home / "lookout.lock", self.objectives, self.settings.channels, journal=self.journal_tables,
-            repeat_s=alerts.repeat, anomalies=alerts.anomalies, opinions=self._opinions,
+            repeat_s=alerts.repeat, anomalies=alerts.anomalies, opinions=self.opinions,
             beside=[*([self._experimenting] if self.settings.ab else []), self._quality_watched],
         )  # fmt: skip
 
@@ -388,6 +389,15 @@ class House:
         from penstock.evaluate.live import Experiments
 
         return Experiments(self.journal_tables, self.settings.ab)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The evaluations and drills that ran, and what came of them."""
+        from penstock.evaluate.kept import Runs
+
+        return Runs(
+            self.database, Encryption(self.envelope, "evaluations") if self.settings.encryption.content else None
+        )
 
     @cached_property
     def arms(self) -> Arms:
@@ -497,10 +507,10 @@ class House:
         from penstock.observe.tally import Tally
 
         return Tally(
-            self.database, self.objectives, journal=self.journal_tables, opinions=self._opinions, only_looks=True
+            self.database, self.objectives, journal=self.journal_tables, opinions=self.opinions, only_looks=True
         )
 
-    def _opinions(self, since: float) -> Iterator[Opinion]:
+    def opinions(self, since: float) -> Iterator[Opinion]:
         """What was said of answers, given or changed since a Unix time."""
         from penstock.observe.tally import Opinion
 

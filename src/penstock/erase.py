@@ -124,6 +124,7 @@ class Plan:
     files: int = 0
     batches: int = 0
     reviews: int = 0
+    evaluations: int = 0
     conversations: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
@@ -133,6 +134,7 @@ class Plan:
             "documents": len(self.documents), "requests": self.requests, "budgets": self.budgets, "files": self.files,
             "batches": self.batches, "names": len(self.names),
             **({"reviews": self.reviews} if self.reviews else {}),
+            **({"evaluations": self.evaluations} if self.evaluations else {}),
             **({"conversations": self.conversations} if self.conversations else {}),
         }  # fmt: skip
 
@@ -152,6 +154,7 @@ def plan(house: House, subject: Subject) -> Plan:
         found.batches += sum(mentioned(_text(row)) for (row,) in database.read("select result from batch_results"))
     if _is_there(database, "review_items"):
         found.reviews = house.review.store.mentions(mentioned)
+    found.evaluations = house.runs.mentions(mentioned)
     if _is_there(database, "conversations"):
         found.conversations = len(house.conversations.mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
@@ -218,6 +221,7 @@ def carry_out(
     others = (
         *_vault(house, subject),
         *_review(house, subject),
+        *_evaluations(house, subject),
         *_talks(house, subject),
         *_past(house, subject),
         *erasers,
@@ -306,6 +310,12 @@ def _experiments(house: House, subject: Subject) -> dict[str, int]:
             persons.add(person)
             digests.update(digests_in(answer))
     return {"experiment_units": house.experiments.forget_units([f"p/{person}" for person in persons], digests)}
+
+
+def _evaluations(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Evaluations whose cases or answers say their name."""
+    if _is_there(house.database, "evaluation_runs"):
+        yield "evaluations", lambda _: house.runs.erase(subject.mentioned_in)
 
 
 def _review(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

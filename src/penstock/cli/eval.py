@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,8 +21,10 @@ from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.storage.files import new_file
 
 if TYPE_CHECKING:
+    from penstock.assemble import House
     from penstock.evaluate.compared import Comparison
     from penstock.evaluate.gate import Held
+    from penstock.evaluate.kept import Followed, Runs, State
     from penstock.evaluate.result import Result
     from penstock.evaluation import Evaluation
 
@@ -147,16 +151,26 @@ def run(file: str | None, /, against: str, cases_file: Path | None, **options: A
     judge = options["judge"] or ""
     settings = load(file, keys=False) if against or judge not in ("", "offline") else None
     wanted = _wanted(EvaluationSettings(against=against), options, gate=True, folder=Path())
-    _evaluate(settings, against, cases_file, wanted)
+    kept = _Kept(settings if against else None, against)
+    try:
+        _evaluate(settings, against, cases_file, wanted, kept)
+    except PenstockError as error:
+        kept.failed(error)
+        raise
+    finally:
+        kept.close()
 
 
 @eval_.command("app")
 @click.argument("app")
 @click.option("--gate", is_flag=True, help="Hold the result against the limits of the settings.")
 @click.option("--evaluation", "name", default="", metavar="NAME", help="Of several evaluations of it, this one.")
+@click.option("--run", "run_id", default="", hidden=True)  # begun by the console, which follows it
 @_with_options
 @click.pass_obj
-def app_(file: str | None, /, app: str, gate: bool, name: str, cases_file: Path | None, **options: Any) -> None:
+def app_(
+    file: str | None, /, app: str, gate: bool, name: str, run_id: str, cases_file: Path | None, **options: Any
+) -> None:
     """Ask an APP, a model or a route all cases of its evaluation, as `[evaluations.NAME]` in the settings has it.
 
     Options stand above the settings. With --gate it ends with an error, and says why, where a limit does not hold.
@@ -167,25 +181,32 @@ def app_(file: str | None, /, app: str, gate: bool, name: str, cases_file: Path 
       penstock eval app handbook --cases new.jsonl --repeats 3 --out today.json
     """
     settings = load(file, keys=False)
-    found = _evaluation_of(settings, app, name, gate=gate)
-    path = cases_file or (settings.folder / Path(found.cases).expanduser() if found.cases else None)
-    if path is None:
-        raise click.UsageError(f"say which cases: --cases FILE, or `cases` in [evaluations.{app}].")
-    _evaluate(settings, app, path, _wanted(found, options, gate=gate, folder=settings.folder))
+    kept = _Kept(settings, app, run_id)
+    try:
+        kept.name, found = _evaluation_of(settings, app, name, gate=gate)
+        path = cases_file or (settings.folder / Path(found.cases).expanduser() if found.cases else None)
+        if path is None:
+            raise click.UsageError(f"say which cases: --cases FILE, or `cases` in [evaluations.{app}].")
+        _evaluate(settings, app, path, _wanted(found, options, gate=gate, folder=settings.folder), kept)
+    except (PenstockError, click.UsageError) as error:
+        kept.failed(error)
+        raise
+    finally:
+        kept.close()
 
 
-def _evaluation_of(settings: Settings, app: str, name: str, *, gate: bool) -> EvaluationSettings:
-    """The evaluation of the settings that is meant. Without any, the defaults, unless a gate is asked for."""
+def _evaluation_of(settings: Settings, app: str, name: str, *, gate: bool) -> tuple[str, EvaluationSettings]:
+    """The evaluation of the settings that is meant, and its name. Without any, the defaults, unless a gate is asked for."""
     of_app = {key: one for key, one in settings.evaluations.items() if (one.against or key) == app}
     if name:
         if name not in of_app:
             raise NotFound(f"'{app}' has no evaluation '{name}'", hint=f"known: {', '.join(of_app) or 'none'}")
-        return of_app[name]
+        return name, of_app[name]
     if len(of_app) > 1:
         raise BadRequest(f"'{app}' has several evaluations", hint=f"--evaluation with one of {', '.join(of_app)}")
     if gate and not any(one.gate or one.max_gap or one.baseline for one in of_app.values()):
         raise BadRequest(f"no limits are set for '{app}'", hint=f"gate = {{token_f1 = 0.6}} in [evaluations.{app}]")
-    return next(iter(of_app.values()), EvaluationSettings())
+    return next(iter(of_app.items()), ("", EvaluationSettings()))
 
 
 def _wanted(found: EvaluationSettings, options: Mapping[str, Any], *, gate: bool, folder: Path) -> _Wanted:
@@ -200,7 +221,74 @@ def _wanted(found: EvaluationSettings, options: Mapping[str, Any], *, gate: bool
 # ---------------------------------------------------------------- one evaluation
 
 
-def _evaluate(settings: Settings | None, against: str, path: Path, wanted: _Wanted) -> None:
+class _Kept:
+    """What is kept in the home of a run against something of its settings, for the console. That it cannot be kept ends nothing."""
+
+    def __init__(self, settings: Settings | None, target: str, run_id: str = "") -> None:
+        """run_id: of a run that the console has begun. Without settings nothing is kept."""
+        self._settings, self._target, self.run_id = settings, target, run_id
+        self.name = ""  # of the evaluation in the settings
+        self.asked_by_console = bool(run_id)
+        self._house: House | None = None
+        if run_id and hasattr(os, "nice"):
+            os.nice(10)  # whoever asks the server comes first
+
+    @property
+    def _runs(self) -> Runs | None:
+        if self._settings is None:
+            return None
+        if self._house is None:
+            from penstock.assemble import assemble
+
+            self._house = assemble(self._settings)
+        return self._house.runs
+
+    def begin(self, planned: int) -> AbstractContextManager[Followed | None]:
+        """The run goes on from here, followed by whoever looks."""
+        from penstock.evaluate.kept import Followed
+        from penstock.storage.audit import who
+
+        runs = self._runs
+        if runs is None:
+            return nullcontext()
+        try:
+            self.run_id = self.run_id or runs.begin(
+                "evaluation", target=self._target, by=who(), name=self.name, planned=planned
+            )
+        except PenstockError as error:
+            self._cannot(error)
+            return nullcontext()
+        return Followed(runs, self.run_id, planned)
+
+    def end(self, state: State, result: Result, holds: Sequence[Held] = (), error: str = "") -> None:
+        """What came of it."""
+        from penstock.evaluate.kept import told_of
+
+        if (runs := self._runs) is not None and self.run_id:
+            try:
+                runs.end(self.run_id, state, told_of(result, holds) | {"error": error}, result.plain())
+            except PenstockError as error:
+                self._cannot(error)
+
+    def failed(self, error: PenstockError | click.UsageError) -> None:
+        """Nothing came of it. Who ran it in the terminal is told there; whoever looks at the console finds it in the run."""
+        if (runs := self._runs) is not None and self.run_id:
+            with suppress(PenstockError):
+                told = {"error": error.message, "hint": getattr(error, "hint", "")}
+                runs.end(self.run_id, "failed", told, only_running=True)
+                if not self.asked_by_console and runs.find(self.run_id).state == "failed":
+                    runs.remove(self.run_id)
+
+    def close(self) -> None:
+        if self._house is not None:
+            self._house.close()
+
+    def _cannot(self, error: PenstockError) -> None:
+        self.run_id, self._settings = "", None
+        click.echo(f"the result is not kept for the console: {error.message}", err=True)
+
+
+def _evaluate(settings: Settings | None, against: str, path: Path, wanted: _Wanted, kept: _Kept) -> None:
     from penstock.evaluate import result as results
     from penstock.evaluate.cases import load as load_cases
     from penstock.evaluate.gate import Gate, held
@@ -220,10 +308,14 @@ def _evaluate(settings: Settings | None, against: str, path: Path, wanted: _Want
         logprobs=given["logprobs"], resume=results.load(given["resume"]) if given["resume"] else None,
     )  # fmt: skip
     out: Path | None = given["out"] or given["resume"]
-    _run(evaluation, out, quiet=given["as_json"])
+    _run(evaluation, out, kept, quiet=given["as_json"])
     result = evaluation.result
     gate = Gate(limits=wanted.limits, sure=wanted.sure, max_gap=wanted.max_gap, baseline=baseline)
-    holds = held(result, gate) if wanted.gated else []
+    holds: list[Held] = []
+    try:
+        holds = held(result, gate) if wanted.gated else []
+    finally:  # a limit for what was not scored takes nothing away from what was
+        kept.end("done", result, holds)
     if out:
         results.save(result, out)
     for report in given["reports"]:
@@ -236,20 +328,29 @@ def _evaluate(settings: Settings | None, against: str, path: Path, wanted: _Want
         raise SystemExit(1)
 
 
-def _run(evaluation: Evaluation, out: Path | None, *, quiet: bool) -> None:
+def _run(evaluation: Evaluation, out: Path | None, kept: _Kept, *, quiet: bool) -> None:
     """Run, with a progress bar where somebody looks. What an interrupt or an error leaves is written down."""
     from penstock.evaluate import result as results
 
+    planned = sum(evaluation.left)
     try:
-        with show.progress(sum(evaluation.left), "step", quiet=quiet) as tick:
-            evaluation.run(lambda what: tick())
+        with kept.begin(planned) as followed, show.progress(planned, "step", quiet=quiet) as tick:
+
+            def ticked(what: str) -> None:
+                tick()
+                if followed is not None:
+                    followed.tick()
+
+            evaluation.run(ticked)
     except (KeyboardInterrupt, PenstockError) as error:
         result = evaluation.result
-        if not evaluation.against or not result.asked:
+        why, told = ("broken off", error.message) if isinstance(error, PenstockError) else ("interrupted", "")
+        if not told or result.asked:
+            kept.end("unfinished", result, error=told)
+        if kept.asked_by_console or not evaluation.against or not result.asked:
             raise
         path = out or Path(PARTIAL)
         results.save(result, path)
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
         click.echo(
             f"{why}: {result.asked} of {len(result.rows)} answers are in {path}; go on with --resume {path}", err=True
         )

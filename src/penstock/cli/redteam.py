@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from penstock.cli import show
-from penstock.config import load
+from penstock.config import Settings, load
+from penstock.errors import PenstockError
 from penstock.evaluate.drill import Report, Share
+from penstock.storage.audit import who
 from penstock.storage.files import new_file
 from penstock.trace import set_log_level
 
@@ -64,6 +66,7 @@ def redteam(
     click.get_current_context().call_on_close(lambda: set_log_level(settings.log.level))
     with show.progress(None, "attack", quiet=as_json) as tick:
         report = attack(settings, target, live=live, most=most, tick=tick)
+    _keep(settings, report)
     if to is not None:
         text = json.dumps(report.plain(), ensure_ascii=False, indent=1) if to.suffix == ".json" else page(report)
         with new_file(to) as out:
@@ -78,6 +81,21 @@ def redteam(
     if gap_over is not None and report.gap > gap_over:
         click.echo(f"a gap between languages of {report.gap:.1%} is more than {gap_over:.1%}", err=True)
         raise SystemExit(1)
+
+
+def _keep(settings: Settings, report: Report) -> None:
+    """In the home, for the console."""
+    from penstock.assemble import assemble
+    from penstock.evaluate.kept import told_of_drill
+
+    house = assemble(settings)
+    try:
+        run = house.runs.begin("drill", target=report.target, by=who())
+        house.runs.end(run, "done", told_of_drill(report), report.plain())
+    except PenstockError as error:
+        click.echo(f"the result is not kept for the console: {error.message}", err=True)
+    finally:
+        house.close()
 
 
 def _print(report: Report) -> None:

@@ -25,7 +25,7 @@ from penstock.stats import Interval, beta_quantile, bootstrap, mean_interval, pa
 from penstock.storage.files import new_file
 from penstock.text.languages import gap
 
-__all__ = ["Part", "Result", "Summary", "case_values", "effective", "interval", "load", "save", "share_end"]
+__all__ = ["Part", "Result", "Summary", "case_values", "effective", "interval", "load", "read", "save", "share_end"]
 
 FORMAT: Final = 1
 DRAWS: Final = 2_000
@@ -340,16 +340,21 @@ def load(path: Path) -> Result:
         raise BadRequest(f"the result {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise BadRequest(f"the result {path} is damaged: it is not JSON") from error
+    return read(values, str(path))
+
+
+def read(values: Any, name: str) -> Result:
+    """A result from what `Result.plain` made. name: what it is called where it is none. Raises BadRequest."""
     if not isinstance(values, dict) or values.get("kind") != "evaluation":
-        raise BadRequest(f"{path} is no result of an evaluation", hint="penstock eval run … --out FILE")
+        raise BadRequest(f"{name} is no result of an evaluation", hint="penstock eval run … --out FILE")
     if values.get("format") != FORMAT:
-        raise BadRequest(f"{path} is in format {values.get('format')}, and this version reads {FORMAT}")
+        raise BadRequest(f"{name} is in format {values.get('format')}, and this version reads {FORMAT}")
     try:
         return _read(values)
     except BadRequest as error:
-        raise BadRequest(f"the result {path} is damaged: {error.message}") from error
+        raise BadRequest(f"the result {name} is damaged: {error.message}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadRequest(f"the result {path} is damaged: {type(error).__name__} {error}") from error
+        raise BadRequest(f"the result {name} is damaged: {type(error).__name__} {error}") from error
 
 
 def _read(values: Mapping[str, Any]) -> Result:

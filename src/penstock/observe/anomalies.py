@@ -15,16 +15,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.observe.counts import HISTORY_H, SAMPLES, SLOT_S, SLOTS_AN_HOUR, Observed, Slot
+from penstock.observe.counts import FEWEST, HISTORY_H, LEARN_H, SAMPLES, SLOT_S, SLOTS_AN_HOUR, Observed, Slot
 from penstock.stats.distributions import t_quantile
 
-__all__ = ["FALSE_ALARMS_A_YEAR", "FEWEST", "LEARN_H", "Anomaly", "Usual", "unusual"]
+__all__ = ["FALSE_ALARMS_A_YEAR", "FEWEST", "LEARN_H", "Anomaly", "Usual", "band", "unusual"]
 
 Floats = NDArray[np.float64]
 
 FALSE_ALARMS_A_YEAR = 1.0  # of one measure of one subject, at most
-LEARN_H = 24  # hours with values in them before anything is said
-FEWEST = 20  # values in a window
 WINDOWS_H = (1, 6, 24)  # slots are kept for a day
 LOOKS = {1: 5.0, 6: 12.0, 24: 16.0}  # windows that begin every ten minutes are so many independent ones, about
 LEVEL_HALF_H = 5 * 24.0  # a change that stays is what is usual after a week or two
@@ -210,7 +208,7 @@ def unusual(
         mean = seen.total / seen.n
         off, far = _far(usual, seen, expected, spread, is_share=measure == "refusals")
         last = off if last is None else last
-        limit = _limit(hours, known if hours == 1 else max(known // 2, 3)) * eased
+        limit = _limit(hours, _freedom(hours, known)) * eased
         if seen.n < FEWEST or abs(far) <= limit or last * off <= 0 or abs(last) < abs(off) / 3:
             continue
         to_unit = (lambda value: max(value, 0.0)) if measure == "refusals" else math.exp
@@ -219,6 +217,29 @@ def unusual(
             _samples(observed, slot, hours, up=far > 0),
         )  # fmt: skip
     return None
+
+
+def band(usual: Usual, hours: int, n: int, expected: float, *, is_share: bool) -> tuple[float, float] | None:
+    """Between what the mean of n values of a window may lie, where so much is expected of it: beyond, it is not as usual. None
+    while it is not known how far windows of that length stray."""
+    spread, known = usual.spreads.get(hours, (0.0, 0))
+    if not known:
+        return None
+    limit = _limit(hours, _freedom(hours, known))
+    if not is_share:
+        off = limit * math.sqrt(usual.within / n + spread + 1e-18)
+        return expected - off, expected + off
+    share = min(max(expected, usual.least), 1 - usual.least)
+    low, high = (
+        math.sin(min(max(_root(share) + side * limit / (2 * math.sqrt(n)), 0.0), math.pi / 2)) ** 2 for side in (-1, 1)
+    )
+    beyond = limit * limit * spread
+    return share - math.sqrt((share - low) ** 2 + beyond), share + math.sqrt((high - share) ** 2 + beyond)
+
+
+def _freedom(hours: int, known: int) -> int:
+    """What so many errors are worth: longer windows overlap by half."""
+    return known if hours == 1 else max(known // 2, 3)
 
 
 def _far(usual: Usual, seen: Slot, expected: float, spread: float, *, is_share: bool) -> tuple[float, float]:

@@ -15,8 +15,10 @@ from penstock.observe.objectives import Counted, rules
 
 __all__ = [
     "DAY_S",
+    "FEWEST",
     "HISTORY_H",
     "HOUR_S",
+    "LEARN_H",
     "MINUTE_S",
     "SAMPLES",
     "SLOTS_AN_HOUR",
@@ -31,6 +33,8 @@ MINUTE_S, SLOT_S, HOUR_S, DAY_S = 60, 600, 3600, 86_400
 BY_MINUTES_S = DAY_S  # windows up to so long are added up from minutes, longer ones from hours
 SAMPLES = 5  # ids of requests that an alert names
 HISTORY_H = 8 * 7 * 24  # hours of a measure that are kept
+LEARN_H = 24  # hours with values in them before it is known what is usual
+FEWEST = 20  # values in a window that is called unusual
 SLOTS, SLOTS_AN_HOUR = DAY_S // SLOT_S + 1, HOUR_S // SLOT_S
 
 

@@ -14,7 +14,7 @@ from penstock.config import iso
 from penstock.observe.journal import COLUMNS, Row
 from penstock.storage.database import Tables
 
-__all__ = ["FILTERS", "Hour", "Ledger", "Per", "Spent", "added_up", "plain_request"]
+__all__ = ["FILTERS", "Asked", "Hour", "Ledger", "Per", "Spent", "added_up", "plain_request"]
 
 Per = Literal["key", "team", "person", "app", "model", "day"]
 USD = 10**12  # picodollars
@@ -50,6 +50,24 @@ class Hour(NamedTuple):
     cost_pico_usd: int
 
 
+class Asked(NamedTuple):
+    """What was asked of one app. refused: by the server, or by the app in its answer; unanswered: what it found no answer to;
+    p95_ms: of the answers, None where there are none."""
+
+    app: str
+    requests: int
+    ok: int
+    refused: int
+    unanswered: int
+    failed: int
+    cost_pico_usd: int
+    p95_ms: float | None
+
+    def plain(self) -> dict[str, Any]:
+        values = self._asdict()
+        return values | {"cost_usd": values.pop("cost_pico_usd") / USD}
+
+
 class Ledger:
     """The journal as it stands in one database."""
 
@@ -81,20 +99,40 @@ class Ledger:
         )
         return [Spent(name, *map(int, sums_)) for name, *sums_ in rows]
 
-    def by_hour(self, *, since: float) -> list[Hour]:
-        """The hours since a Unix time in which something was asked, in order. Of what has left for the sealed files, nothing."""
+    def by_hour(self, *, since: float, app: str = "") -> list[Hour]:
+        """The hours since a Unix time in which something was asked, in order. app: only of this one. Of what has left for the
+        sealed files, nothing."""
         if not self._is_there():
             return []
         counts = ", ".join(f"count(*) filter (where outcome = '{outcome}')" for outcome in ("ok", "refused", "failed"))
         rows = self._database.read(
             f"select {self._database.hour_of('at')}, count(*), {counts}, count(*) filter (where cached = 1), avg(duration_ms),"  # noqa: S608
-            " sum(cost_pico_usd) from requests where at >= ? group by 1 order by 1",
-            (since,),
+            f" sum(cost_pico_usd) from requests where at >= ?{' and app = ?' if app else ''} group by 1 order by 1",
+            (since, app) if app else (since,),
         )
         return [
             Hour(int(hour) * 3600, every, ok, refused, failed, cached, float(took), int(cost))
             for hour, every, ok, refused, failed, cached, took, cost in rows
         ]
+
+    def apps(self, *, since: float) -> list[Asked]:
+        """What was asked of each app since a Unix time. Of what has left for the sealed files, nothing."""
+        if not self._is_there():
+            return []
+        rows = self._database.read(
+            "select app, count(*), count(*) filter (where outcome = 'ok'),"
+            " count(*) filter (where outcome = 'refused' or answer like '{\"status\":\"refused\"%'),"
+            " count(*) filter (where answer like '{\"status\":\"not_found\"%'), count(*) filter (where outcome = 'failed'),"
+            " sum(cost_pico_usd) from requests where at >= ? and app != '' group by app order by app",
+            (since,),
+        )
+        slow = "select duration_ms from requests where at >= ? and app = ? and outcome = 'ok' order by 1 desc limit 1 offset ?"
+        found = []
+        for app, every, ok, refused, unanswered, failed, cost in rows:
+            p95 = self._database.read(slow, (since, app, ok // 20)) if ok else []
+            took = float(p95[0][0]) if p95 else None
+            found.append(Asked(app, every, ok, refused, unanswered, failed, int(cost), took))
+        return found
 
     def made(self, by: Per, *, since: float) -> list[tuple[str, Row]]:
         """What models wrote since a Unix time: the name to add up by, and a row that stands for all calls of one model, or for one
@@ -110,17 +148,25 @@ class Ledger:
         return [(name, _standing_for(model, calls, took, int(tokens))) for name, model, calls, took, tokens in rows]
 
     def requests(
-        self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, guarded: bool = False
-    ) -> list[Row]:
-        """The latest requests first. wanted: values of the columns in FILTERS; before: a Unix time; guarded: only those in
+        self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, since: float = 0.0,
+        guarded: bool = False,
+    ) -> list[Row]:  # fmt: skip
+        """The latest requests first. wanted: values of the columns in FILTERS; before, since: Unix times; guarded: only those in
         which the guard found something."""
         if not self._is_there():
             return []
         named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
-        where = " and ".join(["at < ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])])
+        where = " and ".join(
+            ["at < ?", "at >= ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])]
+        )
         rows = self._database.read(
             f"select {_ALL} from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
-            (before - 1e-6 if before else 1e12, *named.values(), limit),  # what is written is rounded to microseconds
+            (
+                before - 1e-6 if before else 1e12,
+                since,
+                *named.values(),
+                limit,
+            ),  # what is written is rounded to microseconds
         )
         return [Row(*row) for row in rows]
 

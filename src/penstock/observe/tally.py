@@ -30,7 +30,12 @@ OTHERS = "(others)"
 AT_ONCE = 2000  # rows
 PRUNE_EVERY_S = 3600.0
 LISTEN_EVERY_S = 600.0
-MEASURES: Final = ("cost", "length", "refusals", "latency")
+MEASURES: Final = (
+    "cost",
+    "length",
+    "refusals",
+    "latency",
+)  # alerts say where they are not as usual; others are there to be looked at
 
 STEPS = [
     """
@@ -71,6 +76,10 @@ def _measured(row: Row, told: dict[str, Any]) -> Iterable[tuple[str, float]]:
     """(measure, value) of a request."""
     if (answered := judged(_ANSWERED, row, told)) is not None:
         yield "refusals", float(not answered)
+    if (went_well := judged(_AVAILABLE, row, told)) is not None:
+        yield "failures", float(not went_well)
+    if told.get("status"):
+        yield from _known(told)
     if row.outcome != "ok":
         return
     if row.cost_pico_usd > 0:
@@ -83,7 +92,27 @@ def _measured(row: Row, told: dict[str, Any]) -> Iterable[tuple[str, float]]:
         yield "latency", math.log(row.duration_ms)
 
 
-_ANSWERED = Objective("", "refusals", 0.5)
+def _known(told: dict[str, Any]) -> Iterable[tuple[str, float]]:
+    """What is known of an app's answer."""
+    claims, faults = told.get("claims"), told.get("faults")
+    counts = [_number(claims.get(label)) or 0 for label in _CHECKED] if isinstance(claims, dict) else []
+    if any(counts):
+        yield "unsupported", float(counts[0] < sum(counts))
+        yield "doubtful", float(bool(told.get("doubtful")))
+        if (support := _number(told.get("support"))) is not None:
+            yield "support", support
+    yield "faulty", float(isinstance(faults, list) and any(fault not in _NO_FAULT for fault in faults))
+    if (confidence := _number(told.get("confidence"))) is not None:
+        yield "confidence", confidence
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+_ANSWERED, _AVAILABLE = Objective("", "refusals", 0.5), Objective("", "availability", 0.5)
+_CHECKED = ("supported", "contradicted", "not_found")
+_NO_FAULT = ("ungrounded", "refusal")  # they are counted by themselves
 
 
 # ---------------------------------------------------------------- all together

@@ -51,6 +51,7 @@ Kind = Literal[
     "retention.applied", "audit.pruned",
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
     "experiment.started", "experiment.moved", "experiment.ended",
+    "evaluation.started", "evaluation.cancelled", "evaluation.removed",
     "conversation.shared", "conversation.unshared",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)

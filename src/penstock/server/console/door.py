@@ -17,7 +17,9 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
 from penstock.server.console import (
+    apps,
     documents,
+    evaluations,
     experiments,
     golden,
     guard,
@@ -54,10 +56,12 @@ PAGES: list[Page] = [
     page
     for part in (
         home,
+        apps,
         documents,
         golden,
         requests,
         quality,
+        evaluations,
         review,
         experiments,
         guard,
@@ -72,7 +76,7 @@ PAGES: list[Page] = [
 ]
 ACTIONS: list[Action] = [
     action
-    for part in (documents, golden, review, guard, policies, vault, models, jobs, keys)
+    for part in (documents, golden, evaluations, review, guard, policies, vault, models, jobs, keys)
     for action in part.ACTIONS
 ]
 TOLD = {  # what was done, by the code that an address carries
@@ -101,6 +105,9 @@ TOLD = {  # what was done, by the code that an address carries
     "added_later": "The model is in the settings. It can be asked once the server is started anew: penstock up",
     "taken_out": "The model is taken out of the settings, with its key.",
     "taken_out_later": "The model is taken out of the settings. It is there until the server is started anew: penstock up",
+    "begun": "The evaluation has begun.",
+    "ending": "It ends in a moment; what is done stays.",
+    "result-gone": "The result was removed.",
     "out": "You are signed out.",
     "policy": "The policy is saved, and in force.",
     "policy-gone": "The policy was removed.",

@@ -16,7 +16,7 @@ from penstock.server.console.view import Page, View
 from penstock.server.http import Request
 from penstock.server.manage import ledger_of
 
-__all__ = ["PAGES", "STEPS", "hours_of"]
+__all__ = ["PAGES", "STEPS", "address_of", "hours_of"]
 
 DAY_H = 24
 ENOUGH = 3  # of the first steps
@@ -33,7 +33,7 @@ async def _home(request: Request, house: House) -> View:
 def _seen_by_others(request: Request, house: House) -> View:
     caller = request.caller
     told = {"caller": caller.name, "models": house.models(caller), "collections": house.collections(caller)}
-    return View("account.html", told | {"address": _address(request)})
+    return View("account.html", told | {"address": address_of(request)})
 
 
 def _seen_by_admins(request: Request, house: House) -> View:
@@ -59,7 +59,7 @@ def _seen_by_admins(request: Request, house: House) -> View:
         "collections": collections,
         "models": sorted(house.served_models),
         "keyless": not house.keys.needed and not house.settings.login.issuer,
-        "address": _address(request),
+        "address": address_of(request),
     }
     return View("home.html", data, hours)
 
@@ -92,7 +92,8 @@ def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict
     ]
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
+    """The server's own address, as whoever asks has it."""
     host = request.header(b"host").decode("latin-1")
     return f"{request.scope.get('scheme', 'http')}://{host}"
 

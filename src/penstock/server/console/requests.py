@@ -22,16 +22,19 @@ PATH = "/console/requests"
 
 async def _list(request: Request, house: House) -> View:
     wanted = {name: value for name in FILTERS if (value := request.query(name).strip())}
-    before, guarded = request.query("before").strip(), request.query("guarded") == "1"
-    until, most = moment(before) if before else 0.0, MOST if request.query("as") in ("json", "csv") else AT_ONCE
+    before, since = request.query("before").strip(), request.query("since").strip()
+    until, first = (moment(said) if said else 0.0 for said in (before, since))
+    guarded, most = request.query("guarded") == "1", MOST if request.query("as") in ("json", "csv") else AT_ONCE
 
     def found() -> tuple[list[dict[str, Any]], bool]:
-        rows = ledger_of(house).requests(wanted, limit=most + 1, before=until, guarded=guarded)
+        rows = ledger_of(house).requests(wanted, limit=most + 1, before=until, since=first, guarded=guarded)
         return [_line(plain_request(row)) for row in rows[:most]], len(rows) > most
 
     plain, there_are_more = await asyncio.to_thread(found)
     more = plain[-1]["at"] if there_are_more else ""
-    data = {"requests": plain, "wanted": wanted, "guarded": guarded, "before": before, "more": more, "filters": FILTERS}
+    data = {
+        "requests": plain, "wanted": wanted, "guarded": guarded, "since": since, "before": before, "more": more, "filters": FILTERS,
+    }  # fmt: skip
     return View("requests.html", data, plain)
 
 

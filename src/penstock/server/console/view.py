@@ -23,6 +23,7 @@ from penstock.assemble import House
 from penstock.errors import NotAllowed, PenstockError
 from penstock.language.names import name_of
 from penstock.language.phrases import direction, phrase
+from penstock.server.console.plots import plotted
 from penstock.server.http import Request, Response, json_response
 from penstock.types import Caller
 
@@ -180,9 +181,9 @@ def _environment() -> Environment:
     )  # fmt: skip
     made.filters |= {
         "number": _number, "usd": _usd, "ms": _ms, "when": _when, "percent": _percent, "nice": _nice,
-        "coded": _coded,
+        "amount": _amount, "stamp": _stamp, "score": _score, "coded": _coded,
     }  # fmt: skip
-    made.globals |= {"link": _link, "asset": _asset}
+    made.globals |= {"link": _link, "asset": _asset, "plotted": plotted}
     return made
 
 
@@ -225,6 +226,39 @@ def _ms(context: Context, value: float) -> str:
 @pass_context
 def _percent(context: Context, value: float, digits: int = 1) -> str:
     return f"{_number(context, 100 * value, digits)} %"
+
+
+@pass_context
+def _amount(context: Context, value: float | None, unit: str) -> str:
+    """A value in its unit: share, ms, usd, count."""
+    if value is None:
+        return "–"
+    match unit:
+        case "share":
+            return _percent(context, value)
+        case "ms":
+            return _ms(context, value)
+        case "usd":
+            return _usd(context, value)
+    return _number(context, value, 0 if value >= 100 else 1)
+
+
+@pass_context
+def _score(context: Context, value: float | None, about: Mapping[str, Any]) -> str:
+    """A value of a score, as `About.plain` says it is read; without that, three digits."""
+    if value is None:
+        return "–"
+    unit, size = about.get("unit", ""), abs(value)
+    if unit in ("USD", "ms"):
+        said = _amount(context, size, unit.lower())
+    else:
+        said = _number(context, size, 3 if about.get("high", 1) is not None else 0 if size >= 100 else 1)
+    return said if value >= 0 else f"−{said}"
+
+
+def _stamp(value: float) -> str:
+    """A Unix time as filters of requests take it."""
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _when(value: str | float | None) -> Markup | str:

@@ -216,3 +216,23 @@ addEventListener("keydown", (event) => {
     button.click();
   }
 });
+
+// What is going on is looked at again, until it is over; then the page is loaded anew.
+const live = document.querySelectorAll("[data-live]");
+if (live.length) {
+  const again = async () => {
+    try {
+      const response = await fetch(location.href);
+      if (response.ok) {
+        const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+        for (const old of document.querySelectorAll("[data-live]")) {
+          const now = fresh.getElementById(old.id);
+          if (!now) return location.replace(location.pathname); // without what was told of its beginning
+          old.replaceWith(document.adoptNode(now));
+        }
+      }
+    } catch {} // the server may be away for a moment
+    setTimeout(again, 1500);
+  };
+  setTimeout(again, 1500);
+}
