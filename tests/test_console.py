@@ -19,6 +19,7 @@ from penstock.observe.faults import FAULTS
 from penstock.review.content import Content
 from penstock.review.queue import SKIPS
 from penstock.server.console import door, view
+from penstock.server.console.home import STEPS
 from penstock.server.console.view import SPOKEN, _csv
 from penstock.server.guard import SURFACES
 from penstock.testing import WordEmbedder
@@ -424,7 +425,7 @@ def test_the_page_speaks_the_language_that_was_chosen(office: Served):
 def test_every_word_of_the_console_is_in_each_of_its_languages(language: str):
     texts = [path.read_text() for path in (Path(view.__file__).parent / "templates").glob("*.html")]
     said = {found for text in texts for found in re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', text)}
-    said |= {page.title for page in door.PAGES} | set(door.TOLD.values())
+    said |= {page.title for page in door.PAGES} | set(door.TOLD.values()) | set(STEPS)
     said |= {
         code.replace("_", " ")
         for code in (
@@ -441,6 +442,28 @@ def test_every_word_of_the_console_is_in_each_of_its_languages(language: str):
     known = catalogue(language)
     assert len(said) > 250
     assert not [one for one in said if not (known.get(("", one)) or known.get(("formal", one)))]
+
+
+def test_whoever_begins_is_told_the_first_steps_until_most_are_done(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    toml = '[documents.handbook]\npaths = ["handbook"]\nquestions = ["How long can books be returned?"]'
+    with serving(tmp_path, toml, embedder=WordEmbedder()) as served:
+        visitor = Visitor(served)
+
+        def steps() -> dict[str, bool]:
+            return {step["title"]: step["done"] for step in visitor.get("/console?as=json").json()["steps"]}
+
+        assert list(steps()) == list(STEPS)
+        assert [title for title, done in steps().items() if done] == ["Add documents of your own"]
+        link = re.search(r'href="(/\?ask=handbook&amp;question=[^"]+)"', visitor.get("/console").text)
+        assert link
+        assert visitor.get(link[1].replace("&amp;", "&")).status_code == 200
+        served.client().post("/v1/chat/completions", json=asked("handbook", "When do refunds arrive?"))
+        assert steps()["Ask your first question"]
+        visitor.send("/console/keys", "/console/keys", name="boss", admin="1")
+        served.house.keys.refresh()
+        boss = Visitor(served, served.house.keys.create("other", admin=True)[1])
+        assert boss.get("/console?as=json").json()["steps"] == []
 
 
 def test_pages_are_light(office: Served):

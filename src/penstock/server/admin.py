@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
 
 __all__ = [
     "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
-    "documents", "metrics", "printed", "search", "skipped_row", "sync", "upload", "use_version", "versions",
+    "documents", "metrics", "printed", "questions_of", "search", "skipped_row", "sync", "upload", "use_version", "versions",
 ]  # fmt: skip
 
 
@@ -74,10 +74,15 @@ def collection_rows(house: House, caller: Caller) -> list[dict[str, Any]]:
                 "passages": sum(row.passages for row in readable),
                 "published": live.published if live else None,
                 "skipped": len(collection.skipped()) if caller.admin else None,
-                "questions": collection.settings.questions or (QUESTIONS if name == SAMPLE else ()),
+                "questions": questions_of(collection),
             }
         )
     return rows
+
+
+def questions_of(collection: Collection) -> Sequence[str]:
+    """Questions that the chat page offers."""
+    return collection.settings.questions or (QUESTIONS if collection.name == SAMPLE else ())
 
 
 async def create_collection(request: Request, house: House) -> Response:

@@ -6,17 +6,24 @@ import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from penstock.assemble import House
+from penstock.assemble import SAMPLE, House
 from penstock.models.limits import USD
 from penstock.observe.ledger import Hour
+from penstock.server.admin import questions_of
 from penstock.server.console.view import Page, View
 from penstock.server.http import Request
 from penstock.server.manage import ledger_of
 
-__all__ = ["PAGES", "address_of", "hours_of"]
+__all__ = ["PAGES", "STEPS", "address_of", "hours_of"]
 
 DAY_H = 24
+ENOUGH = 3  # of the first steps
+STEPS = (
+    "Ask your first question", "Add documents of your own", "See what stops a hostile text",
+    "Add a model that writes answers", "Make keys for others",
+)  # fmt: skip
 
 
 async def _home(request: Request, house: House) -> View:
@@ -48,12 +55,29 @@ def _seen_by_admins(request: Request, house: House) -> View:
             "approvals": len(review.approvals.pending(limit=10_000)),
             "hand_overs": len(review.hand_overs.pending(limit=10_000)),
         },
+        "steps": _steps(house, collections, asked=any(one["requests"] for one in hours)),
         "collections": collections,
         "models": sorted(house.served_models),
         "keyless": not house.keys.needed and not house.settings.login.issuer,
         "address": address_of(request),
     }
     return View("home.html", data, hours)
+
+
+def _steps(house: House, collections: Sequence[str], *, asked: bool) -> list[dict[str, Any]]:
+    """What somebody who has just begun does first; nothing once most of it is done."""
+    first = collections[0] if collections else ""
+    offered = questions_of(house.library[first]) if first else ()
+    question = {"ask": first, "question": offered[0]} if offered else {"ask": first}
+    places = (
+        (f"/?{urlencode(question)}" if first else "/", asked),
+        ("/console/documents", any(name != SAMPLE for name in collections)),
+        ("/console/guard#try", False),  # nobody writes down what is only tried
+        ("/console/models", bool(house.served_models)),
+        ("/console/keys", house.keys.needed or bool(house.settings.login.issuer)),
+    )
+    steps = [{"title": title, "to": to, "done": done} for title, (to, done) in zip(STEPS, places, strict=True)]
+    return steps if sum(step["done"] for step in steps) < ENOUGH else []
 
 
 def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict[str, Any]]:
