@@ -20,6 +20,7 @@ __all__ = ["PAGES", "STEPS", "address_of", "hours_of"]
 
 DAY_H = 24
 ENOUGH = 3  # of the first steps
+MUCH = 50  # requests in a day: whoever has so many has begun long ago
 STEPS = (
     "Ask your first question", "Add documents of your own", "See what stops a hostile text",
     "Add a model that writes answers", "Make keys for others",
@@ -55,7 +56,7 @@ def _seen_by_admins(request: Request, house: House) -> View:
             "approvals": len(review.approvals.pending(limit=10_000)),
             "hand_overs": len(review.hand_overs.pending(limit=10_000)),
         },
-        "steps": _steps(house, collections, asked=any(one["requests"] for one in hours)),
+        "steps": _steps(house, collections, sum(one["requests"] for one in hours)),
         "collections": collections,
         "models": sorted(house.served_models),
         "keyless": not house.keys.needed and not house.settings.login.issuer,
@@ -64,20 +65,20 @@ def _seen_by_admins(request: Request, house: House) -> View:
     return View("home.html", data, hours)
 
 
-def _steps(house: House, collections: Sequence[str], *, asked: bool) -> list[dict[str, Any]]:
-    """What somebody who has just begun does first; nothing once most of it is done."""
+def _steps(house: House, collections: Sequence[str], asked: int) -> list[dict[str, Any]]:
+    """What somebody who has just begun does first; nothing once most of it is done, or much is asked."""
     first = collections[0] if collections else ""
     offered = questions_of(house.library[first]) if first else ()
     question = {"ask": first, "question": offered[0]} if offered else {"ask": first}
     places: tuple[tuple[str, bool], ...] = (
-        (f"/?{urlencode(question)}" if first else "/", asked),
+        (f"/?{urlencode(question)}" if first else "/", asked > 0),
         ("/console/documents", any(name != SAMPLE for name in collections)),
         ("/console/guard#try", False),  # nobody writes down what is only tried
         ("/console/models", bool(house.served_models)),
         ("/console/keys", house.keys.needed or bool(house.settings.login.issuer)),
     )
     steps = [{"title": title, "to": to, "done": done} for title, (to, done) in zip(STEPS, places, strict=True)]
-    return steps if sum(done for _, done in places) < ENOUGH else []
+    return steps if asked <= MUCH and sum(done for _, done in places) < ENOUGH else []
 
 
 def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict[str, Any]]:
