@@ -13,6 +13,7 @@ import pytest
 from serving import Served, asked, serving, up
 from upstream import INPUT_TOKENS, PIECES, Upstream, upstream
 
+from penstock.observe.journal import COLUMNS, Row
 from penstock.server.app import ROUTES
 
 BOSS, CLERK = "boss-key-0123456789", "clerk-key-0123456789"
@@ -428,6 +429,28 @@ def test_the_latest_requests_come_first_and_can_be_chosen(gate: Served, boss: ht
     assert [row["model"] for row in found(limit="1")] == ["fail"]
     assert [row["model"] for row in found(before=latest["at"])] == ["good"]
     assert found(model="nothing") == []
+    assert [row["model"] for row in found(after=latest["id"])] == ["good"]
+    assert found(after=first["id"]) == found(after="nothing") == []
+
+
+def test_requests_of_the_same_moment_come_in_pieces_without_gaps(upstream_: Upstream, tmp_path: Path):
+    with serving(tmp_path, toml(upstream_), documents=False) as served:
+        client = served.client()
+        chat(client)
+        (first,) = client.get("/api/requests").json()["requests"]
+        database = served.house.database
+        (row,) = [Row(*one) for one in database.read(f"select {', '.join(COLUMNS)} from requests")]
+        with database.write() as w:
+            rows = [row._replace(id=f"{n:032x}") for n in range(6)]
+            w.executemany(f"insert into requests ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})", rows)
+        pages: list[list[str]] = [[""]]
+        while pages[-1]:
+            asked = {"limit": 3, "after": pages[-1][-1]}
+            pages.append([one["id"] for one in client.get("/api/requests", params=asked).json()["requests"]])
+        assert [number for page in pages[1:] for number in page] == [
+            first["id"],
+            *(f"{n:032x}" for n in reversed(range(6))),
+        ]
 
 
 def test_a_trace_shows_each_upstream_that_was_asked(gate: Served, boss: httpx2.Client, upstream_: Upstream):

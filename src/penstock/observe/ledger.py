@@ -149,24 +149,24 @@ class Ledger:
 
     def requests(
         self, wanted: Mapping[str, str] | None = None, *, limit: int = 20, before: float = 0.0, since: float = 0.0,
-        guarded: bool = False,
+        after: str = "", guarded: bool = False,
     ) -> list[Row]:  # fmt: skip
-        """The latest requests first. wanted: values of the columns in FILTERS; before, since: Unix times; guarded: only those in
-        which the guard found something."""
+        """The latest requests first. wanted: values of the columns in FILTERS; before, since: Unix times; after: the id of the last
+        one that is known, to go on behind it; guarded: only those in which the guard found something."""
         if not self._is_there():
             return []
-        named = {name: value for name, value in (wanted or {}).items() if name in FILTERS}
-        where = " and ".join(
-            ["at < ?", "at >= ?", *(f"{name} = ?" for name in named), *(["guarded != ''"] if guarded else [])]
-        )
+        conditions: list[tuple[str, tuple[str | float, ...]]] = [("at >= ?", (since,))]
+        if before:
+            conditions.append(("at < ?", (before - 1e-6,)))  # what is written is rounded to microseconds
+        if after:
+            conditions.append(("(at, id) < (select at, id from requests where id = ?)", (after,)))
+        conditions += [(f"{name} = ?", (value,)) for name, value in (wanted or {}).items() if name in FILTERS]
+        if guarded:
+            conditions.append(("guarded != ''", ()))
         rows = self._database.read(
-            f"select {_ALL} from requests where {where} order by at desc, rowid desc limit ?",  # noqa: S608  our own names
-            (
-                before - 1e-6 if before else 1e12,
-                since,
-                *named.values(),
-                limit,
-            ),  # what is written is rounded to microseconds
+            f"select {_ALL} from requests where {' and '.join(said for said, _ in conditions)}"  # noqa: S608  our own names
+            " order by at desc, id desc limit ?",
+            (*(value for _, values in conditions for value in values), limit),
         )
         return [Row(*row) for row in rows]
 

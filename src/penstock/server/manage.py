@@ -207,15 +207,18 @@ async def spend(request: Request, house: House) -> Response:
 async def requests(request: Request, house: House) -> Response:
     """The latest requests, without anybody's words: `?limit=20&before=1h`. For admins.
 
+    `after`, the id of the last one that you have, goes on behind it.
     `key`, `team`, `person`, `app`, `model` and `outcome` choose some of them: `?outcome=failed`.
     """
     only_admins(request)
-    limit, before = request.query("limit", "20"), request.query("before")
+    limit, before, after = request.query("limit", "20"), request.query("before"), request.query("after")
     if not limit.isascii() or not limit.isdigit() or len(limit) > 6 or not 1 <= int(limit) <= 10_000:
         raise BadRequest("'limit' must be a whole number from 1 to 10000")
     wanted = {name: value for name in FILTERS if (value := request.query(name))}
     until = moment(before) if before else 0.0
-    rows = await asyncio.to_thread(lambda: ledger_of(house).requests(wanted, limit=int(limit), before=until))
+    rows = await asyncio.to_thread(
+        lambda: ledger_of(house).requests(wanted, limit=int(limit), before=until, after=after)
+    )
     return json_response({"requests": [plain_request(row) for row in rows]})
 
 

@@ -27,11 +27,13 @@ async def _list(request: Request, house: House) -> View:
     guarded, most = request.query("guarded") == "1", MOST if request.query("as") in ("json", "csv") else AT_ONCE
 
     def found() -> tuple[list[dict[str, Any]], bool]:
-        rows = ledger_of(house).requests(wanted, limit=most + 1, before=until, since=first, guarded=guarded)
+        rows = ledger_of(house).requests(
+            wanted, limit=most + 1, before=until, since=first, after=request.query("after"), guarded=guarded
+        )
         return [_line(plain_request(row)) for row in rows[:most]], len(rows) > most
 
     plain, there_are_more = await asyncio.to_thread(found)
-    more = plain[-1]["at"] if there_are_more else ""
+    more = plain[-1]["id"] if there_are_more else ""
     data = {
         "requests": plain, "wanted": wanted, "guarded": guarded, "since": since, "before": before, "more": more, "filters": FILTERS,
     }  # fmt: skip
