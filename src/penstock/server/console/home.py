@@ -77,7 +77,7 @@ def _steps(house: House, collections: Sequence[str], *, asked: bool) -> list[dic
         ("/console/keys", house.keys.needed or bool(house.settings.login.issuer)),
     )
     steps = [{"title": title, "to": to, "done": done} for title, (to, done) in zip(STEPS, places, strict=True)]
-    return steps if sum(step["done"] for step in steps) < ENOUGH else []
+    return steps if sum(done for _, done in places) < ENOUGH else []
 
 
 def hours_of(found: Sequence[Hour], now: float, count: int = DAY_H) -> list[dict[str, Any]]:
