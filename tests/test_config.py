@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from penstock.config import DocumentsSettings, Settings, defaults_of, describe, load, variables
+from penstock.config import DocumentsSettings, ModelSettings, Settings, defaults_of, describe, load, typed, variables
 from penstock.errors import BadSetting
 from penstock.upkeep import missing
 
@@ -260,6 +260,37 @@ def test_a_secret_whose_variable_is_not_set_is_refused_with_what_to_do(environme
 
     assert "'embedder.api_key' reads the variable MY_KEY, which is not set" in message
     assert "export MY_KEY" in message
+
+
+def test_a_secret_is_read_from_the_file_it_names_beside_the_settings(tmp_path: Path):
+    file = tmp_path / "penstock.toml"
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/models").write_text("sk-1\n")
+    file.write_text("[embedder]\napi_key = 'file:keys/models'")
+
+    assert load(file, environment={}).embedder.api_key == "sk-1"
+    assert (
+        load(file, environment={"PENSTOCK_EMBEDDER_API_KEY": f"file:{tmp_path}/keys/models"}).embedder.api_key == "sk-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("none", "No such file"), ("keys", "Is a directory"), ("empty", "which is empty"), ("", "no path")],
+)
+def test_a_secret_whose_file_says_nothing_is_refused(tmp_path: Path, path: str, why: str):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "penstock.toml").write_text(f"[embedder]\napi_key = 'file:{path}'")
+
+    with pytest.raises(BadSetting, match=why):
+        load(tmp_path / "penstock.toml", environment={})
+
+
+def test_values_that_come_over_http_read_no_file(tmp_path: Path):
+    (tmp_path / "key").write_text("sk-1")
+
+    assert typed(ModelSettings, {"api_key": f"file:{tmp_path}/key"}, "the body").api_key == f"file:{tmp_path}/key"
 
 
 def test_a_description_never_holds_a_secret():

@@ -92,7 +92,7 @@ def test_a_run_is_ended_and_what_is_done_stays(shop: Served, tmp_path: Path):
     assert 0 < run["asked"] < 60
     assert not (tmp_path / "evaluation.partial.json").exists()
     assert visitor.send(there, f"{there}/cancel").status_code == 409, "it has ended"
-    assert visitor.send(there, f"{there}/remove").headers["location"].endswith("told=forgotten")
+    assert visitor.send(there, f"{there}/remove").headers["location"].endswith("told=result-gone")
     assert visitor.get(there).status_code == 404
 
 

@@ -133,7 +133,7 @@ def test_whoever_starts_it_sees_in_five_minutes_what_it_is_for(tmp_path: Path, o
         link = next(line for line in process.stdout if "once=" in line).split()[-1]
         page = open_page(re.sub(r"\x1b\[[\d;]*m", "", link))
         playwright.expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-        page.get_by_role("link", name="Documents", exact=True).click()
+        page.get_by_role("link", name="Add documents of your own").click()
         page.get_by_role("link", name="handbook").click()
 
         (tmp_path / "lamps.md").write_text("# Lamps\n\nThe lamp Aurora is made of recycled glass.\n")

@@ -474,7 +474,26 @@ def test_models_are_listed_with_what_is_known_of_them(boss: httpx2.Client):
     assert "chat" in good["dialects"]
     assert good["health"]["state"] == "up"
     assert good["health"]["calls"] >= 1
-    assert {"name": "smart", "models": ["good", "fail"], "choose": "order"} in answer["routes"]
+    (smart,) = answer["routes"]
+    assert (smart["name"], smart["models"], smart["choose"], smart["cache"]) == (
+        "smart",
+        ["good", "fail"],
+        "order",
+        "off",
+    )
+
+
+def test_a_route_says_how_much_its_cache_answers(upstream_: Upstream, tmp_path: Path):
+    more = '[routes.kept]\nmodels = ["good"]\ncache = "exact"\ncache_for = "2h"\n'
+    with serving(tmp_path, toml(upstream_, more), documents=False) as served:
+        client = served.client()
+        for text in ("one", "one", "two", "one"):
+            body = {"model": "kept", "messages": [{"role": "user", "content": text}]}
+            assert client.post(CHAT, json=body).status_code == 200
+        kept = next(one for one in client.get("/api/models").json()["routes"] if one["name"] == "kept")
+        assert (kept["cache"], kept["cache_for_s"], kept["asked"], kept["cached"]) == ("exact", 7200.0, 4, 2)
+        page = client.get("/console/models").text
+        assert "50.0 %" in page
 
 
 # ---------------------------------------------------------------- from the terminal

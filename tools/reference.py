@@ -44,7 +44,8 @@ def settings() -> str:
         "# Settings\n",
         "`penstock.toml` is looked for in the current folder and the folders above it; `--config FILE` or `PENSTOCK_CONFIG`",
         "names another. Without one, the defaults hold. Durations are written `90s`, `15m`, `1h`, `7d`. A secret is written",
-        "`env:NAME` and read from that variable. An unknown key is refused, with the nearest known one.\n",
+        "`env:NAME` and read from that variable, or `file:PATH` and read from that file, which is looked for from the folder of",
+        "`penstock.toml`. An unknown key is refused, with the nearest known one.\n",
     ]
     hints = typing.get_type_hints(config.Settings)
     lines += ["## At the top\n", *_table(config.Settings)]

@@ -49,6 +49,7 @@ from penstock.models.micro import Batched
 from penstock.models.prices import Known, look_up
 from penstock.models.providers import PATHS, PROVIDERS, dialects, provider
 from penstock.models.pruned import Pruned
+from penstock.models.pulls import Pulls
 from penstock.models.queued import Queued
 from penstock.models.route import Route, little_left
 from penstock.models.shelf import Shelf
@@ -117,6 +118,7 @@ __all__ = ["SAMPLE", "SEALED", "WIDGET", "House", "assemble", "key_source", "sam
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
+FEW_TOKENS = 64  # of an answer that only shows that there is one
 WIDGET = "widget:"  # what the names of callers begin with who use a chat on another site
 
 
@@ -130,6 +132,9 @@ class House:
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
         self._reloading = threading.Lock()  # of policies: one after the other
         self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
+        self._exporting_of: dict[str, Served] = {}  # the models that it knows
+        self._around: _Around | None = None  # what all models share, from when the gateway was built
+        self._exchanging = threading.Lock()  # one change of the models at a time
         if library is not None:
             self.__dict__["library"] = library
 
@@ -259,11 +264,10 @@ class House:
         home, settings = self.settings.home_path, self.settings
         keep = settings.journal
         metrics = Metrics() if self.worker is None else Metrics(home / METRICS, worker=self.worker)
-        label = _labelled(settings)
-        exporter = self._exporter = self._exporting(metrics, label)
+        exporter = self._exporter = self._exporting(metrics, self._label)
 
         def seen(rows: Sequence[Row]) -> None:
-            metrics.note(rows, label)
+            metrics.note(rows, self._label)
             if exporter is not None:
                 exporter.seen(rows)
 
@@ -273,10 +277,11 @@ class House:
         budgets, counters = Budgets({**settings.budgets, **_of_widgets(settings)}), self._counters(journal)
         metrics.others.append(lambda: {("journal_waiting_requests",): journal.waiting()})
         metrics.budgets = partial(_used, budgets, counters)
-        around = _Around(settings, self.served_models, budgets, counters, journal, self.clients)
-        candidates, self.locals = _candidates(around)
+        around = self._around = _Around(settings, budgets, counters, journal, self.clients)
+        candidates, self.locals = _candidates(around, self.served_models)
         self.watches = {name: candidate.watch for name, candidate in candidates.items()}
-        models = {name: self._shielded(name, model) for name, model in _models(around, candidates).items()}
+        every = _alone(self.served_models, candidates) | _routes(around, candidates)
+        models = {name: self._shielded(name, model) for name, model in every.items()}
         return Gateway(models, budgets=budgets, counters=counters, journal=journal, metrics=metrics, texts=self.texts)
 
     def _exporting(self, metrics: Metrics, label: Callable[[Row], str]) -> Exporter | None:
@@ -301,10 +306,11 @@ class House:
             metrics=observe.otlp_metrics,
             resource=resource,
         )
+        self._exporting_of = _served(self.served_models)
         exporter = Exporter(
             receiver,
             names=Names(observe.semconv, observe.openinference),
-            served=_served(self.served_models),
+            served=self._exporting_of,
             routes={dialect: f"/v1{path}" for dialect, path in PATHS.items()},
             label=label,
             words=self.texts.read if observe.otlp_text else None,
@@ -313,6 +319,11 @@ class House:
         )
         metrics.others.append(exporter.numbers)
         return exporter
+
+    def _label(self, row: Row) -> str:
+        """The name that a request is counted under: an app's, a model's or a route's. What callers make up has the provider's."""
+        known = row.app or row.model in self.served_models or row.model in self.settings.routes
+        return row.model if known else f"{row.model.partition('/')[0]}/*"
 
     @cached_property
     def journal_tables(self) -> Tables:
@@ -531,6 +542,12 @@ class House:
 
         return Shielded(model, crossing)
 
+    def untried(self, name: str, settings: ModelSettings) -> Model:
+        """A provider's model by itself: for one question before anything of it is kept. Nothing is counted. Raises BadSetting."""
+        upstream = _upstream(name, settings, self.clients)
+        wanted = "" if settings.model == "*" else settings.model
+        return Translated(upstream, speaks=upstream.dialects, default_max_tokens=FEW_TOKENS, model=wanted)
+
     def crossing(self, name: str) -> Callable[[ModelRequest], Crossing] | None:
         """The way of a request to a model or route and back; None where it has no policy."""
         policy = self.policy_of(name)
@@ -606,11 +623,59 @@ class House:
         return Shelf(self.settings.home_path / "models")
 
     @cached_property
+    def pulls(self) -> Pulls:
+        return Pulls(self.shelf)
+
+    @cached_property
     def served_models(self) -> Mapping[str, ModelSettings]:
         """The models of the settings, and those that were pulled, each by its name."""
+        return self._pulled() | dict(self.settings.models)
+
+    def _pulled(self) -> dict[str, ModelSettings]:
         taken = {*self.settings.routes, *self.settings.documents, *self.settings.apps}
-        pulled = {card.name: ModelSettings(provider="local") for card in self.shelf.cards() if card.name not in taken}
-        return pulled | dict(self.settings.models)
+        return {card.name: ModelSettings(provider="local") for card in self.shelf.cards() if card.name not in taken}
+
+    def reload_models(self) -> bool:
+        """Take over which models were pulled or removed, and what the settings file says of models now. Returns whether it differs.
+
+        A model that a route, an app, a translator or an experiment leans on stays as it is until the server starts anew. Raises
+        BadSetting or StorageError, and then nothing changes.
+        """
+        file = path_of(self.settings)  # one may have been made since
+        with self._exchanging:
+            own = self.settings.models
+            stated = load(file, keys=False).models if file.is_file() else own
+            kept = _leaned_on(self.settings)
+            taken = {*self.settings.routes, *self.settings.documents, *self.settings.apps}
+            named = {name: model for name, model in stated.items() if name not in kept | taken}
+            named |= {name: model for name, model in own.items() if name in kept}
+            before, now = self.served_models, self._pulled() | named
+            if now == before:
+                return False
+            new = {name: model for name, model in now.items() if before.get(name) != model}
+            if self._around is not None:
+                self._exchange(new, {name for name in before if name not in now} | set(new))
+            self.settings = replace(
+                self.settings, models=named, file=self.settings.file or (file if file.is_file() else None)
+            )
+            self.__dict__["served_models"] = now
+            return True
+
+    def _exchange(self, new: Mapping[str, ModelSettings], gone: set[str]) -> None:
+        """Put models into the running gateway in place of others. What is asked meanwhile sees either all of them or none."""
+        assert self._around is not None
+        candidates, locals_ = _candidates(self._around, new)
+        self.__dict__["served_models"] = {**self.served_models, **new}  # their policies stand there
+        self._exporting_of.update(_served(new))
+        kept = {name: model for name, model in self.gateway.models.items() if name.removesuffix("/*") not in gone}
+        added = {name: self._shielded(name, model) for name, model in _alone(new, candidates).items()}
+        self.gateway.models = kept | added
+        watches = {name: watch for name, watch in self.watches.items() if name not in gone}
+        self.watches = watches | {name: candidate.watch for name, candidate in candidates.items()}
+        for local in self.locals:
+            if local.name in gone:
+                local.close()
+        self.locals = [*(local for local in self.locals if local.name not in gone), *locals_]
 
     @cached_property
     def files(self) -> Files:
@@ -729,6 +794,19 @@ class House:
             )
         return rows
 
+    def taken(self) -> set[str]:
+        """Every name that callers can say, whoever may, and those that the settings keep for a model."""
+        collections = self.library.names() if self.has_documents else []
+        settings = self.settings
+        return {
+            *collections,
+            *settings.documents,
+            *settings.apps,
+            *settings.routes,
+            *settings.models,
+            *self.served_models,
+        }
+
     def unknown(self, model: str, caller: Caller) -> NotFound:
         """The refusal of a model that is not there, with the names that there are for the caller."""
         known = ", ".join(self.models(caller)) or "none yet: penstock docs add PATH, or [models.NAME] in penstock.toml"
@@ -767,7 +845,8 @@ class House:
         """
         from penstock.answer import Quoted, Written
 
-        pulled = tuple(card.name for card in self.shelf.cards()[:1]) if name == SAMPLE else ()
+        cards = self.shelf.cards() if name == SAMPLE else []
+        pulled = tuple(card.name for card in cards if card.name in self.gateway.models)[:1]
         app = self.settings.apps.get(name, AppSettings(models=pulled))
         checks = self.checks(name, app)
         collection = self.library[app.documents or name]
@@ -954,6 +1033,15 @@ def _behind(route: RouteSettings) -> list[str]:
     return [*route.models, *route.tags.values(), *filter(None, (route.when_budget_low, route.summarise))]
 
 
+def _leaned_on(settings: Settings) -> set[str]:
+    """The models that something else in the settings holds on to, once it runs."""
+    named = {model for route in settings.routes.values() for model in _behind(route)}
+    named |= {model for app in settings.apps.values() for model in (*app.models, *app.judges)}
+    named |= {translator.model for translator in settings.translators.values() if translator.kind == "model"}
+    named |= {model for ab in settings.ab.values() for model in (ab.target, *ab.arms.values())}
+    return named & settings.models.keys()
+
+
 def samples() -> Path:
     """The project's own documentation: beside the package when installed, in the repository when run from it."""
     here = Path(__file__).parent
@@ -990,18 +1078,17 @@ class _Around:
     """What all models share."""
 
     settings: Settings
-    models: Mapping[str, ModelSettings]
     budgets: Budgets
     counters: Counters
     journal: Journal
     clients: Clients
 
 
-def _candidates(around: _Around) -> tuple[Mapping[str, Candidate], list[Local]]:
+def _candidates(around: _Around, models: Mapping[str, ModelSettings]) -> tuple[Mapping[str, Candidate], list[Local]]:
     """Every model by its name in the settings, and those of them that run here."""
     found: dict[str, Candidate] = {}
     locals_: list[Local] = []
-    for name, model in around.models.items():
+    for name, model in models.items():
         if model.provider == "local":
             here = _local(name, model, around.settings)
             upstream: Upstream | Local = here
@@ -1050,15 +1137,18 @@ def _by_name(settings: ModelSettings, name: str) -> Callable[[str], Known]:
     return found
 
 
-def _models(around: _Around, candidates: Mapping[str, Candidate]) -> Mapping[str, Model]:
-    """Every model and route by the name callers say."""
-    models: dict[str, Model] = {}
-    for name, model in around.models.items():
-        models[f"{name}/*" if model.model == "*" else name] = candidates[name].model
+def _alone(models: Mapping[str, ModelSettings], candidates: Mapping[str, Candidate]) -> dict[str, Model]:
+    """Every model by the name callers say."""
+    return {f"{name}/*" if model.model == "*" else name: candidates[name].model for name, model in models.items()}
+
+
+def _routes(around: _Around, candidates: Mapping[str, Candidate]) -> dict[str, Model]:
+    """Every route by the name callers say."""
+    routes: dict[str, Model] = {}
     for name, route in around.settings.routes.items():
         fitted = {model: _fitted(candidate, route, candidates) for model, candidate in candidates.items()}
-        models[name] = _remembering(name, route, _route(route, fitted, around.budgets, around.counters))
-    return models
+        routes[name] = _remembering(name, route, _route(route, fitted, around.budgets, around.counters))
+    return routes
 
 
 def _remembering(name: str, route: RouteSettings, model: Model) -> Model:
@@ -1141,16 +1231,6 @@ def _of_widgets(settings: Settings) -> dict[str, BudgetSettings]:
             requests_per_day=widget.visitor_per_day,
         )
     return found
-
-
-def _labelled(settings: Settings) -> Callable[[Row], str]:
-    """The name that a request is counted under: an app's, a model's or a route's. What callers make up has the provider's."""
-    known = {*settings.models, *settings.routes}
-
-    def label(row: Row) -> str:
-        return row.model if row.app or row.model in known else f"{row.model.partition('/')[0]}/*"
-
-    return label
 
 
 def _served(models: Mapping[str, ModelSettings]) -> dict[str, Served]:

@@ -1,7 +1,8 @@
 """Every setting, typed, with its unit in its name and its default: `penstock.toml`, then the environment on top.
 
 An unknown key is refused by name, with the nearest known one. With no file at all, everything works on a laptop.
-`env:NAME` in place of a secret reads it from the environment. Durations are written "90s", "15m", "1h", "7d".
+`env:NAME` in place of a secret reads it from the environment, `file:PATH` from a file. Durations are written "90s", "15m", "1h",
+"7d".
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from pathlib import Path
-from typing import Any, Literal, NewType, TypeVar, get_args, get_origin
+from typing import Any, Literal, NamedTuple, NewType, TypeVar, get_args, get_origin
 from urllib.parse import unquote
 
 from penstock.errors import BadRequest, BadSetting
@@ -175,7 +176,7 @@ class ModelSettings:
     )
     model: str = setting("", "Its name there; `*` takes the name from the caller. Empty: the same as here.")
     base_url: str = setting("", "Address of the server, `/v1` included; empty: the provider's own.")
-    api_key: Secret = setting("", "Key of the provider; write `env:NAME`.")
+    api_key: Secret = setting("", "Key of the provider; write `env:NAME`, or `file:PATH`.")
     headers: Mapping[str, Secret] = setting(
         dict, "Further headers that the provider wants; write `env:NAME` for a secret."
     )
@@ -864,8 +865,9 @@ def load(
     if over:
         tree = _laid_over(tree, over)
     where = path.name if path else "settings"
-    settings = _build(Settings, tree, where, "", environment)
-    settings = replace(settings, folder=path.parent if path else _here(), file=path)
+    folder = path.parent if path else _here()
+    settings = _build(Settings, tree, where, "", _Outside(environment, folder))
+    settings = replace(settings, folder=folder, file=path)
     return _check(_with_open_telemetry(_with_environment(settings, environment), environment))
 
 
@@ -885,13 +887,13 @@ def described_keys(settings: Settings) -> dict[str, KeySettings]:
     tables = _read(settings.file).get("keys", {}) if settings.file else {}
     if isinstance(tables, Mapping):
         tables = {n: {**table, "key": ""} if isinstance(table, Mapping) else table for n, table in tables.items()}
-    found: dict[str, KeySettings] = _value(Mapping[str, KeySettings], tables, FILE_NAME, "keys", {})
+    found: dict[str, KeySettings] = _value(Mapping[str, KeySettings], tables, FILE_NAME, "keys", _Outside({}))
     return found
 
 
 def typed(kind: type[T], values: Any, where: str) -> T:
     """Plain values as a dataclass, checked as settings are. Raises BadSetting, naming the one that is wrong."""
-    return _build(kind, values, where, "", {})
+    return _build(kind, values, where, "", _Outside({}))
 
 
 def moment(text: str, *, ahead: bool = False) -> float:
@@ -1452,7 +1454,14 @@ def is_loopback(host: str) -> bool:
 # ---------------------------------------------------------------- from plain values to the tree
 
 
-def _build(kind: type[T], values: Any, where: str, prefix: str, environment: Mapping[str, str]) -> T:
+class _Outside(NamedTuple):
+    """Where secrets are that the settings only name. folder: that relative paths start from; None: no file is read."""
+
+    environment: Mapping[str, str]
+    folder: Path | None = None
+
+
+def _build(kind: type[T], values: Any, where: str, prefix: str, outside: _Outside) -> T:
     if not isinstance(values, Mapping):
         raise BadSetting(f"{where}: '{prefix.rstrip('.')}' must be a table")
     known = {f.name: f for f in fields(kind) if not f.metadata.get("internal")}  # type: ignore[arg-type]
@@ -1461,11 +1470,11 @@ def _build(kind: type[T], values: Any, where: str, prefix: str, environment: Map
     for key, value in values.items():
         if key not in known:
             raise BadSetting(f"{where}: unknown key '{prefix}{key}'", hint=_nearest(key, list(known)))
-        arguments[key] = _value(hints[key], value, where, prefix + key, environment)
+        arguments[key] = _value(hints[key], value, where, prefix + key, outside)
     return kind(**arguments)
 
 
-def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str, str]) -> Any:
+def _value(kind: Any, value: Any, where: str, key: str, outside: _Outside) -> Any:
     """Turn a value as TOML or the environment spells it into the type the field has."""
 
     def wrong(expected: str) -> BadSetting:
@@ -1477,13 +1486,13 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
     if kind is Any:  # whoever reads it checks it
         return value
     if is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, where, key + ".", environment)
+        return _build(typing.cast(type, kind), value, where, key + ".", outside)
     if kind is Seconds:
         return Seconds(_duration(value, wrong))
     if kind is Secret:
         if not isinstance(value, str):
             raise BadSetting(f"{where}: '{key}' must be a string")  # whatever it is, it is not repeated
-        return Secret(_secret(value, where, key, environment))
+        return Secret(_secret(value, where, key, outside))
     if origin is Literal:
         if value not in get_args(kind):
             raise wrong("one of " + ", ".join(map(str, get_args(kind))))
@@ -1491,12 +1500,12 @@ def _value(kind: Any, value: Any, where: str, key: str, environment: Mapping[str
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise wrong("a list")
-        return tuple(_value(get_args(kind)[0], item, where, f"{key}[{n}]", environment) for n, item in enumerate(value))
+        return tuple(_value(get_args(kind)[0], item, where, f"{key}[{n}]", outside) for n, item in enumerate(value))
     if origin in (Mapping, typing.get_origin(Mapping[str, str])):
         if not isinstance(value, Mapping):
             raise wrong("a table")
         item = get_args(kind)[1]
-        return {name: _value(item, entry, where, f"{key}.{name}", environment) for name, entry in value.items()}
+        return {name: _value(item, entry, where, f"{key}.{name}", outside) for name, entry in value.items()}
     if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         if not 0 <= value < 1e15:
             raise wrong("a number, zero or more")  # neither nan nor inf
@@ -1523,13 +1532,27 @@ def _duration(value: Any, wrong: Any) -> float:
     return seconds
 
 
-def _secret(value: str, where: str, key: str, environment: Mapping[str, str]) -> str:
-    if not value.startswith("env:"):
+def _secret(value: str, where: str, key: str, outside: _Outside) -> str:
+    kind, _, name = value.partition(":")
+    if kind == "file" and outside.folder is not None:
+        return _secret_file(outside.folder / _path(name, f"{where}: '{key}'"), f"{where}: '{key}'")
+    if kind != "env":
         return value
-    name = value.removeprefix("env:")
-    if not environment.get(name):
+    found = outside.environment.get(name)
+    if not found:
         raise BadSetting(f"{where}: '{key}' reads the variable {name}, which is not set", hint=f"export {name}=…")
-    return environment[name]
+    return found
+
+
+def _secret_file(path: Path, where: str) -> str:
+    try:
+        said = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise BadSetting(f"{where} reads the file {path}: {why}") from error
+    if not said:
+        raise BadSetting(f"{where} reads the file {path}, which is empty")
+    return said
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -1563,7 +1586,9 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
         section, inner = known[name]
         owner = getattr(settings, section) if section else settings
         kind = typing.get_type_hints(type(owner))[inner]
-        value = _value(kind, _spelled(kind, environment[name]), "environment", name, environment)
+        value = _value(
+            kind, _spelled(kind, environment[name]), "environment", name, _Outside(environment, settings.folder)
+        )
         changed: Any = replace(owner, **{inner: value})
         tree: dict[str, Any] = {section: changed}
         settings = replace(settings, **tree) if section else changed

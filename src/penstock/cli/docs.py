@@ -261,7 +261,7 @@ def diff(file: str | None, one: str, other: str, name: str | None, as_json: bool
     "--golden",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Questions as JSON Lines; without it, the file the settings name.",
+    help="Questions as JSON Lines; without it, the file the settings name, and what was added in the console.",
 )
 @click.option("--version", default="live", show_default=True, help="Version to measure.")
 @show.json_option
@@ -272,11 +272,11 @@ def eval_(file: str | None, name: str | None, golden: Path | None, version: str,
 
     house = _house(file)
     collection = _collection(house, name)
-    if golden is None and not collection.settings.golden:
+    questions = load_golden(golden) if golden else collection.golden_questions()
+    if not questions:
         raise BadRequest(
             f"'{collection.name}' has no golden questions", hint='--golden FILE, or golden = "FILE" in its settings'
         )
-    questions = load_golden(golden or house.settings.folder / collection.settings.golden)
     number = collection.version(version).number
     scores = collection.evaluate(questions, number)
     if as_json:

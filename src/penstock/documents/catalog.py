@@ -69,6 +69,11 @@ MIGRATIONS = [
         id integer primary key, collection integer not null references collections on delete cascade,
         number integer not null, at text not null) strict
     """,
+    """
+    create table golden (
+        collection integer not null references collections on delete cascade, id text not null, body text not null,
+        added text not null, primary key (collection, id)) strict
+    """,
 ]
 
 
@@ -298,12 +303,14 @@ class Catalog:
                 (note, collection, number),
             )
 
-    def set_golden(self, collection: int, number: int, asked: str, recall_at_5: float, ndcg_at_10: float) -> None:
-        """Keep how a version answered some golden questions. asked: stands for the questions."""
+    def set_golden(
+        self, collection: int, number: int, asked: str, recall_at_5: float, ndcg_at_10: float, ranks: Mapping[str, int]
+    ) -> None:
+        """Keep how a version answered some golden questions. asked: stands for the questions; ranks: by the id of each."""
         with self.database.write() as w:
             w.execute(
                 "update versions set golden = ? where collection = ? and number = ?",
-                (_json([asked, recall_at_5, ndcg_at_10]), collection, number),
+                (_json([asked, recall_at_5, ndcg_at_10, dict(ranks)]), collection, number),
             )
 
     def golden(self, collection: int, number: int, asked: str) -> tuple[float, float] | None:
@@ -313,8 +320,32 @@ class Catalog:
         )
         if not rows or not rows[0][0]:
             return None
-        known, recall, ndcg = json.loads(rows[0][0])
+        known, recall, ndcg, *_ = json.loads(rows[0][0])
         return (recall, ndcg) if known == asked else None
+
+    def golden_ranks(self, collection: int) -> dict[int, dict[str, int]]:
+        """Of each version that was asked golden questions, where the first right passage stood, by the id of the question."""
+        rows = self.database.read(
+            "select number, golden from versions where collection = ? and golden is not null", (collection,)
+        )
+        return {number: ranks for number, said in rows for ranks in json.loads(said)[3:4]}
+
+    def questions(self, collection: int) -> dict[str, list[str]]:
+        """The golden questions that were added, by id, the earliest first: question, source, contains, lang."""
+        rows = self.database.read("select id, body from golden where collection = ? order by rowid", (collection,))
+        return {
+            name: json.loads(self._key().opened(body, aad=name.encode()) if body.startswith(TEXT_MARK) else body)
+            for name, body in rows
+        }
+
+    def add_question(self, w: sqlite3.Connection, collection: int, name: str, said: Sequence[str]) -> None:
+        body = _json(list(said))
+        if self.encryption:
+            body = self.encryption.sealed(body, aad=name.encode())
+        w.execute("insert or ignore into golden values (?, ?, ?, ?)", (collection, name, body, now()))
+
+    def remove_question(self, w: sqlite3.Connection, collection: int, name: str) -> None:
+        w.execute("delete from golden where collection = ? and id = ?", (collection, name))
 
     def publish(self, w: sqlite3.Connection, collection: int, number: int) -> None:
         """Make a version the live one. This single row is the switch."""

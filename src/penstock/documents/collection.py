@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -207,11 +207,10 @@ class Collection(Published):
     def _check_golden(self, report: Report) -> None:
         """Refuse a version that answers the golden questions worse than the live one. Raises WorseVersion."""
         catalog, candidate = self.home.catalog, report.version
-        if not self.settings.golden or candidate is None:
+        questions = self.golden_questions() if candidate is not None else []
+        if not questions or candidate is None:
             return
-        questions = golden.load(self._look().golden_file)
-        scores, asked = self.evaluate(questions, candidate), digest(repr(questions)).hex()
-        catalog.set_golden(self.number, candidate, asked, scores.recall_at_5, scores.ndcg_at_10)
+        scores, asked = self.ask_golden(questions, candidate), digest(repr(questions)).hex()
         report.note = golden.too_wide(scores, self.settings.golden_gap)
         if report.note:
             self._refuse(report, candidate)
@@ -220,7 +219,7 @@ class Collection(Published):
             return
         before = catalog.golden(self.number, live, asked)  # one of another embedder cannot be asked any more
         if catalog.version(self.number, live).embedder == self.home.embedder.id:
-            now = self.evaluate(questions, live)
+            now = self.ask_golden(questions, live)
             before = now.recall_at_5, now.ndcg_at_10
         if before is None:
             report.note = (
@@ -243,11 +242,66 @@ class Collection(Published):
             hint=f"{compare}penstock docs use v{candidate} publishes it all the same",
         )
 
-    def evaluate(self, questions: Sequence[golden.Question], number: int | None = None) -> golden.Scores:
+    # ------------------------------------------------------------ golden questions
+
+    def golden_questions(self) -> list[golden.Question]:
+        """The golden questions: those of the file that the settings name, and those that were added. Raises BadRequest."""
+        stated = golden.load(self._look().golden_file) if self.settings.golden else []
+        return list(dict.fromkeys([*stated, *self.added_golden()]))
+
+    def added_golden(self) -> list[golden.Question]:
+        """Those that stand in no file."""
+        return [golden.Question(*said) for said in self.home.catalog.questions(self.number).values()]
+
+    def golden_ranks(self) -> dict[int, dict[str, int]]:
+        """By the number of a version and the id of a question: where its answer stood, from 1; 0 for nowhere."""
+        return self.home.catalog.golden_ranks(self.number)
+
+    def add_golden(self, question: golden.Question) -> None:
+        """From now on a new version must answer it as well as the live one. Raises BadRequest, or Conflict where it is there."""
+        if not question.question.strip():
+            raise BadRequest("the question is empty")
+        if question.source == "*" and not question.contains.strip():
+            raise BadRequest(
+                "nothing says what answers the question", hint="name a source, words that it holds, or both"
+            )
+        if question in self.golden_questions():
+            raise Conflict("this golden question is there already")
+        said = (question.question, question.source, question.contains, question.lang)
+        with self.home.audit.changing("golden.changed", target=self.name, added=1) as w:
+            self.home.catalog.add_question(w, self.number, question.id, said)
+
+    def remove_golden(self, name: str) -> None:
+        """Forget one that was added, by its id. Raises NotFound."""
+        if name not in self.home.catalog.questions(self.number):
+            raise NotFound("there is no such question among those that were added", hint="a file has its own")
+        with self.home.audit.changing("golden.changed", target=self.name, removed=1) as w:
+            self.home.catalog.remove_question(w, self.number, name)
+
+    def ask_golden(
+        self, questions: Sequence[golden.Question], number: int, *, asked: Callable[[int], None] = lambda done: None
+    ) -> golden.Scores:
+        """How a version answers the golden questions, which is kept with it. asked: told how many it was asked."""
+        scores = self.evaluate(questions, number, asked=asked)
+        ranks = {question.id: rank for question, rank in zip(questions, scores.ranks, strict=True)}
+        about = digest(repr(list(questions))).hex()
+        self.home.catalog.set_golden(self.number, number, about, scores.recall_at_5, scores.ndcg_at_10, ranks)
+        return scores
+
+    def evaluate(
+        self,
+        questions: Sequence[golden.Question],
+        number: int | None = None,
+        *,
+        asked: Callable[[int], None] = lambda done: None,
+    ) -> golden.Scores:
         """Recall and nDCG of a version on golden questions, with every right and no filter."""
         snapshot = self.snapshot(number)
         view = snapshot.everything()
-        ranked = [self.found(q.question, snapshot, view, k=golden.DEPTH).hits for q in questions]
+        ranked = []
+        for done, question in enumerate(questions):
+            asked(done)
+            ranked.append(self.found(question.question, snapshot, view, k=golden.DEPTH).hits)
         return golden.score(questions, [[hit.passage for hit in hits] for hits in ranked])
 
 

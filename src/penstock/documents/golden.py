@@ -1,7 +1,7 @@
 """Golden questions: what an index has to find, and how well a version finds it.
 
-A file of JSON Lines. Each line has a `question` and names what answers it: a `source` (a pattern such as
-"policies/*.md"), words it `contains`, or both. Its `lang` is told from its words where it is not given: questions in several
+In a file of JSON Lines, or written in the console. Each has a `question` and names what answers it: a `source` (a pattern such
+as "policies/*.md"), words it `contains`, or both. Its `lang` is told from its words where it is not given: questions in several
 languages are scored for each, beside those in English.
 """
 
@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 from pathlib import Path
 
 from penstock.errors import BadRequest
@@ -31,6 +32,11 @@ class Question:
     lang: str = ""  # ISO 639-1; "": told from the words
 
     @property
+    def id(self) -> str:
+        """The same for the same question with the same answer, in every collection."""
+        return blake2b(repr(self).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+    @property
     def language(self) -> str:
         return self.lang or language_of(self.question) or "en"
 
@@ -48,6 +54,7 @@ class Scores:
     recall_at_5: float
     ndcg_at_10: float
     missed: tuple[str, ...] = ()  # questions with nothing right among the first five
+    ranks: tuple[int, ...] = ()  # of the first right passage, question by question, from 1; 0: none among the first ten
     by_language: Mapping[str, Scores] = field(default_factory=dict)  # where they are in several, English first
 
     @property
@@ -100,14 +107,15 @@ def score(questions: Sequence[Question], ranked: Sequence[Sequence[Passage]]) ->
 
 
 def _score(questions: Sequence[Question], ranked: Sequence[Sequence[Passage]]) -> Scores:
-    recall, ndcg, missed = 0.0, 0.0, []
+    recall, ndcg, missed, ranks = 0.0, 0.0, [], []
     for question, passages in zip(questions, ranked, strict=True):
         place = next((n for n, passage in enumerate(passages[:DEPTH]) if question.answered_by(passage)), None)
         found = place is not None and place < 5
         recall += found
         ndcg += 1 / math.log2(place + 2) if place is not None else 0.0
         missed += [] if found else [question.question]
-    return Scores(len(questions), recall / len(questions), ndcg / len(questions), tuple(missed))
+        ranks.append(0 if place is None else place + 1)
+    return Scores(len(questions), recall / len(questions), ndcg / len(questions), tuple(missed), tuple(ranks))
 
 
 def too_wide(scores: Scores, most: float) -> str:

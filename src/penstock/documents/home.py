@@ -18,6 +18,8 @@ from penstock.types import Caller, Embedder
 
 __all__ = ["Home"]
 
+OWN = ("segments", "uploads", "locks", "golden", "models", "secrets", "settings")  # folders of the home
+
 
 class Home:
     """Opening it reads nothing but the catalog's tables. folder: where relative paths in the settings start."""
@@ -61,9 +63,9 @@ class Home:
         return not access or not caller.rights.isdisjoint(access)
 
     def owns(self, path: Path) -> bool:
-        """Whether a file is Penstock's own: the catalog, the index, uploads."""
+        """Whether a file is Penstock's own: the catalog, the index, uploads, models, keys of providers."""
         kept = path.relative_to(self.path).parts[0] if path.is_relative_to(self.path) and path != self.path else ""
-        return kept in ("segments", "uploads", "locks") or kept.startswith("penstock.db")
+        return kept in OWN or kept.startswith("penstock.db")
 
     def close(self) -> None:
         if self._loaded is not None and hasattr(self._loaded, "close"):

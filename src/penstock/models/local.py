@@ -49,7 +49,7 @@ from penstock.types import (
     Usage,
 )
 
-__all__ = ["Local"]
+__all__ = ["Local", "is_installed"]
 
 T = TypeVar("T")
 
@@ -141,6 +141,11 @@ class Local:
             )
         except BaseException as error:
             loading.set_exception(error)
+
+
+def is_installed() -> bool:
+    """Whether what runs models on this machine is there."""
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def _cores() -> int:
@@ -285,7 +290,7 @@ class _Engine:
     """llama.cpp with one model, in a process of its own. Making one takes as long as the model takes to load."""
 
     def __init__(self, path: Path, *, name: str, threads: int, context_tokens: int, parallel: int) -> None:
-        if importlib.util.find_spec("xllamacpp") is None:
+        if not is_installed():
             raise MissingExtra("xllamacpp, which runs models on this machine,", extra="local")
         if not path.is_file():
             raise NotFound("this model is not on the server's disk", hint="penstock models pull NAME, there")

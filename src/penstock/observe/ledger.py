@@ -180,6 +180,16 @@ class Ledger:
         )
         return [Row(*row) for row in self._database.read(asked, (*apps, limit))]
 
+    def from_cache(self, *, since: float) -> dict[str, tuple[int, int]]:
+        """By the name that was asked for, how often since a Unix time, and how often of that the answer was a kept one."""
+        if not self._is_there():
+            return {}
+        rows = self._database.read(
+            "select model, count(*), count(*) filter (where cached = 1) from requests where at >= ? group by model",
+            (since,),
+        )
+        return {model: (int(every), int(kept)) for model, every, kept in rows}
+
     def request(self, trace_id: str) -> list[Row]:
         """The requests of one trace: callers may give several the same."""
         if not self._is_there():

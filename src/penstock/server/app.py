@@ -151,6 +151,7 @@ class App:
         self.work = Work()
         self._batches: tuple[Runner, asyncio.Task[None]] | None = None
         self._settings_read = 0  # when the settings file was last changed, as far as it was read
+        self._models_seen: tuple[int, ...] = ()  # when it and the shelf of models were, as far as they were looked at
         self._max_body_bytes = house.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -333,6 +334,7 @@ class App:
         while not self.work.stop.wait(KEYS_EVERY_S):
             self._refresh_keys()
             self._refresh_policies()
+            self._refresh_models()
             self._refresh_arms()
             self.house.gateway.metrics.share()
 
@@ -348,6 +350,19 @@ class App:
                 log("policies changed", level="warning", policies=len(self.house.policies.names()))
         except (PenstockError, OSError) as error:
             log("policies not changed", level="error", error=getattr(error, "message", type(error).__name__))
+
+    def _refresh_models(self) -> None:
+        """Take over models that were pulled, added or removed, in whichever process. What cannot be read changes nothing."""
+        paths = (path_of(self.house.settings), self.house.shelf.folder)
+        try:
+            seen = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+            if seen == self._models_seen:
+                return
+            self._models_seen = seen
+            if self.house.reload_models():
+                log("models changed", level="warning", models=len(self.house.served_models))
+        except (PenstockError, OSError) as error:
+            log("models not changed", level="error", error=getattr(error, "message", type(error).__name__))
 
     def _begin_experiments(self) -> None:
         """Without a database to keep them in everybody gets what they asked for, until there is one."""

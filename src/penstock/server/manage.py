@@ -27,6 +27,7 @@ __all__ = [
 
 MOST_SUBJECTS = 200  # of a budget per person: those who used most of it
 SINCE = "7d"
+DAY_S = 86_400.0
 
 
 def only_admins(request: Request) -> None:
@@ -275,15 +276,24 @@ async def models(request: Request, house: House) -> Response:
 
 
 def model_rows(house: House) -> dict[str, Any]:
-    """The models, each with its health, and the routes."""
+    """The models, each with its health, and the routes, with how much of the last day their caches answered."""
     watches = house.watches if house.gateway else {}  # they are there once the gateway is
+    asked = ledger_of(house).from_cache(since=time.time() - DAY_S)
     return {
         "models": [
             _model(name, model) | {"health": watches[name].report() if name in watches else None}
             for name, model in house.served_models.items()
         ],
         "routes": [
-            {"name": name, "models": route.models, "choose": route.choose}
+            {
+                "name": name,
+                "models": route.models,
+                "choose": route.choose,
+                "cache": route.cache,
+                "cache_for_s": route.cache_for,
+                "asked": asked.get(name, (0, 0))[0],
+                "cached": asked.get(name, (0, 0))[1],
+            }
             for name, route in house.settings.routes.items()
         ],
     }

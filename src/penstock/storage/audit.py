@@ -45,6 +45,8 @@ Kind = Literal[
     "login.succeeded", "login.failed", "login.ended",
     "document.added", "document.changed", "document.removed",
     "version.published", "version.rolled_back", "collection.created", "collection.removed",
+    "golden.changed",
+    "model.pulled", "model.tried", "model.added", "model.removed",
     "policy.changed", "request.blocked", "vault.read", "journal.read", "subject.erased", "audit.exported", "home.restored",
     "retention.applied", "audit.pruned",
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",

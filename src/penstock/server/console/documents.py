@@ -8,8 +8,9 @@ from dataclasses import asdict
 from urllib.parse import quote
 
 from penstock.assemble import House
-from penstock.errors import NotFound
+from penstock.errors import NotFound, WorseVersion
 from penstock.server.admin import collection_rows, document_row, skipped_row
+from penstock.server.console.golden import standing
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.work import Stoppable
@@ -37,11 +38,12 @@ async def _one(request: Request, house: House) -> View:
         rows = [row for row in collection.documents(request.caller) if fits(row.source, row.title)]
         count, most = len(skipped) + len(rows), len(rows) if request.query("as") in ("json", "csv") else AT_ONCE
         shown = [*map(skipped_row, skipped), *(document_row(row) for row in rows[:most])]
-        versions = [asdict(row) | {"name": row.name} for row in collection.versions()]
+        golden = standing(collection)
+        versions = [asdict(row) | {"name": row.name, "golden": golden.get(row.number)} for row in collection.versions()]
         data = {
             "name": name, "find": wanted, "documents": shown, "found": count, "skipped": len(skipped),
             "versions": list(reversed(versions)),
-            "places": collection.places(),
+            "places": collection.places(), "live": next((one for one in versions if one["live"]), None),
         }  # fmt: skip
         return View("collection.html", data, shown, title=name)
 
@@ -84,8 +86,12 @@ async def _create(request: Request, house: House, form: Mapping[str, str]) -> st
 
 async def _sync(request: Request, house: House, form: Mapping[str, str]) -> str:
     collection = house.collection(request.path_values["name"], request.caller)
-    report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
-    return f"{PATH}/{quote(request.path_values['name'])}?told={'synced' if report.published else 'unchanged'}"
+    try:
+        report = await request.work.run(lambda: collection.sync(progress=Stoppable(request.work)))
+        told = "synced" if report.published else "unchanged"
+    except WorseVersion:
+        told = "worse"
+    return f"{PATH}/{quote(request.path_values['name'])}?told={told}"
 
 
 async def _use(request: Request, house: House, form: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from penstock.server.console import (
     documents,
     evaluations,
     experiments,
+    golden,
     guard,
     home,
     jobs,
@@ -57,6 +58,7 @@ PAGES: list[Page] = [
         home,
         apps,
         documents,
+        golden,
         requests,
         quality,
         evaluations,
@@ -73,23 +75,39 @@ PAGES: list[Page] = [
     for page in part.PAGES
 ]
 ACTIONS: list[Action] = [
-    action for part in (documents, evaluations, review, guard, policies, vault, jobs, keys) for action in part.ACTIONS
+    action
+    for part in (documents, golden, evaluations, review, guard, policies, vault, models, jobs, keys)
+    for action in part.ACTIONS
 ]
 TOLD = {  # what was done, by the code that an address carries
     "revoked": "The key was revoked.",
     "synced": "What had changed is published.",
     "unchanged": "Nothing had changed.",
+    "worse": "The new version finds fewer golden questions than the live one, so it did not go live. It stands below.",
     "live": "The version is live.",
     "removed": "The document was removed.",
+    "golden_added": "The question is added.",
+    "golden_removed": "The question is removed.",
+    "golden_asking": "The questions are being asked.",
+    "golden_asked": "The questions were asked.",
     "judged": "The verdict is noted.",
     "skipped": "The item is left to others.",
     "undone": "The verdict was taken back.",
     "decided": "The decision is noted.",
     "answered": "The question is closed.",
     "cancelling": "The job ends once what is on its way is there.",
+    "pulling": "The model is on its way.",
+    "pulled": "The model is here and can be asked.",
+    "stopping": "It stops, and can go on later.",
+    "forgotten": "What was left of it is deleted.",
+    "deleted": "The model is deleted.",
+    "added": "The model is in the settings and can be asked.",
+    "added_later": "The model is in the settings. It can be asked once the server is started anew: penstock up",
+    "taken_out": "The model is taken out of the settings, with its key.",
+    "taken_out_later": "The model is taken out of the settings. It is there until the server is started anew: penstock up",
     "begun": "The evaluation has begun.",
     "ending": "It ends in a moment; what is done stays.",
-    "forgotten": "The result was removed.",
+    "result-gone": "The result was removed.",
     "out": "You are signed out.",
     "policy": "The policy is saved, and in force.",
     "policy-gone": "The policy was removed.",

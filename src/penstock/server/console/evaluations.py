@@ -292,7 +292,7 @@ async def _remove(request: Request, house: House, form: Mapping[str, str]) -> st
         house.audit.record("evaluation.removed", actor=request.caller.name, target=gone.name or gone.target, run=run)
 
     await asyncio.to_thread(removed)
-    return f"{PATH}?told=forgotten"
+    return f"{PATH}?told=result-gone"
 
 
 def _whole(text: str) -> int:

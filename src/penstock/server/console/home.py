@@ -69,7 +69,7 @@ def _steps(house: House, collections: Sequence[str], *, asked: bool) -> list[dic
     first = collections[0] if collections else ""
     offered = questions_of(house.library[first]) if first else ()
     question = {"ask": first, "question": offered[0]} if offered else {"ask": first}
-    places = (
+    places: tuple[tuple[str, bool], ...] = (
         (f"/?{urlencode(question)}" if first else "/", asked),
         ("/console/documents", any(name != SAMPLE for name in collections)),
         ("/console/guard#try", False),  # nobody writes down what is only tried

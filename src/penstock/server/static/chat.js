@@ -67,6 +67,7 @@ const opinionOf = (request, { waiting, reply }) => ({
 });
 
 async function ask(question) {
+  await started; // whoever is quicker than the page waits for it
   if (!state.collection) return documents.open();
   if (state.busy) return;
   const talk = state.talk;
@@ -235,4 +236,4 @@ async function start() {
   $(state.talk.shared ? "continue" : "question").focus();
 }
 
-start();
+const started = start();

@@ -113,6 +113,56 @@ if (drop) {
   });
 }
 
+// A button that shows what comes of its form in a part of this page, so that what was written into the form stays.
+addEventListener("submit", async (event) => {
+  const [form, button] = [event.target, event.submitter];
+  const part = button?.dataset.part && document.getElementById(button.dataset.part);
+  if (!part) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(form));
+  body.set(button.name, button.value);
+  button.disabled = true;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    part.replaceChildren(...(page.getElementById(part.id) ?? page.querySelector("main .card") ?? page.body).childNodes);
+  } catch (error) {
+    part.textContent = error.message;
+  }
+  button.disabled = false;
+});
+
+// What runs beside this page, a model that is pulled or questions that are asked: how far it is, until one has ended.
+const running = [...document.querySelectorAll("[data-pull]")];
+if (running.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
+  const { words: said, scale, ended } = running[0].parentElement.dataset;
+  const words = JSON.parse(said);
+  const shown = (number) => Math.round(number / scale).toLocaleString(language);
+  const written = () => [...document.querySelectorAll("input:not([type=hidden], [type=checkbox]), textarea")].some((field) => field.value !== field.defaultValue);
+
+  const look = async () => {
+    const found = await fetch("?as=json").then((response) => response.json()).catch(() => null); // the server is starting anew
+    for (const row of found ? running : []) {
+      const now = (found.pulls ?? found.runs).find((one) => one.name === row.dataset.pull);
+      const [facts, bar] = [row.querySelector("[data-facts]"), row.querySelector("progress")];
+      if (now?.state !== row.dataset.state) {
+        const there = new URL(location.href);
+        const whole = !now && (found.models?.some((one) => one.name === row.dataset.pull) ?? true);
+        whole ? there.searchParams.set("told", ended) : there.searchParams.delete("told");
+        if (!written()) return location.replace(there);
+        facts.textContent = words.changed;
+      } else if (bar && now.size) {
+        [bar.max, bar.value] = [now.size, now.done];
+        facts.textContent = words.of.replace("{done}", shown(now.done)).replace("{size}", shown(now.size));
+      } else if (now.done) {
+        facts.textContent = words.some.replace("{done}", shown(now.done));
+      }
+    }
+    setTimeout(look, 800);
+  };
+  setTimeout(look, 800);
+}
+
 // One question to several models, each answer as it comes.
 const trying = document.querySelector("form[data-try]");
 if (trying) {

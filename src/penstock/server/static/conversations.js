@@ -215,6 +215,7 @@ addEventListener("click", (event) => {
 menu.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !menu.open) return;
   menu.open = false;
+  forget();
   menu.querySelector("summary").focus();
 });
 menu.addEventListener("toggle", () => { if (!menu.open) forget(); });
