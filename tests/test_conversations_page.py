@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,10 @@ def test_what_a_person_replies_is_there_for_whoever_left_and_came_back(tmp_path:
         playwright.expect(page.locator(".person .said")).to_have_text("Of course, by Friday.")
         page.reload()
         playwright.expect(page.locator(".person .said")).to_have_text("Of course, by Friday.")
+        with served.house.database.write() as w:
+            w.execute("delete from review_replies")
+        page.reload()
+        playwright.expect(page.locator(".person .said")).to_have_text("Of course, by Friday.")
 
 
 def test_an_answer_that_is_late_is_none_of_the_next_conversation(shop: Served, open_page: Open):
@@ -246,14 +251,107 @@ def test_an_answer_that_is_late_is_none_of_the_next_conversation(shop: Served, o
     assert (kept["title"], kept["turns"]) == (REFUNDS, 1)
 
 
+def test_what_cannot_be_kept_is_kept_later_and_once(shop: Served, open_page: Open):
+    page = open_page(shop.url, refused=True)
+    page.route("**/api/conversations/*", lambda route: route.fulfill(status=503, body="{}"))
+    ask(page, RETURNS)
+    playwright.expect(page.locator("#unkept")).to_contain_text("This answer was not kept")
+    page.get_by_role("button", name="New").click()
+    playwright.expect(page.locator("#unkept")).to_be_empty()
+    ask(page, RETURNS)
+    playwright.expect(page.locator("#unkept")).to_contain_text("This answer was not kept")
+    page.unroute("**/api/conversations/*")
+    ask(page, REFUNDS)
+    playwright.expect(page.locator("#unkept")).to_be_empty()
+    page.reload()
+    playwright.expect(page.locator(".question")).to_have_text([RETURNS, REFUNDS])
+
+
+def test_two_pages_with_one_conversation_lose_nothing_and_mix_up_nothing(tmp_path: Path, open_page: Open):
+    write(tmp_path / "handbook", HANDBOOK)
+    with serving(tmp_path, f"{SETTINGS}[review]\npeople = true", embedder=WordEmbedder()) as served:
+        first = open_page(served.url, refused=True)
+        ask(first, RETURNS)
+        first.wait_for_url("**/?conversation=*")
+        second = open_page(first.url, refused=True)
+        playwright.expect(second.locator(".question")).to_have_count(1)
+        ask(second, "Is the shop open on Sundays?")
+        ask(first, REFUNDS)
+        ask(second, "How fast are parcels to Japan?")
+        second.locator(".answer").last.get_by_role("button", name="Ask a person").click()
+        playwright.expect(second.locator(".person").last).to_contain_text("A person was asked.")
+        second.wait_for_timeout(500)
+        first.reload()
+        told = [RETURNS, "Is the shop open on Sundays?", REFUNDS, "How fast are parcels to Japan?"]
+        playwright.expect(first.locator(".question")).to_have_text(told)
+        playwright.expect(first.locator(".answer").nth(2).locator(".said").first).to_contain_text("Refunds arrive")
+        playwright.expect(first.locator(".person").last).to_contain_text("A person was asked.")
+
+
+def test_what_is_said_after_it_was_deleted_elsewhere_is_kept_anew(shop: Served, open_page: Open):
+    page = open_page(shop.url, refused=True)
+    ask(page, RETURNS)
+    page.wait_for_url("**/?conversation=*")
+    client = shop.client()
+    (kept,) = client.get("/api/conversations").json()["conversations"]
+    client.delete(f"/api/conversations/{kept['id']}")
+    ask(page, REFUNDS)
+    page.wait_for_url(lambda address: "conversation=" in address and kept["id"] not in address)
+    (new,) = client.get("/api/conversations").json()["conversations"]
+    assert (new["title"], new["turns"]) == (REFUNDS, 1)
+
+
+def test_a_question_is_not_lost_to_a_conversation_that_arrives_late(shop: Served, open_page: Open):
+    page = open_page(shop.url)
+    ask(page, RETURNS)
+    page.wait_for_url("**/?conversation=*")
+    page.get_by_role("button", name="New").click()
+    page.get_by_role("button", name="Conversations").click()
+    page.evaluate(
+        """() => { const fetched = window.fetch; window.fetch = async (path, options) => {
+          if (/conversations\\/[0-9a-f]{32}$/.test(path) && !options?.method) await new Promise((done) => setTimeout(done, 1500));
+          return fetched(path, options); }; }"""
+    )
+    page.locator("#talk-list a").first.click()
+    ask(page, REFUNDS)
+    page.wait_for_timeout(1_800)
+    playwright.expect(page.locator(".question")).to_have_text([REFUNDS])
+
+
+def test_a_question_that_failed_can_be_sent_again(shop: Served, open_page: Open):
+    page = open_page(shop.url, refused=True)
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    ask(page, RETURNS)
+    playwright.expect(page.locator("#question")).to_have_value(RETURNS)
+    page.unroute("**/v1/chat/completions")
+    page.press("#question", "Enter")
+    playwright.expect(page.locator(".answer").last.locator(".said")).to_contain_text("thirty days")
+
+
+def test_a_shared_conversation_asks_nothing_and_is_found_by_going_back(shop: Served, open_page: Open):
+    page = open_page(shop.url)
+    ask(page, RETURNS)
+    page.wait_for_url("**/?conversation=*")
+    (kept,) = shop.client().get("/api/conversations").json()["conversations"]
+    secret = shop.client().post(f"/api/conversations/{kept['id']}/share").json()["secret"]
+    page.goto(f"{shop.url}/?shared={secret}&question=Is+the+shop+open+on+Sundays%3F")
+    playwright.expect(page.locator(".question")).to_have_text([RETURNS])
+    page.wait_for_timeout(500)
+    playwright.expect(page.locator(".question")).to_have_text([RETURNS])
+    page.locator("#new").click()
+    playwright.expect(page.locator(".question")).to_have_count(0)
+    page.go_back()
+    playwright.expect(page.locator("#talk-by")).to_contain_text("Shared by")
+
+
 def test_what_somebody_shares_may_be_of_any_shape_and_runs_nothing(shop: Served, open_page: Open):
     client = shop.client()
     answer = {
         "text": "<img src=x onerror=alert(1)>", "citations": "none", "status": 4, "quoted": [9], "language": ["x"],
         "nearest": [{"quote": "<script>alert(2)</script>"}],
     }  # fmt: skip
-    turns = [{"question": "<b>bold</b>", "answer": one} for one in (answer, {"text": "plain"})]
-    made = client.post("/api/conversations", json={"asked": "nothing", "turns": turns}).json()
+    turns = [{"id": uuid.uuid4().hex, "question": "<b>bold</b>", "answer": one} for one in (answer, {"text": "plain"})]
+    made = client.put(f"/api/conversations/{uuid.uuid4().hex}", json={"asked": "nothing", "turns": turns}).json()
     secret = client.post(f"/api/conversations/{made['id']}/share").json()["secret"]
     page = open_page(f"{shop.url}/?shared={secret}")
     playwright.expect(page.locator(".question")).to_have_text(["<b>bold</b>", "<b>bold</b>"])

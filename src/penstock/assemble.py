@@ -223,7 +223,11 @@ class House:
     @cached_property
     def conversations(self) -> Conversations:
         encryption = Encryption(self.envelope, "conversations") if self.settings.encryption.content else None
-        return Conversations(self.database, encryption, keep_s=self.settings.chat.keep)
+
+        def since(name: str) -> float:
+            return next((key.created for key in self.keys.all() if key.name == name), 0.0)
+
+        return Conversations(self.database, encryption, keep_s=self.settings.chat.keep, since=since)
 
     @cached_property
     def guard(self) -> Guard:

@@ -674,6 +674,7 @@ class AppSettings:
         "never", "Whether the journal keeps questions and answers themselves: none, those with a fault, or all."
     )
     keep_text_share: float = setting(1.0, "The share of those that is kept, 0 to 1.")
+    history: bool = setting(True, "Whether people find their conversations with it again, where `chat.history` is on.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from penstock.types import Caller
 __all__ = ["Key", "Keys", "allowed"]
 
 PREFIX = "psk-"
+RESERVED = ("owner", "console")  # who asks where no key is needed, and with the link that is printed
 
 STEPS = [
     """
@@ -194,6 +195,8 @@ class Keys:
     ) -> tuple[Key, str]:
         """Make a key. Returns it with its secret, which is shown this once. Raises Conflict for a name that is taken."""
         check_name(name, what="a key")
+        if name in RESERVED:
+            raise BadRequest(f"'{name}' cannot name a key: it stands for whoever runs this machine")
         if expires and expires <= time.time():
             raise BadRequest("the key would have expired already")
         taken = _Settled(f"there is a key '{name}' already", hint=f"penstock keys rotate {name}, or another name")

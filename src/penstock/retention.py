@@ -30,11 +30,11 @@ class _Rule(NamedTuple):
 
 
 def has_rules(house: House) -> bool:
-    """Whether the settings limit how long anything is kept, besides the journal, reviews and conversations, which see
-    to that themselves."""
+    """Whether the settings limit how long anything is kept, besides the journal and reviews, which see to that
+    themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
-    return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep)
+    return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep)
 
 
 def look(house: House) -> list[Due]:

@@ -52,7 +52,12 @@ async def collections(request: Request, house: House) -> Response:
     """The collections that let the caller in, with what they may read of each, and the apps that answer from them."""
     rows = await asyncio.to_thread(collection_rows, house, request.caller)
     apps = [
-        {"name": name, "documents": source, "questions": house.settings.apps[name].questions}
+        {
+            "name": name,
+            "documents": source,
+            "questions": house.settings.apps[name].questions,
+            "history": house.settings.apps[name].history,
+        }
         for name, source in house.apps(request.caller).items()
         if name in house.settings.apps
     ]

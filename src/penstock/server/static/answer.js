@@ -245,8 +245,8 @@ function opinionOn(opinion) {
 
 // ---------------------------------------------------------------- asking a person
 
-const WAIT_S = 30; // that the server may take to say that nobody has replied yet
-const AGAIN_MS = 5000; // after which it is asked again where it could not be reached
+const WAIT_S = 20; // that the server may take to say that nobody has replied yet, where one question alone waits
+const AGAIN_MS = 4000; // between two looks at several, and after the server could not be reached
 
 // A person is asked, and what they reply stands where the question was. Whoever leaves and comes back finds it there.
 function person(turn) {
@@ -273,30 +273,39 @@ function person(turn) {
       turn.answer.waiting = asked.id;
       change(turn);
       draw();
-      await wait();
+      watch(talk);
     } catch (error) {
       node.replaceChildren(wrong(error), again());
     }
   };
-  const wait = async () => {
-    asked.watched = true;
-    while (asked.state === "pending" && talk === state.talk) {
-      const found = await get(`/v1/review/replies/${encodeURIComponent(asked.id)}?wait=${WAIT_S}`).catch((error) => {
-        if (error.status === 404) return { state: "expired" }; // so long ago that nobody knows of it
-        if (error.status && error.status !== 503) throw error;
-        return new Promise((resolve) => { setTimeout(resolve, AGAIN_MS, {}); });
-      });
-      Object.assign(asked, found);
-    }
-    asked.watched = false;
-    if (talk !== state.talk) return;
-    if (asked.text) turn.answer.reply = asked.text;
-    else delete turn.answer.waiting;
-    change(turn);
-    for (const show of state.shown) show();
-    say(asked.text || t("Nobody replied. You can ask again."));
-  };
   draw();
-  if (asked.state === "pending" && !asked.watched) wait().catch((error) => node.replaceChildren(wrong(error), again()));
+  if (asked.state === "pending") watch(talk);
   return node;
+}
+
+// Look after all questions of a conversation that wait for a person, one after the other: a browser has few connections to a server.
+async function watch(talk) {
+  if (talk.watched) return;
+  talk.watched = true;
+  const pause = () => new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+  await null; // until what is being drawn is part of the conversation
+  for (;;) {
+    const waiting = talk.turns.filter(({ opinion }) => opinion.person.state === "pending");
+    if (!waiting.length || talk !== state.talk) break;
+    for (const turn of waiting) {
+      const { person } = turn.opinion;
+      const wait = waiting.length === 1 ? WAIT_S : 0;
+      const found = await get(`/v1/review/replies/${encodeURIComponent(person.id)}?wait=${wait}`).catch((error) => (
+        error.status === 404 ? { state: "expired" } : pause().then(() => ({})))); // 404: so long ago that nobody knows of it
+      Object.assign(person, found);
+      if (person.state === "pending" || talk !== state.talk) continue;
+      if (person.text) turn.answer.reply = person.text;
+      else delete turn.answer.waiting;
+      change(turn);
+      for (const show of state.shown) show();
+      say(person.text || t("Nobody replied. You can ask again."));
+    }
+    if (waiting.length > 1) await pause();
+  }
+  talk.watched = false;
 }

@@ -8,6 +8,7 @@ import { events, make, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const MOST_OFFERED = 3; // questions behind an answer
+const ASKING = "penstock-asking"; // the question that is on its way, for whoever loads the page anew before its answer
 
 $("language").addEventListener("change", async () => {
   localStorage.setItem("penstock-language", $("language").value);
@@ -71,6 +72,7 @@ async function ask(question) {
   if (!state.collection) return documents.open();
   if (state.busy) return;
   const talk = state.talk;
+  sessionStorage.setItem(ASKING, question);
   $("question").value = "";
   grow();
   const { node, answer, words } = place(question);
@@ -94,45 +96,51 @@ async function ask(question) {
     }
     if (!found) throw new Problem(CUT);
     const request = response.headers.get("x-request-id");
-    const turn = { question, answer: found, request, opinion: opinionOf(request, found), talk };
+    const turn = { id: conversations.newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
     draw(node, turn);
     const { height } = node.getBoundingClientRect();
     node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
     say(`${found.text} ${t("Sources: {count}", { count: found.citations.length })}`);
     talk.turns.push(turn);
-    conversations.keep(talk, turn);
+    conversations.keep(talk);
   } catch (error) {
     const stopped = error.name === "AbortError";
     const drawn = () => words.replaceChildren(stopped ? make("span", { className: "hint", textContent: t("Stopped.") }) : wrong(error));
     drawn();
     state.shown.push(drawn);
     node.scrollIntoView({ block: "end" });
+    if (node.isConnected && !stopped && !$("question").value) $("question").value = question; // it can be sent again
+    grow();
     say(stopped ? t("Stopped.") : t(problemOf(error).message));
   } finally {
+    sessionStorage.removeItem(ASKING);
     answer.classList.remove("waiting");
     if (state.busy === busy) {
       state.busy = null;
       $("send").textContent = t("Ask");
       offer();
       if (node.offsetHeight + $("further").offsetHeight < $("scroll").clientHeight) $("further").scrollIntoView({ block: "end" });
-      if (!document.querySelector("dialog[open]")) $("question").focus({ preventScroll: true });
+      const elsewhere = document.activeElement?.closest("dialog, input, textarea:not(#question), .talks, .source");
+      if (!elsewhere) $("question").focus({ preventScroll: true });
     }
   }
 }
 
 // ---------------------------------------------------------------- conversations
 
-// Begin with nothing said, or with what was kept. shared: by whom and when, of a conversation that is only to be read.
-function begin({ turns = [], kept = null, title = "", shared = null } = {}) {
+// Begin with nothing said, or with what was kept. shared: by whom and when, of a conversation that is only to be read, as is one
+// that is closed: what it asked is not there any more.
+function begin({ id = conversations.newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
   state.busy?.abort();
   state.busy = null;
   $("send").textContent = t("Ask");
-  state.talk = { kept, title, shared, turns: [], keeping: Promise.resolve() };
+  state.talk = { id, asked, kept, title, shared, turns: [], keeping: Promise.resolve(), problem: null };
+  conversations.fresh();
   state.shown = [];
   $("turns").replaceChildren();
   $("welcome").hidden = false;
-  for (const { question, answer, request } of turns) {
-    const turn = { question, answer, request, opinion: opinionOf(request, answer), talk: state.talk };
+  for (const { id: number, question, answer, request } of turns) {
+    const turn = { id: number, question, answer, request, opinion: opinionOf(request, answer), talk: state.talk, kept: Boolean(kept) };
     const { node, words } = place(question);
     try {
       draw(node, turn);
@@ -143,7 +151,7 @@ function begin({ turns = [], kept = null, title = "", shared = null } = {}) {
     state.talk.turns.push(turn);
   }
   $("turns").lastElementChild?.scrollIntoView({ block: "end" });
-  $("composer").hidden = Boolean(shared);
+  $("composer").hidden = Boolean(shared) || closed;
   offer();
   conversations.draw();
 }
@@ -151,7 +159,7 @@ function begin({ turns = [], kept = null, title = "", shared = null } = {}) {
 // Questions that were given to be offered, as long as nobody has asked them: under the last answer.
 function offer() {
   const asked = new Set([...document.querySelectorAll(".question")].map((node) => node.textContent));
-  const left = state.talk.turns.length && !state.busy && !state.talk.shared ? questions().filter((one) => !asked.has(one)) : [];
+  const left = state.talk.turns.length && !state.busy && !$("composer").hidden ? questions().filter((one) => !asked.has(one)) : [];
   $("further").replaceChildren(...left.slice(0, MOST_OFFERED).map(asking));
   $("further").hidden = !left.length;
 }
@@ -212,7 +220,11 @@ async function load(wanted) {
 
 // Files were added to a collection: it is what is asked, unless an app is that answers from it.
 documents.use({ changed: (collection) => load(collection === state.collection ? state.asked : collection) });
-conversations.use({ begin, fresh, choose: (name) => { if (name !== state.asked && [...$("collection").options].some((one) => one.value === name)) choose(name); } });
+conversations.use({ begin, fresh, choose: (name) => {
+  const there = [...$("collection").options].some((one) => one.value === name);
+  if (there && name !== state.asked) choose(name);
+  return there;
+} });
 
 async function start() {
   const address = new URLSearchParams(location.search);
@@ -222,8 +234,10 @@ async function start() {
     await load(address.get("ask") || address.get("collection"));
     await conversations.start(address);
     const question = address.get("question")?.trim().slice(0, 4000);
-    if (questions().includes(question)) ask(question); // a link asks nothing else by itself
-    else if (question) $("question").value = question;
+    if (questions().includes(question) && !state.talk.turns.length) ask(question); // a link asks nothing else by itself
+    else $("question").value ||= question || sessionStorage.getItem(ASKING) || "";
+    sessionStorage.removeItem(ASKING);
+    grow();
     if (address.get("document")) {
       const [start, end] = ["start", "end"].map((name) => Number(address.get(name)) || 0);
       await openSource({ collection: address.get("collection"), document_id: address.get("document"), start, end }, null);
@@ -233,7 +247,7 @@ async function start() {
     drawn();
     state.shown.push(drawn);
   }
-  $(state.talk.shared ? "continue" : "question").focus();
+  ($("composer").hidden ? $("continue") : $("question")).focus();
 }
 
 const started = start();

@@ -7,60 +7,68 @@ const PATH = "/api/conversations";
 const OPEN = "penstock-conversations"; // whether the list stands open, in this browser
 const WIDE = matchMedia("(min-width: 861px)");
 const LATER_MS = 250; // that somebody pauses in typing before it is looked for
+const PAGE = 50, MOST = 500; // conversations at once
 
 let page; // how the page begins a conversation, and chooses what is asked
 let kept = false, shares = false; // whether the server keeps conversations, and lets them be shared
-let list = [], more = false;
+let list = [], behind = ""; // what is listed, and from where the list goes on
 
 export function use(calls) {
   page = calls;
 }
 
-const OUTLIVES = 20000; // characters of a body that is sent to its end though the page is closed: browsers take 64 kB
+const OUTLIVES = 60000; // bytes of a body that is sent to its end though the page is closed: browsers take 64 kB
 
 async function send(method, path, body = {}) {
   const said = JSON.stringify(body);
   const response = await call(path, {
-    method, headers: { "content-type": "application/json" }, body: said, keepalive: said.length < OUTLIVES,
+    method, headers: { "content-type": "application/json" }, body: said, keepalive: new Blob([said]).size < OUTLIVES,
   });
   return response.json();
 }
 
-const at = (talk, ...rest) => [PATH, encodeURIComponent(talk.kept.id), ...rest].join("/");
+export const newId = () => crypto.getRandomValues(new Uint8Array(16)).reduce((id, byte) => id + byte.toString(16).padStart(2, "0"), "");
+const at = (id, ...rest) => [PATH, encodeURIComponent(id), ...rest].join("/");
 
 // ---------------------------------------------------------------- keeping
 
-// Keep one more answer, one after the other, and all of them where none was kept yet.
-export function keep(talk, turn) {
-  if (!kept) {
-    draw();
-    return;
-  }
-  const plain = ({ question, answer, request }) => ({ question, answer, request: request ?? "" });
-  talk.keeping = talk.keeping.then(async () => {
-    if (talk.kept) {
-      turn.number = talk.kept.turns;
-      talk.kept = await send("POST", at(talk, "turns"), plain(turn));
-    } else {
-      const turns = [...talk.turns];
-      turns.forEach((one, n) => { one.number = n; });
-      talk.kept = await send("POST", PATH, { asked: state.asked, title: talk.title, turns: turns.map(plain) });
-      if (talk === state.talk) address(talk.kept.id);
+const AGAIN_MS = 10000; // after which it is tried again to keep what could not be kept
+const keepsWith = (asked) => kept && (state.apps.find((app) => app.name === asked)?.history ?? true);
+
+// Keep what was not kept yet, one request after the other. What is sent twice is there once, as all of it has names.
+export function keep(talk) {
+  if (keepsWith(talk.asked)) talk.keeping = talk.keeping.then(() => keepNow(talk));
+  draw();
+}
+
+async function keepNow(talk) {
+  const waiting = talk.turns.filter((turn) => !turn.kept);
+  if (!waiting.length || talk.lost) return;
+  const turns = waiting.map(({ id, question, answer, request }) => ({ id, question, answer, request: request ?? "" }));
+  try {
+    talk.kept = await send("PUT", at(talk.id), { asked: talk.asked, title: talk.title, turns, begins: !talk.kept });
+    for (const turn of waiting) turn.kept = true;
+    talk.problem = null;
+    if (talk === state.talk) address(talk.id, { push: !new URLSearchParams(location.search).has("conversation") });
+    refresh();
+  } catch (error) {
+    if (error.status === 404 && talk.kept) { // it was deleted on another page, or is another's: what is said from now on is a new one
+      Object.assign(talk, { id: newId(), kept: null });
+      return keepNow(talk);
     }
-    draw();
-    await refresh();
-  }).catch(unkept);
+    talk.problem = error;
+    talk.lost = error.status >= 400 && error.status < 500 && error.status !== 429; // trying again would not help
+    if (!talk.lost) setTimeout(() => keep(talk), AGAIN_MS);
+  }
   draw();
 }
 
 // An answer has changed since: a person was asked, or has replied.
-export function change({ talk, answer, number }) {
-  if (kept && number !== undefined) talk.keeping = talk.keeping.then(() => send("PUT", at(talk, "turns", number), { answer })).catch(unkept);
-}
-
-function unkept(error) {
-  if (error.status === 404) return; // it was removed on another page
-  $("turns").append(make("li", {}, wrong(new Problem("This answer was not kept among your conversations.", problemOf(error)))));
+export function change({ talk, id, answer }) {
+  const changed = async () => {
+    if (talk.turns.some((turn) => turn.id === id && turn.kept)) await send("PUT", at(talk.id, "turns", id), { answer });
+  };
+  if (keepsWith(talk.asked)) talk.keeping = talk.keeping.then(changed).catch((error) => { if (error.status !== 404) talk.problem = error; }).then(draw);
 }
 
 // The address of the page leads back to what is open.
@@ -71,39 +79,57 @@ export function address(id, { push = true } = {}) {
   if (next.href !== location.href) history[push ? "pushState" : "replaceState"](null, "", next);
 }
 
-async function open(id, { push = true } = {}) {
-  const { turns, ...row } = await get(`${PATH}/${encodeURIComponent(id)}`);
-  page.choose(row.asked);
-  turns.forEach((turn, n) => { turn.number = n; });
-  page.begin({ kept: row, turns });
+// Get something and begin with it, unless somebody has gone on meanwhile: asked something, or opened another.
+let opening = 0;
+async function begun(path, show) {
+  const number = ++opening, { talk, busy } = state, { length } = talk.turns;
+  const wanted = () => number === opening && talk === state.talk && busy === state.busy && length === talk.turns.length;
+  const found = await get(path).catch((error) => { if (wanted()) throw error; });
+  if (found && wanted()) show(found);
+}
+
+const open = (id, { push = true } = {}) => begun(at(id), ({ turns, ...row }) => {
+  const there = page.choose(row.asked);
+  page.begin({ id, asked: row.asked, kept: row, turns, closed: !there });
   address(id, { push });
   if (!WIDE.matches) toggle(false);
   say(row.title);
-}
+});
 
-async function openShared(secret) {
-  const found = await get(`/api/shared/${encodeURIComponent(secret)}`);
-  page.choose(found.asked);
-  page.begin({ turns: found.turns, title: found.title, shared: { by: found.by, created: found.created } });
+const openShared = (secret) => begun(`/api/shared/${encodeURIComponent(secret)}`, ({ asked, turns, title, by, created }) => {
+  page.choose(asked);
+  page.begin({ asked, turns, title, shared: { by, created } });
+});
+
+// What an address asks for. Whether it asked for a conversation.
+async function go(asked) {
+  if (asked.get("shared")) await openShared(asked.get("shared"));
+  else if (asked.get("conversation")) await open(asked.get("conversation"), { push: false });
+  else return false;
+  return true;
 }
 
 // What the address says, once the page is there.
 export async function start(asked) {
-  const known = await get(`${PATH}?limit=1`).catch(() => ({}));
-  kept = known.kept ?? false;
-  shares = known.share ?? false;
+  const known = await get(`${PATH}?limit=1`).catch(() => ({ kept: true, share: true })); // keeping says so if it cannot be done
+  kept = known.kept;
+  shares = known.share;
   $("show-talks").hidden = !kept;
   if (kept && WIDE.matches && localStorage.getItem(OPEN)) await toggle(true);
-  if (asked.get("shared")) await openShared(asked.get("shared"));
-  else if (asked.get("conversation")) await open(asked.get("conversation"), { push: false });
+  await go(asked);
   draw();
 }
 
 addEventListener("popstate", () => {
-  const asked = new URLSearchParams(location.search);
-  if (asked.get("conversation")) open(asked.get("conversation"), { push: false }).catch(tell);
-  else if (!asked.get("shared")) page.begin();
+  go(new URLSearchParams(location.search)).then((went) => { if (!went) page.begin(); }, tell);
 });
+
+// A problem with a conversation that was to be opened: in the place where it would stand.
+function tell(error) {
+  page.begin();
+  $("welcome").hidden = true;
+  $("turns").append(make("li", {}, wrong(error)));
+}
 
 // ---------------------------------------------------------------- the list
 
@@ -116,13 +142,15 @@ addEventListener("keydown", (event) => {
 async function toggle(shown) {
   const inside = $("talks").contains(document.activeElement);
   $("talks").hidden = !shown;
+  for (const covered of document.querySelectorAll(".top, .chat, #source")) covered.inert = shown && !WIDE.matches;
   $("show-talks").setAttribute("aria-expanded", String(shown));
   if (WIDE.matches) localStorage.setItem(OPEN, shown ? "1" : "");
   if (shown) {
     await refresh();
-    if (document.activeElement === $("show-talks")) $("find").focus();
+    if ([$("show-talks"), document.body].includes(document.activeElement)) $("find").focus();
   } else if (inside) $("show-talks").focus();
 }
+WIDE.addEventListener("change", () => { if (!$("talks").hidden) toggle(true); });
 
 let typed;
 $("find").addEventListener("input", () => {
@@ -130,29 +158,23 @@ $("find").addEventListener("input", () => {
   typed = setTimeout(refresh, LATER_MS);
 });
 
-let latest = 0; // of several that are under way the last one counts
-async function refresh() {
+// The list anew, as long as it was; a request that is under way is given up for it. more: with what comes behind it.
+let asking = new AbortController();
+async function refresh({ more = false } = {}) {
   if ($("talks").hidden) return;
-  const number = ++latest;
+  asking.abort();
+  const { signal } = asking = new AbortController();
+  const wanted = { find: $("find").value.trim(), limit: more ? PAGE : Math.min(Math.max(list.length, PAGE), MOST), after: more ? behind : "" };
   try {
-    const found = await get(asking());
-    if (number !== latest) return;
-    ({ conversations: list, more } = found);
-    draw();
+    const found = await (await call(`${PATH}?${new URLSearchParams(wanted)}`, { signal })).json();
+    if (signal.aborted) return;
+    list = more ? [...list, ...found.conversations] : found.conversations;
+    behind = found.after;
+    drawList();
   } catch (error) {
-    tell(error);
+    if (error.name !== "AbortError") $("talk-list").replaceChildren(make("li", {}, wrong(error)));
   }
 }
-
-async function further() {
-  const found = await get(asking(list.at(-1).id));
-  list = [...list, ...found.conversations];
-  more = found.more;
-  draw();
-}
-
-const asking = (after = "") => `${PATH}?${new URLSearchParams({ find: $("find").value.trim(), after })}`;
-const tell = (error) => $("talk-list").replaceChildren(make("li", {}, wrong(error)));
 
 // Today, yesterday, then the months.
 function dayOf(iso) {
@@ -172,11 +194,11 @@ function drawList() {
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      open(one.id).catch(tell);
+      open(one.id).catch((error) => $("talk-list").prepend(make("li", {}, wrong(error))));
     });
     rows.push(make("li", {}, link));
   }
-  if (more) rows.push(make("li", {}, press(t("Show more"), () => further().catch(tell), { className: "quiet" })));
+  if (behind) rows.push(make("li", {}, press(t("Show more"), () => refresh({ more: true }), { className: "quiet" })));
   const was = $("talk-list").contains(document.activeElement);
   $("talk-list").replaceChildren(...rows);
   if (was) $("talk-list").querySelector("[aria-current], a")?.focus({ preventScroll: true });
@@ -192,8 +214,9 @@ export function draw() {
   const { talk } = state;
   $("talk").hidden = !talk.turns.length;
   document.title = talk.turns.length ? `${titleOf(talk)} · Penstock` : "Penstock";
-  $("talk-title").replaceChildren(make("bdi", { textContent: titleOf(talk) }));
+  if (!$("talk-title").querySelector("form")) $("talk-title").replaceChildren(make("bdi", { textContent: titleOf(talk) }));
   $("talk-by").textContent = talk.shared ? t("Shared by {name} on {date}", { name: talk.shared.by, date: date(talk.shared.created) }) : "";
+  $("unkept").replaceChildren(talk.problem ? wrong(new Problem("This answer was not kept among your conversations.", problemOf(talk.problem))) : "");
   $("continue").hidden = !talk.shared;
   for (const id of ["rename", "remove"]) $(id).hidden = !talk.kept;
   $("share").hidden = !(talk.kept && shares);
@@ -201,8 +224,15 @@ export function draw() {
   if (!$("talks").hidden) drawList();
 }
 
+// Nothing of the conversation before stays in the bar.
+export function fresh() {
+  $("talk-title").replaceChildren();
+  menu.open = false;
+}
+
 $("continue").addEventListener("click", () => {
-  page.begin({ turns: state.talk.turns.map((turn) => ({ ...turn, request: "" })), title: titleOf(state.talk) });
+  const { talk } = state;
+  page.begin({ asked: state.asked, turns: talk.turns.map((turn) => ({ ...turn, id: newId(), request: "" })), title: titleOf(talk) });
   address(null);
   $("question").focus();
 });
@@ -210,7 +240,9 @@ $("continue").addEventListener("click", () => {
 // A menu closes when something in it was pressed, or something beside it.
 const menu = $("talk-menu");
 addEventListener("click", (event) => {
-  if (!menu.contains(event.target) || event.target.closest("button:not(#remove)")) menu.open = false;
+  if (!menu.open || (menu.contains(event.target) && !event.target.closest("button:not(#remove)"))) return;
+  menu.open = false;
+  if (event.target.closest("#export-markdown, #export-json")) menu.querySelector("summary").focus();
 });
 menu.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !menu.open) return;
@@ -224,22 +256,23 @@ $("rename").addEventListener("click", () => {
   const input = make("input", { id: "new-title", value: titleOf(state.talk), maxLength: 200, required: true, dir: "auto", ariaLabel: t("Title") });
   const form = make("form", {}, input, make("button", { type: "submit", className: "quiet", textContent: t("Save") }));
   const talk = state.talk;
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      talk.kept = await send("POST", at(talk), { title: input.value });
-      draw();
-      await refresh();
-    } catch (error) {
-      $("talk-title").replaceChildren(wrong(error));
-    }
-    menu.querySelector("summary").focus();
-  });
-  form.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
+  const end = () => {
+    $("talk-title").replaceChildren();
     draw();
     menu.querySelector("summary").focus();
+  };
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (!input.value.trim()) return input.focus();
+    try {
+      talk.kept = await send("POST", at(talk.id), { title: input.value });
+      if (talk === state.talk) end();
+      refresh();
+    } catch (error) {
+      form.after(wrong(error));
+    }
   });
+  form.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
   $("talk-title").replaceChildren(form);
   input.select();
 });
@@ -256,15 +289,15 @@ $("remove").addEventListener("click", async () => {
     return;
   }
   const { talk } = state;
+  menu.open = false;
   try {
     await talk.keeping;
-    await call(at(talk), { method: "DELETE" });
-    page.fresh();
-    await refresh();
+    await call(at(talk.id), { method: "DELETE" });
+    if (talk === state.talk) page.fresh();
+    refresh();
   } catch (error) {
-    $("talk-title").replaceChildren(wrong(error));
+    if (talk === state.talk) $("talk-title").append(wrong(error));
   }
-  menu.open = false;
 });
 
 // ---------------------------------------------------------------- sharing
@@ -293,12 +326,12 @@ function drawShare(made = null) {
     }
   };
   const make_ = press(t("Make a link"), doing(async () => {
-    const found = await send("POST", at(talk, "share"));
+    const found = await send("POST", at(talk.id, "share"));
     talk.kept.shared = found.expires;
     return found;
   }), { className: "primary" });
   const stop = press(t("Stop sharing"), doing(async () => {
-    await call(at(talk, "share"), { method: "DELETE" });
+    await call(at(talk.id, "share"), { method: "DELETE" });
     talk.kept.shared = null;
   }), { className: "quiet" });
   $("share-what").replaceChildren(
@@ -315,7 +348,7 @@ function drawShare(made = null) {
 $("export-markdown").addEventListener("click", () => save("md", "text/markdown", markdown(state.talk)));
 $("export-json").addEventListener("click", () => {
   const turns = state.talk.turns.map(({ question, answer, request }) => ({ question, answer, request }));
-  save("json", "application/json", JSON.stringify({ title: titleOf(state.talk), asked: state.talk.kept?.asked ?? state.asked, turns }, null, 2));
+  save("json", "application/json", JSON.stringify({ title: titleOf(state.talk), asked: state.talk.asked, turns }, null, 2));
 });
 
 function save(ending, type, text) {
@@ -330,8 +363,9 @@ function markdown(talk) {
   const parts = [`# ${line(titleOf(talk))}`];
   for (const { question, answer } of talk.turns) {
     parts.push(`## ${line(question)}`, answer.text);
-    const cited = (answer.citations ?? []).map((c, n) =>
-      `${n + 1}. ${[c.title, c.source, (c.section ?? []).join(" › "), c.page ? t("page {page}", { page: c.page }).replace(/[\u2068\u2069]/g, "") : "", c.date].filter(Boolean).join(" · ")}: “${line(c.quote ?? "")}”`);
+    const citations = Array.isArray(answer.citations) ? answer.citations : [];
+    const cited = citations.map((c, n) =>
+      `${n + 1}. ${[c.title, c.source, Array.isArray(c.section) ? c.section.join(" › ") : "", c.page ? t("page {page}", { page: c.page }).replace(/[\u2068\u2069]/g, "") : "", c.date].filter(Boolean).join(" · ")}: “${line(String(c.quote ?? ""))}”`);
     if (cited.length) parts.push(cited.join("\n"));
     if (answer.reply) parts.push(`${t("A person replies:")} ${answer.reply}`);
   }
