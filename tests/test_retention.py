@@ -15,6 +15,7 @@ from penstock.cli.main import cli
 from penstock.config import (
     AuditSettings,
     BatchSettings,
+    ChatSettings,
     DocumentsSettings,
     JournalSettings,
     RuleSettings,
@@ -155,7 +156,8 @@ def test_scopes_of_the_vault_that_nobody_uses_go_with_their_keys_and_used_ones_s
 
 
 def test_with_no_such_setting_nothing_goes(make: Make, papers: Path):
-    house = make(documents={"hr": DocumentsSettings()}, journal=JournalSettings(keep=Seconds(0)))
+    forever = {"journal": JournalSettings(keep=Seconds(0)), "chat": ChatSettings(keep=Seconds(0))}
+    house = make(documents={"hr": DocumentsSettings()}, **forever)
     house.library["hr"].add([str(papers)])
 
     assert retention.enforce(house) == []

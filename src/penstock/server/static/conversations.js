@@ -32,6 +32,7 @@ const at = (id, ...rest) => [PATH, encodeURIComponent(id), ...rest].join("/");
 
 // ---------------------------------------------------------------- keeping
 
+const UNKEPT = "This answer was not kept among your conversations.";
 const AGAIN_MS = 10000; // after which it is tried again to keep what could not be kept
 const keepsWith = (asked) => kept && (state.apps.find((app) => app.name === asked)?.history ?? true);
 
@@ -57,6 +58,7 @@ async function keepNow(talk) {
       return keepNow(talk);
     }
     talk.problem = error;
+    if (talk === state.talk) say(t(UNKEPT));
     talk.lost = error.status >= 400 && error.status < 500 && error.status !== 429; // trying again would not help
     if (!talk.lost) setTimeout(() => keep(talk), AGAIN_MS);
   }
@@ -216,7 +218,7 @@ export function draw() {
   document.title = talk.turns.length ? `${titleOf(talk)} · Penstock` : "Penstock";
   if (!$("talk-title").querySelector("form")) $("talk-title").replaceChildren(make("bdi", { textContent: titleOf(talk) }));
   $("talk-by").textContent = talk.shared ? t("Shared by {name} on {date}", { name: talk.shared.by, date: date(talk.shared.created) }) : "";
-  $("unkept").replaceChildren(talk.problem ? wrong(new Problem("This answer was not kept among your conversations.", problemOf(talk.problem))) : "");
+  $("unkept").replaceChildren(talk.problem ? wrong(new Problem(UNKEPT, problemOf(talk.problem))) : "");
   $("continue").hidden = !talk.shared;
   for (const id of ["rename", "remove"]) $(id).hidden = !talk.kept;
   $("share").hidden = !(talk.kept && shares);
