@@ -186,8 +186,8 @@ class Conversations:
                         f"'{caller.name}' has {MOST:,} conversations already", hint="delete some that are old"
                     )
                 named = self._sealed(_title(title) or _shortened(turns[0].question), number)
-                row = (number, _whose(caller)[1], caller.tenant, asked, named, 0, now, now)
-                w.execute("insert into conversations values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                about = (number, _whose(caller)[1], caller.tenant, asked, named, 0, now, now)
+                w.execute("insert into conversations values (?, ?, ?, ?, ?, ?, ?, ?)", about)
             self._check_own(w, caller, number)
             known = {id_ for (id_,) in w.execute("select id from conversation_turns where conversation = ?", (number,))}
             new = [turn for turn in {turn.id: turn for turn in turns}.values() if turn.id not in known]
