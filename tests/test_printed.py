@@ -1,8 +1,15 @@
 """A page of a PDF as it is printed: the quoted words are marked where they stand, and nothing else is shown."""
 
+import os
+import signal
 import struct
+import sys
+import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +19,19 @@ from browsing import Open, browsing, in_chromium, opening
 from fpdf import FPDF
 from serving import KEYS, Served, serving
 
-from penstock.documents import printed, read_pdf
-from penstock.documents.printed import printed_page
-from penstock.errors import NotFound, NotReady
+from penstock.documents import printed, printer
+from penstock.documents.catalog import DocumentRow, digest
+from penstock.documents.printed import Asked, Printed
+from penstock.documents.printer import Printer
+from penstock.errors import NotFound, NotReady, Unreadable
 from penstock.testing import WordEmbedder
 
 LAMPS = "The lamp Aurora is made of recycled glass, which a workshop in Bergen melts and blows by hand every morning."
 CHAIRS = "The chair Boreas carries a hundred and fifty kilograms when its screws have been tightened with the key."
+
+
+def printed_page(file: Path, page: int, quote: str = "", **around: str) -> Printed:
+    return printed.printed_page(Asked(str(file), page, quote, **around))
 
 
 def made(path: Path, *pages: str, rotate: int = 0) -> Path:
@@ -116,20 +129,240 @@ def test_a_file_that_changed_is_gone_or_is_none_is_not_shown(tmp_path: Path):
             printed_page(tmp_path / name, 1)
 
 
-def test_nobody_waits_for_a_long_file_that_is_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    file = made(tmp_path / "x.pdf", LAMPS)
-    monkeypatch.setattr(printed, "PATIENCE_S", 0.05)
-    with read_pdf.pdfium(), pytest.raises(NotReady):
-        printed_page(file, 1)
-    assert printed_page(file, 1).png
-
-
 def test_a_huge_page_makes_no_huge_picture(tmp_path: Path):
     pdf = FPDF(unit="pt", format=(200, 14_000))
     pdf.add_page()
     (tmp_path / "x.pdf").write_bytes(bytes(pdf.output()))
     height, width, _ = pixels(printed_page(tmp_path / "x.pdf", 1).png).shape
     assert height * width <= printed.MOST_PIXELS * 1.01
+
+
+def pdf_of(content: bytes, *forms: bytes, count: int = 1) -> bytes:
+    """A PDF of one page, written by hand. forms: each may draw the one before it as /X; the page draws the last one."""
+    parts: list[bytes] = [b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    kind = b"<< /Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /XObject << %s >> >> /Length %d >>"
+    for form in forms:
+        inner = b"/X %d 0 R" % len(parts) if len(parts) > 1 else b""
+        parts.append(kind % (inner, len(form)) + b"\nstream\n" + form + b"\nendstream")
+    drawn = b"/XObject << /X %d 0 R >>" % len(parts) if forms else b""
+    parts.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
+    page = b"<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << /F 1 0 R >> %s >> >>"
+    parts.append(page % (len(parts) + 2, len(parts), drawn))
+    parts.append(b"<< /Type /Pages /Kids [%d 0 R] /Count %d >>" % (len(parts), count))
+    parts.append(b"<< /Type /Catalog /Pages %d 0 R >>" % len(parts))
+    data, places = b"%PDF-1.5\n", []
+    for n, part in enumerate(parts, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (n, part)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer << /Size %d /Root %d 0 R >>\nstartxref\n%d\n%%%%EOF" % (len(parts) + 1, len(parts), len(data))
+    return data + b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1) + table + end
+
+
+def endless(words: str) -> bytes:
+    """Two kilobytes that take a minute to draw."""
+    said = f"BT /F 12 Tf 50 700 Td ({words}) Tj ET /X Do".encode()
+    return pdf_of(said, b"0 0 m 600 800 l S 0 0 600 800 re f " * 50, *[b"/X Do " * 8] * 3)
+
+
+# ---------------------------------------------------------------- which words are meant
+
+
+def test_of_a_sentence_that_stands_twice_the_one_that_is_meant_is_marked(tmp_path: Path):
+    price, filler = "The price is ten euros.", "There is more to say of it. " * 30
+    file = made(tmp_path / "x.pdf", f"Lamps. {price} {filler} Chairs. {price} {filler} {price}")
+    first = printed_page(file, 1, price, before="Lamps. ", after=f" {filler}").marked
+    second = printed_page(file, 1, price, before=f"{filler} Chairs. ", after=f" {filler}").marked
+    third = printed_page(file, 1, price, before=f"{price} {filler} ").marked
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first < second < third
+
+
+def test_a_row_that_stands_again_and_again_is_told_by_where_the_page_begins_and_ends(tmp_path: Path):
+    file = made(tmp_path / "x.pdf", "\n".join(["100 kg"] * 5))
+    rows = [
+        printed_page(file, 1, "100 kg", before="100 kg\n" * n, after="\n100 kg" * (4 - n)).marked or 0 for n in range(5)
+    ]
+    assert rows == sorted(set(rows))
+
+
+def test_a_short_quote_is_not_marked_inside_other_words(tmp_path: Path):
+    file = made(tmp_path / "x.pdf", "The model T10 0 costs 1100 euros.\n\n\n\nIt weighs 100 grams.")
+    where = marked(printed_page(file, 1, "100").png)
+    alone = marked(printed_page(file, 1, "weighs 100 grams").png)
+    assert where.any()
+    assert not (where & ~alone).any()
+    with pytest.raises(NotFound):
+        printed_page(file, 1, "10")
+
+
+def test_marks_of_words_that_run_from_right_to_left_are_even(tmp_path: Path):
+    font = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
+    if not os.path.exists(font):
+        pytest.skip("no font with Hebrew letters")
+    words = "הספרים ניתנים להחזרה בתוך שלושים יום מיום הקנייה"
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.add_font("Sans", "", font)
+    pdf.set_font("Sans", size=16)
+    pdf.multi_cell(0, 10, words)
+    (tmp_path / "x.pdf").write_bytes(bytes(pdf.output()))
+    picture = pixels(printed_page(tmp_path / "x.pdf", 1, words).png).astype(int)
+    lit = picture[picture[:, :, 0] == 255]
+    assert {tuple(colour) for colour in lit} <= {(255, 255, 255), (255, 226, 110)}
+    columns = np.flatnonzero((picture == (255, 226, 110)).all(axis=2).any(axis=0))
+    assert (np.diff(columns) == 1).all(), "and without gaps between the words"
+
+
+@pytest.mark.parametrize("quote", ["ab" * 100_000, "a" * 200_000, "b" * 199_999 + "a", "a" * 100_000 + "b" * 100_000])
+def test_a_long_quote_takes_no_longer_than_its_letters(quote: str):
+    said = "a" * 200_000
+    before = time.perf_counter()
+    printed._found(said, set(), Asked("", 1, quote, before="a" * 2_000, after="a" * 2_000))
+    assert time.perf_counter() - before < 2
+
+
+def test_where_nothing_else_tells_the_words_of_a_page_have_to_be_those_of_the_document(tmp_path: Path):
+    file = made(tmp_path / "x.pdf", LAMPS, "")
+    assert printed_page(file, 1, indexed=f"Before.\n\n{LAMPS}\n\n{CHAIRS}").png
+    for page, indexed in ((1, CHAIRS), (1, ""), (2, LAMPS)):
+        with pytest.raises(NotFound, match="has changed"):
+            printed_page(file, page, indexed=indexed)
+
+
+def test_encrypted_files_and_pages_that_are_only_counted_say_so(tmp_path: Path):
+    (tmp_path / "x.pdf").write_bytes(pdf_of(b"", count=7))
+    with pytest.raises(NotFound, match=r"page 5 cannot be drawn|no page 5"):
+        printed_page(tmp_path / "x.pdf", 5)
+    pdf = FPDF()
+    pdf.add_page()
+    pdf.set_encryption(owner_password="owner", user_password="reader")
+    (tmp_path / "y.pdf").write_bytes(bytes(pdf.output()))
+    with pytest.raises(NotFound, match="encrypted"):
+        printed_page(tmp_path / "y.pdf", 1)
+
+
+# ---------------------------------------------------------------- in a process of its own
+
+
+def row_of(file: Path, number: int = 1) -> DocumentRow:
+    return DocumentRow(
+        number, file.name, str(file), "", digest(file.read_bytes()), "", "application/pdf", "", "", (), {}, (), 0, 0, ""
+    )
+
+
+@contextmanager
+def printing() -> Iterator[Callable[..., Printed]]:
+    """Draws pages of files that nobody changed."""
+    one = Printer()
+
+    def page(file: Path, number: int = 1, text: str = "", **said: Any) -> Printed:
+        known = row_of(file, hash(file.name))
+        return one.page(known, text, number, **{"unchanged": lambda found: found == known.content, **said})
+
+    page.printer = one  # type: ignore[attr-defined]
+    try:
+        yield page
+    finally:
+        one.close()
+
+
+def process_of(page: Callable[..., Printed]) -> Any:
+    return page.printer._process  # type: ignore[attr-defined]
+
+
+def test_a_page_that_takes_too_long_is_given_up_and_the_next_one_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(printer, "LIMIT_S", 1.0)
+    (tmp_path / "endless.pdf").write_bytes(endless("Lamps"))
+    file = made(tmp_path / "x.pdf", LAMPS)
+    with printing() as page:
+        assert page(file).png
+        first = process_of(page)
+        for at_most in (3.0, 0.1):
+            before = time.monotonic()
+            with pytest.raises(Unreadable, match="takes longer than 1 s"):
+                page(tmp_path / "endless.pdf")
+            assert time.monotonic() - before < at_most, "and it is not tried again at once"
+        assert first.returncode == -signal.SIGKILL, "no zombie is left"
+        assert page(file, start=0, end=len(LAMPS), text=LAMPS).marked is not None
+        last = process_of(page)
+    assert last.returncode == -signal.SIGKILL
+
+
+def test_whoever_comes_while_a_page_is_drawn_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(printer, "LIMIT_S", 2.0)
+    (tmp_path / "endless.pdf").write_bytes(endless("Lamps"))
+    file = made(tmp_path / "x.pdf", LAMPS)
+    with printing() as page, ThreadPoolExecutor() as threads:
+        page(file)
+        long = threads.submit(page, tmp_path / "endless.pdf")
+        time.sleep(0.3)
+        before = time.monotonic()
+        with pytest.raises(NotReady, match="another page is being drawn") as told:
+            page(file, 1, LAMPS, start=0, end=3)
+        assert told.value.retry_after_s > 0
+        assert page(file).png, "what is kept needs no drawing"
+        assert time.monotonic() - before < 0.2
+        assert isinstance(long.exception(), Unreadable)
+
+
+def test_a_process_that_dies_is_an_error_once_and_then_started_again(tmp_path: Path):
+    files = [made(tmp_path / f"{n}.pdf", LAMPS) for n in range(3)]
+    (tmp_path / "endless.pdf").write_bytes(endless("Lamps"))
+    with printing() as page:
+        page(files[0])
+        os.kill(process_of(page).pid, signal.SIGKILL)
+        process_of(page).wait()
+        assert page(files[1]).png
+        killing = threading.Timer(0.5, os.kill, (process_of(page).pid, signal.SIGKILL))
+        killing.start()
+        with pytest.raises(Unreadable, match="broke down"):
+            page(tmp_path / "endless.pdf")
+        assert page(files[2]).png
+
+
+def test_a_file_that_was_replaced_is_not_shown(tmp_path: Path):
+    file = made(tmp_path / "x.pdf", LAMPS)
+    was = digest(file.read_bytes())
+    with printing() as page:
+        made(file, "The merger of tomorrow.")
+        for _ in range(2):
+            with pytest.raises(NotFound, match="has changed"):
+                page(file, unchanged=lambda found: found == was)
+
+
+def test_few_pages_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = made(tmp_path / "x.pdf", *[f"{n} {LAMPS}" for n in range(6)])
+    with printing() as page:
+        monkeypatch.setattr(printer, "CACHE_BYTES", 2 * len(page(file).png) + 2_000)
+        for number in range(1, 7):
+            page(file, number)
+        kept = page.printer  # type: ignore[attr-defined]
+        assert 1 <= len(kept._kept) <= 2
+        assert kept._bytes == sum(len(one.png) for one in kept._kept.values()) <= printer.CACHE_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_draws_has_no_sockets_no_keys_and_ends_with_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody-may-see-this")
+    (tmp_path / "endless.pdf").write_bytes(endless("Lamps"))
+    file = made(tmp_path / "x.pdf", LAMPS)
+    with printing() as page, ThreadPoolExecutor() as threads:
+        page(file)
+        process = process_of(page)
+        of = Path(f"/proc/{process.pid}")
+        assert not [one for one in (of / "fd").iterdir() if "socket" in os.readlink(one)]
+        assert b"sk-nobody" not in (of / "environ").read_bytes()
+        drawing = threads.submit(page, tmp_path / "endless.pdf")
+        time.sleep(0.3)
+        os.close(os.dup(process.stdin.fileno()))
+        process.stdin.close()  # as when the server is killed
+        assert process.wait(2) == 0
+        assert drawing.exception()
 
 
 # ---------------------------------------------------------------- where people see it
