@@ -1,6 +1,7 @@
 """A page of a PDF as it is printed: the quoted words are marked where they stand, and nothing else is shown."""
 
 import os
+import re
 import signal
 import struct
 import sys
@@ -10,10 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pypdfium2
 import pytest
 from browsing import Open, browsing, in_chromium, opening
 from fpdf import FPDF
@@ -43,8 +46,6 @@ def made(path: Path, *pages: str, rotate: int = 0) -> Path:
             pdf.multi_cell(0, 9, text)
     path.write_bytes(bytes(pdf.output()))
     if rotate:
-        import pypdfium2
-
         found = pypdfium2.PdfDocument(path)
         for page in found:
             page.set_rotation(rotate)
@@ -196,24 +197,6 @@ def test_a_short_quote_is_not_marked_inside_other_words(tmp_path: Path):
     assert not (where & ~alone).any()
     with pytest.raises(NotFound):
         printed_page(file, 1, "10")
-
-
-def test_marks_of_words_that_run_from_right_to_left_are_even(tmp_path: Path):
-    font = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
-    if not os.path.exists(font):
-        pytest.skip("no font with Hebrew letters")
-    words = "הספרים ניתנים להחזרה בתוך שלושים יום מיום הקנייה"
-    pdf = FPDF()
-    pdf.add_page()
-    pdf.add_font("Sans", "", font)
-    pdf.set_font("Sans", size=16)
-    pdf.multi_cell(0, 10, words)
-    (tmp_path / "x.pdf").write_bytes(bytes(pdf.output()))
-    picture = pixels(printed_page(tmp_path / "x.pdf", 1, words).png).astype(int)
-    lit = picture[picture[:, :, 0] == 255]
-    assert {tuple(colour) for colour in lit} <= {(255, 255, 255), (255, 226, 110)}
-    columns = np.flatnonzero((picture == (255, 226, 110)).all(axis=2).any(axis=0))
-    assert (np.diff(columns) == 1).all(), "and without gaps between the words"
 
 
 @pytest.mark.parametrize("quote", ["ab" * 100_000, "a" * 200_000, "b" * 199_999 + "a", "a" * 100_000 + "b" * 100_000])
@@ -418,6 +401,28 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 @in_chromium
+@pytest.mark.parametrize(
+    "words",
+    [
+        "הספרים ניתנים להחזרה בתוך שלושים יום מיום הקנייה",
+        "يمكن إرجاع الكتب خلال ثلاثين يوما من الشراء",
+        "The books of the shop can be returned",
+    ],
+)
+def test_marks_are_even_whichever_way_the_words_run(browser: Any, tmp_path: Path, words: str):
+    page = browser.new_page()
+    page.set_content(f"<body style='font: 20px/1 DejaVu Sans'><p dir=auto>{words}</p><p dir=auto>{words}</p></body>")
+    page.pdf(path=str(tmp_path / "x.pdf"))
+    page.close()
+    read = pypdfium2.PdfDocument(tmp_path / "x.pdf")[0].get_textpage().get_text_bounded()  # as pdfium orders letters
+    picture = pixels(printed_page(tmp_path / "x.pdf", 1, read).png).astype(int)
+    marks = (picture == (255, 226, 110)).all(axis=2)
+    assert marks.any()
+    assert (picture[(picture[:, :, 0] == 255) & ~marks] == 255).all(), "nothing is marked twice"
+    assert (np.diff(np.flatnonzero(marks.any(axis=0))) == 1).all(), "and what is between words is marked too"
+
+
+@in_chromium
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_citation_opens_the_printed_page_at_the_marked_words(shop: Served, open_page: Open, width: int):
     page = open_page(shop.url, width=width)
@@ -436,3 +441,132 @@ def test_a_citation_opens_the_printed_page_at_the_marked_words(shop: Served, ope
     page.locator(".page").get_by_role("button", name="page 2").click()
     page.get_by_alt_text("Page 2 as it is printed").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@in_chromium
+def test_pages_are_turned_by_keyboard_and_a_page_that_fails_has_a_way_on(shop: Served, open_page: Open):
+    page = open_page(shop.url, width=1280, refused=True)
+    page.fill("#key-value", KEYS["clerk"])
+    page.press("#key-value", "Enter")
+    page.locator("#question:focus").wait_for()
+    page.keyboard.type("How many kilograms does the chair Boreas carry?")
+    page.keyboard.press("Enter")
+    page.locator(".cite").first.click()
+    page.get_by_alt_text("Page 3 as it is printed").wait_for()
+    caption = page.locator(".page figcaption")
+    caption.get_by_role("button", name="page 2").focus()
+    page.keyboard.press("Enter")
+    page.get_by_alt_text("Page 2 as it is printed").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "page 1"
+    page.locator("#status", has_text="Page 2 as it is printed").wait_for(state="attached")
+    page.keyboard.press("Enter")
+    page.get_by_alt_text("Page 1 as it is printed").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "page 2", "the other button, as there is no page 0"
+    page.route("**/pages/2*", lambda route: route.fulfill(status=404, body="{}"))
+    page.keyboard.press("Enter")
+    page.locator(".page .hint", has_text="The page cannot be shown, its text can.").wait_for()
+    assert caption.locator("button:visible").all_text_contents() == ["page 1", "page 2", "page 3"]
+    page.unroute_all()
+    asked = []
+    page.route(
+        "**/pages/2*",
+        lambda route: (asked.append(1), route.fulfill(status=503, body="{}") if len(asked) < 2 else route.continue_()),
+    )
+    caption.get_by_role("button", name="page 2").click()
+    page.get_by_alt_text("Page 2 as it is printed").wait_for()
+    assert len(asked) == 2, "a server that is busy is asked again"
+    assert caption.locator("button:visible").all_text_contents() == ["page 1", "page 3"]
+
+
+@in_chromium
+def test_of_two_sources_the_one_that_was_opened_last_is_shown(shop: Served, open_page: Open):
+    page = open_page(shop.url, width=1280)
+    page.fill("#key-value", KEYS["clerk"])
+    page.press("#key-value", "Enter")
+    page.locator("#question:focus").wait_for()
+    for question in ("How many kilograms does the chair Boreas carry?", "What is the lamp Aurora made of?"):
+        page.locator("#question").fill(question)
+        page.keyboard.press("Enter")
+        page.locator(".answer:not(.waiting) .cite").nth(page.locator(".answer").count() - 1).wait_for()
+    chairs, lamps = (
+        page.locator(".answer").first.locator(".cite").first,
+        page.locator(".answer").last.locator(".cite").first,
+    )
+    held: list[Any] = []
+
+    def hold_first(route: Any) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    for late in (re.compile(r"/documents/\d+$"), re.compile(r"/pages/3")):
+        held.clear()
+        page.route(late, hold_first)
+        chairs.click()
+        for _ in range(100):
+            if held:
+                break
+            page.wait_for_timeout(20)
+        lamps.click()
+        page.get_by_alt_text("Page 2 as it is printed").wait_for()
+        held[0].continue_()
+        page.wait_for_timeout(700)
+        assert "recycled glass" in page.locator("#source-text mark").inner_text(), late
+        assert page.locator(".page img").get_attribute("alt") == "Page 2 as it is printed", late
+        assert page.locator(".page").count() == 1
+        assert lamps.get_attribute("aria-current") == "true"
+        page.unroute_all()
+
+
+def test_a_file_that_was_replaced_without_a_sync_is_shown_to_nobody(tmp_path: Path):
+    (tmp_path / "catalogue").mkdir()
+    file = made(tmp_path / "catalogue/x.pdf", LAMPS, CHAIRS)
+    made(tmp_path / "catalogue/y.pdf", CHAIRS)
+    was = file.read_bytes()
+    with serving(tmp_path, '[documents.catalogue]\npaths = ["catalogue"]\n', embedder=WordEmbedder()) as served:
+        client = served.client()
+        path, other = (
+            f"/api/collections/catalogue/documents/{one['id']}/pages/"
+            for one in client.get("/api/collections/catalogue/documents").json()["documents"]
+        )
+        made(file, "The merger of tomorrow.", CHAIRS)
+        replaced = [client.get(f"{path}{page}{query}") for page in (1, 2) for query in ("", "?start=0&end=9")]
+        assert [one.status_code for one in replaced] == [404] * 4
+        assert "has changed" in replaced[0].json()["error"]["message"]
+        file.write_bytes(was)
+        assert client.get(f"{path}1").status_code == 200
+        home = served.house.library["catalogue"].home
+        home.settings = {
+            "catalogue": replace(home.settings["catalogue"], max_file_mb=7)
+        }  # with it the digest would be another
+        assert client.get(f"{other}1").status_code == 200
+        made(tmp_path / "catalogue/y.pdf", "The merger of tomorrow.")
+        served.house.printer._kept.clear()
+        assert client.get(f"{other}1").status_code == 404
+
+
+def test_readers_of_an_endless_page_hold_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(printer, "LIMIT_S", 2.0)
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue/endless.pdf").write_bytes(endless(LAMPS))
+    made(tmp_path / "catalogue/x.pdf", CHAIRS)
+    with serving(tmp_path, '[documents.catalogue]\npaths = ["catalogue"]\n', embedder=WordEmbedder()) as served:
+        client = served.client()
+        ids = {
+            one["source"]: one["id"] for one in client.get("/api/collections/catalogue/documents").json()["documents"]
+        }
+        path = f"/api/collections/catalogue/documents/{ids['endless.pdf']}/pages/1"
+        with ThreadPoolExecutor(24) as threads:
+            asked = [threads.submit(client.get, path) for _ in range(24)]
+            time.sleep(0.5)
+            before = time.monotonic()
+            assert client.get(f"/api/collections/catalogue/documents/{ids['x.pdf']}").status_code == 200
+            assert time.monotonic() - before < 1
+            answers = [one.result() for one in asked]
+        assert sorted(one.status_code for one in answers) == [422] + [503] * 23
+        busy = next(one for one in answers if one.status_code == 503)
+        assert busy.headers["retry-after"] == "1"
+        assert busy.json()["error"]["message"] == "another page is being drawn"
+        process = served.house.printer._process
+    assert process is None
