@@ -87,6 +87,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
+    from penstock.documents.printer import Printer
     from penstock.documents.quote import Quotes
     from penstock.evaluate.arms import Arms
     from penstock.evaluate.evaluator import Evaluator
@@ -182,6 +183,13 @@ class House:
         from penstock.documents.quote import Quotes
 
         return Quotes()
+
+    @cached_property
+    def printer(self) -> Printer:
+        """Draws pages of PDF files, for servers."""
+        from penstock.documents.printer import Printer
+
+        return Printer()
 
     @cached_property
     def envelope(self) -> Envelope:
@@ -1009,6 +1017,8 @@ class House:
             self.gateway.journal.close()
         if self._exporter is not None:  # after the last rows have been stored
             self._exporter.close()
+        if "printer" in parts:
+            self.printer.close()
         if "library" in parts:
             self.library.close()
         if "audit" in parts:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from penstock.documents import golden
-from penstock.documents.catalog import VersionRow, digest
+from penstock.documents.catalog import DocumentRow, VersionRow, digest
 from penstock.documents.ingest import Build, Incoming, OnlyPassages, Progress, Report, Silent, build
 from penstock.documents.places import Places
 from penstock.documents.published import Published
@@ -155,6 +155,10 @@ class Collection(Published):
             yield
         finally:
             holder.release()
+
+    def unchanged(self, row: DocumentRow) -> Callable[[bytes], bool] | None:
+        """Tells from the digest of a document's file whether it is as it was indexed; None where nobody can."""
+        return self._look().unchanged(row)
 
     def _look(self) -> Places:
         return Places(self.home, self.settings, self.uploads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.config import DocumentsSettings
 from penstock.documents import rules, split
-from penstock.documents.catalog import digest
+from penstock.documents.catalog import DocumentRow, digest
 from penstock.documents.home import Home
 from penstock.documents.ingest import Incoming, Opened
 from penstock.documents.reading import Limits, Skipped, read
@@ -103,6 +103,15 @@ class Places:
             return replace(found, fingerprint=way + found.fingerprint, content=content)
 
         return replace(item, fingerprint=way + item.fingerprint, open=opened)
+
+    def unchanged(self, row: DocumentRow) -> Callable[[bytes], bool] | None:
+        """Tells from the digest of a file whether it is the one that a document was read from. None where that cannot be told:
+        files are read in another way since, or this one was never read from a place."""
+        if not row.fingerprint.startswith(self._way(row.source)):
+            return None
+        prefixes = "", f"{row.source.partition('/')[0]}/"
+        known = row.content
+        return lambda found: any(digest(found, self._reading, prefix) == known for prefix in prefixes)
 
     def _way(self, name: str) -> str:
         """Stands for how a file is named, read and split: when that changes, the file counts as changed."""

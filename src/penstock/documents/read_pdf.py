@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -14,23 +13,11 @@ from penstock.documents.draft import Draft, Raw
 from penstock.errors import Unreadable
 from penstock.types import BlockKind, Document
 
-__all__ = ["pdfium", "read_pdf"]
+__all__ = ["read_pdf"]
 
 MOST_PIXELS = 12_000_000  # of a page that is looked at: A4 at twice its size has 2 million
 
 _pdfium = Lock()  # the library keeps its state in the process
-
-
-@contextmanager
-def pdfium(patience_s: float = -1.0) -> Iterator[bool]:
-    """Have pdfium for oneself, or, where others have it for longer than one waits, not: says which."""
-    free = _pdfium.acquire(timeout=patience_s)
-    try:
-        yield free
-    finally:
-        if free:
-            _pdfium.release()
-
 
 _SOFT_HYPHEN = re.compile("(?:\ufffe|\x02|\u00ad)\r?\n?")
 _SPLIT_WORD = re.compile(r"(?<=[a-zà-ÿ])-\r?\n(?=[a-zà-ÿ])")
@@ -43,7 +30,7 @@ def read_pdf(raw: Raw) -> Iterator[Document]:
     import pypdfium2
     from pypdfium2 import PdfiumError
 
-    with pdfium():
+    with _pdfium:
         try:
             pdf = pypdfium2.PdfDocument(raw.data)
         except PdfiumError as error:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.answer import LONGEST_QUESTION
@@ -20,6 +19,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.documents.catalog import DocumentRow, SkippedRow
     from penstock.documents.collection import Collection
     from penstock.documents.ingest import Report
+    from penstock.documents.printed import Printed
 
 __all__ = [
     "collection_rows", "collections", "create_collection", "delete_document", "difference", "document", "document_row",
@@ -135,8 +135,6 @@ async def printed(request: Request, house: House) -> Response:
 
     The header `x-penstock-marked` says how far down the first mark is, from 0 to 1.
     """
-    from penstock.documents.printed import Printed, printed_page
-
     collection, page = house.collection(request.path_values["name"], request.caller), request.path_values["page"]
     start, end = request.query("start", "0"), request.query("end", "0")
     for name, said in (("page", page), ("start", start), ("end", end)):
@@ -145,7 +143,9 @@ async def printed(request: Request, house: House) -> Response:
 
     def drawn() -> Printed:
         row, text = collection.document(request.path_values["document"], request.caller)
-        return printed_page(Path(row.file), int(page), text[int(start) : int(end)])
+        return house.printer.page(
+            row, text, int(page), start=int(start), end=int(end), unchanged=collection.unchanged(row)
+        )
 
     found = await asyncio.to_thread(drawn)
     marked = (("x-penstock-marked", f"{found.marked:.4f}"),) if found.marked is not None else ()
