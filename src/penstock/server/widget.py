@@ -21,7 +21,6 @@ from penstock.assemble import House
 from penstock.config import WIDGET, AppSettings, WidgetSettings
 from penstock.errors import BadRequest, Limited, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.guard.policy import OFF, Policy
-from penstock.guard.quoted import shown
 from penstock.language.phrases import WIDGET as WORDS
 from penstock.language.phrases import direction, phrase, spoken
 from penstock.models.limits import Limit, Want
@@ -309,8 +308,8 @@ def _shown(found: Answer, told: Sequence[TextDelta], sources: _Sources) -> dict[
     nearest = list(enumerate(found.nearest, 1)) if found.status is Status.NOT_FOUND else []
     return {
         "status": found.status.value, "pieces": pieces, "question": found.question, "language": found.language,
-        "direction": direction(found.language), "sources": sources.plain(cited, said=not found.written_by),
-        "nearest": sources.plain(nearest, said=False), "waiting": found.waiting,
+        "direction": direction(found.language), "sources": sources.plain(cited, text=found.text),
+        "nearest": sources.plain(nearest), "waiting": found.waiting,
     }  # fmt: skip
 
 
@@ -359,14 +358,18 @@ class _Sources:
     collection: Collection
     policy: Policy | None
 
-    def plain(self, cited: Sequence[tuple[int, Citation]], *, said: bool) -> list[dict[str, Any]]:
-        """As JSON, by their numbers. said: the quotes stand in the answer's text."""
+    def plain(self, cited: Sequence[tuple[int, Citation]], *, text: str = "") -> list[dict[str, Any]]:
+        """As JSON, by their numbers. text: of the answer; a quote that stands in it was looked at as a part of it."""
         around = self.collection.around([one for _, one in cited])
-        return [self._one(n, one, *words, said=said) for (n, one), words in zip(cited, around, strict=True)]
+        return [
+            self._one(n, one, *words, said=one.quote in text) for (n, one), words in zip(cited, around, strict=True)
+        ]
 
     def _one(self, number: int, one: Citation, before: str, after: str, *, said: bool) -> dict[str, Any]:
         quote = one.quote
         if self.policy is not None:
+            from penstock.guard.quoted import shown
+
             before, quote, after = shown(before, quote, after, guard=self.house.guard, policy=self.policy, said=said)
         return {
             "number": number, "title": one.title or PurePosixPath(one.source).name or one.source,
