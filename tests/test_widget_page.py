@@ -42,7 +42,7 @@ class Site:
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.url = f"http://localhost:{server.server_port}"
-        self.policy, self.pages = "", dict[str, str]()
+        self.policy, self.pages, self.headers = "", dict[str, str](), dict[str, str]()
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,8 @@ def site() -> Iterator[Site]:
             self.send_header("content-type", "text/html; charset=utf-8")
             if found.policy:
                 self.send_header("content-security-policy", found.policy)
+            for name, value in found.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -88,6 +90,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Iterator[Serve
     title = "Ask the shop"
     suggestions = ["{RETURNS}"]
     visitor_per_minute = 0
+    visits_per_minute = 0
     [widgets.other]
     app = "handbook"
     origins = ["https://elsewhere.example"]
@@ -309,6 +312,81 @@ def test_what_goes_wrong_is_said_in_plain_words(visit: Open, shop: Served):
     playwright.expect(ask(page, inside, "").locator(".said")).to_contain_text("thirty days")
 
 
+def test_where_the_first_visit_fails_it_has_its_names_once_one_works(visit: Open):
+    page = visit(lang="de", refused=True)
+    page.evaluate(TOLD)
+    page.route("**/widget/shop/visit", lambda route: route.fulfill(status=503, body=""))
+    button(page).click()
+    inside = frame(page)
+    inside.locator("html[data-ready]").wait_for()
+    playwright.expect(inside.locator("#greeting")).to_contain_text("busy")
+    playwright.expect(inside.locator("#send")).to_have_text("Ask")
+    page.unroute("**/widget/shop/visit")
+    inside.locator("#question").fill(RETURNS)
+    inside.locator("#question").press("Enter")
+
+    playwright.expect(inside.locator(".answer .said")).to_contain_text("thirty days")
+    playwright.expect(inside.locator(".question")).to_have_count(1)
+    playwright.expect(inside.locator("#title")).to_have_text("Ask the shop")
+    playwright.expect(inside.locator("#greeting")).to_have_text(phrase("Hello! How can we help?", "de"))
+    playwright.expect(inside.locator("#send")).to_have_text(phrase("Ask", "de"))
+    playwright.expect(inside.locator("#suggestions")).to_be_hidden()
+    playwright.expect(inside.locator("#close")).to_be_visible()
+    page.evaluate("question => penstock.ask(question)", RETURNS)
+    playwright.expect(inside.locator(".thumb.up")).to_have_count(2)
+
+
+OLD = [
+    '{"token": "é", "turns": [{"question": "q", "answer": {"pieces": [{"text": "x"}]}, "opinion": {}, "person": {}}]}',
+    '{"token": 3, "turns": [null, 3, {"question": "q"}, {"answer": {"pieces": [{}], "sources": [], "nearest": []}}]}',
+    '{"turns": {"0": "x"}}', "[]", "null", "3", "{",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", OLD)
+def test_what_an_older_version_kept_does_no_harm(browser: Any, shop: Served, kept: str):
+    with opening(browser) as opened_:
+        page = opened_(f"{shop.url}/widget/shop")
+        page.evaluate("kept => sessionStorage.setItem('penstock-widget:shop', kept)", kept)
+        page.reload()
+        playwright.expect(page.locator("#title")).to_have_text("Ask the shop")
+        assert page.locator(".question").count() == 0
+        page.locator("#question").focus()
+
+        playwright.expect(ask(page, page).locator(".said")).to_contain_text("thirty days")
+
+
+def test_turns_that_can_be_drawn_stay_beside_one_that_cannot(browser: Any, shop: Served):
+    with opening(browser) as opened_:
+        page = opened_(f"{shop.url}/widget/shop")
+        page.locator("html[data-ready]").wait_for()
+        page.locator("#question").focus()
+        ask(page, page)
+        page.evaluate(
+            """() => { const key = "penstock-widget:shop", kept = JSON.parse(sessionStorage.getItem(key));
+              kept.turns.unshift({ question: "old" }); sessionStorage.setItem(key, JSON.stringify(kept)); }"""
+        )
+        page.reload()
+        playwright.expect(page.locator(".question")).to_have_text(RETURNS)
+
+        assert "old" not in page.evaluate("sessionStorage.getItem('penstock-widget:shop')")
+
+
+def test_new_takes_a_question_away_that_is_not_answered(visit: Open):
+    page = visit(refused=True)
+    inside = opened(page)
+    page.route("**/widget/shop/ask", lambda route: None)
+    page.keyboard.type("My private question")
+    page.keyboard.press("Enter")
+    inside.get_by_role("button", name="Stop").wait_for()
+    inside.get_by_role("button", name="New").click()
+    playwright.expect(inside.locator("#send")).to_have_text("Ask")
+
+    playwright.expect(inside.locator("#question")).to_have_value("")
+    playwright.expect(inside.locator(".question")).to_have_count(0)
+    page.unroute("**/widget/shop/ask")
+
+
 # ---------------------------------------------------------------- the site around it
 
 
@@ -321,6 +399,21 @@ def test_a_site_opens_asks_and_is_told_but_not_what_was_said(visit: Open):
     page.wait_for_function("told.length === 3")
 
     assert page.evaluate("told") == [["open", None], ["answer", {"status": "answer"}], ["close", None]]
+
+
+def test_questions_of_a_site_wait_for_each_other_and_are_told_of_where_too_many_wait(visit: Open):
+    page = visit()
+    page.evaluate(TOLD)
+    page.evaluate("for (let n = 1; n <= 8; n++) penstock.ask(`How long can books be returned? ${n}`)")
+    inside = frame(page)
+    playwright.expect(inside.locator(".thumb.up")).to_have_count(6)
+    page.wait_for_function("told.length === 9")
+
+    assert [one.rpartition(" ")[2] for one in inside.locator(".question").all_text_contents()] == list("123456")
+    statuses = [detail["status"] for what, detail in page.evaluate("told") if what == "answer"]
+    assert sorted(statuses) == ["answer"] * 6 + ["not_asked"] * 2
+    page.evaluate("question => penstock.ask(question)", RETURNS)
+    playwright.expect(inside.locator(".thumb.up")).to_have_count(7)
 
 
 def test_messages_of_others_are_not_listened_to(visit: Open):
@@ -387,6 +480,25 @@ def test_a_strict_policy_of_a_site_needs_two_words(visit: Open, shop: Served):
 
     playwright.expect(ask(page, opened(page)).locator(".said")).to_contain_text("thirty days")
     assert button(page).bounding_box()["width"] == 56
+
+
+def test_a_site_that_forbids_to_make_markup_of_text_gets_the_button(visit: Open, shop: Served):
+    rules = f"default-src 'none'; img-src data:; script-src {shop.url}; frame-src {shop.url}"
+    page = visit(policy=f"{rules}; require-trusted-types-for 'script'; trusted-types 'none'")
+
+    playwright.expect(ask(page, opened(page)).locator(".said")).to_contain_text("thirty days")
+    assert button(page).locator("path").bounding_box()["width"] > 10
+
+
+def test_a_site_that_is_isolated_from_others_gets_the_frame(visit: Open, site: Site):
+    site.headers = {"cross-origin-embedder-policy": "require-corp", "cross-origin-opener-policy": "same-origin"}
+    try:
+        page = visit()
+    finally:
+        site.headers = {}
+
+    assert page.evaluate("crossOriginIsolated")
+    playwright.expect(ask(page, opened(page)).locator(".said")).to_contain_text("thirty days")
 
 
 def test_on_a_narrow_screen_it_is_the_whole_screen_and_goes_again(visit: Open):

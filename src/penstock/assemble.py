@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from penstock.config import (
+    WIDGET,
     AppSettings,
     BudgetSettings,
     EmbedderSettings,
@@ -114,13 +115,12 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.review.room import Review
     from penstock.writing import Checks
 
-__all__ = ["SAMPLE", "SEALED", "WIDGET", "House", "assemble", "key_source", "samples"]
+__all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]
 
 SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
 FEW_TOKENS = 64  # of an answer that only shows that there is one
-WIDGET = "widget:"  # what the names of callers begin with who use a chat on another site
 
 
 class House:
@@ -839,13 +839,13 @@ class House:
         )  # fmt: skip
 
     def _put_before_people(self, name: str, turn: Turn, answer: Answer, *, hand_over: bool) -> str:
-        from penstock.review.content import Content
+        from penstock.review.content import TOLD_BY_VISITOR, Content
 
         where = self.review.hand_overs if hand_over else self.review.approvals
-        content = Content.of(
-            answer, turn.question, history=turn.history,
-            why="it was too uncertain to be said" if hand_over else "it may not leave before somebody agrees",
-        )  # fmt: skip
+        why = "it was too uncertain to be said" if hand_over else "it may not leave before somebody agrees"
+        if turn.history and turn.caller.name.startswith(WIDGET):
+            why += f"\n{TOLD_BY_VISITOR}"
+        content = Content.of(answer, turn.question, history=turn.history, why=why)
         record = turn.record or Record("")
         return where.propose(content, caller=turn.caller, person=record.person, app=name, request=record.id)
 

@@ -27,6 +27,7 @@ from urllib.parse import unquote
 from penstock.errors import BadRequest, BadSetting
 
 __all__ = [
+    "WIDGET",
     "ABSettings",
     "AlertSettings",
     "AppSettings",
@@ -72,6 +73,7 @@ __all__ = [
 ]
 
 FILE_NAME = "penstock.toml"
+WIDGET = "widget:"  # what the names of callers begin with who use a chat on another site
 LONGEST_S = 36_500 * 86_400.0  # a century: what lies beyond overflows a date
 Seconds = NewType("Seconds", float)
 Secret = NewType("Secret", str)
@@ -793,6 +795,7 @@ class WidgetSettings:
     visitor_per_minute: int = setting(10, "Most questions of one visitor in a minute; 0: no limit.")
     visitor_per_day: int = setting(200, "Most questions of one visitor in a day; 0: no limit.")
     per_day: int = setting(10_000, "Most questions of all visitors together in a day; 0: no limit.")
+    visits_per_minute: int = setting(120, "Most new visitors in a minute; 0: no limit.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1009,6 +1012,10 @@ def _check(settings: Settings) -> Settings:
         _check_widget(name, widget, settings)
     settings = _with_detectors(settings)
     for name, key in settings.keys.items():
+        if name.startswith(WIDGET):
+            raise BadSetting(
+                f"'{name}' cannot name a key: '{WIDGET}' begins the names of widgets' visitors", hint="rename it"
+            )
         if len(key.key) < 16:
             raise BadSetting(f"keys.{name}.key is shorter than 16 characters", hint="openssl rand -hex 24")
     for name, collection in settings.documents.items():

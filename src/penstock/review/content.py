@@ -12,8 +12,9 @@ import orjson
 from penstock.errors import BadRequest, TooLarge
 from penstock.types import Answer, Message
 
-__all__ = ["Content"]
+__all__ = ["TOLD_BY_VISITOR", "Content"]
 
+TOLD_BY_VISITOR = "The visitor tells what was said before; nobody has checked it."
 LONGEST = 200_000  # characters of all words of one item
 MOST_PARTS = 200
 

@@ -29,6 +29,8 @@ NOBODY = "'none'"
 LOADER = "/widget.js"  # what other sites load: it holds nothing of anybody's
 OF_LOADER = (("cross-origin-resource-policy", "cross-origin"), ("cache-control", "public, max-age=3600"))
 
+Headers = tuple[tuple[str, str], ...]
+
 _PHRASES = re.compile(r"/static/phrases/(\w+)\.json")
 
 
@@ -120,12 +122,12 @@ def page(request: Request) -> Response | None:
     return _sent(request, found, OF_LOADER if request.path == LOADER else (("cache-control", "no-cache"),), policy())
 
 
-def file(request: Request, name: str, ancestors: Sequence[str]) -> Response:
-    """A page by the name of its file, that these sites may show in a frame."""
-    return _sent(request, _files()[f"/static/{name}"], (("cache-control", "no-cache"),), policy(*ancestors))
+def file(request: Request, name: str, ancestors: Sequence[str], more: Headers = ()) -> Response:
+    """A page by the name of its file, that these sites may show in a frame. more: headers besides."""
+    return _sent(request, _files()[f"/static/{name}"], (("cache-control", "no-cache"), *more), policy(*ancestors))
 
 
-def _sent(request: Request, found: _File, more: tuple[tuple[str, str], ...], allowed: str) -> Response:
+def _sent(request: Request, found: _File, more: Headers, allowed: str) -> Response:
     headers = (("content-security-policy", allowed), ("etag", found.tag), *more)
     if request.headers.get("if-none-match") == found.tag:
         return Response(b"", 304, found.type, headers)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import html
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.assemble import WIDGET, House
-from penstock.config import WidgetSettings
-from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.assemble import House
+from penstock.config import WIDGET, AppSettings, WidgetSettings
+from penstock.errors import BadRequest, Limited, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.guard.policy import OFF, Policy
 from penstock.language.phrases import WIDGET as WORDS
 from penstock.language.phrases import direction, phrase, spoken
+from penstock.models.limits import Limit, Want
 from penstock.observe.journal import Row
-from penstock.review.content import Content
+from penstock.review.content import TOLD_BY_VISITOR, Content
 from penstock.review.feedback import About, said
 from penstock.review.replies import Approvals, HandOvers, Outcome
 from penstock.server import openai, pages
@@ -43,6 +46,12 @@ LARGEST_BODY: Final = 128 << 10
 MOST_BEFORE, LONGEST_BEFORE = 20, 8_000  # messages of a conversation, and characters of one
 LONGEST_ID: Final = 256
 MARKS: Final = ("not_found", "contradicted")
+A_MINUTE: Final = {"visits": 60, "opinions": 30, "hand_overs": 5}  # of one visitor, besides questions
+ALL_A_MINUTE: Final = {"opinions": 600, "hand_overs": 60}  # of a widget's visitors together
+OF_FRAME: Final = (  # sites that are isolated from others show no frame without these
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-resource-policy", "cross-origin"),
+)
 LOOK_S: Final = 300  # how long browsers may keep how a button looks
 TRY: Final = pages.FOLDER / "widget-try.html"
 
@@ -115,7 +124,7 @@ async def frame(request: Request, house: House) -> Response:
     _, widget = _widget(request, house)
     if request.header(b"sec-fetch-dest") not in (b"", b"iframe", b"document"):
         raise NotAllowed("this is a page for a frame")
-    return pages.file(request, "widget.html", ("'self'", *widget.origins))
+    return pages.file(request, "widget.html", ("'self'", *widget.origins), OF_FRAME)
 
 
 async def try_(request: Request, house: House) -> Response:
@@ -155,6 +164,10 @@ async def visit(request: Request, house: House) -> Response:
         visitor = ""
         with suppress(NeedsKey):
             visitor = visits.visitor(token, name, late_s=AGAIN_S)
+        if visitor:  # whoever is there already goes on, however many others come
+            _count(house, name, "visits", visitor)
+        else:
+            _hold(house, {f"widget/{name}/visits_per_minute": widget.visits_per_minute})
         return visits.begin(name, visitor)
 
     language = _language(widget, asked or "")
@@ -185,6 +198,27 @@ async def _visitor(request: Request, house: House) -> tuple[WidgetSettings, str]
     return widget, visitor
 
 
+def _count(house: House, name: str, what: str, visitor: str) -> None:
+    """One more of what a visitor may do so many times a minute, and all visitors together. Raises Limited."""
+    _hold(
+        house,
+        {
+            f"widget/{name}/{visitor}/{what}_per_minute": A_MINUTE[what],
+            f"widget/{name}/{what}_per_minute": ALL_A_MINUTE.get(what, 0),
+        },
+    )
+
+
+def _hold(house: House, limits: Mapping[str, int]) -> None:
+    wants = [Want(Limit(name, "requests", "minute", most), 1) for name, most in limits.items() if most]
+    try:
+        house.gateway.counters.hold(wants)
+    except Limited as error:  # what the limits are called is nobody's business outside
+        wait_s = error.retry_after_s
+        hint = f"try again in {wait_s:.0f} s" if wait_s >= 1 else "try again in a second"
+        raise Limited("too many requests in a short time", hint=hint, retry_after_s=wait_s) from error
+
+
 async def ask(request: Request, house: House) -> Stream:
     """An answer of the widget's app as server-sent events: `{"question": …, "history": […]}`."""
     widget, visitor = await _visitor(request, house)
@@ -196,9 +230,16 @@ async def ask(request: Request, house: House) -> Stream:
     )  # fmt: skip
     try:
         source, events = openai.answering(house, asked, asked.body)
+        app = house.dealt(asked)
     except PenstockError as error:
         raise _Outside(error) from error
-    return Stream(_told(events, house.library[source]))
+    return Stream(_told(events, _Sources(house, house.library[source], _policy(house, app))))
+
+
+def _policy(house: House, app: str) -> Policy | None:
+    """That an app's answers leave under; None where it has none."""
+    name = house.settings.apps.get(app, AppSettings()).guard
+    return None if name == OFF else house.policies[name]
 
 
 class _Outside(PenstockError):
@@ -236,7 +277,7 @@ def _before(body: dict[str, Any]) -> list[dict[str, str]]:
 # ---------------------------------------------------------------- an answer as visitors get it
 
 
-async def _told(events: AsyncGenerator[Event, None], collection: Collection) -> AsyncIterator[bytes]:
+async def _told(events: AsyncGenerator[Event, None], sources: _Sources) -> AsyncIterator[bytes]:
     """Pieces of text as they come, then the whole with its sources. The last piece is only told as a part of the whole."""
     told: list[TextDelta] = []
     try:
@@ -248,13 +289,14 @@ async def _told(events: AsyncGenerator[Event, None], collection: Collection) -> 
                             yield event({"text": told[-1].text})
                         told.append(item)
                     case Finished(found):
-                        yield event({"answer": await asyncio.to_thread(_shown, found, told, collection)})
+                        yield event({"answer": await asyncio.to_thread(_shown, found, told, sources)})
     except PenstockError as error:
         raise _Outside(error) from error
 
 
-def _shown(found: Answer, told: Sequence[TextDelta], collection: Collection) -> dict[str, Any]:
-    """An answer without what is nobody's business outside: models, scores, versions, passages that were withheld."""
+def _shown(found: Answer, told: Sequence[TextDelta], sources: _Sources) -> dict[str, Any]:
+    """An answer without what is nobody's business outside: models, scores, versions, passages that were withheld or that the
+    text does not cite."""
     if found.status is Status.NOT_FOUND:
         pieces: list[dict[str, Any]] = [{"text": phrase("Nothing was found about this.", found.language)}]
     elif found.status in (Status.REFUSED, Status.HANDED_OVER):
@@ -262,12 +304,12 @@ def _shown(found: Answer, told: Sequence[TextDelta], collection: Collection) -> 
     else:
         pieces = _written(found) if found.written_by else _quoted(found, told)
     in_text = {piece["source"] for piece in pieces if "source" in piece}
-    numbered = list(enumerate(found.citations, 1))
-    cited = [(n, one) for n, one in numbered if n in in_text or found.written_by]
+    cited = [(n, one) for n, one in enumerate(found.citations, 1) if n in in_text]
+    nearest = list(enumerate(found.nearest, 1)) if found.status is Status.NOT_FOUND else []
     return {
         "status": found.status.value, "pieces": pieces, "question": found.question, "language": found.language,
-        "direction": direction(found.language), "sources": _sources(cited, collection),
-        "nearest": _sources(list(enumerate(found.nearest, 1)), collection), "waiting": found.waiting,
+        "direction": direction(found.language), "sources": sources.plain(cited, text=found.text),
+        "nearest": sources.plain(nearest), "waiting": found.waiting,
     }  # fmt: skip
 
 
@@ -308,17 +350,33 @@ def _written(found: Answer) -> list[dict[str, Any]]:
     return pieces
 
 
-def _sources(cited: Sequence[tuple[int, Citation]], collection: Collection) -> list[dict[str, Any]]:
-    around = collection.around([one for _, one in cited])
-    return [
-        {
-            "number": n, "title": one.title or PurePosixPath(one.source).name or one.source,
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The passages of one collection, as far as a policy lets them out."""
+
+    house: House
+    collection: Collection
+    policy: Policy | None
+
+    def plain(self, cited: Sequence[tuple[int, Citation]], *, text: str = "") -> list[dict[str, Any]]:
+        """As JSON, by their numbers. text: of the answer; a quote that stands in it was looked at as a part of it."""
+        around = self.collection.around([one for _, one in cited])
+        return [
+            self._one(n, one, *words, said=one.quote in text) for (n, one), words in zip(cited, around, strict=True)
+        ]
+
+    def _one(self, number: int, one: Citation, before: str, after: str, *, said: bool) -> dict[str, Any]:
+        quote = one.quote
+        if self.policy is not None:
+            from penstock.guard.quoted import shown
+
+            before, quote, after = shown(before, quote, after, guard=self.house.guard, policy=self.policy, said=said)
+        return {
+            "number": number, "title": one.title or PurePosixPath(one.source).name or one.source,
             "url": one.source if one.source.startswith(("https://", "http://")) else "",
             "section": [heading for place, heading in enumerate(one.section) if place or heading != one.title],
-            "page": one.page, "date": one.date, "stale": one.stale, "before": before, "quote": one.quote, "after": after,
-        }
-        for (n, one), (before, after) in zip(cited, around, strict=True)
-    ]  # fmt: skip
+            "page": one.page, "date": one.date, "stale": one.stale, "before": before, "quote": quote, "after": after,
+        }  # fmt: skip
 
 
 # ---------------------------------------------------------------- opinions and people
@@ -326,11 +384,12 @@ def _sources(cited: Sequence[tuple[int, Citation]], collection: Collection) -> l
 
 async def feedback(request: Request, house: House) -> Response:
     """What a visitor thinks of an answer of theirs: `{"request": ID, "thumb": …, "reasons": […], "csat": 1 to 5}`."""
-    _, visitor = await _visitor(request, house)
+    name, (_, visitor) = request.path_values["name"], await _visitor(request, house)
     body = await request.json()
     changes = said({name: body[name] for name in ("thumb", "reasons", "csat") if name in body})
 
     def given() -> None:
+        _count(house, name, "opinions", visitor)
         row = _own(house, request.caller, visitor, body.get("request"))
         house.review.feedback.give(About(row.id, row.key, row.person, row.app, row.model), visitor, changes)
 
@@ -339,21 +398,37 @@ async def feedback(request: Request, house: House) -> Response:
 
 
 async def ask_person(request: Request, house: House) -> Response:
-    """Ask for a person about an answer: `{"request": ID, "question": …, "history": […]}`. Asked again, it is the same one."""
-    widget, visitor = await _visitor(request, house)
+    """Ask for a person about an answer: `{"request": ID, "question": …, "history": […]}`. Asked again, it is the same one.
+
+    What was said before is the visitor's word, and called that. Of the request itself the journal's words are put beside it,
+    where they are kept.
+    """
+    name, (widget, visitor) = request.path_values["name"], await _visitor(request, house)
     if not house.settings.review.people:
         raise NotFound("nobody replies here", hint="review.people = true")
     body = await request.json()
-    content = Content.read({"question": _question(body), "history": _before(body)})
+    content = Content.read({"question": _question(body), "history": _before(body), "why": TOLD_BY_VISITOR})
 
     def proposed() -> Outcome:
+        _count(house, name, "hand_overs", visitor)
         row, hand_overs = _own(house, request.caller, visitor, body.get("request")), house.review.hand_overs
-        number = hand_overs.waiting_for(row.id) or hand_overs.propose(
-            content, caller=request.caller, person=visitor, app=widget.app, request=row.id
-        )
+        number = hand_overs.waiting_for(row.id)
+        if not number:
+            number = hand_overs.propose(
+                replace(content, summary=_journalled(house, row.id)),
+                caller=request.caller, person=visitor, app=widget.app, request=row.id,
+            )  # fmt: skip
         return hand_overs.outcome(number)
 
     return json_response(_reply(await asyncio.to_thread(proposed)), 202)
+
+
+def _journalled(house: House, request: str) -> str:
+    """What was asked and answered as the journal has it; "" where it keeps no words."""
+    kept: Mapping[str, Any] = {}
+    with suppress(PenstockError):
+        kept = house.texts.read(house.review.requests.past.said(request))
+    return f"In the journal: “{kept['question']}” – “{kept['answer']}”" if kept else ""
 
 
 async def reply(request: Request, house: House) -> Response:
@@ -380,10 +455,17 @@ def _own(house: House, caller: Caller, visitor: str, number: Any) -> Row:
     """The request of that id, where it is the visitor's. Raises BadRequest, or NotFound, for others' too."""
     if not isinstance(number, str) or not number:
         raise BadRequest("'request' must be the id of an answer")
-    with suppress(PenstockError):  # while the database cannot be written, what it has can be read
-        house.gateway.journal.drain()
-    rows = house.review.requests.past.find(number) if len(number) <= LONGEST_ID else []
-    own = [row for row in rows if (row.key, row.person, row.id) == (caller.name, visitor, number)]
+    mine = (caller.name, visitor, number)
+
+    def found() -> list[Row]:
+        rows = house.review.requests.past.find(number) if len(number) <= LONGEST_ID else []
+        return [row for row in rows if (row.key, row.person, row.id) == mine]
+
+    own = found()
+    if not own and house.gateway.journal.waiting():
+        with suppress(PenstockError):  # while the database cannot be written, what it has can be read
+            house.gateway.journal.drain()
+        own = found()
     if not own:
         raise NotFound(
             "there is no such request of yours", hint="it is known about a second after the answer has ended"

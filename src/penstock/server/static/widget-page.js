@@ -8,7 +8,8 @@ const given = new URLSearchParams(location.hash.slice(1));
 const KEPT = `penstock-widget:${name}`;
 const MOST_KEPT = 30; // turns of a conversation
 const MOST_BEFORE = 5; // turns that are sent along with a question
-const state = { token: "", until: 0, widget: {}, phrases: {}, turns: [], busy: null, site: "" };
+const MOST_WAITING = 5; // questions of the site that wait for the one before them
+const state = { token: "", until: 0, widget: {}, phrases: {}, turns: [], busy: null, site: "", waiting: [] };
 
 // ---------------------------------------------------------------- what stays in the tab
 
@@ -20,9 +21,10 @@ function keep() {
 
 function kept() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
+    const { token, turns } = JSON.parse(sessionStorage.getItem(KEPT));
+    return { token: typeof token === "string" && /^[\w.-]*$/.test(token) ? token : "", turns: Array.isArray(turns) ? turns : [] };
   } catch {
-    return {};
+    return { token: "", turns: [] };
   }
 }
 
@@ -38,11 +40,16 @@ function speak() {
   const { language, direction, phrases, title, greeting } = state.widget;
   state.phrases = phrases;
   Object.assign(document.documentElement, { lang: language, dir: direction });
+  label();
+  document.title = $("title").textContent = title;
+  $("greeting").textContent = greeting;
+}
+
+function label() {
   for (const [from, to] of [["t", "textContent"], ["label", "ariaLabel"], ["title", "title"], ["placeholder", "placeholder"]]) {
     for (const node of document.querySelectorAll(`[data-${from}]`)) node[to] = t(node.dataset[from]);
   }
-  document.title = $("title").textContent = title;
-  $("greeting").textContent = greeting;
+  if (state.busy) $("send").textContent = t("Stop");
 }
 
 const BUSY = "This server is busy at the moment. Try again in a minute.";
@@ -80,9 +87,11 @@ async function fetched(path, options = {}) {
 const post = (path, body, more = {}) => fetched(path, { method: "POST", body: JSON.stringify(body), ...more });
 
 async function visit() {
+  const first = !state.until;
   state.widget = await (await post("visit", { language: given.get("language") || navigator.language })).json();
   state.token = state.widget.token;
   state.until = Date.now() + (state.widget.expires_in - 60) * 1000;
+  if (first) begin();
   keep();
 }
 
@@ -172,6 +181,7 @@ async function ask(question) {
     tell({ penstock: "answer", status: answer.status });
   } catch (error) {
     const text = error.name === "AbortError" ? t("Stopped.") : problemOf(error);
+    if (!node.isConnected) return;
     said.replaceChildren(make("span", { className: error.name === "AbortError" ? "hint" : "problem", textContent: text }));
     $("question").value ||= question; // to be sent again
     grow();
@@ -183,6 +193,7 @@ async function ask(question) {
       $("send").textContent = t("Ask");
     }
     if (document.hasFocus() && !document.activeElement.closest("main, section")) settle();
+    if (!state.busy && state.waiting.length) ask(state.waiting.shift());
   }
 }
 
@@ -336,8 +347,14 @@ const leave = () => parent.postMessage({ penstock: "close" }, given.get("at") ??
 addEventListener("message", ({ source, origin, data }) => {
   if (source !== parent || !state.site || origin !== state.site) return;
   if (data?.penstock === "open") settle();
-  if (data?.penstock === "ask" && typeof data.text === "string" && data.text.trim() && !state.busy) ask(data.text.trim().slice(0, 4000));
+  if (data?.penstock === "ask" && typeof data.text === "string" && data.text.trim()) askInTurn(data.text.trim().slice(0, 4000));
 });
+
+function askInTurn(question) {
+  if (!state.busy) ask(question);
+  else if (state.waiting.length < MOST_WAITING) state.waiting.push(question);
+  else tell({ penstock: "answer", status: "not_asked" });
+}
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -348,18 +365,47 @@ $("close").addEventListener("click", leave);
 $("new").addEventListener("click", () => {
   state.busy?.abort();
   state.turns = [];
+  state.waiting = [];
   keep();
-  begin();
+  if (!$("source").hidden) closeSource();
+  $("turns").replaceChildren();
+  suggest();
   settle();
 });
 
-function begin() {
-  if (!$("source").hidden) closeSource();
-  $("turns").replaceChildren(...state.turns.map((turn) => show(turn, make("li"))));
-  const { suggestions } = state.widget;
+function suggest() {
+  const { suggestions = [] } = state.widget;
   $("suggestions").replaceChildren(...suggestions.map((question) => make("li", {}, press(question, () => ask(question), { dir: "auto" }))));
-  $("suggestions").hidden = !suggestions.length || state.turns.length > 0;
+  $("suggestions").hidden = !suggestions.length || $("turns").children.length > 0;
+}
+
+// The turns that are kept, before what was asked meanwhile. One that cannot be drawn, as another version kept it, is dropped.
+function recall() {
+  const drawn = [];
+  state.turns = state.turns.filter((turn) => {
+    try {
+      messages([turn]).forEach(({ content }) => content.trim());
+      drawn.push(show(turn, make("li")));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  $("turns").prepend(...drawn);
+}
+
+// Once the first visit works, which may be with a question after the page was opened.
+function begin() {
+  const at = given.get("at");
+  if (parent !== window && [...state.widget.origins, location.origin].includes(at)) state.site = at;
+  $("close").hidden = !state.site;
+  paint();
+  speak();
+  recall();
+  suggest();
   $("turns").lastElementChild?.scrollIntoView({ block: "end" });
+  document.documentElement.dataset.ready = "";
+  tell({ penstock: "ready" });
 }
 
 // What follows the system's colours follows the site's instead, where it names them.
@@ -376,23 +422,14 @@ function paint() {
 }
 
 async function start() {
-  const { token = "", turns = [] } = kept();
-  Object.assign(state, { token, turns });
+  Object.assign(state, kept());
   try {
     await visit();
-  } catch {
+  } catch (error) {
+    label(); // in English, until a visit works
+    $("greeting").textContent = problemOf(error);
     document.documentElement.dataset.ready = "";
-    $("greeting").textContent = BUSY;
-    return;
   }
-  const at = given.get("at");
-  if (parent !== window && [...state.widget.origins, location.origin].includes(at)) state.site = at;
-  $("close").hidden = !state.site;
-  paint();
-  speak();
-  begin();
-  document.documentElement.dataset.ready = "";
-  tell({ penstock: "ready" });
 }
 
 start();

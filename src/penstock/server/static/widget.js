@@ -27,7 +27,15 @@
     dialog button { position: absolute; inset-block-start: 6px; inset-inline-end: 6px; }
     iframe { display: block; width: 100%; height: 100%; border: 0; }
     @media print { :host { display: none !important; } }`;
-  const icon = (d) => `<button type="button"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="${d}"/></svg></button>`;
+  function icon(d) { // by hand: a site may forbid to make markup of text
+    const made = document.createElement("button");
+    const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+    svg.setAttribute("viewBox", "0 0 24 24");
+    path.setAttribute("d", d);
+    svg.append(path);
+    made.append(svg);
+    return made;
+  }
 
   function build({ default: look }) {
     const host = document.createElement("penstock-widget");
@@ -35,9 +43,11 @@
     const sheet = new CSSStyleSheet(); // which no site's policy on styles forbids
     sheet.replaceSync(style(look));
     root.adoptedStyleSheets = [sheet];
-    root.innerHTML = `${icon("M4 5h16v11H11l-5 4v-4H4z")}<dialog>${icon("M5 5l14 14M19 5L5 19")}</dialog>`;
-    [button, dialog] = root.children;
-    leave = dialog.firstChild; // until the frame is there
+    button = icon("M4 5h16v11H11l-5 4v-4H4z");
+    dialog = document.createElement("dialog");
+    leave = icon("M5 5l14 14M19 5L5 19"); // until the frame is there
+    dialog.append(leave);
+    root.append(button, dialog);
     for (const node of [button, dialog]) node.setAttribute("aria-label", look.title);
     leave.setAttribute("aria-label", look.close);
     button.setAttribute("aria-haspopup", "dialog");
