@@ -326,7 +326,7 @@ def test_odd_addresses_and_sizes_are_refused(office: Served):
         f"after=1e9,{mine}",
     ):
         assert clerk.get(f"/api/conversations?{query}").status_code == 400, query
-    assert clerk.put("/api/conversations/none", json={"asked": "x", "turns": [said()]}).status_code == 400
+    assert clerk.put("/api/conversations/none", json={"asked": "x", "turns": [said()]}).status_code == 404
     assert clerk.post(f"/api/conversations/{mine}", json={"title": " "}).status_code == 400
     assert clerk.post(f"/api/conversations/{mine}", json={"title": ["x"]}).status_code == 400
     huge = {"asked": "x", "turns": [said(text="字" * (1 << 20))]}

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
 from penstock.config import iso
-from penstock.conversations import Conversations, Turn
+from penstock.conversations import Conversations, Turn, checked_id
 from penstock.errors import BadRequest, NotAllowed, NotFound
 from penstock.server.http import Request, Response, json_response
 
@@ -25,6 +25,14 @@ def _kept(house: House) -> Conversations:
     if not house.settings.chat.history:
         raise NotFound("this server keeps no conversations", hint="chat.history = true")
     return house.conversations
+
+
+def _number(request: Request) -> str:
+    """The id in the path. Raises NotFound for what can be none."""
+    try:
+        return checked_id(request.path_values["conversation"])
+    except BadRequest as error:
+        raise NotFound("there is no such conversation", hint="its id is 32 hexadecimal digits") from error
 
 
 async def conversations(request: Request, house: House) -> Response:
@@ -54,7 +62,8 @@ async def keep(request: Request, house: House) -> Response:
     The ids are yours: 32 hexadecimal digits at random. NAME is the app or collection; `answer` is what a chat completion has in
     `penstock`, `request` its `x-request-id`. With `"begins": false` nothing is made where there is none.
     """
-    body, number = await request.json(), request.path_values["conversation"]
+    number = _number(request)
+    body = await request.json()
     asked, title, turns = body.get("asked"), body.get("title") or "", body.get("turns")
     if not isinstance(asked, str) or not 1 <= len(asked) <= 256:
         raise BadRequest("'asked' must name an app or a collection")
@@ -73,14 +82,14 @@ async def keep(request: Request, house: House) -> Response:
 
 async def conversation(request: Request, house: House) -> Response:
     """One of your conversations, with all that was said in it."""
-    number = request.path_values["conversation"]
+    number = _number(request)
     found = await asyncio.to_thread(lambda: _kept(house).get(request.caller, number))
     return json_response(found.plain())
 
 
 async def change(request: Request, house: House) -> Response:
     """Keep an answer anew: `{"answer": …}`. What a person replied may have been added to it."""
-    number, turn = request.path_values["conversation"], request.path_values["turn"]
+    number, turn = _number(request), request.path_values["turn"]
     answer = Turn.read({"id": "0" * 32, "question": "?", "answer": (await request.json()).get("answer")}).answer
     await asyncio.to_thread(lambda: _kept(house).change(request.caller, number, turn, answer))
     return json_response({"changed": turn})
@@ -88,7 +97,8 @@ async def change(request: Request, house: House) -> Response:
 
 async def rename(request: Request, house: House) -> Response:
     """Give it another title: `{"title": …}`."""
-    title, number = (await request.json()).get("title"), request.path_values["conversation"]
+    number = _number(request)
+    title = (await request.json()).get("title")
     if not isinstance(title, str):
         raise BadRequest("'title' must be a text")
     found = await asyncio.to_thread(lambda: _kept(house).rename(request.caller, number, title))
@@ -97,7 +107,7 @@ async def rename(request: Request, house: House) -> Response:
 
 async def remove(request: Request, house: House) -> Response:
     """Remove it for good, and end what was shared of it."""
-    number = request.path_values["conversation"]
+    number = _number(request)
     await asyncio.to_thread(lambda: _kept(house).remove(request.caller, number))
     return json_response({"removed": number})
 
@@ -107,7 +117,7 @@ async def share(request: Request, house: House) -> Response:
 
     `secret` is shown this once; `/?shared=SECRET` opens it on the chat page.
     """
-    number, for_s = request.path_values["conversation"], house.settings.chat.share
+    number, for_s = _number(request), house.settings.chat.share
     if not for_s:
         raise NotAllowed("conversations are not shared here", hint="chat.share says how long a link works")
     made = await asyncio.to_thread(lambda: _kept(house).share(request.caller, number, for_s=for_s))
@@ -117,7 +127,7 @@ async def share(request: Request, house: House) -> Response:
 
 async def unshare(request: Request, house: House) -> Response:
     """End all links to it."""
-    number = request.path_values["conversation"]
+    number = _number(request)
     await asyncio.to_thread(lambda: _kept(house).unshare(request.caller, number))
     house.audit.record("conversation.unshared", target=number)
     return json_response({"unshared": number})
