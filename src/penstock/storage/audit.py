@@ -49,7 +49,7 @@ Kind = Literal[
     "retention.applied", "audit.pruned",
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
     "experiment.started", "experiment.moved", "experiment.ended",
-    "conversation.shared", "conversation.unshared",
+    "conversation.shared", "conversation.unshared", "tool.accepted",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Fact = str | int | float | bool | Sequence[str]

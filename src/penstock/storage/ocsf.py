@@ -60,6 +60,7 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "experiment.ended": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "experiment"),
     "conversation.shared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
     "conversation.unshared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
+    "tool.accepted": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "tool"),
     "review.exported": _Shape(API_ACTIVITY, 2, "Read"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),
     "vault.read": _Shape(API_ACTIVITY, 2, "Read", 2),
