@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -386,8 +387,6 @@ class Servers:
             from mcp import Client
         except ImportError as error:
             raise MissingExtra("the Model Context Protocol", extra="mcp") from error
-        from penstock import __version__
-
         ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         closing, gone = asyncio.Event(), Gone()
         tail: list[str] = []
@@ -395,7 +394,7 @@ class Servers:
 
         async def keep() -> None:
             try:
-                about = types.Implementation(name="penstock", version=__version__)
+                about = types.Implementation(name="penstock", version=version("penstock"))
                 async with Client(wire, cache=None, client_info=about) as client:
                     if not ready.done():
                         ready.set_result(client)

@@ -391,7 +391,8 @@ async def serve(request: Request, house: House) -> Response:
     """The Model Context Protocol (streamable HTTP): tools `search`, `ask` and `verify`, and documents as resources."""
     body = await request.body()
     caller, names = request.caller, iter((request.name,))
-    made = server(Asking(house, lambda: caller, lambda: next(names, None) or new_id()))
+    asking = Asking(house, lambda: caller, lambda: next(names, None) or new_id())
+    made = await asyncio.to_thread(server, asking)  # the first time it brings the SDK along, which takes half a second
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
     manager = StreamableHTTPSessionManager(
@@ -420,7 +421,7 @@ async def serve(request: Request, house: House) -> Response:
 
 
 async def only_post(request: Request, house: House) -> Response:
-    """Streams that a server begins by itself, and sessions that end, there are none of: each request stands alone."""
+    """Always 405: each request stands alone, so there is no stream to listen to and no session to end."""
     return Response(b"", 405, headers=(("allow", "POST"),))
 
 
