@@ -36,7 +36,7 @@ from penstock.errors import (
 )
 from penstock.guard.tools import unfit
 from penstock.storage.database import Database
-from penstock.trace import log, span
+from penstock.trace import log, quiet, span
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -387,6 +387,7 @@ class Servers:
             from mcp import Client
         except ImportError as error:
             raise MissingExtra("the Model Context Protocol", extra="mcp") from error
+        quiet("mcp")
         ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         closing, gone = asyncio.Event(), Gone()
         tail: list[str] = []

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -87,9 +88,26 @@ def _serve(file: str | None) -> None:
         caller()  # a wrong key is told at once
         if sys.stdin.isatty():
             click.echo("a client is expected on standard input: penstock mcp --print-config", err=True)
-        asyncio.run(serve_stdio(Asking(house, caller)))
+        asyncio.run(_until_told(serve_stdio(Asking(house, caller)), house))
     finally:
         house.close()
+
+
+async def _until_told(serving: Coroutine[Any, Any, None], house: House) -> None:
+    """Serve until standard input is closed, or somebody ends us."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows ends us without asking
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(sign, told.set)
+    task, waiting = asyncio.create_task(serving), asyncio.create_task(told.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if told.is_set():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)  # what runs is journalled as cancelled
+        house.close()
+        os._exit(0)  # a thread waits for standard input, and nothing ends it
+    waiting.cancel()
+    await task
 
 
 def _owner() -> Caller:

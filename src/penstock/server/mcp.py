@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -24,7 +23,7 @@ from penstock.errors import BadRequest, MissingExtra, NotFound, PenstockError, T
 from penstock.server import openai
 from penstock.server.http import Request, Response, Scope
 from penstock.server.verify import LONGEST
-from penstock.trace import log, place
+from penstock.trace import log, place, quiet
 from penstock.types import Answer, Caller, Citation, Event, Finished, ModelRequest, Record, Status, TextDelta, new_id
 
 if TYPE_CHECKING:
@@ -276,6 +275,7 @@ def server(asking: Asking) -> Server[Any]:
         from mcp.shared.exceptions import MCPError
     except ImportError as error:
         raise MissingExtra("the Model Context Protocol", extra="mcp") from error
+    quiet("mcp")
 
     def told(error: PenstockError, code: int) -> MCPError:
         return MCPError(code, str(error), error.body()["error"])
@@ -451,6 +451,5 @@ async def serve_stdio(asking: Asking) -> None:
     made = server(asking)
     from mcp.server.stdio import stdio_server
 
-    logging.getLogger("mcp").setLevel(logging.CRITICAL)  # what goes wrong is logged by us, and without words
     async with stdio_server() as (incoming, outgoing):
         await made.run(incoming, outgoing, made.create_initialization_options())
