@@ -10,9 +10,11 @@ import asyncio
 import json
 import re
 import secrets
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, unquote
 
@@ -36,10 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["PATH", "Asking", "only_post", "place_in", "serve", "serve_stdio", "server", "uri_of"]
 
 PATH: Final = "/mcp"
+SDK: Final = "mcp.server.lowlevel"
 SCHEME: Final = "penstock"
 LONGEST_DOCUMENT: Final = 1_000_000  # characters of a document that is read whole
 PER_PAGE: Final = 200  # documents in one answer to resources/list
 MOST_SOURCES: Final = 200
+KNOWN: Final = frozenset(
+    ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path")
+)
 NOT_FOUND: Final = -32002  # a resource is not there, as the protocol has it
 LABELS: Final = ["supported", "contradicted", "not_found", "unscored"]
 
@@ -107,7 +113,7 @@ OUT: Final[dict[str, dict[str, Any]]] = {
 ABOUT: Final = {
     "search": "Find the passages of a collection that are nearest to a query, best first, each with its source, page and section.",
     "ask": "Ask an app or a collection. The answer is quoted from documents or checked against them; [1] stands for citation 1. "
-    "The status `not_found` means that the documents do not say it: do not fill in an answer of your own.",
+    "The statuses `related` and `not_found` mean that the documents do not answer it: do not fill in an answer of your own.",
     "verify": "Check whether what a text says is in its sources, sentence by sentence.",
 }  # fmt: skip
 for _schema in (*IN.values(), *OUT.values()):
@@ -392,7 +398,10 @@ async def serve(request: Request, house: House) -> Response:
     body = await request.body()
     caller, names = request.caller, iter((request.name,))
     asking = Asking(house, lambda: caller, lambda: next(names, None) or new_id())
-    made = await asyncio.to_thread(server, asking)  # the first time it brings the SDK along, which takes half a second
+    if SDK not in sys.modules:  # it takes half a second, in which others are served
+        with suppress(ImportError):
+            await asyncio.to_thread(import_module, SDK)
+    made = server(asking)
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
     manager = StreamableHTTPSessionManager(
@@ -429,20 +438,8 @@ def _plain(scope: Scope) -> dict[str, Any]:
     """What the SDK may see of a request: neither keys nor cookies, nor our own entries."""
     hidden = (b"authorization", b"x-api-key", b"api-key", b"cookie")
     headers = [(name.lower(), value) for name, value in scope["headers"]]
-    known = (
-        "type",
-        "asgi",
-        "http_version",
-        "method",
-        "scheme",
-        "path",
-        "raw_path",
-        "query_string",
-        "root_path",
-        "client",
-        "server",
-    )
-    kept = {name: scope[name] for name in known if name in scope}
+    known = frozenset(scope) & KNOWN
+    kept = {name: scope[name] for name in known}
     return kept | {"headers": [(name, value) for name, value in headers if name not in hidden]}
 
 
