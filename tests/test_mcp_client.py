@@ -41,7 +41,7 @@ from penstock.server.run import free_socket
 from penstock.storage.database import Database
 
 GUARD = Guard()
-TOOLS = ("lookup", "bomb", "flood", "hang", "crash", "orders", "fails", "picture", "environment", "sly")
+TOOLS = ("lookup", "bomb", "flood", "hang", "crash", "orders", "fails", "refuses", "picture", "environment", "sly")
 
 
 @pytest.fixture
@@ -261,6 +261,27 @@ def test_a_tool_that_fails_says_so_and_pictures_are_left_out(place: Path):
     run(place, piped(place), work)
 
 
+def test_the_words_of_an_error_are_data_too(place: Path):
+    async def work(made: Servers) -> None:
+        plain = await made.call("other", "refuses", {"text": "no such row"})
+        assert plain == Result("other", "refuses", "no such row", failed=True)
+        hostile = await made.call("other", "refuses", {"text": foreign.ORDER})
+        assert hostile == Result("other", "refuses", WITHHELD, failed=True, withheld=True)
+
+    run(place, piped(place), work)
+
+
+def test_orders_in_why_a_program_does_not_start_are_not_repeated(place: Path):
+    (place / "broken").write_text(foreign.ORDER)
+
+    async def work(made: Servers) -> None:
+        with pytest.raises(UpstreamError) as failed:
+            await made.list_tools("other")
+        assert "evil" not in str(failed.value)
+
+    run(place, piped(place), work, accepted=False)
+
+
 def test_a_schema_that_never_ends_to_be_matched_holds_nobody_up(place: Path):
     started = time.monotonic()
 
@@ -317,13 +338,13 @@ def test_a_call_that_hangs_ends_in_time_and_is_cancelled_and_others_go_on(place:
         hanging = asyncio.create_task(made.call("other", "hang", {"text": ""}))
         await asyncio.sleep(0.1)
         assert (await made.call("other", "lookup", {"text": "beside"})).text == "beside"
-        with pytest.raises(UpstreamTimeout, match="within 2 s"):
+        with pytest.raises(UpstreamTimeout, match="within 10 s"):
             await hanging
         assert (await made.call("other", "lookup", {"text": "after"})).text == "after"
 
     run(place, piped(place), lambda made: made.offered("other"))  # accepted, with more time
     (place / "log").unlink()
-    run(place, piped(place, timeout=Seconds(2.0)), work, accepted=False)
+    run(place, piped(place, timeout=Seconds(10.0)), work, accepted=False)
     assert logged(place, "start") == 1  # the same program all along
     assert logged(place, "cancelled hang") == 1
 
@@ -392,7 +413,7 @@ def children() -> list[int]:
 
 
 def test_a_program_that_does_not_start_says_why(place: Path):
-    (place / "broken").touch()
+    (place / "broken").write_text("the licence has run out\x1b[2J")
 
     async def work(made: Servers) -> None:
         with pytest.raises(UpstreamError) as failed:
@@ -491,7 +512,7 @@ def test_a_call_to_an_address_that_hangs_ends_in_time(place: Path, address: str)
             await made.call("other", "hang", {"text": ""})
         assert (await made.call("other", "lookup", {"text": "x"})).text == "x"
 
-    run(place, remote(address, timeout=Seconds(2.0)), work, accepted=False)
+    run(place, remote(address, timeout=Seconds(5.0)), work, accepted=False)
 
 
 def test_an_address_where_nobody_is_is_said(place: Path):

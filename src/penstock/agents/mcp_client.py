@@ -51,6 +51,9 @@ MOST_PAGES: Final = 50  # of its list of them
 LARGEST_TOOL: Final = 100_000  # bytes of what it says of itself
 LARGEST_ARGUMENTS: Final = 1 << 20  # bytes
 FIRST_REST_S, LONGEST_REST_S = 0.5, 60.0  # after a server died: twice as long each time
+BROKEN: Final = frozenset(
+    {-32700, -32000, -32001}
+)  # the SDK's codes for what came over the wire broken, late or not at all
 WITHHELD: Final = "[withheld: the result gives orders to the model]"
 STEPS = [
     """
@@ -241,7 +244,7 @@ class Servers:
                         f"'{tool}' of '{server}' describes itself differently than when it was accepted", hint=accept
                     )
                 answer = await self._called(server, link, tool, arguments)
-            self._standing[server].failures = 0
+            self._standing_of(server).failures = 0
             return await self._read(server, tool, settings, answer)
 
     async def close(self) -> None:
@@ -260,6 +263,9 @@ class Servers:
             raise NotFound(f"there is no server '{server[:100]}' in the settings", hint=f"known: {known}")
         return self._settings[server]
 
+    def _standing_of(self, server: str) -> _Standing:
+        return self._standing.setdefault(server, _Standing())
+
     def _offered(
         self, server: str, settings: McpSettings, tool: types.Tool, found: Sequence[types.Tool], pin: Pin | None
     ) -> Offered:
@@ -277,7 +283,7 @@ class Servers:
 
     async def _listed(self, server: str, settings: McpSettings) -> tuple[_Link, list[types.Tool]]:
         """The tools as they are described now. A connection that has ended unseen is opened anew, once."""
-        standing = self._standing.setdefault(server, _Standing())
+        standing = self._standing_of(server)
         for again in (True, False):
             fresh = standing.link is None or standing.link.gone.is_set()
             link = await self._open(server, settings, standing)
@@ -292,7 +298,7 @@ class Servers:
                     standing.fail()
                     if isinstance(error, TimeoutError):
                         raise
-                    raise _failed(server, error, hint=link.gone.why) from error
+                    raise self._failed(server, error, hint=link.gone.why) from error
         raise AssertionError
 
     async def _tools(self, server: str, link: _Link) -> list[types.Tool]:
@@ -315,6 +321,7 @@ class Servers:
     async def _called(self, server: str, link: _Link, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
         """One call. Its result is not held against the schema that the server names for it: that would be a program of theirs."""
         import mcp_types as types
+        from mcp import MCPError
         from pydantic import TypeAdapter
 
         kinds: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = TypeAdapter(
@@ -325,12 +332,17 @@ class Servers:
             answer = await link.client.session.send_request(asked, kinds)
         except Exception as error:
             if link.gone.is_set():
-                standing = self._standing[server]
+                standing = self._standing_of(server)
                 self._drop(standing, link)
                 standing.fail()
                 why = link.gone.why or "it has ended while it was asked"
                 raise UpstreamError(f"'{server}': {why}; what was asked may have been done") from error
-            raise _failed(server, error) from error
+            if not isinstance(error, MCPError) or error.code in BROKEN:
+                raise UpstreamError(
+                    f"'{server}' gave no answer that can be read; what was asked may have been done"
+                ) from error
+            said = types.TextContent(type="text", text=error.message)  # its words are data too
+            return types.CallToolResult(content=[said], is_error=True)
         if not isinstance(answer, types.CallToolResult):
             raise UpstreamRefused(f"'{tool}' of '{server}' asks back, and nobody answers it here")
         return answer
@@ -428,14 +440,30 @@ class Servers:
         except PenstockError:
             raise
         except Exception as error:
-            said = f"it says: {_short(tail[-1])}" if tail else ""
-            raise _failed(server, error, hint=said) from error
+            said = self._harmless(server, _short(tail[-1])) if tail else ""
+            raise self._failed(server, error, hint=f"it says: {said}" if said else "") from error
         return _Link(client, closing, gone)
 
     def _drop(self, standing: _Standing, link: _Link) -> None:
         link.closing.set()
         if standing.link is link:
             standing.link = None
+
+    def _failed(self, server: str, error: BaseException, *, hint: str = "") -> PenstockError:
+        """Somebody else's error as ours."""
+        found = _cause(error)
+        if isinstance(found, PenstockError):
+            return found
+        code = getattr(found, "code", None)
+        words = self._harmless(server, _short(str(getattr(found, "message", "")) or str(found))) or type(found).__name__
+        if isinstance(code, int) and -32_603 <= code <= -32_600:  # it was understood, and not liked
+            return UpstreamRefused(f"'{server}' refused: {words}", status=502, hint=hint)
+        return UpstreamError(f"'{server}' cannot be used: {words}", hint=hint)
+
+    def _harmless(self, server: str, words: str) -> str:
+        """Words of a server in an error of ours, which a model may come to read; "" where they give orders."""
+        policy = self._settings[server].guard
+        return "" if policy != "off" and self._look(policy, words).stops else words
 
 
 # ---------------------------------------------------------------- small things
@@ -507,15 +535,3 @@ def _cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     return error if isinstance(error, Exception) else ConnectionError("it ended at once")
-
-
-def _failed(server: str, error: BaseException, *, hint: str = "") -> PenstockError:
-    """Somebody else's error as ours."""
-    found = _cause(error)
-    if isinstance(found, PenstockError):
-        return found
-    code = getattr(found, "code", None)
-    words = _short(str(getattr(found, "message", "")) or str(found)) or type(found).__name__
-    if isinstance(code, int) and -32_603 <= code <= -32_600:  # it was understood, and not liked
-        return UpstreamRefused(f"'{server}' refused: {words}", status=502, hint=hint)
-    return UpstreamError(f"'{server}' cannot be used: {words}", hint=hint)
