@@ -536,6 +536,7 @@ def test_an_address_where_nobody_is_is_said(place: Path):
         ("[mcp.a]", "needs either a command or a url"),
         ('[mcp.a]\ncommand = "x"\nurl = "https://x/mcp"', "needs either"),
         ('[mcp.a]\nurl = "ftp://x"', "no address"),
+        ('[mcp.a]\nurl = "https://[x"', "no address"),
         ('[mcp.a]\nurl = "https://user:pass@x/mcp"', "no address"),
         ('[mcp.a]\nurl = "http://example.com/mcp"\nheaders = { authorization = "x" }', "in the open"),
         ('[mcp.a]\ncommand = "x"\nheaders = { a = "x" }', "headers is set, and url is not"),

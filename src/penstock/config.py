@@ -1457,7 +1457,10 @@ def _check_mcp(name: str, server: McpSettings, settings: Settings) -> None:
         )
     if server.url and not re.fullmatch(r"https?://[^\s/@?#]+[^\s@#]*", server.url, re.ASCII):
         raise BadSetting(f"{where}.url is no address", hint="https://…/mcp, with secrets in `headers`")
-    host = urlsplit(server.url).hostname or ""
+    try:
+        host = urlsplit(server.url).hostname or ""
+    except ValueError as error:
+        raise BadSetting(f"{where}.url is no address: {error}") from error
     if server.headers and server.url.startswith("http://") and not is_loopback(host):
         raise BadSetting(f"{where} would send its headers in the open", hint="https://…")
     for key, only in (("args", "command"), ("env", "command"), ("headers", "url")):
