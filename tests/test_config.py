@@ -401,6 +401,7 @@ def test_every_setting_is_documented_with_its_default():
             "glossaries",
             "guard",
             "keys",
+            "mcp",
             "models",
             "objectives",
             "probes",

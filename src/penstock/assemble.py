@@ -85,6 +85,7 @@ from penstock.types import (
 )
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
+    from penstock.agents.mcp_client import Servers
     from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
@@ -95,6 +96,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.evaluate.kept import Runs
     from penstock.evaluate.live import Experiments
     from penstock.guard.crossing import Crossing
+    from penstock.guard.guard import Seen
     from penstock.guard.tools import Confirmations
     from penstock.guard.vault import Vault
     from penstock.language.memory import Memory
@@ -236,6 +238,16 @@ class House:
             return next((key.created for key in self.keys.all() if key.name == name), 0.0)
 
         return Conversations(self.database, encryption, keep_s=self.settings.chat.keep, since=since)
+
+    def foreign(self) -> Servers:
+        """The servers of others whose tools may be used. They belong to the event loop in which they are first asked; close them
+        there."""
+        from penstock.agents.mcp_client import Pins, Servers
+
+        def look(policy: str, text: str) -> Seen:
+            return self.guard.look(text, self.policies[policy], surface="tool")
+
+        return Servers(self.settings.mcp, Pins(self.database), folder=self.settings.folder, look=look)
 
     @cached_property
     def guard(self) -> Guard:

@@ -22,7 +22,7 @@ from datetime import UTC, date, datetime
 from datetime import time as clock
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NewType, TypeVar, get_args, get_origin
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from penstock.errors import BadRequest, BadSetting
 
@@ -48,6 +48,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "McpSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "ObserveSettings",
@@ -799,6 +800,26 @@ class WidgetSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpSettings:
+    """A server of others that speaks the Model Context Protocol: `[mcp.NAME]`. Only those of its tools that `tools` names are used,
+    as somebody has accepted them."""
+
+    command: str = setting("", "The program to start, which speaks over its standard input and output.")
+    args: tuple[str, ...] = setting((), "Its arguments.")
+    env: Mapping[str, Secret] = setting(dict, "Its environment, all of it; `env:NAME` takes a variable of ours.")
+    url: str = setting("", "In place of a program: the address of a server that speaks streamable HTTP.")
+    headers: Mapping[str, Secret] = setting(dict, "Headers that go with each request; write `env:NAME` for a secret.")
+    tools: tuple[str, ...] = setting((), "The tools that may be called; empty: none.")
+    reads: tuple[str, ...] = setting((), "Those of them that change nothing. All others count as writing.")
+    writes: tuple[str, ...] = setting((), "Those of them that change something, for whoever reads the settings.")
+    timeout: Seconds = setting(Seconds(30.0), "Longest wait for a call, its start included.")
+    max_output_kb: int = setting(256, "Longest result; what is longer is cut off, with a mark.")
+    guard: str = setting(
+        "default", "The policy by which results are looked at for orders to the model; `off`: they are not."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole tree."""
 
@@ -835,6 +856,7 @@ class Settings:
     keys: Mapping[str, KeySettings] = setting(dict, "")
     login: LoginSettings = setting(LoginSettings, "")
     widgets: Mapping[str, WidgetSettings] = setting(dict, "")
+    mcp: Mapping[str, McpSettings] = setting(dict, "")
     folder: Path = field(default_factory=Path.cwd, metadata={"internal": True})  # that relative paths start from
     file: Path | None = field(default=None, metadata={"internal": True})
 
@@ -1010,6 +1032,8 @@ def _check(settings: Settings) -> Settings:
     _check_ab(settings)
     for name, widget in settings.widgets.items():
         _check_widget(name, widget, settings)
+    for name, server in settings.mcp.items():
+        _check_mcp(name, server, settings)
     settings = _with_detectors(settings)
     for name, key in settings.keys.items():
         if name.startswith(WIDGET):
@@ -1433,6 +1457,44 @@ def _check_widget(name: str, widget: WidgetSettings, settings: Settings) -> None
                 raise BadSetting(f"{where}.{key} has a text of {len(text)} characters", hint=f"at most {longest}")
     if len(widget.suggestions) > 8:
         raise BadSetting(f"{where}.suggestions has {len(widget.suggestions)} questions", hint="8 at most")
+
+
+def _check_mcp(name: str, server: McpSettings, settings: Settings) -> None:
+    where = f"mcp.{check_name(name, what='a server')}"
+    if bool(server.command) == bool(server.url):
+        raise BadSetting(
+            f"{where} needs either a command or a url", hint='command = "…" with args, or url = "https://…/mcp"'
+        )
+    if server.url and not re.fullmatch(r"https?://[^\s/@?#]+[^\s@#]*", server.url, re.ASCII):
+        raise BadSetting(f"{where}.url is no address", hint="https://…/mcp, with secrets in `headers`")
+    try:
+        host = urlsplit(server.url).hostname or ""
+    except ValueError as error:
+        raise BadSetting(f"{where}.url is no address: {error}") from error
+    if server.headers and server.url.startswith("http://") and not is_loopback(host):
+        raise BadSetting(f"{where} would send its headers in the open", hint="https://…")
+    for key, only in (("args", "command"), ("env", "command"), ("headers", "url")):
+        if getattr(server, key) and not getattr(server, only):
+            raise BadSetting(f"{where}.{key} is set, and {only} is not")
+    texts = (server.command, *server.args, *server.env, *server.env.values(), *server.headers, *server.headers.values())
+    if any(letter in text for text in texts for letter in "\0\r\n"):
+        raise BadSetting(f"{where} has a text with a line break or a zero in it")
+    for key in ("reads", "writes"):
+        for tool in getattr(server, key):
+            if tool not in server.tools:
+                hint = _nearest(tool, list(server.tools)) or f'tools = ["{tool}"]'
+                raise BadSetting(f"{where}.{key} has '{tool}', which is not in tools", hint=hint)
+    if both := set(server.reads) & set(server.writes):
+        raise BadSetting(f"{where} has '{min(both)}' in reads and in writes")
+    if not 0.1 <= server.timeout <= 3600:
+        raise BadSetting(f"{where}.timeout is {server.timeout:g} s", hint="from 0.1 to 3600")
+    if not 1 <= server.max_output_kb <= 10_240:
+        raise BadSetting(f"{where}.max_output_kb is {server.max_output_kb}", hint="from 1 to 10240")
+    known = ["off", "default", *settings.guard]
+    if server.guard not in known:
+        raise BadSetting(
+            f"{where}.guard names '{server.guard}', and there is no such policy", hint=_nearest(server.guard, known)
+        )
 
 
 def _no_model(where: str, name: str, settings: Settings) -> BadSetting:

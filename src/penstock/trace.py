@@ -16,7 +16,19 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Span", "collect", "collected", "collecting", "log", "logs", "passed", "place", "set_log_level", "span"]
+__all__ = [
+    "Span",
+    "collect",
+    "collected",
+    "collecting",
+    "log",
+    "logs",
+    "passed",
+    "place",
+    "quiet",
+    "set_log_level",
+    "span",
+]
 
 Value = str | int | float | bool | None
 
@@ -108,3 +120,12 @@ def place(error: Exception) -> str:
     """Where an error was raised and from where it was called; its message may hold somebody's words."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+
+
+def quiet(library: str) -> None:
+    """Keep the log lines of a library from standard error, unless somebody has set up logging: they repeat what was said."""
+    import logging
+
+    logger = logging.getLogger(library)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

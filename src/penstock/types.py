@@ -406,7 +406,7 @@ Event = TextDelta | Finished
 
 Dialect = Literal[
     "chat", "completions", "responses", "messages", "count_tokens", "embeddings", "images", "speech", "transcriptions",
-    "translations", "moderations", "rerank",
+    "translations", "moderations", "rerank", "mcp",
 ]  # fmt: skip
 StopReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Outcome = Literal["ok", "refused", "failed", "cancelled", "lost"]

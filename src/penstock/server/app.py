@@ -27,6 +27,7 @@ from penstock.server import (
     guard,
     language,
     manage,
+    mcp,
     objectives,
     openai,
     pages,
@@ -68,6 +69,9 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/v1/guard", guard.check_text),
     ("POST", "/v1/verify", verify.check_text),
     ("POST", "/v1/language", language.tell),
+    ("POST", mcp.PATH, mcp.serve),
+    ("GET", mcp.PATH, mcp.only_post),
+    ("DELETE", mcp.PATH, mcp.only_post),
     ("POST", "/v1/feedback", review.give_feedback),
     ("GET", "/v1/feedback", review.asked_for),
     ("GET", "/v1/feedback/{request}", review.feedback),
@@ -156,7 +160,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, self._max_body_bytes, self.work)
         route = GENERATING.get(scope["path"]) if scope["method"] == "POST" else None
-        if LEFT not in scope or (route is None and not widget.asks(request)):
+        if LEFT not in scope or (route is None and request.path != mcp.PATH and not widget.asks(request)):
             await self._answer(request, route, send)
             return
         task, left = asyncio.current_task(), scope[LEFT]

@@ -68,6 +68,7 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "evaluation.removed": _Shape(ENTITY_MANAGEMENT, 4, "Delete", 1, "evaluation"),
     "conversation.shared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
     "conversation.unshared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
+    "tool.accepted": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "tool"),
     "review.exported": _Shape(API_ACTIVITY, 2, "Read"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),
     "vault.read": _Shape(API_ACTIVITY, 2, "Read", 2),
