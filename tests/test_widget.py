@@ -715,6 +715,7 @@ def test_a_person_is_asked_once_and_the_reply_is_read_by_whoever_asked(shop: Ser
     assert first["state"] == "pending"
     assert again["id"] == first["id"]
     refused(other.post("people", asking), 404, "not_found")
+    assert visitor.post("people", asking | {"question": "x" * 60_000}).status_code == 413
     refused(other.get(f"people/{first['id']}"), 404, "not_found")
     (waiting,) = [one for one in shop.house.review.hand_overs.pending() if one.id == first["id"]]
     assert (waiting.app, waiting.content.question) == ("helper", "May I talk to somebody?")

@@ -407,7 +407,10 @@ async def ask_person(request: Request, house: House) -> Response:
     if not house.settings.review.people:
         raise NotFound("nobody replies here", hint="review.people = true")
     body = await request.json()
-    content = Content.read({"question": _question(body), "history": _before(body), "why": TOLD_BY_VISITOR})
+    question = _question(body)
+    if len(question) > LONGEST_BEFORE:
+        raise TooLarge(f"the question has more than {LONGEST_BEFORE} characters")
+    content = Content.read({"question": question, "history": _before(body), "why": TOLD_BY_VISITOR})
 
     def proposed() -> Outcome:
         _count(house, name, "hand_overs", visitor)
