@@ -116,7 +116,7 @@ class Printer:
             if len(png) < size:
                 raise EOFError
             return Printed(png, said["marked"], bytes.fromhex(said["content"]))
-        except (OSError, EOFError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             self._end()
             if time.monotonic() - began >= LIMIT_S:
                 raise Unreadable(f"page {asked.page} takes longer than {LIMIT_S:g} s to draw") from error
@@ -153,7 +153,11 @@ class Printer:
 def _started() -> subprocess.Popen[bytes]:
     """Raises NotReady."""
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {"PYTHONPATH": paths}
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment |= {
+        "PYTHONPATH": paths,
+        "OPENBLAS_NUM_THREADS": "1",
+    }  # each of its threads takes memory, and none has work
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
