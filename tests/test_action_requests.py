@@ -60,7 +60,10 @@ class Bank:
             return bank.execute("select * from bookings where ? in ('', key)", (key,)).fetchall()
 
 
-def shop(bank: Bank, *, settles_s: float = 0.0, rate: Rate = Rate(1000, 60)) -> Actions:
+OFTEN = Rate(100_000, 60)
+
+
+def shop(bank: Bank, *, rate: Rate = OFTEN, looks: bool = True) -> Actions:
     """A balance to look at, money that moves in the house's own database, and money that moves elsewhere."""
 
     @action("reads", level="guest", here=True, rate=rate)
@@ -77,7 +80,9 @@ def shop(bank: Bank, *, settles_s: float = 0.0, rate: Rate = Rate(1000, 60)) -> 
             raise BadRequest("the vault is full")
         return {"left": Decimal(1_000_000 - cents) / 100}
 
-    @action("writes", here=True, facts=left, read_back="Put {amount} into {account}; {left} fit", rate=rate)
+    put_says = "Put {amount} into {account}" + ("; {left} fit" if looks else "")
+
+    @action("writes", here=True, facts=left if looks else None, read_back=put_says, rate=rate)
     def put(context: Context, account: Account, amount: Amount) -> dict[str, Any]:
         """Put money in."""
         assert context.rows is not None
@@ -92,7 +97,7 @@ def shop(bank: Bank, *, settles_s: float = 0.0, rate: Rate = Rate(1000, 60)) -> 
         rows = bank.rows(context.key)
         return Found({"account": rows[0][1]}) if rows else None
 
-    @action("writes", find=find, read_back="Send {amount} to {account}", settles_s=settles_s, rate=rate)
+    @action("writes", find=find, read_back="Send {amount} to {account}", settles_s=0.0, rate=rate)
     def send(context: Context, account: Account, amount: Amount) -> dict[str, Any]:
         """Send money elsewhere."""
         if account == "closed":
@@ -361,8 +366,10 @@ def test_an_action_neither_ends_the_transaction_nor_changes_what_is_recorded(hom
         return action(effect, name=name, description="Try.", read_back="Do it", here=True)(run)
 
     first = "insert into entries values ('', 'a', 1)"
-    hostile = ["/* */ commit", "rollback", "savepoint x", "rollback to action_effect", "delete from action_log",
-               "update action_requests set state = 'done'", "drop table action_log", "attach ':memory:' as x", "pragma user_version = 3"]  # fmt: skip
+    hostile = [
+        "/* */ commit", "rollback", "savepoint x", "rollback to action_effect", "delete from action_log",
+        "update action_requests set state = 'done'", "drop table action_log", "attach ':memory:' as x", "pragma user_version = 3",
+    ]  # fmt: skip
     actions = [made(f"try{n}", first, statement) for n, statement in enumerate(hostile)]
     requests = opened(home, actions=Actions([*actions, made("look", first)]))
 
@@ -378,17 +385,14 @@ def test_a_full_disk_changes_nothing_and_the_agreement_stays_good(requests: Acti
     token = requests.read_back(ANNA, "c1", one.id).token
     (pages,) = requests._database.read("pragma page_count")[0]
     requests._database.read(f"pragma max_page_count = {pages}")
-    full = 0
-    for n in range(60):
-        try:
-            requests.propose(ANNA, "c2", "send", SEND, key=str(n))
-        except StorageError as error:
-            assert "full" in str(error)
-            full += 1
-    assert full
-    with pytest.raises(StorageError, match="full"):
+
+    def fill() -> None:
         for n in range(60):
-            requests.propose(BO, f"c{n + 3}", "send", SEND)
+            requests.propose(BO, f"c{n + 2}", "send", SEND)
+
+    for _ in range(3):
+        with pytest.raises(StorageError, match="full"):
+            fill()
     requests._database.read("pragma max_page_count = 1073741823")
 
     assert requests.check() == []
@@ -572,7 +576,7 @@ class Talking(RuleBasedStateMachine):
         type(self).count += 1
         home = self.folder / str(type(self).count)
         home.mkdir()
-        self.requests = opened(home)
+        self.requests = opened(home, actions=shop(Bank(home / "bank.db"), looks=False))
         self.made: list[tuple[str, Person, str, str, str]] = []  # id, person, conversation, action, amount
         self.tokens: dict[str, str] = {"": ""}  # request -> the token that counts
         self.old: list[str] = [""]
@@ -618,7 +622,7 @@ class Talking(RuleBasedStateMachine):
     def confirms(self, data: st.DataObject, person: Person, talk: str) -> None:
         if not self.made:
             return
-        number, whose, where, name, amount = data.draw(st.sampled_from(self.made))
+        number, whose, where, _, amount = data.draw(st.sampled_from(self.made))
         right = self.tokens.get(number)
         token = data.draw(st.sampled_from([*self.tokens.values(), *self.old, *[right or ""] * 5]))
         try:
@@ -632,13 +636,20 @@ class Talking(RuleBasedStateMachine):
         assert (person, talk, token) == (whose, where, right)
         if self.open.get(talk) == number:
             del self.open[talk]
-            assert one.state == "done" or (
-                name == "put" and one.state == "refused"
-            )  # somebody else put something in before
-            if one.state == "done":
-                self.done.append((number, amount))
+            assert one.state == "done"
+            self.done.append((number, amount))
         else:
             assert one.is_over
+
+    @rule(person=people, talk=talks, name=names, amount=st.integers(1, 3))
+    def goes_through(self, person: Person, talk: str, name: str, amount: int) -> None:
+        self.proposes(person, talk, name, amount, "")
+        number = self.open[talk]
+        token = self.requests.read_back(person, talk, number).token
+        assert self.requests.confirm(person, talk, number, token).state == "done"
+        self.tokens[number] = token
+        self.done.append((number, str(amount)))
+        del self.open[talk]
 
     @rule(data=st.data(), person=people, talk=talks)
     def withdraws(self, data: st.DataObject, person: Person, talk: str) -> None:
@@ -658,7 +669,7 @@ class Talking(RuleBasedStateMachine):
     def starts_again(self) -> None:
         home = self.requests._database.path.parent
         closed(self.requests)
-        self.requests = opened(home)
+        self.requests = opened(home, actions=shop(Bank(home / "bank.db"), looks=False))
         assert self.requests.resolve() == 0
 
     @invariant()
@@ -791,7 +802,7 @@ def test_threads_that_agree_at_once_get_one_result(requests: ActionRequests):
 
 def _serve(home: str, worker: int, life: int, notes: str) -> None:
     """An app that asks, shows and agrees without end, and writes down each agreement before it gives it."""
-    requests = opened(Path(home))
+    requests = opened(Path(home), actions=shop(Bank(Path(home) / "bank.db"), looks=False))
     chance = random.Random(worker * 1000 + life)
     with open(notes, "a", buffering=1) as out:
         print("ready", file=out)
@@ -831,14 +842,13 @@ def test_80_processes_that_are_killed_lose_nothing_and_do_nothing_twice(home: Pa
         for process in team:
             process.join(60)
 
-    requests = opened(home)
+    requests = opened(home, actions=shop(Bank(home / "bank.db"), looks=False))
     requests.resolve()
     said = [line for note in notes for line in note.read_text().splitlines() if "|" in line]
     for line in said:  # whoever agreed and heard nothing sends it again
         number, _, rest = line.partition(" ")
         talk, _, token = rest.partition("|")
-        state = requests.confirm(ANNA, talk, number, token).state
-        assert state in ("done", "refused")
+        assert requests.confirm(ANNA, talk, number, token).state == "done"
     booked = Counter(row[0] for row in entries(requests) + bookings(requests))
     done = {
         row[0] for row in requests._database.read("select id from action_requests where state = 'done' and confirms")
@@ -847,6 +857,8 @@ def test_80_processes_that_are_killed_lose_nothing_and_do_nothing_twice(home: Pa
     assert set(booked) == done
     assert max(booked.values()) == 1
     assert requests._database.read("select count(*) from action_requests where state = 'running'") == [(0,)]
-    assert any(step.why == "taken over" for step in requests.steps())
+    whys = Counter(step.why for step in requests.steps())
+    assert whys["taken over"] > 0
+    assert whys["found"] + whys["not found"] > 0, "some were killed while the bank was at it"
     assert requests.check() == []
     closed(requests)
