@@ -511,6 +511,76 @@ def test_a_disk_that_is_full_after_the_effect_loses_nothing(home: Path):
     closed(requests)
 
 
+def test_what_another_process_is_at_is_left_to_it(home: Path):
+    home.mkdir()
+    bank, go = Bank(home / "bank.db"), threading.Event()
+
+    @action("writes", find=lambda *_: None, read_back="Ring", settles_s=0.0)
+    def ring(context: Context) -> None:
+        """Ring."""
+        go.wait(30)
+        bank.book(context.key, "a", Decimal(1))
+
+    @action("reads", settles_s=0.0)
+    def look(context: Context) -> int:
+        """Look."""
+        go.wait(30)
+        return 7
+
+    one, other = (opened(home, actions=Actions([ring, look])) for _ in range(2))
+    asked = one.propose(ANNA, "c1", "ring", {})
+    token = one.read_back(ANNA, "c1", asked.id).token
+    got: list[Request] = []
+    team = [threading.Thread(target=lambda: got.append(one.confirm(ANNA, "c1", asked.id, token))) for _ in range(3)]
+    team.append(threading.Thread(target=lambda: got.append(one.propose(ANNA, "c1", "look", {}, key="k"))))
+    team.append(threading.Thread(target=lambda: got.append(other.propose(ANNA, "c1", "look", {}, key="k"))))
+    for thread in team:
+        thread.start()
+    time.sleep(0.3)
+    for _ in range(5):
+        assert (one.resolve(), other.resolve()) == (0, 0)
+    go.set()
+    for thread in team:
+        thread.join()
+
+    assert sorted(str(one.result) for one in got) == ["7", "7", "None", "None", "None"]
+    assert {one.state for one in got} == {"done"}
+    assert len(bank.rows()) == 1
+    other.close()
+    closed(one)
+
+
+def test_what_was_read_when_a_process_ended_is_read_again(home: Path):
+    home.mkdir()
+    dead = opened(home)
+    dead._carry_out = lambda *_: None  # type: ignore[method-assign]  # as if it ended here
+    left = dead.propose(Person(), "c1", "balance", {"account": "a"}, key="k")
+    dead.close()
+    requests = opened(home)
+
+    assert left.state == "running"
+    assert requests.propose(Person(), "c1", "balance", {"account": "a"}, key="k").result == "0"
+    assert requests.check() == []
+    closed(requests)
+
+
+def test_an_agreement_that_is_long_past_is_not_acted_on(home: Path, monkeypatch: pytest.MonkeyPatch):
+    home.mkdir()
+    dead = opened(home)
+    one = dead.propose(ANNA, "c1", "send", SEND)
+    token = dead.read_back(ANNA, "c1", one.id).token
+    dead._carry_out = lambda *_: None  # type: ignore[method-assign]
+    dead.confirm(ANNA, "c1", one.id, token)
+    dead.close()
+    requests, real = opened(home), time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+
+    late = requests.confirm(ANNA, "c1", one.id, token)
+    assert (late.state, late.reason) == ("failed", "it was interrupted before it was done, and nothing was changed")
+    assert (bookings(requests), requests.check()) == ([], [])
+    closed(requests)
+
+
 # ---------------------------------------------------------------- the log
 
 
@@ -580,7 +650,7 @@ class Talking(RuleBasedStateMachine):
         self.made: list[tuple[str, Person, str, str, str]] = []  # id, person, conversation, action, amount
         self.tokens: dict[str, str] = {"": ""}  # request -> the token that counts
         self.old: list[str] = [""]
-        self.open: dict[str, str] = {}  # conversation -> what waits
+        self.open: dict[tuple[str, str], str] = {}  # person and conversation -> what waits
         self.done: list[tuple[str, str]] = []
         self.keys: dict[tuple[str, str, str], tuple[str, str, str]] = {}
 
@@ -598,7 +668,7 @@ class Talking(RuleBasedStateMachine):
             return
         assert one.state == "proposed"
         self.made.append((one.id, person, talk, name, str(amount)))
-        self.open[talk] = one.id
+        self.open[person.id, talk] = one.id
         if key:
             self.keys[person.id, talk, key] = (one.id, name, str(amount))
 
@@ -612,9 +682,9 @@ class Talking(RuleBasedStateMachine):
         except NotFound:
             assert (person, talk) != (whose, where)
         except Conflict:
-            assert self.open.get(talk) != number
+            assert self.open.get((person.id, talk)) != number
         else:
-            assert (person, talk, self.open.get(talk)) == (whose, where, number)
+            assert (person, talk, self.open.get((person.id, talk))) == (whose, where, number)
             self.old.append(self.tokens.get(number, ""))
             self.tokens[number] = token
 
@@ -634,8 +704,8 @@ class Talking(RuleBasedStateMachine):
             assert token != right
             return
         assert (person, talk, token) == (whose, where, right)
-        if self.open.get(talk) == number:
-            del self.open[talk]
+        if self.open.get((person.id, talk)) == number:
+            del self.open[person.id, talk]
             assert one.state == "done"
             self.done.append((number, amount))
         else:
@@ -644,12 +714,12 @@ class Talking(RuleBasedStateMachine):
     @rule(person=people, talk=talks, name=names, amount=st.integers(1, 3))
     def goes_through(self, person: Person, talk: str, name: str, amount: int) -> None:
         self.proposes(person, talk, name, amount, "")
-        number = self.open[talk]
+        number = self.open[person.id, talk]
         token = self.requests.read_back(person, talk, number).token
         assert self.requests.confirm(person, talk, number, token).state == "done"
         self.tokens[number] = token
         self.done.append((number, str(amount)))
-        del self.open[talk]
+        del self.open[person.id, talk]
 
     @rule(data=st.data(), person=people, talk=talks)
     def withdraws(self, data: st.DataObject, person: Person, talk: str) -> None:
@@ -662,8 +732,8 @@ class Talking(RuleBasedStateMachine):
                 return
             except Conflict:
                 return
-            if self.open.get(talk) == number:
-                del self.open[talk]
+            if self.open.get((person.id, talk)) == number:
+                del self.open[person.id, talk]
 
     @rule()
     def starts_again(self) -> None:

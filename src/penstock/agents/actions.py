@@ -500,6 +500,8 @@ class Action:
         if self.effect == "writes" and not self.here and self.find is None:
             hint = "give it find, which says whether the effect of a key is there; or here=True, if it is in the house's database"
             raise BadSetting(f"'{self.name}' could be done twice after a crash", hint=hint)
+        if self.facts is not None and not self.confirms:
+            raise BadSetting(f"'{self.name}' has facts, and nobody is asked whether they agree to them")
         object.__setattr__(self, "_reader", _objects(self.arguments, self.name))
         if self.confirms:
             self._check_read_back()

@@ -15,6 +15,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,6 @@ STEPS = [
         steps integer not null, unique (tenant, person, conversation, key)
     ) strict;
     create index action_requests_rate on action_requests (tenant, action, person, created);
-    create index action_requests_talk on action_requests (tenant, conversation);
     create index action_requests_open on action_requests (state, expires)
         where state in ('proposed', 'read_back', 'confirmed', 'running');
     create index action_requests_changed on action_requests (changed);
@@ -150,6 +150,7 @@ class _Owner:
 
 
 _NOBODY_KNOWS: Final = object()
+_TALK: Final = "tenant = ? and person = ? and conversation = ?"
 _OLD: Final = "changed < ? and state in ('done', 'refused', 'failed', 'expired', 'withdrawn')"
 _COLUMNS: Final = ", ".join(_Row._fields)
 
@@ -168,7 +169,7 @@ class ActionRequests:
         self._migrated, self._swept = False, 0.0
         self._guard = threading.Lock()
         self._owner: _Owner | None = None
-        self._active: set[str] = set()  # requests that this process is at
+        self._active = Counter[str]()  # requests that threads of this process are at
 
     # ---------------------------------------------------------------- what a model may call
 
@@ -210,6 +211,8 @@ class ActionRequests:
                         row = self._start(w, found, context, read, row)
             if row.id == number and row.state == "running":
                 self._carry_out(found, context, read, row)
+        if row.id != number and row.state == "running":
+            self._resolved(row)
         return self._settled(row.id)
 
     def withdraw(self, person: Person, conversation: str, id: str, *, by: By = "person") -> Request:  # noqa: A002
@@ -232,9 +235,8 @@ class ActionRequests:
     def of(self, person: Person, conversation: str) -> list[Request]:
         """All of a conversation, in the order in which they were asked for."""
         self._ready()
-        mine = "tenant = ? and person = ? and conversation = ?"
-        values = (person.tenant, person.id, conversation)
-        return [self._shown(row) for row in self._select(self._database.read, f"{mine} order by number", values)]
+        rows = self._select(self._database.read, f"{_TALK} order by number", _talk(person, conversation))
+        return [self._shown(row) for row in rows]
 
     # ---------------------------------------------------------------- what the person does, where no model has a hand in it
 
@@ -364,8 +366,7 @@ class ActionRequests:
         return sum(self._resolved(row) for row in self._select(self._database.read, "state = 'running'", ()))
 
     def _resolve_in(self, person: Person, conversation: str) -> None:
-        running = "tenant = ? and conversation = ? and state = 'running'"
-        for row in self._select(self._database.read, running, (person.tenant, conversation)):
+        for row in self._select(self._database.read, f"{_TALK} and state = 'running'", _talk(person, conversation)):
             self._resolved(row)
 
     def _resolved(self, row: _Row) -> bool:
@@ -375,7 +376,7 @@ class ActionRequests:
         with self._guard:
             if row.id in self._active:
                 return False
-            self._active.add(row.id)
+            self._active[row.id] += 1
         try:
             with self._database.write() as w:
                 now = self._select(_rows(w), "id = ?", (row.id,))
@@ -385,7 +386,7 @@ class ActionRequests:
                     row = self._step(w, row, "running", "house", why="taken over", owner=me.name)
             return self._asked_for(row)
         finally:
-            self._active.discard(row.id)
+            self._leave(row.id)
 
     def _asked_for(self, row: _Row) -> bool:
         """Whether it is known by now what became of what this process alone is at."""
@@ -396,27 +397,20 @@ class ActionRequests:
             action = self._actions.allowed(row.action, person)
             arguments = self._arguments(action, row)
         except PenstockError as error:  # the app has another form of it by now, or none
-            log(
-                "an action that was interrupted cannot be looked for",
-                level="error",
-                action=row.action,
-                error=error.code,
-            )
+            log("an interrupted action cannot be looked for", level="error", action=row.action, error=error.code)
             return False
-        if action.effect == "reads":
-            self._end(row, "failed", reason="it was interrupted", why="interrupted")
-            return True
         found = self._find(action, context, arguments)
         if isinstance(found, Found):
             self._end(row, "done", result=_kept_anyway(found.result, action), why="found")
             return True
         now = time.time()
-        if found is _NOBODY_KNOWS or 0 <= now - row.begun < action.settles_s:
+        if found is _NOBODY_KNOWS:
             return False
-        with self._database.write() as w:
+        if action.effect == "writes" and now - row.begun < action.settles_s:
             if row.begun > now:  # the clock went back: the time to settle begins anew
-                self._step(w, row, "running", "house", why="clock", begun=now)
-                return False
+                with self._database.write() as w:
+                    self._step(w, row, "running", "house", why="clock", begun=now)
+            return False
         until = row.expires if row.confirms else row.created + self._valid_s
         looked = self._looked_again(action, context, row)
         if now > until + action.settles_s or looked.ends:
@@ -448,20 +442,25 @@ class ActionRequests:
 
     def _me(self) -> _Owner:
         with self._guard:
-            if self._owner is None or self._owner.process != os.getpid():
+            if self._owner is None or self._owner.process != os.getpid():  # a fork is a process of its own
                 self._owner = _Owner(self._folder)
             return self._owner
 
     @contextmanager
     def _at(self, number: str) -> Iterator[None]:
         """While this process is at it, it does not take it for interrupted."""
-        mine = number not in self._active
-        self._active.add(number)
+        with self._guard:
+            self._active[number] += 1
         try:
             yield
         finally:
-            if mine:
-                self._active.discard(number)
+            self._leave(number)
+
+    def _leave(self, number: str) -> None:
+        with self._guard:
+            self._active[number] -= 1
+            if not self._active[number]:
+                del self._active[number]
 
     def close(self) -> None:
         """Let others take over what this process may have left. The database stays open."""
@@ -578,8 +577,8 @@ class ActionRequests:
 
     def _check_order(self, w: sqlite3.Connection, person: Person, conversation: str) -> None:
         """One change at a time in a conversation, so that they happen in the order in which they were agreed to."""
-        running = "tenant = ? and conversation = ? and state = 'running' and effect = 'writes'"
-        if self._select(_rows(w), running, (person.tenant, conversation)):
+        running = f"{_TALK} and state = 'running' and effect = 'writes'"
+        if self._select(_rows(w), running, _talk(person, conversation)):
             hint = "wait for it to end; it is looked at again each time that somebody asks"
             raise Conflict("something else is being changed in this conversation", hint=hint)
 
@@ -594,8 +593,8 @@ class ActionRequests:
     ) -> _Row:  # fmt: skip
         person, now = context.person, time.time()
         if action.confirms and not looked.ends:
-            waits = "tenant = ? and conversation = ? and confirms and state in ('proposed', 'read_back')"
-            for other in self._select(_rows(w), waits, (person.tenant, context.conversation)):
+            waits = f"{_TALK} and confirms and state in ('proposed', 'read_back')"
+            for other in self._select(_rows(w), waits, _talk(person, context.conversation)):
                 self._step(w, other, "withdrawn", by, why="replaced")
         words = {
             "arguments": plain(arguments), "facts": looked.facts, "read_back": looked.said,
@@ -654,15 +653,11 @@ class ActionRequests:
         return [_Row(*row) for row in read(f"select {_COLUMNS} from action_requests where {where}", values)]  # noqa: S608
 
     def _by_key(self, read: Callable[..., Any], person: Person, conversation: str, key: str) -> _Row | None:
-        same = "tenant = ? and person = ? and conversation = ? and key = ?"
-        return next(iter(self._select(read, same, (person.tenant, person.id, conversation, key))), None)
+        rows = self._select(read, f"{_TALK} and key = ?", (*_talk(person, conversation), key))
+        return rows[0] if rows else None
 
     def _own(self, read: Callable[..., Any], person: Person, conversation: str, id: str) -> _Row:  # noqa: A002
-        mine = "id = ? and tenant = ? and person = ? and conversation = ?"
-        values = tuple(
-            str(value).encode("utf-8", "replace").decode() for value in (id, person.tenant, person.id, conversation)
-        )
-        if not (rows := self._select(read, mine, values)):
+        if not (rows := self._select(read, f"id = ? and {_TALK}", (_utf8(id), *_talk(person, conversation)))):
             raise NotFound("there is no such request in this conversation")
         return rows[0]
 
@@ -748,6 +743,14 @@ def _removed_before(w: sqlite3.Connection, before: float) -> int:
         (before,),
     )
     return int(w.execute(f"delete from action_requests where {_OLD}", (before,)).rowcount)  # noqa: S608
+
+
+def _talk(person: Person, conversation: str) -> tuple[str, str, str]:
+    return _utf8(person.tenant), _utf8(person.id), _utf8(conversation)
+
+
+def _utf8(text: Any) -> str:
+    return str(text).encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
 
 
 def _check_name(name: str, text: Any, *, empty: bool) -> None:
