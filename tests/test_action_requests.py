@@ -22,6 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from penstock.agents.actions import Action, Actions, Context, Found, Money, Person, Range, Rate, Text, action
 from penstock.agents.requests import ActionRequests, Request
 from penstock.agents.states import NEXT, OVER, STATES, Step, replay
+from penstock.assemble import House
+from penstock.config import EncryptionSettings, Settings
+from penstock.erase import Subject, carry_out, plan
 from penstock.errors import (
     BadArguments,
     BadRequest,
@@ -32,6 +35,7 @@ from penstock.errors import (
     PenstockError,
     StorageError,
 )
+from penstock.retention import enforce
 from penstock.storage.database import Database
 from penstock.storage.envelope import Encryption, Envelope, FileKeys
 
@@ -450,6 +454,35 @@ def test_words_are_sealed_and_forgotten(home: Path):
     closed(requests)
 
 
+@pytest.mark.parametrize("content", [False, True], ids=["plain", "sealed"])
+def test_a_house_keeps_them_for_a_time_and_forgets_whoever_is_erased(home: Path, tmp_path: Path, content: bool):
+    house = House(Settings(home=str(home), folder=tmp_path, encryption=EncryptionSettings(content=content)))
+    subject = Subject.of("Sigrid Undset")
+    assert plan(house, subject).counts().get("actions", 0) == 0
+
+    @action("writes", here=True, read_back="Write {text}", level="guest")
+    def note(context: Context, text: str) -> str:
+        """Write something down."""
+        return text
+
+    requests = house.actions([note])
+    agreed(requests, requests.propose(Person(), "c1", "note", {"text": "Call Sigrid Undset"}), Person())
+    requests.propose(Person("Sigrid Undset", "verified"), "c2", "note", {"text": "hello"})
+    other = agreed(requests, requests.propose(BO, "c3", "note", {"text": "hello"}), BO, "c3")
+    found = plan(house, subject)
+    receipt = carry_out(house, found)
+
+    assert found.counts()["actions"] == 2
+    assert (receipt["erased"]["actions"], receipt["scan"]["found"]) == (2, [])
+    assert {step.request for step in requests.steps()} == {other.id}
+    with house.database.write() as w:
+        w.execute("update action_requests set changed = changed - 181 * 86400")
+    assert {due.what: due.count for due in enforce(house)}["requests for actions"] == 1
+    assert requests.steps() == []
+    requests.close()
+    house.database.close()
+
+
 # ---------------------------------------------------------------- when nobody knows
 
 
@@ -561,6 +594,23 @@ def test_what_was_read_when_a_process_ended_is_read_again(home: Path):
     assert left.state == "running"
     assert requests.propose(Person(), "c1", "balance", {"account": "a"}, key="k").result == "0"
     assert requests.check() == []
+    closed(requests)
+
+
+def test_what_another_app_left_is_left_to_that_app(home: Path):
+    home.mkdir()
+    dead = opened(home)
+    one = dead.propose(ANNA, "c1", "send", SEND)
+    token = dead.read_back(ANNA, "c1", one.id).token
+    dead._carry_out = lambda *_: None  # type: ignore[method-assign]
+    dead.confirm(ANNA, "c1", one.id, token)
+    dead.close()
+    other, requests = opened(home, actions=Actions()), opened(home)
+
+    assert other.resolve() == 0
+    assert requests.resolve() == 1
+    assert (requests.get(ANNA, "c1", one.id).state, len(bookings(requests))) == ("done", 1)
+    other.close()
     closed(requests)
 
 

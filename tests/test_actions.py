@@ -212,7 +212,16 @@ def test_a_declaration_that_cannot_be_kept_is_refused():
     def silent(context: Context) -> None:
         pass
 
-    for wrong, said in ((rate, "cannot take"), (untyped, "no type"), (more, "has a name"), (silent, "no description")):
+    async def later(context: Context) -> None:
+        """Later."""
+
+    for wrong, said in (
+        (later, "async"),
+        (rate, "cannot take"),
+        (untyped, "no type"),
+        (more, "has a name"),
+        (silent, "no description"),
+    ):
         with pytest.raises(BadSetting, match=said):
             action("reads")(wrong)
     with pytest.raises(BadSetting, match="linear time"):

@@ -497,6 +497,11 @@ class Action:
             raise BadSetting(f"the action '{self.name}' has an effect or a level that there is not")
         if not dataclasses.is_dataclass(self.arguments):
             raise BadSetting(f"the arguments of '{self.name}' must be a dataclass")
+        if any(map(inspect.iscoroutinefunction, (self.run, self.facts, self.find))):
+            raise BadSetting(
+                f"'{self.name}' is async, and actions are not",
+                hint="write a plain function; async programs call the machine with asyncio.to_thread",
+            )
         if self.effect == "writes" and not self.here and self.find is None:
             hint = "give it find, which says whether the effect of a key is there; or here=True, if it is in the house's database"
             raise BadSetting(f"'{self.name}' could be done twice after a crash", hint=hint)
@@ -583,6 +588,11 @@ def action(
 
     def made(function: Callable[..., Any]) -> Action:
         called = name or function.__name__
+        if inspect.iscoroutinefunction(function):
+            raise BadSetting(
+                f"'{called}' is async, and actions are not",
+                hint="write a plain function; async programs call the machine with asyncio.to_thread",
+            )
         hints = typing.get_type_hints(function, include_extras=True)
         _, *parameters = inspect.signature(function).parameters.values()
         given: list[Any] = []

@@ -47,8 +47,7 @@ STEPS = [
         steps integer not null, unique (tenant, person, conversation, key)
     ) strict;
     create index action_requests_rate on action_requests (tenant, action, person, created);
-    create index action_requests_open on action_requests (state, expires)
-        where state in ('proposed', 'read_back', 'confirmed', 'running');
+    create index action_requests_state on action_requests (state);
     create index action_requests_changed on action_requests (changed);
     create table action_log (
         number integer primary key autoincrement, request text not null, step integer not null, state text not null,
@@ -119,7 +118,7 @@ class _Row(NamedTuple):
     outcome: str
     proof: bytes
     owner: str
-    begun: float
+    begun: float  # Unix time at which it was last proposed, read back or started
     expires: float
     created: float
     steps: int
@@ -145,8 +144,8 @@ class _Owner:
             self._lock.acquire()
 
     def close(self) -> None:
-        Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
 _NOBODY_KNOWS: Final = object()
@@ -257,7 +256,7 @@ class ActionRequests:
             if row.state not in ("proposed", "read_back") or not row.confirms or self._is_due(row, now):
                 raise _not_waiting(row)
             self._actions.allowed(row.action, person)
-            self._step(w, row, "read_back", "house", proof=_proof(token, row), expires=now + self._valid_s)
+            self._step(w, row, "read_back", "house", proof=_proof(token, row), begun=now, expires=now + self._valid_s)
         request = self._request(id)
         return ReadBack(request, request.read_back, token)
 
@@ -370,8 +369,16 @@ class ActionRequests:
             self._resolved(row)
 
     def _resolved(self, row: _Row) -> bool:
+        """Whether it is known by now what became of something that runs. What another is at, or another app knows, is left."""
         me = self._me()
         if self._is_worked_on(row):
+            return False
+        words = self._words(row)
+        person = Person(row.person, words["level"], tuple(words["roles"]), row.tenant)
+        try:
+            action = self._actions.allowed(row.action, person)
+            arguments = action.read(words["arguments"])
+        except PenstockError:
             return False
         with self._guard:
             if row.id in self._active:
@@ -384,21 +391,13 @@ class ActionRequests:
                     return False
                 if row.owner != me.name:
                     row = self._step(w, row, "running", "house", why="taken over", owner=me.name)
-            return self._asked_for(row)
+            return self._asked_for(row, action, Context(person, row.conversation, row.id), arguments)
+        except Conflict:  # it was erased meanwhile
+            return False
         finally:
             self._leave(row.id)
 
-    def _asked_for(self, row: _Row) -> bool:
-        """Whether it is known by now what became of what this process alone is at."""
-        words = self._words(row)
-        person = Person(row.person, words["level"], tuple(words["roles"]), row.tenant)
-        context = Context(person, row.conversation, row.id)
-        try:
-            action = self._actions.allowed(row.action, person)
-            arguments = self._arguments(action, row)
-        except PenstockError as error:  # the app has another form of it by now, or none
-            log("an interrupted action cannot be looked for", level="error", action=row.action, error=error.code)
-            return False
+    def _asked_for(self, row: _Row, action: Action, context: Context, arguments: Any) -> bool:
         found = self._find(action, context, arguments)
         if isinstance(found, Found):
             self._end(row, "done", result=_kept_anyway(found.result, action), why="found")
@@ -436,8 +435,8 @@ class ActionRequests:
                 lock.acquire(timeout=0)
             except Timeout:
                 return True
-            Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
         return False
 
     def _me(self) -> _Owner:
@@ -605,7 +604,7 @@ class ActionRequests:
         expires = now + self._valid_s if action.confirms else 0.0
         row = _Row(
             context.key, person.tenant, person.id, context.conversation, action.name, action.effect, int(action.confirms),
-            "proposed", digest, sealed, "", b"", "", 0.0, expires, now, 1,
+            "proposed", digest, sealed, "", b"", "", now, expires, now, 1,
         )  # fmt: skip
         w.execute(
             f"insert into action_requests ({_COLUMNS}, key, changed) values ({', '.join('?' * (len(row) + 2))})",  # noqa: S608
@@ -622,7 +621,9 @@ class ActionRequests:
         if state not in NEXT[row.state]:
             raise Conflict(f"it is {row.state}, and cannot become {state}")
         now = time.time()
-        outcome = self._sealed({"result": result, "reason": reason[:LONGEST_REASON]}, row.id) if state in OVER else ""
+        outcome = (
+            self._sealed({"result": result, "reason": _utf8(reason[:LONGEST_REASON])}, row.id) if state in OVER else ""
+        )
         changed = row._replace(
             state=state, outcome=outcome, steps=row.steps + 1,
             proof=row.proof if proof is None else proof,
@@ -665,7 +666,7 @@ class ActionRequests:
         """Whether it is too late to agree. A clock that went back far makes no time for it: it counts as too late, too."""
         if row.state not in ("proposed", "read_back") or not row.confirms:
             return False
-        return not row.expires - self._valid_s - SLACK_S <= now < row.expires
+        return not row.begun - SLACK_S <= now < row.expires
 
     def _settled(self, id: str) -> Request:  # noqa: A002
         """It as it stands; what another process or thread is at, when that has ended, or after a while."""
