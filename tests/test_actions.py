@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -25,8 +26,12 @@ from penstock.agents.actions import (
     plain,
     spoken,
 )
+from penstock.assemble import House
+from penstock.config import EncryptionSettings, Settings
+from penstock.erase import Subject, carry_out, plan
 from penstock.errors import BadArguments, BadSetting, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.guard.tools import unfit
+from penstock.retention import enforce
 
 VERIFIED = Person("anna", "verified")
 
@@ -261,3 +266,33 @@ def test_a_person_is_offered_what_they_may_ask_for():
         actions.allowed("\u202e" * 100_000, guest)
     with pytest.raises(NotAllowed):
         actions.allowed("pay", Person("eve", "root"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [False, True], ids=["plain", "sealed"])
+def test_a_house_keeps_them_for_a_time_and_forgets_whoever_is_erased(home: Path, tmp_path: Path, content: bool):
+    house = House(Settings(home=str(home), folder=tmp_path, encryption=EncryptionSettings(content=content)))
+    subject = Subject.of("Sigrid Undset")
+    assert plan(house, subject).counts().get("actions", 0) == 0
+
+    @action("writes", here=True, read_back="Write {text}", level="guest")
+    def note(context: Context, text: str) -> str:
+        """Write something down."""
+        return text
+
+    requests = house.actions([note])
+    requests.propose(Person(), "c1", "note", {"text": "Call Sigrid Undset"})
+    requests.propose(Person("Sigrid Undset", "verified"), "c2", "note", {"text": "hello"})
+    other = requests.propose(VERIFIED, "c3", "note", {"text": "hello"})
+    requests.confirm(VERIFIED, "c3", other.id, requests.read_back(VERIFIED, "c3", other.id).token)
+    found = plan(house, subject)
+    receipt = carry_out(house, found)
+
+    assert found.counts()["actions"] == 2
+    assert (receipt["erased"]["actions"], receipt["scan"]["found"]) == (2, [])
+    assert {step.request for step in requests.steps()} == {other.id}
+    with house.database.write() as w:
+        w.execute("update action_requests set changed = changed - 181 * 86400")
+    assert {due.what: due.count for due in enforce(house)}["requests for actions"] == 1
+    assert requests.steps() == []
+    requests.close()
+    house.database.close()
