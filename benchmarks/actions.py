@@ -1,4 +1,4 @@
-"""An action that reads costs under 1 ms of CPU time, one that writes, is read back and agreed to under 2, after 100,000 others.
+"""An action that reads costs about 1 ms of CPU time, one that writes, is read back and agreed to about 2, after 100,000 others.
 
     python -m benchmarks.actions
 
