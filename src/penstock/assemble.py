@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from penstock.agents.actions import Action, Actions
+from penstock.agents.requests import ActionRequests
 from penstock.config import (
     WIDGET,
     AppSettings,
@@ -248,6 +250,15 @@ class House:
             return self.guard.look(text, self.policies[policy], surface="tool")
 
         return Servers(self.settings.mcp, Pins(self.database), folder=self.settings.folder, look=look)
+
+    def actions(self, actions: Sequence[Action] = ()) -> ActionRequests:
+        """The machine that carries out these actions of an app. Requests of all apps are in one place, so no two apps give
+        the same name to different actions."""
+        settings = self.settings.actions
+        encryption = Encryption(self.envelope, "actions") if self.settings.encryption.content else None
+        return ActionRequests(
+            self.database, Actions(actions), encryption, valid_s=settings.agree_within, keep_s=settings.keep
+        )
 
     @cached_property
     def guard(self) -> Guard:

@@ -365,6 +365,16 @@ class ChatSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSettings:
+    """What apps do for people, and what is kept of it."""
+
+    agree_within: Seconds = setting(Seconds(600.0), "How long a person has to agree to what was read back to them.")
+    keep: Seconds = setting(
+        Seconds(180 * 86_400.0), "How long a request for an action is kept once it is over, with its log; 0: for ever."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewSettings:
     """What people say of answers, and how they look at them."""
 
@@ -849,6 +859,7 @@ class Settings:
     energy: EnergySettings = setting(EnergySettings, "")
     vault: VaultSettings = setting(VaultSettings, "")
     chat: ChatSettings = setting(ChatSettings, "")
+    actions: ActionSettings = setting(ActionSettings, "")
     review: ReviewSettings = setting(ReviewSettings, "")
     objectives: Mapping[str, ObjectiveSettings] = setting(dict, "")
     alerts: AlertSettings = setting(AlertSettings, "")

@@ -126,6 +126,7 @@ class Plan:
     reviews: int = 0
     evaluations: int = 0
     conversations: int = 0
+    actions: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -136,6 +137,7 @@ class Plan:
             **({"reviews": self.reviews} if self.reviews else {}),
             **({"evaluations": self.evaluations} if self.evaluations else {}),
             **({"conversations": self.conversations} if self.conversations else {}),
+            **({"actions": self.actions} if self.actions else {}),
         }  # fmt: skip
 
 
@@ -157,6 +159,8 @@ def plan(house: House, subject: Subject) -> Plan:
     found.evaluations = house.runs.mentions(mentioned)
     if _is_there(database, "conversations"):
         found.conversations = len(house.conversations.mentions(mentioned))
+    if _is_there(database, "action_requests"):
+        found.actions = len(house.actions().mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -223,6 +227,7 @@ def carry_out(
         *_review(house, subject),
         *_evaluations(house, subject),
         *_talks(house, subject),
+        *_actions(house, subject),
         *_past(house, subject),
         *erasers,
     )
@@ -291,6 +296,12 @@ def _talks(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
     """Their conversations on the chat page, and those of others in which they stand."""
     if _is_there(house.database, "conversations"):
         yield "conversations", lambda _: house.conversations.erase(subject.mentioned_in)
+
+
+def _actions(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """What they asked apps to do, and what others asked for in which they stand. What was done stays done."""
+    if _is_there(house.database, "action_requests"):
+        yield "actions", lambda _: house.actions().erase(subject.mentioned_in)
 
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

@@ -3,6 +3,7 @@
     PenstockError                 500
     ├── BadRequest                400   the request cannot be understood
     │   ├── BadSetting            400   penstock.toml or the environment
+    │   ├── BadArguments          400   the arguments of an action; it says what is wrong with each
     │   ├── NotOffered            400   the model that was asked does not offer this
     │   └── Blocked               400   the guard stopped a request or an answer; it says by which rule
     ├── NeedsKey                  401   no key, or one that is not known
@@ -31,9 +32,11 @@ has the shape of `body()`, which OpenAI's clients understand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "BadArguments",
     "BadRequest",
     "BadSetting",
     "Blocked",
@@ -106,6 +109,16 @@ class BadSetting(BadRequest):
     """A setting is unknown, of the wrong type, or out of its range."""
 
     code = "bad_setting"
+
+
+class BadArguments(BadRequest):
+    """The arguments of an action do not fit it. problems: place -> what is wrong there; {} where nothing could be read."""
+
+    code = "bad_arguments"
+
+    def __init__(self, message: str, *, problems: Mapping[str, str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class NotOffered(BadRequest):

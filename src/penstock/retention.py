@@ -30,8 +30,8 @@ class _Rule(NamedTuple):
 
 
 def has_rules(house: House) -> bool:
-    """Whether the settings limit how long anything is kept, besides the journal and reviews, which see to that
-    themselves."""
+    """Whether the settings limit how long anything is kept, besides the journal, reviews and requests for actions, which see
+    to that themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
     return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep)
@@ -82,6 +82,12 @@ def _rules(house: House) -> Iterator[_Rule]:
         yield _Rule(
             "conversations", "chat.keep",
             lambda: talks.unchanged_since(until), lambda: talks.remove_unchanged_since(until),
+        )  # fmt: skip
+    if settings.actions.keep and _is_there(house, "action_requests"):
+        requests, last = house.actions(), now - settings.actions.keep
+        yield _Rule(
+            "requests for actions", "actions.keep",
+            lambda: requests.made_before(last), lambda: requests.remove_made_before(last),
         )  # fmt: skip
     if settings.audit.keep and _is_there(house, "audit"):
         audit, since = house.audit, now - settings.audit.keep
