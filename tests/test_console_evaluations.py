@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browsing import browsing, in_chromium, opening
 from click.testing import CliRunner
-from serving import HANDBOOK, Served, evaluated, kept, serving, write
+from serving import HANDBOOK, Served, evaluated, kept, serving, up, write
 from test_console import Visitor
 from upstream import upstream
 
@@ -202,6 +202,51 @@ def test_a_process_that_died_is_told_from_one_that_runs(tmp_path: Path):
         runs.find("none")
 
 
+def test_a_run_whose_process_died_can_be_ended_so_that_another_begins(tmp_path: Path):
+    clock = [1000.0]
+    runs = Runs(Database(tmp_path / "a.db"), clock=lambda: clock[0])
+    run = runs.begin("evaluation", target="a", by="x", alone=True)
+    clock[0] += keeping.QUIET_S
+    assert runs.find(run).state == "running", "it may still begin"
+    runs.stop(run)
+    assert runs.find(run).state == "lost"
+    assert runs.begin("evaluation", target="b", by="x", alone=True)
+    assert not runs.go_on(run, 1, 2), "were it alive, it would end"
+    runs.end(run, "unfinished", {"asked": 1})
+    assert runs.find(run).state == "unfinished"
+
+
+@pytest.mark.parametrize("why", ["cancelled", "killed"])
+def test_a_run_whose_model_hangs_ends_at_once_when_asked_to_or_when_the_server_is_gone(tmp_path: Path, why: str):
+    with upstream() as there:
+        settings = f'[models.hang]\nprovider = "openai"\napi_key = "k"\nbase_url = "{there.url}"\n'
+        settings += '[evaluations.hang]\ncases = "cases.jsonl"\nscores = ["answered"]\n'
+        write(tmp_path, {"penstock.toml": settings, "cases.jsonl": '{"question": "What is one?"}\n'})
+        house = House(load(tmp_path / "penstock.toml", environment={}))
+        runs = house.runs
+        with up(tmp_path) as (process, address):
+            visitor = Visitor(Served(house, None, address))  # type: ignore[arg-type]
+            path = visitor.send("/console/evaluations", "/console/evaluations", evaluation="hang").headers["location"]
+            path = path.partition("?")[0]
+            run = path.rpartition("/")[2]
+            until = time.monotonic() + 60
+            while not any(one.model == "hang" for one in there.seen):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            if why == "cancelled":
+                visitor.send(path, f"{path}/cancel")
+            else:
+                process.kill()
+                process.wait()
+            visitor.client.close()
+            until = time.monotonic() + 8
+            while runs.find(run).state == "running":
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert runs.find(run).state == "unfinished"
+        house.close()
+
+
 def test_the_latest_runs_of_each_evaluation_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(keeping, "KEPT", 3)
     clock = [1000.0]
@@ -210,6 +255,23 @@ def test_the_latest_runs_of_each_evaluation_are_kept(tmp_path: Path, monkeypatch
         clock[0] += 1
         runs.end(runs.begin("evaluation", target="t", by="x", name=name), "done", {}, {"x": name})
     assert [run.name for run in runs.latest()] == ["a", "a", "a", "b"]
+
+
+def test_an_evaluation_that_ran_long_ago_is_not_lost_among_those_that_run_often(tmp_path: Path):
+    settings = (
+        '[evaluations.quiet]\nagainst = "a"\ncases = "c.jsonl"\n[evaluations.busy]\nagainst = "b"\ncases = "c.jsonl"\n'
+    )
+    with serving(tmp_path, settings, documents=False) as served:
+        runs, visitor = served.house.runs, Visitor(served)
+        first = runs.begin("evaluation", target="a", by="x", name="quiet")
+        runs.end(first, "done", {})
+        for n in range(240):
+            runs.begin("evaluation" if n % 12 else "drill", target="b", by="x", name="busy" if n % 12 else "")
+        assert [run.id for run in runs.latest("evaluation", target="a")] == [first]
+        assert len(runs.latest("drill")) == 20
+        page = visitor.get("/console/evaluations?as=json").json()
+        assert {one["name"]: one["last"]["id"] for one in page["set"]}["quiet"] == first
+        assert first in [run["id"] for run in page["runs"]]
 
 
 def test_results_are_sealed_where_content_is_and_go_with_the_person(tmp_path: Path):
