@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from penstock.erase import Subject, carry_out, plan
 from penstock.errors import Conflict, NotFound
 from penstock.evaluate import kept as keeping
 from penstock.evaluate.kept import Runs
+from penstock.server.console import evaluations
 from penstock.storage.database import Database
 
 
@@ -174,6 +176,20 @@ def test_two_runs_are_compared_case_by_case(tmp_path: Path):
         assert visitor.get(f"/console/evaluations/compare?first={first}&second={empty}").status_code == 400
 
 
+def test_many_can_compare_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evaluations, "COMPARED", 1)
+    with serving(tmp_path, documents=False) as served:
+        runs = [kept(served.house, evaluated(tmp_path)) for _ in range(4)]
+        pairs = [(first, second) for first in runs for second in runs if first != second] * 4
+        client = served.client()
+
+        def compared(pair: tuple[str, str]) -> int:
+            return client.get(f"/console/evaluations/compare?first={pair[0]}&second={pair[1]}").status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(compared, pairs)) == {200}
+
+
 def test_a_drill_is_kept_and_shown_with_the_attacks_that_worked(tmp_path: Path):
     write(tmp_path / "handbook", HANDBOOK)
     settings = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\n'
@@ -287,6 +303,17 @@ def test_results_are_sealed_where_content_is_and_go_with_the_person(tmp_path: Pa
     assert carry_out(house, found)["erased"]["evaluations"] == 1
     assert house.runs.latest() == []
     house.close()
+
+
+@in_chromium
+def test_no_figure_of_a_result_is_cut_off_on_a_phone(tmp_path: Path):
+    wide = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+    with serving(tmp_path, documents=False) as served, browsing() as browser, opening(browser) as open_page:
+        run = kept(served.house, evaluated(tmp_path))
+        for language in ("en", "ar", "de"):
+            page = open_page(f"{served.url}/console/evaluations/{run}", width=390, locale=language)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.locator(".figures dd").evaluate_all(wide) == [], language
 
 
 @in_chromium
