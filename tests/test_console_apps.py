@@ -142,7 +142,7 @@ def test_how_good_a_quiet_app_is_stays_beside_a_busy_one(tmp_path: Path):
         found = {name: visitor.get(f"/console/apps/{name}?as=json").json()["answers"] for name in ("quiet", "busy")}
         assert {name: one["answers"] for name, one in found.items()} == {"quiet": 1, "busy": 2000}
         page = visitor.get("/console/apps/busy").text
-        assert "of the latest 2,000 answers, at most thirty days old" in page
+        assert "of the latest answers, at most 2,000 and at most thirty days old" in page
         assert page.count("<dt>Not answered</dt>") == 1
         day = time.strftime("%Y-%m-%d", time.gmtime())
         assert f"/console/requests?app=busy&amp;outcome=failed&amp;since={day}" in page

@@ -63,7 +63,7 @@ async def _one(request: Request, house: House) -> View:
         data = {
             **_about(house, name), "today": _today(house).get(name, NOTHING), "content": _content(house).get(name),
             "answers": next(iter(sides(own)), None), "hours": hours, "said": _said(house, name),
-            "experiments": _experiments(house, name), "evaluations": evaluations, "runs": runs[:5], "day": _day(),
+            "experiments": _experiments(house, name), "evaluations": evaluations, "runs": runs[:5], "day": _day(), "most": MOST,
             "address": address_of(request), "keyless": _keyless(house),
         }  # fmt: skip
         return View("app.html", data, hours, title=name)
