@@ -11,6 +11,7 @@ from serving import HANDBOOK, Served, asked, evaluated, kept, serving, write
 from test_console import Visitor
 from upstream import upstream
 
+from penstock.observe.journal import COLUMNS
 from penstock.testing import WordEmbedder
 
 SETTINGS = """
@@ -119,6 +120,32 @@ def test_one_app_has_its_numbers_over_time_its_experiments_and_its_evaluations(s
     assert "Nothing was asked yet." in visitor.get("/console/apps/writer").text
     assert visitor.get("/console/apps/nobody").status_code == 404
     assert visitor.get("/console/apps/lost").status_code == 200
+
+
+def test_how_good_a_quiet_app_is_stays_beside_a_busy_one(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    settings = '[documents.handbook]\npaths = ["handbook"]\n' + "".join(
+        f'[apps.{name}]\ndocuments = "handbook"\n' for name in ("quiet", "busy")
+    )
+    with serving(tmp_path, settings, embedder=WordEmbedder()) as served:
+        served.client().post("/v1/chat/completions", json=asked("quiet", "How long can books be returned?"))
+        time.sleep(1.2)
+        tables, columns = served.house.journal_tables, ", ".join(COLUMNS)
+        own = dict(zip(COLUMNS, tables.read(f"select {columns} from requests")[0], strict=True))
+        rows = [own | {"id": f"b{n}", "trace_id": f"b{n}", "app": "busy", "at": own["at"] + 1} for n in range(2100)]
+        with tables.write() as w:
+            w.executemany(
+                f"insert into requests ({columns}) values ({', '.join('?' * len(COLUMNS))})",
+                [[row[name] for name in COLUMNS] for row in rows],
+            )
+        visitor = Visitor(served)
+        found = {name: visitor.get(f"/console/apps/{name}?as=json").json()["answers"] for name in ("quiet", "busy")}
+        assert {name: one["answers"] for name, one in found.items()} == {"quiet": 1, "busy": 2000}
+        page = visitor.get("/console/apps/busy").text
+        assert "of the latest answers, at most 2,000 and at most thirty days old" in page
+        assert page.count("<dt>Not answered</dt>") == 1
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        assert f"/console/requests?app=busy&amp;outcome=failed&amp;since={day}" in page
 
 
 def test_whoever_has_no_app_is_shown_the_lines_that_make_one(tmp_path: Path):

@@ -4,13 +4,14 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import browsing, in_chromium, opening
 from click.testing import CliRunner
-from serving import HANDBOOK, Served, evaluated, kept, serving, write
+from serving import HANDBOOK, Served, evaluated, kept, serving, up, write
 from test_console import Visitor
 from upstream import upstream
 
@@ -21,6 +22,7 @@ from penstock.erase import Subject, carry_out, plan
 from penstock.errors import Conflict, NotFound
 from penstock.evaluate import kept as keeping
 from penstock.evaluate.kept import Runs
+from penstock.server.console import evaluations
 from penstock.storage.database import Database
 
 
@@ -174,6 +176,20 @@ def test_two_runs_are_compared_case_by_case(tmp_path: Path):
         assert visitor.get(f"/console/evaluations/compare?first={first}&second={empty}").status_code == 400
 
 
+def test_many_can_compare_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evaluations, "COMPARED", 1)
+    with serving(tmp_path, documents=False) as served:
+        runs = [kept(served.house, evaluated(tmp_path)) for _ in range(4)]
+        pairs = [(first, second) for first in runs for second in runs if first != second] * 4
+        client = served.client()
+
+        def compared(pair: tuple[str, str]) -> int:
+            return client.get(f"/console/evaluations/compare?first={pair[0]}&second={pair[1]}").status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(compared, pairs)) == {200}
+
+
 def test_a_drill_is_kept_and_shown_with_the_attacks_that_worked(tmp_path: Path):
     write(tmp_path / "handbook", HANDBOOK)
     settings = '[documents.handbook]\npaths = ["handbook"]\n[apps.helper]\ndocuments = "handbook"\n'
@@ -202,6 +218,51 @@ def test_a_process_that_died_is_told_from_one_that_runs(tmp_path: Path):
         runs.find("none")
 
 
+def test_a_run_whose_process_died_can_be_ended_so_that_another_begins(tmp_path: Path):
+    clock = [1000.0]
+    runs = Runs(Database(tmp_path / "a.db"), clock=lambda: clock[0])
+    run = runs.begin("evaluation", target="a", by="x", alone=True)
+    clock[0] += keeping.QUIET_S
+    assert runs.find(run).state == "running", "it may still begin"
+    runs.stop(run)
+    assert runs.find(run).state == "lost"
+    assert runs.begin("evaluation", target="b", by="x", alone=True)
+    assert not runs.go_on(run, 1, 2), "were it alive, it would end"
+    runs.end(run, "unfinished", {"asked": 1})
+    assert runs.find(run).state == "unfinished"
+
+
+@pytest.mark.parametrize("why", ["cancelled", "killed"])
+def test_a_run_whose_model_hangs_ends_at_once_when_asked_to_or_when_the_server_is_gone(tmp_path: Path, why: str):
+    with upstream() as there:
+        settings = f'[models.hang]\nprovider = "openai"\napi_key = "k"\nbase_url = "{there.url}"\n'
+        settings += '[evaluations.hang]\ncases = "cases.jsonl"\nscores = ["answered"]\n'
+        write(tmp_path, {"penstock.toml": settings, "cases.jsonl": '{"question": "What is one?"}\n'})
+        house = House(load(tmp_path / "penstock.toml", environment={}))
+        runs = house.runs
+        with up(tmp_path) as (process, address):
+            visitor = Visitor(Served(house, None, address))  # type: ignore[arg-type]
+            path = visitor.send("/console/evaluations", "/console/evaluations", evaluation="hang").headers["location"]
+            path = path.partition("?")[0]
+            run = path.rpartition("/")[2]
+            until = time.monotonic() + 60
+            while not any(one.model == "hang" for one in there.seen):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            if why == "cancelled":
+                visitor.send(path, f"{path}/cancel")
+            else:
+                process.kill()
+                process.wait()
+            visitor.client.close()
+            until = time.monotonic() + 8
+            while runs.find(run).state == "running":
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            assert runs.find(run).state == "unfinished"
+        house.close()
+
+
 def test_the_latest_runs_of_each_evaluation_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(keeping, "KEPT", 3)
     clock = [1000.0]
@@ -210,6 +271,23 @@ def test_the_latest_runs_of_each_evaluation_are_kept(tmp_path: Path, monkeypatch
         clock[0] += 1
         runs.end(runs.begin("evaluation", target="t", by="x", name=name), "done", {}, {"x": name})
     assert [run.name for run in runs.latest()] == ["a", "a", "a", "b"]
+
+
+def test_an_evaluation_that_ran_long_ago_is_not_lost_among_those_that_run_often(tmp_path: Path):
+    settings = (
+        '[evaluations.quiet]\nagainst = "a"\ncases = "c.jsonl"\n[evaluations.busy]\nagainst = "b"\ncases = "c.jsonl"\n'
+    )
+    with serving(tmp_path, settings, documents=False) as served:
+        runs, visitor = served.house.runs, Visitor(served)
+        first = runs.begin("evaluation", target="a", by="x", name="quiet")
+        runs.end(first, "done", {})
+        for n in range(240):
+            runs.begin("evaluation" if n % 12 else "drill", target="b", by="x", name="busy" if n % 12 else "")
+        assert [run.id for run in runs.latest("evaluation", target="a")] == [first]
+        assert len(runs.latest("drill")) == 20
+        page = visitor.get("/console/evaluations?as=json").json()
+        assert {one["name"]: one["last"]["id"] for one in page["set"]}["quiet"] == first
+        assert first in [run["id"] for run in page["runs"]]
 
 
 def test_results_are_sealed_where_content_is_and_go_with_the_person(tmp_path: Path):
@@ -225,6 +303,17 @@ def test_results_are_sealed_where_content_is_and_go_with_the_person(tmp_path: Pa
     assert carry_out(house, found)["erased"]["evaluations"] == 1
     assert house.runs.latest() == []
     house.close()
+
+
+@in_chromium
+def test_no_figure_of_a_result_is_cut_off_on_a_phone(tmp_path: Path):
+    wide = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+    with serving(tmp_path, documents=False) as served, browsing() as browser, opening(browser) as open_page:
+        run = kept(served.house, evaluated(tmp_path))
+        for language in ("en", "ar", "de"):
+            page = open_page(f"{served.url}/console/evaluations/{run}", width=390, locale=language)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.locator(".figures dd").evaluate_all(wide) == [], language
 
 
 @in_chromium

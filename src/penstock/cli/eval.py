@@ -166,10 +166,19 @@ def run(file: str | None, /, against: str, cases_file: Path | None, **options: A
 @click.option("--gate", is_flag=True, help="Hold the result against the limits of the settings.")
 @click.option("--evaluation", "name", default="", metavar="NAME", help="Of several evaluations of it, this one.")
 @click.option("--run", "run_id", default="", hidden=True)  # begun by the console, which follows it
+@click.option("--parent", default=0, hidden=True)  # the id of its process, without which the run ends
 @_with_options
 @click.pass_obj
 def app_(
-    file: str | None, /, app: str, gate: bool, name: str, run_id: str, cases_file: Path | None, **options: Any
+    file: str | None,
+    /,
+    app: str,
+    gate: bool,
+    name: str,
+    run_id: str,
+    parent: int,
+    cases_file: Path | None,
+    **options: Any,
 ) -> None:
     """Ask an APP, a model or a route all cases of its evaluation, as `[evaluations.NAME]` in the settings has it.
 
@@ -181,7 +190,7 @@ def app_(
       penstock eval app handbook --cases new.jsonl --repeats 3 --out today.json
     """
     settings = load(file, keys=False)
-    kept = _Kept(settings, app, run_id)
+    kept = _Kept(settings, app, run_id, parent)
     try:
         kept.name, found = _evaluation_of(settings, app, name, gate=gate)
         path = cases_file or (settings.folder / Path(found.cases).expanduser() if found.cases else None)
@@ -224,9 +233,9 @@ def _wanted(found: EvaluationSettings, options: Mapping[str, Any], *, gate: bool
 class _Kept:
     """What is kept in the home of a run against something of its settings, for the console. That it cannot be kept ends nothing."""
 
-    def __init__(self, settings: Settings | None, target: str, run_id: str = "") -> None:
-        """run_id: of a run that the console has begun. Without settings nothing is kept."""
-        self._settings, self._target, self.run_id = settings, target, run_id
+    def __init__(self, settings: Settings | None, target: str, run_id: str = "", parent: int = 0) -> None:
+        """run_id: of a run that the console has begun, in the process `parent`. Without settings nothing is kept."""
+        self._settings, self._target, self.run_id, self._parent = settings, target, run_id, parent
         self.name = ""  # of the evaluation in the settings
         self.asked_by_console = bool(run_id)
         self._house: House | None = None
@@ -258,7 +267,7 @@ class _Kept:
         except PenstockError as error:
             self._cannot(error)
             return nullcontext()
-        return Followed(runs, self.run_id, planned)
+        return Followed(runs, self.run_id, planned, parent=self._parent)
 
     def end(self, state: State, result: Result, holds: Sequence[Held] = (), error: str = "") -> None:
         """What came of it."""

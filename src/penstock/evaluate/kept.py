@@ -7,6 +7,8 @@ are kept. What was asked and answered in them is people's words: it is sealed wh
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from _thread import interrupt_main
@@ -34,8 +36,10 @@ State = Literal["running", "done", "unfinished", "failed", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 
 KEPT: Final = 50  # of one evaluation, or of the drills against one target
-LOST_S: Final = 120.0  # without a sign of life
 SIGN_S: Final = 1.0
+LOST_S: Final = 60.0  # without a sign of life: its process takes a while to begin
+QUIET_S: Final = 5 * SIGN_S  # the same of one that is asked to end
+AGAIN_S: Final = 10.0  # after which one that is interrupted, and goes on, is interrupted again
 
 TABLES = [
     """
@@ -92,7 +96,9 @@ class Runs:
         with self._database.write() as w:
             if alone and (
                 others := w.execute(
-                    "select target from evaluation_runs where state = 'running' and seen > ?", (now - LOST_S,)
+                    "select target from evaluation_runs where state = 'running'"
+                    " and seen > case stopping when 0 then ? else ? end",
+                    (now - LOST_S, now - QUIET_S),
                 ).fetchall()
             ):
                 raise Conflict(f"an evaluation of '{others[0][0]}' is running", hint="wait until it is done, or end it")
@@ -138,7 +144,8 @@ class Runs:
             )
 
     def stop(self, id_: str) -> Run:
-        """Ask a run to end; what is done stays. Raises NotFound, or Conflict for one that has ended."""
+        """Ask a run to end; what is done stays. One that gives no sign of life any more is lost by that. Raises NotFound, or
+        Conflict for one that has ended."""
         run = self.find(id_)
         if run.state != "running":
             raise Conflict("the run has ended already")
@@ -155,12 +162,21 @@ class Runs:
             w.execute("delete from evaluation_runs where id = ?", (id_,))
         return run
 
-    def latest(self, *, limit: int = 100) -> list[Run]:
-        """The newest first."""
+    def latest(self, kind: Kind | Literal[""] = "", *, target: str = "", limit: int = 100) -> list[Run]:
+        """The newest first, of one kind and of one target where they are given."""
+        wanted = {name: value for name, value in (("kind", kind), ("target", target)) if value}
+        where = f"where {' and '.join(f'{name} = ?' for name in wanted)}" if wanted else ""
+        return self._found(f"{where} order by began desc limit ?", *wanted.values(), limit)
+
+    def newest(self, kind: Kind) -> list[Run]:
+        """The newest run of each name and target, however many ran since."""
+        last = "select name, target, max(began) from evaluation_runs where kind = ? group by name, target"
+        return self._found(f"where kind = ? and (name, target, began) in ({last}) order by began desc", kind, kind)
+
+    def _found(self, which: str, *values: str | int) -> list[Run]:
         if not self._database.has("evaluation_runs"):
             return []
-        rows = self._database.read(f"select {_SHORT} from evaluation_runs order by began desc limit ?", (limit,))  # noqa: S608
-        return [self._run(row) for row in rows]
+        return [self._run(row) for row in self._database.read(f"select {_SHORT} from evaluation_runs {which}", values)]  # noqa: S608
 
     def find(self, id_: str) -> Run:
         """One run. Raises NotFound."""
@@ -200,15 +216,18 @@ class Runs:
     def _run(self, row: tuple[Any, ...]) -> Run:
         values = dict(zip(_SHORT.split(", "), row, strict=True))
         run = Run(**values | {"stopping": bool(values["stopping"]), "told": orjson.loads(values["told"])})
-        lost = run.state == "running" and run.seen < self._clock() - LOST_S
+        quiet = self._clock() - run.seen
+        lost = run.state == "running" and quiet >= (QUIET_S if run.stopping else LOST_S)
         return replace(run, state="lost") if lost else run
 
 
 class Followed:
-    """A run that is going on in this process: it gives signs of life, and is interrupted once somebody asks it to end."""
+    """A run that is going on in this process: it gives signs of life, and is interrupted once somebody asks it to end, or the
+    process that began it is gone."""
 
-    def __init__(self, runs: Runs, id_: str, planned: int) -> None:
-        self._runs, self.id, self._planned = runs, id_, planned
+    def __init__(self, runs: Runs, id_: str, planned: int, *, parent: int = 0) -> None:
+        """parent: the id of the process without which it is not to go on; 0: it goes on by itself."""
+        self._runs, self.id, self._planned, self._parent = runs, id_, planned, parent
         self._done, self._over = 0, threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -217,6 +236,9 @@ class Followed:
         self._done += 1
 
     def __enter__(self) -> Followed:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it
+            with suppress(ValueError):  # only the main thread may
+                signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         return self
 
@@ -231,8 +253,23 @@ class Followed:
         while goes_on and not self._over.wait(SIGN_S):
             with suppress(PenstockError):  # a database that is busy for a moment ends nothing
                 goes_on = self._runs.go_on(self.id, self._done, self._planned)
-        if not goes_on:
-            interrupt_main()
+            goes_on = goes_on and not self._orphaned
+        while not self._over.is_set():
+            _interrupt()
+            self._over.wait(AGAIN_S)
+
+    @property
+    def _orphaned(self) -> bool:
+        """Whether the process that began it is gone. Elsewhere than on POSIX nobody is told."""
+        return os.name == "posix" and self._parent not in (0, os.getppid())
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread, also where it waits for the network."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        interrupt_main()
 
 
 # ---------------------------------------------------------------- in short

@@ -198,12 +198,17 @@ class Ledger:
         rows = self._database.read(asked, (trace_id, trace_id))
         return [Row(*row) for row in rows]
 
-    def answers(self, *, limit: int) -> list[tuple[str, float, dict[str, Any]]]:
-        """Of the latest answers of apps the app, how long it took in milliseconds, and what is known of the answer."""
+    def answers(self, *, limit: int, app: str = "", since: float = 0.0) -> list[tuple[str, float, dict[str, Any]]]:
+        """Of the latest answers of apps, or of one, since a Unix time the app, how long it took in milliseconds, and what is known
+        of the answer."""
         if not self._is_there():
             return []
-        asked = "select app, duration_ms, answer from requests where answer != '' order by at desc limit ?"
-        return [(app, took, orjson.loads(answer)) for app, took, answer in self._database.read(asked, (limit,))]
+        rows = self._database.read(
+            "select app, duration_ms, answer from requests where answer != '' and at >= ?"  # noqa: S608
+            f"{' and app = ?' if app else ''} order by at desc limit ?",
+            (since, app, limit) if app else (since, limit),
+        )
+        return [(app, took, orjson.loads(answer)) for app, took, answer in rows]
 
     def used(self, counter: str, window: int) -> int:
         """What is booked of a limit, by the name of its counter."""

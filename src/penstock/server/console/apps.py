@@ -25,8 +25,8 @@ __all__ = ["PAGES"]
 
 PATH = "/console/apps"
 DAY_H, WEEK_H = 24, 7 * 24
-CONTENT_S = 30 * 86_400.0  # how far back it is looked whether people were content
-MOST = 2_000  # of the latest answers of all apps
+RECENT_S = 30 * 86_400.0  # how far back it is looked how good the answers are, and whether people were content
+MOST = 2_000  # of the latest answers
 NOTHING = Asked("", 0, 0, 0, 0, 0, 0, None).plain()
 
 
@@ -38,7 +38,9 @@ async def _list(request: Request, house: House) -> View:
             for name in house.settings.apps
         ]
         collections = house.collections(request.caller)
-        data = {"apps": rows, "collections": collections, "address": address_of(request), "keyless": _keyless(house)}
+        data = {
+            "apps": rows, "day": _day(), "collections": collections, "address": address_of(request), "keyless": _keyless(house),
+        }  # fmt: skip
         return View("apps.html", data, [_line(row) for row in rows])
 
     return await asyncio.to_thread(found)
@@ -51,14 +53,18 @@ async def _one(request: Request, house: House) -> View:
 
     def found() -> View:
         now, ledger = time.time(), ledger_of(house)
-        own = [told for told in ledger.answers(limit=MOST) if told[0] == name]
-        runs = [run.plain() for run in house.runs.latest() if run.kind == "evaluation"]
+        own = ledger.answers(limit=MOST, app=name, since=now - RECENT_S)
+        evaluations = set_for(house, name)
+        named = {one["name"] for one in evaluations}
+        runs = [
+            run.plain() for run in house.runs.latest("evaluation", target=name, limit=MOST) if run.name not in named
+        ]
         hours = hours_of(ledger.by_hour(since=now - WEEK_H * 3600, app=name), now, WEEK_H)
         data = {
             **_about(house, name), "today": _today(house).get(name, NOTHING), "content": _content(house).get(name),
             "answers": next(iter(sides(own)), None), "hours": hours, "said": _said(house, name),
-            "experiments": _experiments(house, name), "evaluations": set_for(house, runs, name),
-            "runs": [run for run in runs if run["target"] == name][:5], "address": address_of(request), "keyless": _keyless(house),
+            "experiments": _experiments(house, name), "evaluations": evaluations, "runs": runs[:5], "day": _day(), "most": MOST,
+            "address": address_of(request), "keyless": _keyless(house),
         }  # fmt: skip
         return View("app.html", data, hours, title=name)
 
@@ -101,14 +107,18 @@ def _said(house: House, name: str) -> dict[str, Any]:
 
 
 def _today(house: House) -> dict[str, dict[str, Any]]:
-    since = moment(time.strftime("%Y-%m-%d", time.gmtime()))
-    return {asked.app: asked.plain() for asked in ledger_of(house).apps(since=since)}
+    return {asked.app: asked.plain() for asked in ledger_of(house).apps(since=moment(_day()))}
+
+
+def _day() -> str:
+    """Today, in UTC."""
+    return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def _content(house: House) -> dict[str, dict[str, Any]]:
     """Of each app how many of those who said so were content in the last thirty days, with Wilson's interval."""
     counts: dict[str, list[bool]] = {}
-    since = time.time() - CONTENT_S
+    since = time.time() - RECENT_S
     for said in house.opinions(since):
         if said.good is not None and said.at >= since:
             counts.setdefault(said.app, []).append(said.good)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -11,13 +12,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from threading import Lock
+from typing import Any, get_args
 from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
 from penstock.config import EvaluationSettings, iso
 from penstock.errors import BadRequest, NotFound, PenstockError
-from penstock.evaluate.kept import Run
+from penstock.evaluate.kept import Kind, Run
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.work import Work
@@ -26,36 +28,40 @@ __all__ = ["ACTIONS", "PAGES", "set_for"]
 
 PATH = "/console/evaluations"
 AT_ONCE, MOST = 50, 200
-LOOK_S = 0.5
+LOOK_S, ENDING_S = 0.5, 5.0
 COMPARED = 32  # pairs that are remembered: what was compared once stays as it is
 SHOW = ("below", "unscored", "failed")
 GROUPS = ("kind", "transform", "language")
 
 _compared: WeakKeyDictionary[House, OrderedDict[tuple[str, str], dict[str, Any]]] = WeakKeyDictionary()
+_lock = Lock()
 
 
 async def _list(request: Request, house: House) -> View:
     def found() -> View:
-        runs = [run.plain() for run in house.runs.latest(limit=MOST)]
-        evaluations = [run for run in runs if run["kind"] == "evaluation"]
+        evaluations, drills = ([run.plain() for run in _listed(house, kind)] for kind in get_args(Kind))
         rows = [_line(run) for run in evaluations]
-        data = {
-            "set": set_for(house, evaluations),
-            "runs": evaluations,
-            "drills": [run for run in runs if run["kind"] == "drill"],
-        }
+        data = {"set": set_for(house), "runs": evaluations, "drills": drills}
         return View("evaluations.html", data | {"running": any(run["state"] == "running" for run in evaluations)}, rows)
 
     return await asyncio.to_thread(found)
 
 
-def set_for(house: House, runs: Sequence[Mapping[str, Any]], target: str = "") -> list[dict[str, Any]]:
+def _listed(house: House, kind: Kind) -> list[Run]:
+    """The latest runs, and of whatever else ran the newest."""
+    latest = house.runs.latest(kind, limit=MOST)
+    known = {run.id for run in latest}
+    return [*latest, *(run for run in house.runs.newest(kind) if run.id not in known)]
+
+
+def set_for(house: House, target: str = "") -> list[dict[str, Any]]:
     """The evaluations of the settings, each with its last run. target: only of this app or model."""
+    runs = {(run.name, run.target): run.plain() for run in house.runs.newest("evaluation")}
     return [
         {
             "name": name, "target": one.against or name, "cases": one.cases, "judge": one.judge, "repeats": one.repeats,
             "limits": dict(one.gate), "max_gap": one.max_gap or None,
-            "last": next((run for run in runs if run["name"] == name), None),
+            "last": runs.get((name, one.against or name)),
         }
         for name, one in house.settings.evaluations.items()
         if not target or (one.against or name) == target
@@ -86,10 +92,8 @@ async def _one(request: Request, house: House) -> View:
             return View("evaluation.html", data, rows, title=run.name or run.target)
         skip = _whole(request.query("skip"))
         data |= {"cases": data["cases"][skip : skip + AT_ONCE], "skip": skip, "at_once": AT_ONCE}
-        others = [
-            one.plain() for one in house.runs.latest(limit=MOST) if one.kind == "evaluation" and one.told.get("scores")
-        ]
-        data["others"] = [one for one in others if one["target"] == run.target and one["id"] != run.id]
+        others = house.runs.latest("evaluation", target=run.target, limit=MOST)
+        data["others"] = [one.plain() for one in others if one.told.get("scores") and one.id != run.id]
         data["gap_of"] = {name: one.get("gap") for name, one in result.get("scores", {}).items()}
         return View("evaluation.html", data, [{"more": True}], title=run.name or run.target)
 
@@ -181,9 +185,7 @@ async def _compare(request: Request, house: House) -> View:
     first, second = request.query("first"), request.query("second")
 
     def found() -> View:
-        runs = [
-            run.plain() for run in house.runs.latest(limit=MOST) if run.kind == "evaluation" and run.told.get("scores")
-        ]
+        runs = [run.plain() for run in _listed(house, "evaluation") if run.told.get("scores")]
         data: dict[str, Any] = {"runs": runs, "first": first, "second": second, "compared": None}
         if not first or not second:
             return View("compared.html", data)
@@ -198,18 +200,22 @@ def _comparison(house: House, first: Run, second: Run) -> dict[str, Any]:
     from penstock.evaluate.compared import compare
     from penstock.evaluate.result import read
 
-    known, pair = _compared.setdefault(house, OrderedDict()), (first.id, second.id)
-    if pair not in known:
-        for run in (first, second):
-            if run.kind != "evaluation" or not run.told.get("scores"):
-                raise BadRequest(f"the run '{run.id[:40]}' has no result that could be compared")
-        a, b = (read(house.runs.result(run.id), "the run") for run in (first, second))
-        found = compare(a, b).plain() | {"abouts": {name: about.plain() for name, about in b.abouts.items()}}
-        found["scores"].sort(key=lambda one: ({"worse": 0, "better": 1}.get(one["decision"], 2), one["p_holm"]))
+    pair = (first.id, second.id)
+    with _lock:
+        known = _compared.setdefault(house, OrderedDict())
+        if found := known.get(pair):
+            return found
+    for run in (first, second):
+        if run.kind != "evaluation" or not run.told.get("scores"):
+            raise BadRequest(f"the run '{run.id[:40]}' has no result that could be compared")
+    a, b = (read(house.runs.result(run.id), "the run") for run in (first, second))
+    found = compare(a, b).plain() | {"abouts": {name: about.plain() for name, about in b.abouts.items()}}
+    found["scores"].sort(key=lambda one: ({"worse": 0, "better": 1}.get(one["decision"], 2), one["p_holm"]))
+    with _lock:
         known[pair] = found
         while len(known) > COMPARED:
             known.popitem(last=False)
-    return known[pair]
+    return found
 
 
 # ---------------------------------------------------------------- running one
@@ -241,8 +247,9 @@ async def _start(request: Request, house: House, form: Mapping[str, str]) -> str
 def _command(file: Path | None, target: str, name: str, settings: EvaluationSettings, run: str) -> list[str]:
     gated = ["--gate"] if settings.gate or settings.max_gap or settings.baseline else []
     config = ["--config", str(file.resolve())] if file else []
-    started = ["eval", "app", target, "--evaluation", name, "--run", run, "--json", *gated]
-    return [sys.executable, "-m", "penstock", *config, *started]
+    started = ["eval", "app", target, "--evaluation", name, "--json", *gated]
+    followed = ["--run", run, "--parent", str(os.getpid())]
+    return [sys.executable, "-m", "penstock", *config, *started, *followed]
 
 
 def _carry_out(house: House, command: Sequence[str], run: str, work: Work) -> None:
@@ -268,6 +275,8 @@ def _carry_out(house: House, command: Sequence[str], run: str, work: Work) -> No
             if work.stop.is_set():  # it ends by itself, and what is done stays
                 with suppress(PenstockError):
                     house.runs.stop(run)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)
                 return
 
 
