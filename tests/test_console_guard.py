@@ -1,5 +1,6 @@
 """The guard in the console: a policy is drafted, tried on past requests, saved and taken back; stand-ins are looked up."""
 
+import html
 import importlib.util
 import re
 import stat
@@ -74,7 +75,7 @@ def token(shop: Served) -> str:
 def form_of(boss: Visitor, page: str = PAGE) -> dict[str, str]:
     """What a browser would send of the form as it stands on the page."""
     data = boss.get(f"{page}?as=json").json()
-    sent = {"seen": data["seen"]}
+    sent = {"seen": data["seen"], "was": data["was"]}
     for one in (setting for group in data["groups"] for setting in group["settings"]):
         if one["kind"] in ("choices", "numbers"):
             sent |= {f"{one['name']}.{entry['name']}": str(entry["value"]) for entry in one["entries"]}
@@ -189,6 +190,53 @@ def test_what_cannot_be_saved_is_said_and_the_draft_is_kept(
         assert '<option value="block" selected>' in found.text
     assert text_of(shop) == SETTINGS
     assert audit(boss, "policy.changed") == []
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """What a browser would send of a form that came back with what was written into it."""
+    part = page[page.index('id="policy"') :]
+    part = part[: part.index("</form>")]
+    sent = dict(re.findall(r'<input[^>]* name="([\w.]+)" value="([^"]*)"', part))
+    for name, inner in re.findall(r'<select name="([\w.]+)"[^>]*>(.*?)</select>', part, re.DOTALL):
+        chosen = re.search(r'<option value="(\w*)" selected', inner)
+        sent[name] = chosen[1] if chosen else ""
+    sent |= dict(re.findall(r'<textarea name="(\w+)"[^>]*>\n(.*?)</textarea>', part, re.DOTALL))
+    for other in ("form", "number", "which"):
+        sent.pop(other, None)
+    return {name: html.unescape(value) for name, value in sent.items()}
+
+
+def test_what_somebody_else_has_changed_stays_when_a_refused_form_is_saved_again(shop: Served, boss: Visitor):
+    mine = form_of(boss)
+    assert send(boss, "save", secrets="block", injection="review", block="acme").status_code == 303
+
+    refused = boss.send(PAGE, PAGE, **mine | {"do": "save", "allow": "hello", "injection": "allow"})
+    assert refused.status_code == 409
+    assert "Changed by you:</p>" not in refused.text
+    assert re.search(r"Changed by you: <b>Orders in prompts</b>, <b>Never found</b>", refused.text)
+    assert re.search(r"saving puts yours in its place: <b>Orders in prompts</b></p>", refused.text)
+    assert boss.send(PAGE, PAGE, **fields_of(refused.text) | {"do": "save"}).status_code == 303
+
+    now = shop.house.policies["strict"].settings
+    assert (now.secrets, now.block, now.allow, now.injection) == ("block", ("acme",), ("hello",), "allow")
+
+
+@pytest.mark.parametrize("do", ["try", "lines"])
+def test_a_draft_that_is_shown_again_undoes_nothing_that_was_changed_meanwhile(shop: Served, boss: Visitor, do: str):
+    mine = form_of(boss)
+    file = shop.house.settings.folder / "penstock.toml"
+    file.write_text(SETTINGS.replace("'mask'", "'block'"))
+
+    shown = boss.send(PAGE, PAGE, **mine | {"do": do, "links": "allowed_hosts"})
+    assert "Changed by you: <b>Links in answers</b>" in shown.text
+    assert boss.send(PAGE, PAGE, **fields_of(shown.text) | {"do": "save"}).status_code == 303
+    now = shop.house.policies["strict"].settings
+    assert (now.personal_data, now.links) == ("block", "allowed_hosts")
+
+    file.write_text(SETTINGS)
+    del mine["was"]  # somebody who does not send what the form showed is not let past the change
+    shown = boss.send(PAGE, PAGE, **mine | {"do": do, "seen": "0" * 32, "secrets": "block"})
+    assert boss.send(PAGE, PAGE, **fields_of(shown.text) | {"do": "save"}).status_code == 409
 
 
 def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):

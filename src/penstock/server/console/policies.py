@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 import orjson
@@ -66,6 +67,19 @@ SCORES = {
 Kind = Literal["choice", "choices", "numbers", "words", "text", "yes", "names"]  # of a setting in the form
 Draft = Mapping[str, Any]  # what stands in the form, by setting: text, whether it is ticked, or by entry of a table
 
+
+class Base(NamedTuple):
+    """What a draft starts from: the file, and what it said of the policy. was: by setting, a short code of what the form showed."""
+
+    seen: str
+    was: Mapping[str, str]
+    mine: tuple[
+        str, ...
+    ] = ()  # after somebody else's change: the settings that the draft has otherwise than the form showed
+    both: tuple[str, ...] = ()  # those of them that the file has otherwise too
+    moved: bool = False  # whether the file was changed since the form was shown
+
+
 _trying = threading.Lock()  # one draft at a time: it takes a processor
 
 
@@ -121,6 +135,40 @@ def _sent(form: Mapping[str, str], said: GuardSettings) -> Draft:
             case _:
                 draft[name] = form.get(name, _drafted(said)[name])
     return draft
+
+
+def _codes(draft: Draft) -> dict[str, str]:
+    """What tells whether a setting of a draft was changed since."""
+    return {
+        name: blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=6).hexdigest()
+        for name, value in draft.items()
+    }
+
+
+def _merged(house: House, name: str, form: Mapping[str, str]) -> tuple[Draft, Base]:
+    """What the file says now, with what somebody has changed in the form since it was shown to them."""
+    try:
+        was = orjson.loads(form.get("was", ""))
+        was = {one: was[one] for one in LABELS}
+    except (ValueError, TypeError, KeyError):
+        was = {}
+    base = Base(form.get("seen", ""), was)
+    try:
+        now = settings_file.digest(house.settings)
+        settings = _in_file(house, name)
+    except BadSetting:  # the file cannot be read; what was drafted is not lost with it
+        return _sent(form, house.policies[name].settings), base
+    said = _drafted(settings)
+    if form.get("do") == "remove":  # it sends no settings
+        return said, base
+    sent = _sent(form, settings)
+    if not was:
+        return sent, base
+    codes, theirs = _codes(sent), _codes(said)
+    mine = tuple(one for one in LABELS if one in sent and codes[one] != was[one])
+    both = tuple(one for one in mine if theirs[one] not in (was[one], codes[one]))
+    draft = {one: sent[one] if one in mine else said[one] for one in LABELS}
+    return draft, Base(now, theirs, mine, both, moved=now != base.seen)
 
 
 def _values(draft: Draft) -> dict[str, Any]:
@@ -180,8 +228,9 @@ async def _one(request: Request, house: House) -> View:
 
 
 def _shown(
-    house: House, name: str, draft: Draft | None = None, problem: PenstockError | None = None, **more: Any
-) -> View:
+    house: House, name: str, draft: Draft | None = None, base: Base | None = None, problem: PenstockError | None = None,
+    **more: Any,
+) -> View:  # fmt: skip
     """The page, with what somebody has written into it, and what came of that."""
     settings = house.settings
     digest = settings_file.digest(settings)
@@ -192,12 +241,14 @@ def _shown(
         said, problem, version = house.policies[name].settings, problem or error, house.policies[name].version
     in_force = name in house.policies.names() and house.policies[name].version == version
     used_by, keeping = users(house, name), _keeping(house)
+    base = base or Base(digest, _codes(_drafted(said)))
     data = {
         "policy": name, "version": version, "in_force": in_force, "used_by": used_by, "tools": len(said.tools),
         "groups": _asked(draft or _drafted(said), list(settings.detectors)), "file": str(settings_file.path_of(settings)),
-        "read_only": settings_file.problem(settings), "seen": digest, "undoable": undoable(house), "keeping": keeping,
+        "read_only": settings_file.problem(settings), "seen": base.seen, "undoable": undoable(house), "keeping": keeping,
         "own": [app for app in keeping if app in used_by], "usual": USUAL, "most": MOST,
-        "removable": name != "default" and not used_by,
+        "was": orjson.dumps(base.was).decode(), "moved": base.moved, "mine": [LABELS[one] for one in base.mine],
+        "both": [LABELS[one] for one in base.both], "removable": name != "default" and not used_by,
         "problem": {"message": problem.message, "hint": problem.hint} if problem else None,
         "tried": None, "lines": "", **more,
     }  # fmt: skip
@@ -246,16 +297,13 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
     name, seen = request.path_values["policy"], form.get("seen", "")
 
     def done() -> View | str:
-        try:
-            draft = _sent(form, _in_file(house, name))
-        except BadSetting:  # the file cannot be read; what was drafted is not lost with it
-            draft = _sent(form, house.policies[name].settings)
+        draft, base = _merged(house, name, form)
         try:
             match form.get("do"):
                 case "try":
-                    return _shown(house, name, draft, tried=_tried(house, name, draft, form))
+                    return _shown(house, name, draft, base, tried=_tried(house, name, draft, form))
                 case "lines":
-                    return _shown(house, name, draft, lines=_lines(house, name, draft))
+                    return _shown(house, name, draft, base, lines=_lines(house, name, draft))
                 case "save":
                     return _saved(house, name, draft, seen)
                 case "remove":
@@ -263,7 +311,7 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
             raise BadRequest("a policy can be tried, saved and removed")
         except PenstockError as error:
             by_hand = isinstance(error, StorageError) and form.get("do") == "save"
-            return _shown(house, name, draft, error, lines=_lines(house, name, draft) if by_hand else "")
+            return _shown(house, name, draft, base, error, lines=_lines(house, name, draft) if by_hand else "")
 
     return await asyncio.to_thread(done)
 
