@@ -4,6 +4,7 @@ import html
 import importlib.util
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -17,13 +18,17 @@ from browsing import browsing, in_chromium, opening
 from serving import HANDBOOK, KEYS, WITH_KEYS, Served, asked, serving, up, write
 from test_console import Visitor
 
-from penstock.config import GuardSettings
+from penstock import settings_file
+from penstock.assemble import House
+from penstock.config import GuardSettings, load
+from penstock.errors import StorageError
 from penstock.guard import rehearsal
 from penstock.guard.guard import Guard
 from penstock.guard.policy import Policy
 from penstock.guard.rehearsal import Past, rehearse
 from penstock.language.phrases import catalogue
 from penstock.server.console import policies, vault
+from penstock.server.console.policies import _write
 from penstock.server.console.view import SPOKEN
 from penstock.testing import WordEmbedder
 from penstock.types import Decision
@@ -157,6 +162,7 @@ def test_what_is_saved_is_in_force_at_once_and_can_be_taken_back(shop: Served, b
     assert (record["actor"], record["target"]) == ("boss", "strict")
     assert record["facts"] == {
         "personal_data": "block", "types": ["PERSON allow"], "allow": 1, "version": shop.house.policies["strict"].version,
+        "policies": shop.house.policies.version,
     }  # fmt: skip
 
     seen = boss.get(f"{PAGE}?as=json").json()
@@ -237,6 +243,67 @@ def test_a_draft_that_is_shown_again_undoes_nothing_that_was_changed_meanwhile(s
     del mine["was"]  # somebody who does not send what the form showed is not let past the change
     shown = boss.send(PAGE, PAGE, **mine | {"do": do, "seen": "0" * 32, "secrets": "block"})
     assert boss.send(PAGE, PAGE, **fields_of(shown.text) | {"do": "save"}).status_code == 409
+
+
+def test_what_cannot_be_recorded_is_not_changed(shop: Served, boss: Visitor, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    changed = SETTINGS.replace('scope = "team"\n', 'scope = "team"\nsecrets = "block"\n')
+    with monkeypatch.context() as failing:
+        failing.setattr(shop.house.audit, "_append", full)
+        found = send(boss, "save", secrets="block")
+        assert (found.status_code, "Nothing was changed." in found.text) == (507, True)
+        assert text_of(shop) == SETTINGS
+    assert send(boss, "save", secrets="block").status_code == 303
+    with monkeypatch.context() as failing:
+        failing.setattr(shop.house.audit, "_append", full)
+        assert boss.send(PAGE, "/console/guard/undo", seen=form_of(boss)["seen"]).status_code == 507
+        assert text_of(shop) == changed
+    assert shop.house.policies["strict"].settings.secrets == "block"
+    assert len(audit(boss, "policy.changed")) == 1
+
+
+def test_who_waits_for_the_file_keeps_nobody_from_the_database(
+    shop: Served, boss: Visitor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settings_file, "LOCK_S", 3.0)
+    sent, answers = form_of(boss), []
+    saving = threading.Thread(
+        target=lambda: answers.append(boss.send(PAGE, PAGE, **sent | {"do": "save", "secrets": "block"}))
+    )
+    with settings_file.alone(shop.house.settings):
+        saving.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        shop.house.audit.write("policy.changed", target="other")
+        assert time.monotonic() - began < 1
+        saving.join()
+    assert answers[0].status_code == 409
+    assert text_of(shop) == SETTINGS
+
+
+def test_of_several_processes_one_records_a_change_and_only_one_by_hand(tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text("[guard.strict]\n")
+    houses = [House(load(tmp_path / "penstock.toml", environment={}), worker=n) for n in range(2)]
+    for house in houses:
+        assert house.policies.names()
+
+    def records() -> list[str]:
+        return [one.target for one in houses[0].audit.records(kind="policy.changed")]
+
+    _write(houses[1], "strict", {("guard", "strict", "secrets"): "block"}, settings_file.digest(houses[1].settings))
+    settings_file.change(  # of something else, before the other process has looked
+        houses[1].settings, {("log", "level"): "error"}, expected=settings_file.digest(houses[1].settings)
+    )
+    assert [house.reload_policies() for house in houses] == [True, False]
+    assert records() == ["strict"]
+
+    (tmp_path / "penstock.toml").write_text('[guard.strict]\nsecrets = "mask"\n')
+    assert [house.reload_policies() for house in reversed(houses)] == [True, True]
+    assert records() == ["strict", "guard"]
+    for house in houses:
+        house.close()
 
 
 def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):

@@ -15,8 +15,8 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, time
@@ -29,9 +29,24 @@ from penstock.config import FILE_NAME, Settings, load, variables
 from penstock.errors import BadSetting, Conflict, NotFound, PenstockError, StorageError
 from penstock.storage.files import new_file, storage_errors
 
-__all__ = ["Key", "Written", "change", "digest", "lines", "path_of", "previewed", "problem", "undo", "undoable"]
+__all__ = [
+    "Key",
+    "Written",
+    "alone",
+    "change",
+    "digest",
+    "lines",
+    "path_of",
+    "previewed",
+    "problem",
+    "undo",
+    "undoable",
+]
 
 Key = tuple[str | int, ...]  # ("guard", "default", "secrets"); a number counts the tables of a [[list]]
+Recording = Callable[
+    [Settings], AbstractContextManager[Any]
+]  # of what the settings will be; the file is replaced within it
 
 FOLDER = "settings"  # of the home: earlier texts, and the lock
 KEPT = 20  # earlier texts
@@ -82,25 +97,27 @@ def change(
     *,
     expected: str,
     environment: Mapping[str, str] | None = None,
+    recording: Recording = nullcontext,
 ) -> Written:
     """Set values of the file, and make it where there is none. None takes a value or a table out; a mapping is a whole table.
 
     expected: the `digest` of what the caller has read. Raises Conflict where the file says something else by now, BadSetting
-    where the settings would not be right, and StorageError where it cannot be written. Then nothing has changed.
+    where the settings would not be right, and StorageError where it cannot be written; what `recording` raises goes on. Then
+    nothing has changed.
     """
     environment = os.environ if environment is None else environment
     path = path_of(settings)
-    with _alone(settings) as folder:
+    with alone(settings) as folder:
         before = _expected(path, expected)
         text = _decoded(before or b"", path)
         new = _changed(text, values, path)
         keys = _differing(text, new, path)
         if new == text and before is not None:
             return Written(expected, path)
-        load(path, environment=environment, text=new)
+        made = load(path, environment=environment, text=new)
         after = new.encode()
         _keep(folder, before or b"", _digest(after))
-        _write(path, after)
+        _replace(path, before, after, recording(made))
     overriding = {".".join(filter(None, place)): name for name, place in variables().items() if environment.get(name)}
     return Written(_digest(after), path, keys, tuple(overriding[key] for key in keys if key in overriding))
 
@@ -124,10 +141,16 @@ def undoable(settings: Settings) -> tuple[str, ...]:
         return _differing(_decoded(now or b"", path), _decoded(kept[0].read_bytes(), path), path)
 
 
-def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | None = None) -> Written:
+def undo(
+    settings: Settings,
+    *,
+    expected: str,
+    environment: Mapping[str, str] | None = None,
+    recording: Recording = nullcontext,
+) -> Written:
     """Take back the change that made the file what it is. Raises as `change` does, and NotFound where none from here did."""
     path = path_of(settings)
-    with _alone(settings) as folder:
+    with alone(settings) as folder:
         now = _expected(path, expected)
         kept = _before(folder, expected)
         if not kept:
@@ -135,8 +158,8 @@ def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | 
         with storage_errors(kept[0]):
             before = kept[0].read_bytes()
         old, new = _decoded(now or b"", path), _decoded(before, path)
-        load(path, environment=environment, text=new)
-        _write(path, before)
+        made = load(path, environment=environment, text=new)
+        _replace(path, now, before, recording(made))
         for one in kept:
             one.unlink(missing_ok=True)
     return Written(_digest(before), path, _differing(old, new, path))
@@ -186,8 +209,8 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[Path]:
-    """The folder of earlier texts, while nobody else changes the file from here."""
+def alone(settings: Settings) -> Iterator[Path]:
+    """The folder of earlier texts, while nobody else changes the file from here. Raises Conflict where somebody does."""
     folder = settings.home_path / FOLDER
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -223,6 +246,20 @@ def _before(folder: Path, now: str) -> list[Path]:
     kept = _kept(folder)
     found = [n for n, one in enumerate(kept) if one.stem.partition("-")[2] == now]
     return kept[found[-1] :] if found else []
+
+
+def _replace(path: Path, before: bytes | None, after: bytes, recording: AbstractContextManager[Any]) -> None:
+    """Replace the file within a record of it: where the one cannot be made, the other is as it was."""
+    try:
+        with recording:
+            _write(path, after)
+    except BaseException:
+        if _bytes(path) == after != before:
+            if before is None:
+                path.unlink()
+            else:
+                _write(path, before)
+        raise
 
 
 def _write(path: Path, said: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from hashlib import blake2b
@@ -430,17 +431,23 @@ async def _undo(request: Request, house: House, form: Mapping[str, str]) -> str:
         keys = undoable(house)
         if not keys:
             raise NotFound("no change of a policy can be taken back", hint="the audit trail says what was changed")
-        with house.changing_policies(), house.audit.changing("policy.changed", target="guard", undone=keys):
-            settings_file.undo(house.settings, expected=form.get("seen", ""))
+        recording = house.recording_policies("guard", undone=keys)
+        settings_file.undo(house.settings, expected=form.get("seen", ""), recording=recording)
+        _take_over(house)
         return f"{GUARD}?told=policy-undone"
 
     return await asyncio.to_thread(undo)
 
 
 def _write(house: House, name: str, values: Mapping[settings_file.Key, Any], seen: str, **facts: Any) -> None:
-    """Change the file and take it over. Who did is in the same transaction: without a record nothing is changed."""
-    with house.changing_policies(), house.audit.changing("policy.changed", target=name, **facts):
-        settings_file.change(house.settings, values, expected=seen)
+    """Change the file and take it over. Without a record of who did nothing is changed."""
+    settings_file.change(house.settings, values, expected=seen, recording=house.recording_policies(name, **facts))
+    _take_over(house)
+
+
+def _take_over(house: House) -> None:
+    with suppress(PenstockError):  # what is written is written: the server looks at it again in a moment
+        house.reload_policies()
 
 
 def _told(name: str, value: Any) -> Fact:
