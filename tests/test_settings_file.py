@@ -12,11 +12,12 @@ import pytest
 from filelock import FileLock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from serving import write
 
 from penstock import settings_file
 from penstock.config import Settings, load
 from penstock.errors import BadSetting, Conflict, NotFound, StorageError
-from penstock.settings_file import KEPT, change, digest, lines, previewed, problem, undo, undoable
+from penstock.settings_file import KEPT, change, digest, lines, previewed, problem, read_again, undo, undoable
 from penstock.storage import files
 
 FILE = """# Ours
@@ -174,14 +175,6 @@ def test_what_a_change_would_make_can_be_seen_before(folder: Path):
     assert (folder / "penstock.toml").read_text() == FILE
 
 
-def test_what_a_variable_overrides_is_said(folder: Path):
-    now = read(folder)
-    environment = {"PENSTOCK_LOG_LEVEL": "error"}
-    written = change(now, {("log", "level"): "info"}, expected=digest(now), environment=environment)
-
-    assert (written.keys, written.overridden) == (("log.level",), ("PENSTOCK_LOG_LEVEL",))
-
-
 def test_a_change_can_be_taken_back_one_after_the_other(folder: Path):
     now = read(folder)
     assert not undoable(now)
@@ -228,6 +221,27 @@ def test_the_file_keeps_its_mode_and_a_link_stays_a_link(folder: Path):
     assert (folder / "penstock.toml").is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert 'secrets = "block"' in real.read_text()
+
+
+def test_beside_a_link_that_was_found_relative_paths_start_where_they_do_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = tmp_path / "here"
+    write(here, {"penstock.toml": "", "key": "sk-here"})
+    (here / "inside").mkdir()
+    (here / "inside/penstock.toml").symlink_to("../penstock.toml")
+    monkeypatch.chdir(here / "inside")
+    now = load(environment={})
+    values = {("models", "m"): {"provider": "openai", "api_key": "file:key"}}
+    with pytest.raises(BadSetting):  # the server would not start with it
+        change(now, values, expected=digest(now), environment={})
+    write(here, {"inside/key": "sk-inside"})
+
+    change(now, values, expected=digest(now), environment={})
+
+    for found in (load(environment={}), read_again(now), previewed(now, {}, environment={})):
+        assert (found.models["m"].api_key, found.home_path) == ("sk-inside", here / "inside/.penstock")
+    assert (here / "inside/penstock.toml").is_symlink()
 
 
 def test_a_file_that_is_read_only_is_left_alone(folder: Path):

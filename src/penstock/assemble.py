@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from penstock.config import (
+    FILE_NAME,
     WIDGET,
     AppSettings,
     BudgetSettings,
@@ -24,7 +25,6 @@ from penstock.config import (
     PromptSettings,
     RouteSettings,
     Settings,
-    load,
 )
 from penstock.conversations import Conversations
 from penstock.errors import BadSetting, NotFound, PenstockError
@@ -63,7 +63,7 @@ from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
-from penstock.settings_file import alone, path_of
+from penstock.settings_file import alone, path_of, read_again
 from penstock.storage.audit import Audit, Fact
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
@@ -254,7 +254,7 @@ class House:
         if self.settings.file is None and not file.exists():
             return False
         with self._reloading, alone(self.settings):  # what was changed from here is recorded by now
-            now = load(file, keys=False)
+            now = read_again(self.settings, keys=False)
             if guarded := self.policies.use(now.guard):
                 self._record_by_hand()
             return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
@@ -659,7 +659,7 @@ class House:
         file = path_of(self.settings)  # one may have been made since
         with self._exchanging:
             own = self.settings.models
-            stated = load(file, keys=False).models if file.is_file() else own
+            stated = read_again(self.settings, keys=False).models if file.is_file() else own
             kept = _leaned_on(self.settings)
             taken = {*self.settings.routes, *self.settings.documents, *self.settings.apps}
             named = {name: model for name, model in stated.items() if name not in kept | taken}
@@ -671,7 +671,9 @@ class House:
             if self._around is not None:
                 self._exchange(new, {name for name in before if name not in now} | set(new))
             self.settings = replace(
-                self.settings, models=named, file=self.settings.file or (file if file.is_file() else None)
+                self.settings,
+                models=named,
+                file=self.settings.file or (self.settings.folder / FILE_NAME if file.is_file() else None),
             )
             self.__dict__["served_models"] = now
             return True

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from penstock.config import FILE_NAME, Settings, load, variables
+from penstock.config import FILE_NAME, Settings, load
 from penstock.errors import BadSetting, Conflict, NotFound, PenstockError, StorageError
 from penstock.storage.files import new_file, storage_errors
 
@@ -39,14 +39,14 @@ __all__ = [
     "path_of",
     "previewed",
     "problem",
+    "read_again",
     "undo",
     "undoable",
 ]
 
 Key = tuple[str | int, ...]  # ("guard", "default", "secrets"); a number counts the tables of a [[list]]
-Recording = Callable[
-    [Settings], AbstractContextManager[Any]
-]  # of what the settings will be; the file is replaced within it
+# of what the settings will be; the file is replaced within it
+Recording = Callable[[Settings], AbstractContextManager[Any]]
 
 FOLDER = "settings"  # of the home: earlier texts, and the lock
 KEPT = 20  # earlier texts
@@ -62,12 +62,20 @@ class Written:
     digest: str
     file: Path
     keys: tuple[str, ...] = ()
-    overridden: tuple[str, ...] = ()  # variables of the environment that go before what was written
 
 
 def path_of(settings: Settings) -> Path:
     """The file that settings are read from; where there is none, the one that would be."""
     return Path(os.path.realpath(settings.file or settings.folder / FILE_NAME))
+
+
+def read_again(settings: Settings, *, keys: bool = True) -> Settings:
+    """What the file says by now. Raises BadSetting."""
+    path = path_of(settings)
+    said = _bytes(path)
+    if said is None:
+        raise BadSetting(f"there is no settings file {path}")
+    return _loaded(settings, _decoded(said, path), keys=keys)
 
 
 def digest(settings: Settings) -> str:
@@ -105,7 +113,6 @@ def change(
     where the settings would not be right, and StorageError where it cannot be written; what `recording` raises goes on. Then
     nothing has changed.
     """
-    environment = os.environ if environment is None else environment
     path = path_of(settings)
     with alone(settings) as folder:
         before = _expected(path, expected)
@@ -114,12 +121,11 @@ def change(
         keys = _differing(text, new, path)
         if new == text and before is not None:
             return Written(expected, path)
-        made = load(path, environment=environment, text=new)
+        made = _loaded(settings, new, environment)
         after = new.encode()
         _keep(folder, before or b"", _digest(after))
         _replace(path, before, after, recording(made))
-    overriding = {".".join(filter(None, place)): name for name, place in variables().items() if environment.get(name)}
-    return Written(_digest(after), path, keys, tuple(overriding[key] for key in keys if key in overriding))
+    return Written(_digest(after), path, keys)
 
 
 def previewed(
@@ -127,7 +133,7 @@ def previewed(
 ) -> Settings:
     """The settings as `change` would make them. Nothing is written. Raises BadSetting."""
     path = path_of(settings)
-    return load(path, environment=environment, text=_changed(_decoded(_bytes(path) or b"", path), values, path))
+    return _loaded(settings, _changed(_decoded(_bytes(path) or b"", path), values, path), environment)
 
 
 def undoable(settings: Settings) -> tuple[str, ...]:
@@ -158,7 +164,7 @@ def undo(
         with storage_errors(kept[0]):
             before = kept[0].read_bytes()
         old, new = _decoded(now or b"", path), _decoded(before, path)
-        made = load(path, environment=environment, text=new)
+        made = _loaded(settings, new, environment)
         _replace(path, now, before, recording(made))
         for one in kept:
             one.unlink(missing_ok=True)
@@ -171,6 +177,14 @@ def lines(values: Mapping[Key, Any]) -> str:
 
 
 # ---------------------------------------------------------------- the file, and the texts before
+
+
+def _loaded(
+    settings: Settings, text: str, environment: Mapping[str, str] | None = None, *, keys: bool = True
+) -> Settings:
+    """The settings as a text says them. Relative paths start where they do now: where the file is a link, beside the link."""
+    named = settings.file or settings.folder / FILE_NAME
+    return load(named, environment=environment, keys=keys, text=text)
 
 
 def _bytes(path: Path) -> bytes | None:
