@@ -111,6 +111,66 @@ def test_only_what_is_changed_is_changed(folder: Path, values: dict[Any, Any], o
     assert changed(folder, values) == FILE.replace(old, new, 1)
 
 
+LIST = """[guard.strict]
+block = [ "zero", # first
+  "foo", # because of ticket 12
+  # the next one was asked for by legal
+  "bar"  # no comma
+  # the end
+] # of the list
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "old", "new"),
+    [
+        (("zero", "foo", "bar", "baz", "x"), '"bar"  # no comma\n', '"bar",  # no comma\n  "baz",\n  "x",\n'),
+        (("zero", "bar"), '  "foo", # because of ticket 12\n', ""),
+        (("zero", "foo"), '  "bar"  # no comma\n', ""),
+        (("foo", "bar"), '[ "zero", # first', "[  # first"),
+        (("new", "zero", "foo", "bar"), '[ "zero"', '[ "new", "zero"'),
+        (("zero", "foo", "new", "bar"), "ticket 12\n", 'ticket 12\n  "new",\n'),
+        (("zero", "fo#o", "bar"), '"foo"', '"fo#o"'),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_comments_in_a_list_stay(tmp_path: Path, said: tuple[str, ...], old: str, new: str, newline: str):
+    (tmp_path / "penstock.toml").write_bytes(LIST.replace("\n", newline).encode())
+
+    changed(tmp_path, {("guard", "strict", "block"): said})
+
+    text = (tmp_path / "penstock.toml").read_bytes().decode()
+    assert text == LIST.replace(old, new).replace("\n", newline)
+
+
+@given(
+    old=st.lists(st.sampled_from(["a", "#", ",", "]", 'q"', "z"]), max_size=6),
+    new=st.lists(st.sampled_from(["a", "#", ",", "]", 'q"', "z"]), max_size=6),
+    gaps=st.lists(st.sampled_from(["", " ", "\n", " # one,\n", "\n  # two ]\n  "]), min_size=14, max_size=14),
+    comma=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_list_becomes_any_other_and_comments_on_lines_of_their_own_stay(
+    old: list[str], new: list[str], gaps: list[str], comma: bool
+):
+    inner = "".join(
+        gap + settings_file._spelled(one) + behind + ("," if comma or n + 1 < len(old) else "")
+        for n, (one, gap, behind) in enumerate(zip(old, gaps, gaps[7:], strict=False))
+    )
+    text = f"list = [{inner}{gaps[6]}]\n"
+    after = settings_file._changed(text, {("list",): new}, Path("x.toml"))
+
+    assert tomllib.loads(after)["list"] == new
+    assert after.count("# two ]") == text.count("# two ]")
+
+
+def test_where_comments_would_be_lost_nothing_is_changed():
+    text = "[a]\nx = { y = [1, # one\n 2] }\nz = [[1, # one\n 2], 3]\n"
+    for key, value in ((("a", "x", "y"), [3]), (("a", "z"), 1), (("a", "z"), [[1], 3])):
+        with pytest.raises(BadSetting, match="cannot be changed from here"):
+            settings_file._changed(text, {key: value}, Path("x.toml"))
+
+
 def test_tables_are_found_however_they_are_written(folder: Path):
     file = folder / "penstock.toml"
     file.write_text('guard.default.secrets = "mask"\nhome = "data"\n\n[server]\nport = 1\n')

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, time
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -439,7 +440,7 @@ def _with_value(text: str, key: Key, value: Any) -> str:
                 whole = deepcopy(_found(tomllib.loads(text.removeprefix(MARK)), one.key))
                 _update(whole, key[len(one.key) :], value)
                 value = whole
-            return text[: one.value[0]] + _spelled(value, text) + text[one.value[1] :]
+            return _respelled(text, *one.value, value)
     if any(one.key[: len(key)] == key for one in statements):  # a table stands there
         text = _without(text, key)
         statements = _statements(text)
@@ -453,6 +454,102 @@ def _with_value(text: str, key: Key, value: Any) -> str:
     if inside:  # the table is made by keys with dots in them
         return _with_line(text, inside[-1], _line(key[len(inside[-1].table) :], value, text), statements)
     return _with_value(_with_table(text, table), key, value)
+
+
+def _respelled(text: str, start: int, end: int, value: Any) -> str:
+    """With another value in the place of one. Of a list with comments only the entries are changed that are other ones."""
+    said = text[start:end]
+    if not _comments(said):
+        return text[:start] + _spelled(value, text) + text[end:]
+    old = tomllib.loads(f"list = {said}")["list"]
+    if not isinstance(old, list) or not isinstance(value, list | tuple):
+        raise ValueError("comments would be lost")
+    for at, to, new in sorted(_edits(said, old, value, _newline(text)), reverse=True):
+        said = said[:at] + new + said[to:]
+    return text[:start] + said + text[end:]
+
+
+def _comments(text: str) -> bool:
+    return any(token[0].startswith("#") for token in _TOKEN.finditer(text))
+
+
+def _edits(said: str, old: Sequence[Any], new: Sequence[Any], newline: str) -> Iterator[tuple[int, int, str]]:
+    """What makes one list of the other: from where to where, and what stands there then."""
+    entries = _entries(said)
+    before, after = [repr(one) for one in old], [repr(one) for one in new]
+    for _, from_, to, from_new, to_new in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        both = min(to - from_, to_new - from_new)
+        for n in range(both):
+            if before[from_ + n] != after[from_new + n]:
+                at, end, _ = entries[from_ + n]
+                if _comments(said[at:end]):
+                    raise ValueError("comments would be lost")
+                yield at, end, _spelled(new[from_new + n])
+        for one in entries[from_ + both : to]:
+            yield from _taken_out(said, one)
+        if more := [_spelled(one) for one in new[from_new + both : to_new]]:
+            yield from _more(said, entries, from_ + both, more, newline)
+
+
+def _more(
+    said: str, entries: Sequence[tuple[int, int, int]], place: int, more: Sequence[str], newline: str
+) -> Iterator[tuple[int, int, str]]:
+    """Entries that are put before a place: each on a line of its own where those above are."""
+    if not entries:
+        at = said.rindex("\n") + 1
+        yield at, at, "".join(f"  {one},{newline}" for one in more)
+    elif not place:
+        at = entries[0][0]
+        between = newline + _indent(said, at) if _begins_line(said, at) else " "
+        yield at, at, "".join(f"{one},{between}" for one in more)
+    else:
+        at, end, comma = entries[place - 1]
+        behind = (comma or end - 1) + 1
+        rest = _NOTHING.match(said, behind)
+        if rest and rest.end() < len(said):
+            if not comma:
+                yield end, end, ","
+            indent = _indent(said, at) or "  "
+            yield rest.end(), rest.end(), "".join(f"{indent}{one},{newline}" for one in more)
+        else:
+            yield behind, behind, "".join(f" {one}," if comma else f", {one}" for one in more)
+
+
+def _taken_out(said: str, entry: tuple[int, int, int]) -> Iterator[tuple[int, int, str]]:
+    """Without an entry and its comma. Of a line of its own all goes, and what is said behind it."""
+    at, end, comma = entry
+    behind = (comma or end - 1) + 1
+    rest = _NOTHING.match(said, behind)
+    if said[end:comma].strip():  # there is a comment before the comma
+        yield at, end, ""
+        yield comma, behind, ""
+    elif _begins_line(said, at) and rest and "\n" in rest[0]:
+        yield said.rindex("\n", 0, at) + 1, rest.end(), ""
+    else:
+        yield at, behind, ""
+
+
+def _begins_line(said: str, at: int) -> bool:
+    return not said[said.rfind("\n", 0, at) + 1 : at].strip(" \t")
+
+
+def _indent(said: str, at: int) -> str:
+    line = said[said.rfind("\n", 0, at) + 1 : at]
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _entries(said: str) -> list[tuple[int, int, int]]:
+    """From where to where each entry of a list goes, and where its comma is; 0 where it has none."""
+    found: list[tuple[int, int, int]] = []
+    start = end = depth = 0
+    for token in _TOKEN.finditer(said, 1, len(said) - 1):
+        if token[0] == "," and not depth:
+            found.append((start, end, token.start()))
+            start = 0
+        elif not token[0].isspace() and token[0][0] != "#":
+            depth += (token[0] in "[{") - (token[0] in "]}")
+            start, end = start or token.start(), token.end()
+    return [*found, (start, end, 0)] if start else found
 
 
 def _with_line(text: str, above: _Statement | None, line: str, statements: Sequence[_Statement]) -> str:
@@ -487,7 +584,7 @@ def _without(text: str, key: Key) -> str:
         if one.value and len(one.key) < len(key) and one.key == key[: len(one.key)]:
             whole = deepcopy(_found(tomllib.loads(text.removeprefix(MARK)), one.key))
             _update(whole, key[len(one.key) :], None)
-            return text[: one.value[0]] + _spelled(whole, text) + text[one.value[1] :]
+            return _respelled(text, *one.value, whole)
     for n in reversed(range(len(statements))):
         one = statements[n]
         if one.key[: len(key)] != key:
