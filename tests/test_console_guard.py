@@ -135,7 +135,31 @@ def test_words_of_apps_behind_other_policies_are_looked_at_on_demand(boss: Visit
     page = "/console/guard/policies/default"
     sent = form_of(boss, page) | {"do": "try", "injection": "allow"}
     assert "No words of past requests are kept yet." in boss.send(page, page, **sent).text
-    assert ">3 <span" in boss.send(page, page, **sent, which="all").text
+    all_of_them = boss.send(page, page, **sent, which="all").text
+    assert ">3 <span" in all_of_them
+    assert "if they were behind it." in all_of_them
+
+
+def test_a_draft_changes_nothing_for_apps_behind_other_policies(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    apps = "".join(
+        f'[apps.{app}]\ndocuments = "handbook"\nguard = "{policy}"\nkeep_text = "always"\n'
+        for app, policy in (("one", "lax"), ("two", "strict"), ("three", "off"))
+    )
+    toml = f'[documents.handbook]\npaths = ["handbook"]\n{apps}[guard.lax]\n[guard.strict]\nblock = ["refunds"]\n'
+    page = "/console/guard/policies/lax"
+    with serving(tmp_path, toml, embedder=WordEmbedder()) as served:
+        client, visitor = served.client(), Visitor(served)
+        for app in ("one", "two", "three"):
+            client.post("/v1/chat/completions", json=asked(app, "When do refunds arrive?"))
+        sent = form_of(visitor, page) | {"do": "try", "block": "refunds", "which": "all"}
+        found = visitor.send(page, page, **sent).text
+
+    figures = dict(re.findall(r"<dt>([^<]+)</dt>\s*<dd>(\d+)", found))
+    told = {"Looked at": "3", "Newly stopped": "1", "Newly let through": "0", "Treated otherwise": "0"}
+    assert figures.items() >= told.items()
+    assert re.search(r'block</th><td class="n">1</td><td class="n">2</td>', found)
+    assert "2 of them are of apps behind other policies or none." in found
 
 
 def test_what_is_saved_is_in_force_at_once_and_can_be_taken_back(shop: Served, boss: Visitor):
@@ -453,7 +477,7 @@ def test_a_rehearsal_compares_what_is_done_and_ends_in_time():
         Past("linked", "Where?", "See [the shop](https://shop.example/hours) for more."),
         Past("plain", "When does the shop open?", "At nine."),
     ]
-    found = rehearse(Guard(), pasts, now, then, within_s=60)
+    found = rehearse(Guard(), pasts, lambda past: (now, then), within_s=60)
 
     assert (found.looked_at, found.of) == (4, 4)
     told = {one.past.id: (one.now, one.then, one.becomes) for one in found.differences}
@@ -461,12 +485,13 @@ def test_a_rehearsal_compares_what_is_done_and_ends_in_time():
         "masked": ("mask", "mask", "treated otherwise"),
         "linked": ("allow", "mask", "treated otherwise"),
     }
-    assert rehearse(Guard(), pasts, now, then, within_s=-1).looked_at == 0
+    assert rehearse(Guard(), pasts, lambda past: (now, then), within_s=-1).looked_at == 0
 
 
 def test_under_the_same_policy_nothing_is_otherwise():
     policy = Policy("a", GuardSettings())
-    found = rehearse(Guard(), [Past(str(n), text) for n, text in enumerate(QUESTIONS)], policy, policy, within_s=60)
+    pasts = [Past(str(n), text) for n, text in enumerate(QUESTIONS)]
+    found = rehearse(Guard(), pasts, lambda past: (policy, policy), within_s=60)
 
     assert found.now == found.then
     assert found.differences == ()

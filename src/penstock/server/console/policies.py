@@ -346,14 +346,25 @@ def _tried(house: House, name: str, draft: Draft, form: Mapping[str, str]) -> di
     changes = _changes(house, name, draft)
     then = _checked(house, name, changes)
     apps = _keeping(house)
+    own = {app for app in apps if app in users(house, name)}
     if form.get("which") != "all":
-        apps = [app for app in apps if app in users(house, name)]
+        apps = [app for app in apps if app in own]
     if not _trying.acquire(blocking=False):
         raise Limited("another draft is being tried at the moment", hint="try again in a few seconds")
     try:
         rows = {row.id: row for row in ledger_of(house).kept(apps, limit=int(number))}
+
+        def under(past: Past) -> tuple[Policy | None, Policy | None]:
+            app = rows[past.id].app
+            guard = house.settings.apps[app].guard
+            now = None if guard == "off" else house.policies[guard]
+            return (
+                now,
+                then if app in own or not own else now,
+            )  # a draft of one policy changes nothing for who has another
+
         pasts = [_past(house, row) for row in rows.values()]
-        found = rehearse(house.guard, pasts, house.policies[name], then, within_s=WITHIN_S)
+        found = rehearse(house.guard, pasts, under, within_s=WITHIN_S)
     finally:
         _trying.release()
     shown = found.differences[:SHOWN]
@@ -362,7 +373,12 @@ def _tried(house: House, name: str, draft: Draft, form: Mapping[str, str]) -> di
         notes = [Note("journal.read", one, {"policy": name}) for one in others]
         with house.audit.changing("journal.read", target=first, also=notes, policy=name):
             pass
-    return _plain(found, [_line(one, rows[one.past.id]) for one in shown], sorted(changes), form.get("which", ""))
+    differences = [_line(one, rows[one.past.id]) for one in shown]
+    strangers = sum(row.app not in own for row in list(rows.values())[: found.looked_at])
+    return _plain(found, differences, sorted(changes), form.get("which", "")) | {
+        "others": strangers,
+        "supposed": not own,
+    }
 
 
 def _past(house: House, row: Row) -> Past:
