@@ -226,6 +226,7 @@ def fields_of(page: str) -> dict[str, str]:
     """What a browser would send of a form that came back with what was written into it."""
     part = page[page.index('id="policy"') :]
     part = part[: part.index("</form>")]
+    part = re.sub(r'<input type="checkbox"(?![^>]* checked>)[^>]*>', "", part)
     sent = dict(re.findall(r'<input[^>]* name="([\w.]+)" value="([^"]*)"', part))
     for name, inner in re.findall(r'<select name="([\w.]+)"[^>]*>(.*?)</select>', part, re.DOTALL):
         chosen = re.search(r'<option value="(\w*)" selected', inner)
@@ -330,11 +331,44 @@ def test_of_several_processes_one_records_a_change_and_only_one_by_hand(tmp_path
         house.close()
 
 
-def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):
-    found = send(boss, "save", block="\r\n".join(f"word{n}*{n}" for n in range(30_000)))
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            {"block": "\n".join(f"word{n}" for n in range(30_000))},
+            "block has 30,000 entries; from here it may have 5,000",
+        ),
+        ({"help_line": "x" * 300_000}, "help_line is longer than the 200,000 bytes"),
+        ({"allow": "\n".join("ü" * 20 for _ in range(4_000))}, "allow is longer than the 200,000 bytes"),
+    ],
+)
+def test_what_the_form_could_not_send_again_is_refused_and_kept(
+    shop: Served, boss: Visitor, values: dict[str, str], says: str
+):
+    found = send(boss, "save", **values)
 
-    assert (found.status_code, "30,000 entries, which are too many" in found.text) == (400, True)
+    assert (found.status_code, says in found.text) == (400, True)
+    assert fields_of(found.text).items() >= values.items()
     assert text_of(shop) == SETTINGS
+
+
+def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):
+    found = send(boss, "save", block="\r\n".join(f"{'ab*' * 8}{n}" for n in range(4_900)))
+
+    assert (found.status_code, "4,900 entries, which are too many" in found.text) == (400, True)
+    assert text_of(shop) == SETTINGS
+
+
+def test_a_policy_with_a_longer_list_is_changed_from_its_page_all_the_same(shop: Served, boss: Visitor):
+    words = ", ".join(f'"word{n}"' for n in range(60_000))
+    long = SETTINGS.replace('scope = "team"\n', f'scope = "team"\nallow = [{words}]\n')
+    (shop.house.settings.folder / "penstock.toml").write_text(long)
+
+    page = boss.get(PAGE).text
+    assert "too long for this form" in page
+    assert "allow" not in fields_of(page)
+    assert boss.send(PAGE, PAGE, **fields_of(page) | {"do": "save", "secrets": "block"}).status_code == 303
+    assert text_of(shop) == long.replace(f"allow = [{words}]\n", f'allow = [{words}]\nsecrets = "block"\n')
 
 
 def test_a_file_that_cannot_be_written_gets_its_lines_by_hand(shop: Served, boss: Visitor):

@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import orjson
 
@@ -34,6 +34,8 @@ GUARD = "/console/guard"
 USUAL, MOST = 200, 1000  # requests that a draft is tried on
 WITHIN_S = 10.0
 SHOWN = 100  # differences
+MOST_ENTRIES = 5_000  # of a list
+LONGEST = 200_000  # bytes of a list or a text, as a form sends it: with all of them full it can be sent again
 EXCERPT = 240  # characters of a question
 
 GROUPS: tuple[tuple[str, Mapping[str, str]], ...] = (  # title -> settings, each with its label
@@ -166,8 +168,8 @@ def _merged(house: House, name: str, form: Mapping[str, str]) -> tuple[Draft, Ba
     if not was:
         return sent, base
     codes, theirs = _codes(sent), _codes(said)
-    mine = tuple(one for one in LABELS if one in sent and codes[one] != was[one])
-    both = tuple(one for one in mine if theirs[one] not in (was[one], codes[one]))
+    mine = tuple(one for one in LABELS if codes[one] not in (was[one], theirs[one]))
+    both = tuple(one for one in mine if theirs[one] != was[one])
     draft = {one: sent[one] if one in mine else said[one] for one in LABELS}
     return draft, Base(now, theirs, mine, both, moved=now != base.seen)
 
@@ -196,7 +198,17 @@ def _number(entry: str, text: str) -> float:
     return found
 
 
-def _asked(draft: Draft, known: list[str]) -> list[dict[str, Any]]:
+def _too_long(name: str, text: Any) -> str:
+    """Why a list or a text is too long for the form."""
+    kind = _kinds()[name][0]
+    if kind == "words" and (count := text.count("\n") + 1) > MOST_ENTRIES:
+        return f"{name} has {count:,} entries; from here it may have {MOST_ENTRIES:,}"
+    if kind in ("words", "text") and len(quote_plus(text.replace("\n", "\r\n"), safe="*")) > LONGEST:
+        return f"{name} is longer than the {LONGEST:,} bytes that it may have from here"
+    return ""
+
+
+def _asked(draft: Draft, file: Draft, known: list[str]) -> list[dict[str, Any]]:
     """The settings in their groups, each with what it may be and what it is."""
     helps = {one.name: one.metadata.get("help", "") for one in fields(GuardSettings)}
 
@@ -213,6 +225,7 @@ def _asked(draft: Draft, known: list[str]) -> list[dict[str, Any]]:
             entries = [{"name": one, "label": one, "value": one in value} for one in dict.fromkeys([*value, *known])]
         return {
             "name": name, "label": label, "kind": kind, "help": helps[name], "choices": choices, "value": value,
+            "long": bool(value == file[name] and _too_long(name, value)),
             "entries": entries, "set": sum(bool(entry["value"]) for entry in entries),
         }  # fmt: skip
 
@@ -242,10 +255,11 @@ def _shown(
         said, problem, version = house.policies[name].settings, problem or error, house.policies[name].version
     in_force = name in house.policies.names() and house.policies[name].version == version
     used_by, keeping = users(house, name), _keeping(house)
-    base = base or Base(digest, _codes(_drafted(said)))
+    in_file = _drafted(said)
+    base = base or Base(digest, _codes(in_file))
     data = {
         "policy": name, "version": version, "in_force": in_force, "used_by": used_by, "tools": len(said.tools),
-        "groups": _asked(draft or _drafted(said), list(settings.detectors)), "file": str(settings_file.path_of(settings)),
+        "groups": _asked(draft or in_file, in_file, list(settings.detectors)), "file": str(settings_file.path_of(settings)),
         "read_only": settings_file.problem(settings), "seen": base.seen, "undoable": undoable(house), "keeping": keeping,
         "own": [app for app in keeping if app in used_by], "usual": USUAL, "most": MOST,
         "was": orjson.dumps(base.was).decode(), "moved": base.moved, "mine": [LABELS[one] for one in base.mine],
@@ -321,7 +335,11 @@ def _changes(house: House, name: str, draft: Draft) -> dict[str, Any]:
     """The settings of a draft that the file has otherwise. What a form cannot tell, such as spaces around a word, stays."""
     said = _in_file(house, name)
     before, values = _drafted(said), _values(draft)
-    return {one: values[one] for one in values if draft[one] != before[one] and values[one] != getattr(said, one)}
+    changes = {one: values[one] for one in values if draft[one] != before[one] and values[one] != getattr(said, one)}
+    for one in changes:
+        if problem := _too_long(one, draft[one]):
+            raise BadRequest(problem, hint="longer ones are written into the settings file")
+    return changes
 
 
 def _checked(house: House, name: str, changes: Mapping[str, Any]) -> Policy:
