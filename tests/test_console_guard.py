@@ -555,6 +555,24 @@ def test_a_stand_in_is_looked_up_for_a_reason_and_written_down(boss: Visitor, to
     assert not {"Anna", token} & set(re.findall(r"\w+", str(records)))
 
 
+def test_who_belongs_to_a_tenant_looks_into_its_scopes_alone(tmp_path: Path):
+    keys = 'key = "{0}-key-0123456789"\nadmin = true\n'
+    toml = f'[keys.all]\n{keys.format("all")}[keys.acme]\n{keys.format("acme")}tenant = "acme"\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        tokens = {
+            tenant: served.house.vault.scope(f"tenant/{tenant}", "team/x").token("PERSON", "Bob Brown")
+            for tenant in ("acme", "globex")
+        }
+        for name, answers in (("all", [200, 200]), ("acme", [200, 404])):
+            visitor = Visitor(served, f"{name}-key-0123456789")
+            found = [
+                look_up(visitor, token, {"scope": f'["tenant/{tenant}","team/x"]'}) for tenant, token in tokens.items()
+            ]
+            assert [one.status_code for one in found] == answers
+            assert ["Bob Brown" in one.text for one in found] == [one == 200 for one in answers]
+            assert ("globex" in visitor.get(f"{vault.PATH}?as=csv").text) == (name == "all")
+
+
 @pytest.mark.parametrize(
     "values",
     [{"reason": " "}, {"reason": "x" * 300}, {"token": ""}, {"token": "x" * 300}, {"scope": '["",""]'}, {"scope": "["}],
