@@ -1,8 +1,10 @@
 """The guard in the console: a policy is drafted, tried on past requests, saved and taken back; stand-ins are looked up."""
 
+import html
 import importlib.util
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -16,13 +18,17 @@ from browsing import browsing, in_chromium, opening
 from serving import HANDBOOK, KEYS, WITH_KEYS, Served, asked, serving, up, write
 from test_console import Visitor
 
-from penstock.config import GuardSettings
+from penstock import settings_file
+from penstock.assemble import House
+from penstock.config import GuardSettings, load
+from penstock.errors import StorageError
 from penstock.guard import rehearsal
 from penstock.guard.guard import Guard
 from penstock.guard.policy import Policy
 from penstock.guard.rehearsal import Past, rehearse
 from penstock.language.phrases import catalogue
 from penstock.server.console import policies, vault
+from penstock.server.console.policies import _write
 from penstock.server.console.view import SPOKEN
 from penstock.testing import WordEmbedder
 from penstock.types import Decision
@@ -74,7 +80,7 @@ def token(shop: Served) -> str:
 def form_of(boss: Visitor, page: str = PAGE) -> dict[str, str]:
     """What a browser would send of the form as it stands on the page."""
     data = boss.get(f"{page}?as=json").json()
-    sent = {"seen": data["seen"]}
+    sent = {"seen": data["seen"], "was": data["was"]}
     for one in (setting for group in data["groups"] for setting in group["settings"]):
         if one["kind"] in ("choices", "numbers"):
             sent |= {f"{one['name']}.{entry['name']}": str(entry["value"]) for entry in one["entries"]}
@@ -129,7 +135,31 @@ def test_words_of_apps_behind_other_policies_are_looked_at_on_demand(boss: Visit
     page = "/console/guard/policies/default"
     sent = form_of(boss, page) | {"do": "try", "injection": "allow"}
     assert "No words of past requests are kept yet." in boss.send(page, page, **sent).text
-    assert ">3 <span" in boss.send(page, page, **sent, which="all").text
+    all_of_them = boss.send(page, page, **sent, which="all").text
+    assert ">3 <span" in all_of_them
+    assert "if they were behind it." in all_of_them
+
+
+def test_a_draft_changes_nothing_for_apps_behind_other_policies(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK)
+    apps = "".join(
+        f'[apps.{app}]\ndocuments = "handbook"\nguard = "{policy}"\nkeep_text = "always"\n'
+        for app, policy in (("one", "lax"), ("two", "strict"), ("three", "off"))
+    )
+    toml = f'[documents.handbook]\npaths = ["handbook"]\n{apps}[guard.lax]\n[guard.strict]\nblock = ["refunds"]\n'
+    page = "/console/guard/policies/lax"
+    with serving(tmp_path, toml, embedder=WordEmbedder()) as served:
+        client, visitor = served.client(), Visitor(served)
+        for app in ("one", "two", "three"):
+            client.post("/v1/chat/completions", json=asked(app, "When do refunds arrive?"))
+        sent = form_of(visitor, page) | {"do": "try", "block": "refunds", "which": "all"}
+        found = visitor.send(page, page, **sent).text
+
+    figures = dict(re.findall(r"<dt>([^<]+)</dt>\s*<dd>(\d+)", found))
+    told = {"Looked at": "3", "Newly stopped": "1", "Newly let through": "0", "Treated otherwise": "0"}
+    assert figures.items() >= told.items()
+    assert re.search(r'block</th><td class="n">1</td><td class="n">2</td>', found)
+    assert "2 of them are of apps behind other policies or none." in found
 
 
 def test_what_is_saved_is_in_force_at_once_and_can_be_taken_back(shop: Served, boss: Visitor):
@@ -156,6 +186,7 @@ def test_what_is_saved_is_in_force_at_once_and_can_be_taken_back(shop: Served, b
     assert (record["actor"], record["target"]) == ("boss", "strict")
     assert record["facts"] == {
         "personal_data": "block", "types": ["PERSON allow"], "allow": 1, "version": shop.house.policies["strict"].version,
+        "policies": shop.house.policies.version,
     }  # fmt: skip
 
     seen = boss.get(f"{PAGE}?as=json").json()
@@ -191,11 +222,153 @@ def test_what_cannot_be_saved_is_said_and_the_draft_is_kept(
     assert audit(boss, "policy.changed") == []
 
 
-def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):
-    found = send(boss, "save", block="\r\n".join(f"word{n}*{n}" for n in range(30_000)))
+def fields_of(page: str) -> dict[str, str]:
+    """What a browser would send of a form that came back with what was written into it."""
+    part = page[page.index('id="policy"') :]
+    part = part[: part.index("</form>")]
+    part = re.sub(r'<input type="checkbox"(?![^>]* checked>)[^>]*>', "", part)
+    sent = dict(re.findall(r'<input[^>]* name="([\w.]+)" value="([^"]*)"', part))
+    for name, inner in re.findall(r'<select name="([\w.]+)"[^>]*>(.*?)</select>', part, re.DOTALL):
+        chosen = re.search(r'<option value="(\w*)" selected', inner)
+        sent[name] = chosen[1] if chosen else ""
+    sent |= dict(re.findall(r'<textarea name="(\w+)"[^>]*>\n(.*?)</textarea>', part, re.DOTALL))
+    for other in ("form", "number", "which"):
+        sent.pop(other, None)
+    return {name: html.unescape(value) for name, value in sent.items()}
 
-    assert (found.status_code, "30,000 entries, which are too many" in found.text) == (400, True)
+
+def test_what_somebody_else_has_changed_stays_when_a_refused_form_is_saved_again(shop: Served, boss: Visitor):
+    mine = form_of(boss)
+    assert send(boss, "save", secrets="block", injection="review", block="acme").status_code == 303
+
+    refused = boss.send(PAGE, PAGE, **mine | {"do": "save", "allow": "hello", "injection": "allow"})
+    assert refused.status_code == 409
+    assert "Changed by you:</p>" not in refused.text
+    assert re.search(r"Changed by you: <b>Orders in prompts</b>, <b>Never found</b>", refused.text)
+    assert re.search(r"saving puts yours in its place: <b>Orders in prompts</b></p>", refused.text)
+    assert boss.send(PAGE, PAGE, **fields_of(refused.text) | {"do": "save"}).status_code == 303
+
+    now = shop.house.policies["strict"].settings
+    assert (now.secrets, now.block, now.allow, now.injection) == ("block", ("acme",), ("hello",), "allow")
+
+
+@pytest.mark.parametrize("do", ["try", "lines"])
+def test_a_draft_that_is_shown_again_undoes_nothing_that_was_changed_meanwhile(shop: Served, boss: Visitor, do: str):
+    mine = form_of(boss)
+    file = shop.house.settings.folder / "penstock.toml"
+    file.write_text(SETTINGS.replace("'mask'", "'block'"))
+
+    shown = boss.send(PAGE, PAGE, **mine | {"do": do, "links": "allowed_hosts"})
+    assert "Changed by you: <b>Links in answers</b>" in shown.text
+    assert boss.send(PAGE, PAGE, **fields_of(shown.text) | {"do": "save"}).status_code == 303
+    now = shop.house.policies["strict"].settings
+    assert (now.personal_data, now.links) == ("block", "allowed_hosts")
+
+    file.write_text(SETTINGS)
+    del mine["was"]  # somebody who does not send what the form showed is not let past the change
+    shown = boss.send(PAGE, PAGE, **mine | {"do": do, "seen": "0" * 32, "secrets": "block"})
+    assert boss.send(PAGE, PAGE, **fields_of(shown.text) | {"do": "save"}).status_code == 409
+
+
+def test_what_cannot_be_recorded_is_not_changed(shop: Served, boss: Visitor, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    changed = SETTINGS.replace('scope = "team"\n', 'scope = "team"\nsecrets = "block"\n')
+    with monkeypatch.context() as failing:
+        failing.setattr(shop.house.audit, "_append", full)
+        found = send(boss, "save", secrets="block")
+        assert (found.status_code, "Nothing was changed." in found.text) == (507, True)
+        assert text_of(shop) == SETTINGS
+    assert send(boss, "save", secrets="block").status_code == 303
+    with monkeypatch.context() as failing:
+        failing.setattr(shop.house.audit, "_append", full)
+        assert boss.send(PAGE, "/console/guard/undo", seen=form_of(boss)["seen"]).status_code == 507
+        assert text_of(shop) == changed
+    assert shop.house.policies["strict"].settings.secrets == "block"
+    assert len(audit(boss, "policy.changed")) == 1
+
+
+def test_who_waits_for_the_file_keeps_nobody_from_the_database(
+    shop: Served, boss: Visitor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settings_file, "LOCK_S", 3.0)
+    sent, answers = form_of(boss), []
+    saving = threading.Thread(
+        target=lambda: answers.append(boss.send(PAGE, PAGE, **sent | {"do": "save", "secrets": "block"}))
+    )
+    with settings_file.alone(shop.house.settings):
+        saving.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        shop.house.audit.write("policy.changed", target="other")
+        assert time.monotonic() - began < 1
+        saving.join()
+    assert answers[0].status_code == 409
     assert text_of(shop) == SETTINGS
+
+
+def test_of_several_processes_one_records_a_change_and_only_one_by_hand(tmp_path: Path):
+    (tmp_path / "penstock.toml").write_text("[guard.strict]\n")
+    houses = [House(load(tmp_path / "penstock.toml", environment={}), worker=n) for n in range(2)]
+    for house in houses:
+        assert house.policies.names()
+
+    def records() -> list[str]:
+        return [one.target for one in houses[0].audit.records(kind="policy.changed")]
+
+    _write(houses[1], "strict", {("guard", "strict", "secrets"): "block"}, settings_file.digest(houses[1].settings))
+    settings_file.change(  # of something else, before the other process has looked
+        houses[1].settings, {("log", "level"): "error"}, expected=settings_file.digest(houses[1].settings)
+    )
+    assert [house.reload_policies() for house in houses] == [True, False]
+    assert records() == ["strict"]
+
+    (tmp_path / "penstock.toml").write_text('[guard.strict]\nsecrets = "mask"\n')
+    assert [house.reload_policies() for house in reversed(houses)] == [True, True]
+    assert records() == ["strict", "guard"]
+    for house in houses:
+        house.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            {"block": "\n".join(f"word{n}" for n in range(30_000))},
+            "block has 30,000 entries; from here it may have 5,000",
+        ),
+        ({"help_line": "x" * 300_000}, "help_line is longer than the 200,000 bytes"),
+        ({"allow": "\n".join("ü" * 20 for _ in range(4_000))}, "allow is longer than the 200,000 bytes"),
+    ],
+)
+def test_what_the_form_could_not_send_again_is_refused_and_kept(
+    shop: Served, boss: Visitor, values: dict[str, str], says: str
+):
+    found = send(boss, "save", **values)
+
+    assert (found.status_code, says in found.text) == (400, True)
+    assert fields_of(found.text).items() >= values.items()
+    assert text_of(shop) == SETTINGS
+
+
+def test_a_list_that_is_too_long_to_look_for_is_refused_before_it_is_written(shop: Served, boss: Visitor):
+    found = send(boss, "save", block="\r\n".join(f"{'ab*' * 8}{n}" for n in range(4_900)))
+
+    assert (found.status_code, "4,900 entries, which are too many" in found.text) == (400, True)
+    assert text_of(shop) == SETTINGS
+
+
+def test_a_policy_with_a_longer_list_is_changed_from_its_page_all_the_same(shop: Served, boss: Visitor):
+    words = ", ".join(f'"word{n}"' for n in range(60_000))
+    long = SETTINGS.replace('scope = "team"\n', f'scope = "team"\nallow = [{words}]\n')
+    (shop.house.settings.folder / "penstock.toml").write_text(long)
+
+    page = boss.get(PAGE).text
+    assert "too long for this form" in page
+    assert "allow" not in fields_of(page)
+    assert boss.send(PAGE, PAGE, **fields_of(page) | {"do": "save", "secrets": "block"}).status_code == 303
+    assert text_of(shop) == long.replace(f"allow = [{words}]\n", f'allow = [{words}]\nsecrets = "block"\n')
 
 
 def test_a_file_that_cannot_be_written_gets_its_lines_by_hand(shop: Served, boss: Visitor):
@@ -338,7 +511,7 @@ def test_a_rehearsal_compares_what_is_done_and_ends_in_time():
         Past("linked", "Where?", "See [the shop](https://shop.example/hours) for more."),
         Past("plain", "When does the shop open?", "At nine."),
     ]
-    found = rehearse(Guard(), pasts, now, then, within_s=60)
+    found = rehearse(Guard(), pasts, lambda past: (now, then), within_s=60)
 
     assert (found.looked_at, found.of) == (4, 4)
     told = {one.past.id: (one.now, one.then, one.becomes) for one in found.differences}
@@ -346,12 +519,13 @@ def test_a_rehearsal_compares_what_is_done_and_ends_in_time():
         "masked": ("mask", "mask", "treated otherwise"),
         "linked": ("allow", "mask", "treated otherwise"),
     }
-    assert rehearse(Guard(), pasts, now, then, within_s=-1).looked_at == 0
+    assert rehearse(Guard(), pasts, lambda past: (now, then), within_s=-1).looked_at == 0
 
 
 def test_under_the_same_policy_nothing_is_otherwise():
     policy = Policy("a", GuardSettings())
-    found = rehearse(Guard(), [Past(str(n), text) for n, text in enumerate(QUESTIONS)], policy, policy, within_s=60)
+    pasts = [Past(str(n), text) for n, text in enumerate(QUESTIONS)]
+    found = rehearse(Guard(), pasts, lambda past: (policy, policy), within_s=60)
 
     assert found.now == found.then
     assert found.differences == ()
@@ -379,6 +553,24 @@ def test_a_stand_in_is_looked_up_for_a_reason_and_written_down(boss: Visitor, to
     ]
     assert records[1]["facts"]["reason"] == "ticket 4711"
     assert not {"Anna", token} & set(re.findall(r"\w+", str(records)))
+
+
+def test_who_belongs_to_a_tenant_looks_into_its_scopes_alone(tmp_path: Path):
+    keys = 'key = "{0}-key-0123456789"\nadmin = true\n'
+    toml = f'[keys.all]\n{keys.format("all")}[keys.acme]\n{keys.format("acme")}tenant = "acme"\n'
+    with serving(tmp_path, toml, documents=False) as served:
+        tokens = {
+            tenant: served.house.vault.scope(f"tenant/{tenant}", "team/x").token("PERSON", "Bob Brown")
+            for tenant in ("acme", "globex")
+        }
+        for name, answers in (("all", [200, 200]), ("acme", [200, 404])):
+            visitor = Visitor(served, f"{name}-key-0123456789")
+            found = [
+                look_up(visitor, token, {"scope": f'["tenant/{tenant}","team/x"]'}) for tenant, token in tokens.items()
+            ]
+            assert [one.status_code for one in found] == answers
+            assert ["Bob Brown" in one.text for one in found] == [one == 200 for one in answers]
+            assert ("globex" in visitor.get(f"{vault.PATH}?as=csv").text) == (name == "all")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import pytest
 from filelock import FileLock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from serving import write
 
 from penstock import settings_file
 from penstock.config import Settings, load
 from penstock.errors import BadSetting, Conflict, NotFound, StorageError
-from penstock.settings_file import KEPT, change, digest, lines, previewed, problem, undo, undoable
+from penstock.settings_file import KEPT, change, digest, lines, previewed, problem, read_again, undo, undoable
 from penstock.storage import files
 
 FILE = """# Ours
@@ -110,6 +111,66 @@ def test_only_what_is_changed_is_changed(folder: Path, values: dict[Any, Any], o
     assert changed(folder, values) == FILE.replace(old, new, 1)
 
 
+LIST = """[guard.strict]
+block = [ "zero", # first
+  "foo", # because of ticket 12
+  # the next one was asked for by legal
+  "bar"  # no comma
+  # the end
+] # of the list
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "old", "new"),
+    [
+        (("zero", "foo", "bar", "baz", "x"), '"bar"  # no comma\n', '"bar",  # no comma\n  "baz",\n  "x",\n'),
+        (("zero", "bar"), '  "foo", # because of ticket 12\n', ""),
+        (("zero", "foo"), '  "bar"  # no comma\n', ""),
+        (("foo", "bar"), '[ "zero", # first', "[  # first"),
+        (("new", "zero", "foo", "bar"), '[ "zero"', '[ "new", "zero"'),
+        (("zero", "foo", "new", "bar"), "ticket 12\n", 'ticket 12\n  "new",\n'),
+        (("zero", "fo#o", "bar"), '"foo"', '"fo#o"'),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_comments_in_a_list_stay(tmp_path: Path, said: tuple[str, ...], old: str, new: str, newline: str):
+    (tmp_path / "penstock.toml").write_bytes(LIST.replace("\n", newline).encode())
+
+    changed(tmp_path, {("guard", "strict", "block"): said})
+
+    text = (tmp_path / "penstock.toml").read_bytes().decode()
+    assert text == LIST.replace(old, new).replace("\n", newline)
+
+
+@given(
+    old=st.lists(st.sampled_from(["a", "#", ",", "]", 'q"', "z"]), max_size=6),
+    new=st.lists(st.sampled_from(["a", "#", ",", "]", 'q"', "z"]), max_size=6),
+    gaps=st.lists(st.sampled_from(["", " ", "\n", " # one,\n", "\n  # two ]\n  "]), min_size=14, max_size=14),
+    comma=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_list_becomes_any_other_and_comments_on_lines_of_their_own_stay(
+    old: list[str], new: list[str], gaps: list[str], comma: bool
+):
+    inner = "".join(
+        gap + settings_file._spelled(one) + behind + ("," if comma or n + 1 < len(old) else "")
+        for n, (one, gap, behind) in enumerate(zip(old, gaps, gaps[7:], strict=False))
+    )
+    text = f"list = [{inner}{gaps[6]}]\n"
+    after = settings_file._changed(text, {("list",): new}, Path("x.toml"))
+
+    assert tomllib.loads(after)["list"] == new
+    assert after.count("# two ]") == text.count("# two ]")
+
+
+def test_where_comments_would_be_lost_nothing_is_changed():
+    text = "[a]\nx = { y = [1, # one\n 2] }\nz = [[1, # one\n 2], 3]\n"
+    for key, value in ((("a", "x", "y"), [3]), (("a", "z"), 1), (("a", "z"), [[1], 3])):
+        with pytest.raises(BadSetting, match="cannot be changed from here"):
+            settings_file._changed(text, {key: value}, Path("x.toml"))
+
+
 def test_tables_are_found_however_they_are_written(folder: Path):
     file = folder / "penstock.toml"
     file.write_text('guard.default.secrets = "mask"\nhome = "data"\n\n[server]\nport = 1\n')
@@ -174,14 +235,6 @@ def test_what_a_change_would_make_can_be_seen_before(folder: Path):
     assert (folder / "penstock.toml").read_text() == FILE
 
 
-def test_what_a_variable_overrides_is_said(folder: Path):
-    now = read(folder)
-    environment = {"PENSTOCK_LOG_LEVEL": "error"}
-    written = change(now, {("log", "level"): "info"}, expected=digest(now), environment=environment)
-
-    assert (written.keys, written.overridden) == (("log.level",), ("PENSTOCK_LOG_LEVEL",))
-
-
 def test_a_change_can_be_taken_back_one_after_the_other(folder: Path):
     now = read(folder)
     assert not undoable(now)
@@ -228,6 +281,27 @@ def test_the_file_keeps_its_mode_and_a_link_stays_a_link(folder: Path):
     assert (folder / "penstock.toml").is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert 'secrets = "block"' in real.read_text()
+
+
+def test_beside_a_link_that_was_found_relative_paths_start_where_they_do_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = tmp_path / "here"
+    write(here, {"penstock.toml": "", "key": "sk-here"})
+    (here / "inside").mkdir()
+    (here / "inside/penstock.toml").symlink_to("../penstock.toml")
+    monkeypatch.chdir(here / "inside")
+    now = load(environment={})
+    values = {("models", "m"): {"provider": "openai", "api_key": "file:key"}}
+    with pytest.raises(BadSetting):  # the server would not start with it
+        change(now, values, expected=digest(now), environment={})
+    write(here, {"inside/key": "sk-inside"})
+
+    change(now, values, expected=digest(now), environment={})
+
+    for found in (load(environment={}), read_again(now), previewed(now, {}, environment={})):
+        assert (found.models["m"].api_key, found.home_path) == ("sk-inside", here / "inside/.penstock")
+    assert (here / "inside/penstock.toml").is_symlink()
 
 
 def test_a_file_that_is_read_only_is_left_alone(folder: Path):

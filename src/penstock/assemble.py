@@ -7,7 +7,7 @@ import shutil
 import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from penstock.agents.actions import Action, Actions
 from penstock.agents.requests import ActionRequests
 from penstock.config import (
+    FILE_NAME,
     WIDGET,
     AppSettings,
     BudgetSettings,
@@ -26,7 +27,6 @@ from penstock.config import (
     PromptSettings,
     RouteSettings,
     Settings,
-    load,
 )
 from penstock.conversations import Conversations
 from penstock.errors import BadSetting, NotFound, PenstockError
@@ -65,8 +65,8 @@ from penstock.observe.journal import Journal, Row
 from penstock.observe.ledger import Ledger
 from penstock.observe.metrics import Metrics
 from penstock.observe.texts import Keeping, Texts
-from penstock.settings_file import path_of
-from penstock.storage.audit import Audit
+from penstock.settings_file import alone, path_of, read_again
+from penstock.storage.audit import Audit, Fact
 from penstock.storage.database import Database, Tables
 from penstock.storage.envelope import Encryption, Envelope, EnvironmentKeys, FileKeys, KeySource
 from penstock.trace import log
@@ -273,26 +273,29 @@ class House:
 
         Raises BadSetting, and then nothing changes.
         """
-        with self._reloading:
-            return self._reload_policies(recorded=False)
-
-    @contextmanager
-    def changing_policies(self) -> Iterator[None]:
-        """While somebody changes policies in the settings file, and writes down that they do. Then they are taken over."""
-        with self._reloading:
-            yield
-            self._reload_policies(recorded=True)
-
-    def _reload_policies(self, *, recorded: bool) -> bool:
         file = path_of(self.settings)  # one may have been made since
         if self.settings.file is None and not file.exists():
             return False
-        now = load(file, keys=False)
-        if (
-            (guarded := self.policies.use(now.guard)) and not recorded and not self.worker
-        ):  # one of several processes does
-            self.audit.write("policy.changed", target="guard")
-        return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
+        with self._reloading, alone(self.settings):  # what was changed from here is recorded by now
+            now = read_again(self.settings, keys=False)
+            if guarded := self.policies.use(now.guard):
+                self._record_by_hand()
+            return bool(self.has_documents and self.library.use_access(now.documents)) or guarded
+
+    def recording_policies(self, target: str, **facts: Fact) -> Callable[[Settings], AbstractContextManager[Any]]:
+        """The record of a change of policies, for who changes the settings file. It says to what all of them come."""
+
+        def recording(then: Settings) -> AbstractContextManager[Any]:
+            version = Policies(then.guard).version
+            return self.audit.changing("policy.changed", target=target, actor="", also=(), policies=version, **facts)
+
+        return recording
+
+    def _record_by_hand(self) -> None:
+        """Write down that policies were changed, unless who changed them has, or another process that serves with this one."""
+        last, now = self.audit.latest("policy.changed"), self.policies.version
+        if last is None or last.get("policies") != now:
+            self.audit.write("policy.changed", target="guard", policies=now)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -679,7 +682,7 @@ class House:
         file = path_of(self.settings)  # one may have been made since
         with self._exchanging:
             own = self.settings.models
-            stated = load(file, keys=False).models if file.is_file() else own
+            stated = read_again(self.settings, keys=False).models if file.is_file() else own
             kept = _leaned_on(self.settings)
             taken = {*self.settings.routes, *self.settings.documents, *self.settings.apps}
             named = {name: model for name, model in stated.items() if name not in kept | taken}
@@ -691,7 +694,9 @@ class House:
             if self._around is not None:
                 self._exchange(new, {name for name in before if name not in now} | set(new))
             self.settings = replace(
-                self.settings, models=named, file=self.settings.file or (file if file.is_file() else None)
+                self.settings,
+                models=named,
+                file=self.settings.file or (self.settings.folder / FILE_NAME if file.is_file() else None),
             )
             self.__dict__["served_models"] = now
             return True

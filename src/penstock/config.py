@@ -895,7 +895,7 @@ def load(
         path = _find(file or environment.get("PENSTOCK_CONFIG") or None)
         tree = _read(path) if path else {}
     else:
-        path = Path(file or FILE_NAME).resolve()
+        path = Path(file or FILE_NAME).absolute()  # not through a link: relative paths start beside it
         tree = _parsed(text.removeprefix("\ufeff"), path)
     if not keys:
         tree.pop("keys", None)

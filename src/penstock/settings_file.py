@@ -15,23 +15,39 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, time
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from penstock.config import FILE_NAME, Settings, load, variables
+from penstock.config import FILE_NAME, Settings, load
 from penstock.errors import BadSetting, Conflict, NotFound, PenstockError, StorageError
 from penstock.storage.files import new_file, storage_errors
 
-__all__ = ["Key", "Written", "change", "digest", "lines", "path_of", "previewed", "problem", "undo", "undoable"]
+__all__ = [
+    "Key",
+    "Written",
+    "alone",
+    "change",
+    "digest",
+    "lines",
+    "path_of",
+    "previewed",
+    "problem",
+    "read_again",
+    "undo",
+    "undoable",
+]
 
 Key = tuple[str | int, ...]  # ("guard", "default", "secrets"); a number counts the tables of a [[list]]
+# of what the settings will be; the file is replaced within it
+Recording = Callable[[Settings], AbstractContextManager[Any]]
 
 FOLDER = "settings"  # of the home: earlier texts, and the lock
 KEPT = 20  # earlier texts
@@ -47,12 +63,20 @@ class Written:
     digest: str
     file: Path
     keys: tuple[str, ...] = ()
-    overridden: tuple[str, ...] = ()  # variables of the environment that go before what was written
 
 
 def path_of(settings: Settings) -> Path:
     """The file that settings are read from; where there is none, the one that would be."""
     return Path(os.path.realpath(settings.file or settings.folder / FILE_NAME))
+
+
+def read_again(settings: Settings, *, keys: bool = True) -> Settings:
+    """What the file says by now. Raises BadSetting."""
+    path = path_of(settings)
+    said = _bytes(path)
+    if said is None:
+        raise BadSetting(f"there is no settings file {path}")
+    return _loaded(settings, _decoded(said, path), keys=keys)
 
 
 def digest(settings: Settings) -> str:
@@ -82,27 +106,27 @@ def change(
     *,
     expected: str,
     environment: Mapping[str, str] | None = None,
+    recording: Recording = nullcontext,
 ) -> Written:
     """Set values of the file, and make it where there is none. None takes a value or a table out; a mapping is a whole table.
 
     expected: the `digest` of what the caller has read. Raises Conflict where the file says something else by now, BadSetting
-    where the settings would not be right, and StorageError where it cannot be written. Then nothing has changed.
+    where the settings would not be right, and StorageError where it cannot be written; what `recording` raises goes on. Then
+    nothing has changed.
     """
-    environment = os.environ if environment is None else environment
     path = path_of(settings)
-    with _alone(settings) as folder:
+    with alone(settings) as folder:
         before = _expected(path, expected)
         text = _decoded(before or b"", path)
         new = _changed(text, values, path)
         keys = _differing(text, new, path)
         if new == text and before is not None:
             return Written(expected, path)
-        load(path, environment=environment, text=new)
+        made = _loaded(settings, new, environment)
         after = new.encode()
         _keep(folder, before or b"", _digest(after))
-        _write(path, after)
-    overriding = {".".join(filter(None, place)): name for name, place in variables().items() if environment.get(name)}
-    return Written(_digest(after), path, keys, tuple(overriding[key] for key in keys if key in overriding))
+        _replace(path, before, after, recording(made))
+    return Written(_digest(after), path, keys)
 
 
 def previewed(
@@ -110,7 +134,7 @@ def previewed(
 ) -> Settings:
     """The settings as `change` would make them. Nothing is written. Raises BadSetting."""
     path = path_of(settings)
-    return load(path, environment=environment, text=_changed(_decoded(_bytes(path) or b"", path), values, path))
+    return _loaded(settings, _changed(_decoded(_bytes(path) or b"", path), values, path), environment)
 
 
 def undoable(settings: Settings) -> tuple[str, ...]:
@@ -124,10 +148,16 @@ def undoable(settings: Settings) -> tuple[str, ...]:
         return _differing(_decoded(now or b"", path), _decoded(kept[0].read_bytes(), path), path)
 
 
-def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | None = None) -> Written:
+def undo(
+    settings: Settings,
+    *,
+    expected: str,
+    environment: Mapping[str, str] | None = None,
+    recording: Recording = nullcontext,
+) -> Written:
     """Take back the change that made the file what it is. Raises as `change` does, and NotFound where none from here did."""
     path = path_of(settings)
-    with _alone(settings) as folder:
+    with alone(settings) as folder:
         now = _expected(path, expected)
         kept = _before(folder, expected)
         if not kept:
@@ -135,8 +165,8 @@ def undo(settings: Settings, *, expected: str, environment: Mapping[str, str] | 
         with storage_errors(kept[0]):
             before = kept[0].read_bytes()
         old, new = _decoded(now or b"", path), _decoded(before, path)
-        load(path, environment=environment, text=new)
-        _write(path, before)
+        made = _loaded(settings, new, environment)
+        _replace(path, now, before, recording(made))
         for one in kept:
             one.unlink(missing_ok=True)
     return Written(_digest(before), path, _differing(old, new, path))
@@ -148,6 +178,14 @@ def lines(values: Mapping[Key, Any]) -> str:
 
 
 # ---------------------------------------------------------------- the file, and the texts before
+
+
+def _loaded(
+    settings: Settings, text: str, environment: Mapping[str, str] | None = None, *, keys: bool = True
+) -> Settings:
+    """The settings as a text says them. Relative paths start where they do now: where the file is a link, beside the link."""
+    named = settings.file or settings.folder / FILE_NAME
+    return load(named, environment=environment, keys=keys, text=text)
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -186,8 +224,8 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[Path]:
-    """The folder of earlier texts, while nobody else changes the file from here."""
+def alone(settings: Settings) -> Iterator[Path]:
+    """The folder of earlier texts, while nobody else changes the file from here. Raises Conflict where somebody does."""
     folder = settings.home_path / FOLDER
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -223,6 +261,20 @@ def _before(folder: Path, now: str) -> list[Path]:
     kept = _kept(folder)
     found = [n for n, one in enumerate(kept) if one.stem.partition("-")[2] == now]
     return kept[found[-1] :] if found else []
+
+
+def _replace(path: Path, before: bytes | None, after: bytes, recording: AbstractContextManager[Any]) -> None:
+    """Replace the file within a record of it: where the one cannot be made, the other is as it was."""
+    try:
+        with recording:
+            _write(path, after)
+    except BaseException:
+        if _bytes(path) == after != before:
+            if before is None:
+                path.unlink()
+            else:
+                _write(path, before)
+        raise
 
 
 def _write(path: Path, said: bytes) -> None:
@@ -388,7 +440,7 @@ def _with_value(text: str, key: Key, value: Any) -> str:
                 whole = deepcopy(_found(tomllib.loads(text.removeprefix(MARK)), one.key))
                 _update(whole, key[len(one.key) :], value)
                 value = whole
-            return text[: one.value[0]] + _spelled(value, text) + text[one.value[1] :]
+            return _respelled(text, *one.value, value)
     if any(one.key[: len(key)] == key for one in statements):  # a table stands there
         text = _without(text, key)
         statements = _statements(text)
@@ -402,6 +454,102 @@ def _with_value(text: str, key: Key, value: Any) -> str:
     if inside:  # the table is made by keys with dots in them
         return _with_line(text, inside[-1], _line(key[len(inside[-1].table) :], value, text), statements)
     return _with_value(_with_table(text, table), key, value)
+
+
+def _respelled(text: str, start: int, end: int, value: Any) -> str:
+    """With another value in the place of one. Of a list with comments only the entries are changed that are other ones."""
+    said = text[start:end]
+    if not _comments(said):
+        return text[:start] + _spelled(value, text) + text[end:]
+    old = tomllib.loads(f"list = {said}")["list"]
+    if not isinstance(old, list) or not isinstance(value, list | tuple):
+        raise ValueError("comments would be lost")
+    for at, to, new in sorted(_edits(said, old, value, _newline(text)), reverse=True):
+        said = said[:at] + new + said[to:]
+    return text[:start] + said + text[end:]
+
+
+def _comments(text: str) -> bool:
+    return any(token[0].startswith("#") for token in _TOKEN.finditer(text))
+
+
+def _edits(said: str, old: Sequence[Any], new: Sequence[Any], newline: str) -> Iterator[tuple[int, int, str]]:
+    """What makes one list of the other: from where to where, and what stands there then."""
+    entries = _entries(said)
+    before, after = [repr(one) for one in old], [repr(one) for one in new]
+    for _, from_, to, from_new, to_new in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        both = min(to - from_, to_new - from_new)
+        for n in range(both):
+            if before[from_ + n] != after[from_new + n]:
+                at, end, _ = entries[from_ + n]
+                if _comments(said[at:end]):
+                    raise ValueError("comments would be lost")
+                yield at, end, _spelled(new[from_new + n])
+        for one in entries[from_ + both : to]:
+            yield from _taken_out(said, one)
+        if more := [_spelled(one) for one in new[from_new + both : to_new]]:
+            yield from _more(said, entries, from_ + both, more, newline)
+
+
+def _more(
+    said: str, entries: Sequence[tuple[int, int, int]], place: int, more: Sequence[str], newline: str
+) -> Iterator[tuple[int, int, str]]:
+    """Entries that are put before a place: each on a line of its own where those above are."""
+    if not entries:
+        at = said.rindex("\n") + 1
+        yield at, at, "".join(f"  {one},{newline}" for one in more)
+    elif not place:
+        at = entries[0][0]
+        between = newline + _indent(said, at) if _begins_line(said, at) else " "
+        yield at, at, "".join(f"{one},{between}" for one in more)
+    else:
+        at, end, comma = entries[place - 1]
+        behind = (comma or end - 1) + 1
+        rest = _NOTHING.match(said, behind)
+        if rest and rest.end() < len(said):
+            if not comma:
+                yield end, end, ","
+            indent = _indent(said, at) or "  "
+            yield rest.end(), rest.end(), "".join(f"{indent}{one},{newline}" for one in more)
+        else:
+            yield behind, behind, "".join(f" {one}," if comma else f", {one}" for one in more)
+
+
+def _taken_out(said: str, entry: tuple[int, int, int]) -> Iterator[tuple[int, int, str]]:
+    """Without an entry and its comma. Of a line of its own all goes, and what is said behind it."""
+    at, end, comma = entry
+    behind = (comma or end - 1) + 1
+    rest = _NOTHING.match(said, behind)
+    if said[end:comma].strip():  # there is a comment before the comma
+        yield at, end, ""
+        yield comma, behind, ""
+    elif _begins_line(said, at) and rest and "\n" in rest[0]:
+        yield said.rindex("\n", 0, at) + 1, rest.end(), ""
+    else:
+        yield at, behind, ""
+
+
+def _begins_line(said: str, at: int) -> bool:
+    return not said[said.rfind("\n", 0, at) + 1 : at].strip(" \t")
+
+
+def _indent(said: str, at: int) -> str:
+    line = said[said.rfind("\n", 0, at) + 1 : at]
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _entries(said: str) -> list[tuple[int, int, int]]:
+    """From where to where each entry of a list goes, and where its comma is; 0 where it has none."""
+    found: list[tuple[int, int, int]] = []
+    start = end = depth = 0
+    for token in _TOKEN.finditer(said, 1, len(said) - 1):
+        if token[0] == "," and not depth:
+            found.append((start, end, token.start()))
+            start = 0
+        elif not token[0].isspace() and token[0][0] != "#":
+            depth += (token[0] in "[{") - (token[0] in "]}")
+            start, end = start or token.start(), token.end()
+    return [*found, (start, end, 0)] if start else found
 
 
 def _with_line(text: str, above: _Statement | None, line: str, statements: Sequence[_Statement]) -> str:
@@ -436,7 +584,7 @@ def _without(text: str, key: Key) -> str:
         if one.value and len(one.key) < len(key) and one.key == key[: len(one.key)]:
             whole = deepcopy(_found(tomllib.loads(text.removeprefix(MARK)), one.key))
             _update(whole, key[len(one.key) :], None)
-            return text[: one.value[0]] + _spelled(whole, text) + text[one.value[1] :]
+            return _respelled(text, *one.value, whole)
     for n in reversed(range(len(statements))):
         one = statements[n]
         if one.key[: len(key)] != key:

@@ -126,16 +126,21 @@ class Policies:
     """The policies by name. `default` is always there; what the settings say of it replaces it."""
 
     def __init__(self, settings: Mapping[str, GuardSettings]) -> None:
+        self._all: Mapping[str, Policy] = {}
         self.use(settings)
 
     def use(self, settings: Mapping[str, GuardSettings]) -> bool:
         """Take over changed settings, in one step. Returns whether anything changed."""
         made = {name: Policy(name, policy) for name, policy in {"default": GuardSettings(), **settings}.items()}
-        changed = {n: p.version for n, p in made.items()} != {
-            n: p.version for n, p in getattr(self, "_all", {}).items()
-        }
-        self._all: Mapping[str, Policy] = made
-        return changed
+        before = self.version
+        self._all = made
+        return self.version != before
+
+    @property
+    def version(self) -> str:
+        """Of all of them together."""
+        versions = sorted(f"{name} {policy.version}" for name, policy in self._all.items())
+        return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:12]
 
     def __getitem__(self, name: str) -> Policy:
         """Raises NotFound, with the names there are."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from penstock.types import Action, Decision, Finding, Surface
 __all__ = ["Difference", "Past", "Rehearsal", "rehearse"]
 
 Becomes = Literal["newly stopped", "newly let through", "treated otherwise"]
+Policies = tuple[Policy | None, Policy | None]  # that one stands behind, and with the draft; None: behind none
 MOST_FOUND = 12  # of one request that are told
 MOST_TEXT = 100_000  # characters of a text that are looked at
 
@@ -72,14 +73,16 @@ class Rehearsal:
     differences: tuple[Difference, ...]
 
 
-def rehearse(guard: Guard, pasts: Iterable[Past], now: Policy, then: Policy, *, within_s: float) -> Rehearsal:
+def rehearse(guard: Guard, pasts: Iterable[Past], under: Callable[[Past], Policies], *, within_s: float) -> Rehearsal:
     """Look at each under both policies, as many as there is time for."""
     pasts, until = list(pasts), time.monotonic() + within_s
     looked_at, counts, differences = 0, (Counter[Decision](), Counter[Decision]()), []
     for past in pasts:
         if time.monotonic() > until:
             break
-        before, after = _looked(guard, past, now), _looked(guard, past, then)
+        now, then = under(past)
+        before = _looked(guard, past, now)
+        after = before if then is now else _looked(guard, past, then)
         decisions = _decision(before.values()), _decision(after.values())
         looked_at += 1
         for count, decision in zip(counts, decisions, strict=True):
@@ -93,8 +96,10 @@ def rehearse(guard: Guard, pasts: Iterable[Past], now: Policy, then: Policy, *, 
     return Rehearsal(looked_at, len(pasts), *counts, tuple(differences))
 
 
-def _looked(guard: Guard, past: Past, policy: Policy) -> dict[tuple[Surface, str, str], Action]:
+def _looked(guard: Guard, past: Past, policy: Policy | None) -> dict[tuple[Surface, str, str], Action]:
     """What is done with what is found: by where it stands, its type and its words."""
+    if policy is None:
+        return {}
     question = unescaped(past.question[:MOST_TEXT])
     seen = guard.look(question, policy, surface="prompt", scores=False).findings
     found = _by_words(question, "prompt", seen if past.masks else map(_for_inside, seen))

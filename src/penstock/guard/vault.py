@@ -104,10 +104,13 @@ class Vault:
             for (name,) in self.database.read("select name from vault_scopes where tenant = ? order by name", (tenant,))
         ]
 
-    def latest(self, limit: int) -> list[tuple[str, str]]:
-        """(tenant, name) of the scopes that were asked for last, latest first."""
+    def latest(self, limit: int, *, tenant: str = "") -> list[tuple[str, str]]:
+        """(tenant, name) of the scopes that were asked for last, latest first. tenant: the only one whose scopes are given."""
         self._migrate()
-        return self.database.read("select tenant, name from vault_scopes order by used desc, id desc limit ?", (limit,))
+        return self.database.read(
+            "select tenant, name from vault_scopes where ?2 in ('', tenant) order by used desc, id desc limit ?1",
+            (limit, tenant),
+        )
 
     def unused(self, since: float) -> list[tuple[str, str]]:
         """(tenant, name) of the scopes that nobody has asked for since a Unix time."""

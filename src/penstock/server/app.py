@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from penstock import retention
 from penstock.assemble import SEALED, House
-from penstock.errors import NotFound, NotReady, PenstockError
+from penstock.errors import Conflict, NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
 from penstock.observe.sealed import is_installed, seal
@@ -352,6 +352,8 @@ class App:
             if self.house.reload_policies():
                 log("policies changed", level="warning", policies=len(self.house.policies.names()))
         except (PenstockError, OSError) as error:
+            if isinstance(error, Conflict):  # somebody is changing it at the moment
+                self._settings_read = -1
             log("policies not changed", level="error", error=getattr(error, "message", type(error).__name__))
 
     def _refresh_models(self) -> None:

@@ -380,6 +380,16 @@ class Audit:
                 if given == limit:
                     return
 
+    def latest(self, kind: Kind) -> dict[str, Any] | None:
+        """The facts of the latest record of a kind."""
+        self._migrate()
+        rows = self.database.read(
+            "select cast(record as blob) from audit where record like ? order by number desc limit 1",
+            (f'%"kind":"{kind}"%',),
+        )
+        found: dict[str, Any] | None = orjson.loads(rows[0][0])["facts"] if rows else None
+        return found
+
     def rows(self, *, newest: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
         """(number, record, hash) of all, so many at a time: a long chain is not held in memory, and no reader blocks."""
         order, past, at = ("desc", "<", 1 << 62) if newest else ("asc", ">", -(1 << 62))

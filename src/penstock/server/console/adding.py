@@ -198,12 +198,12 @@ def _key_file(house: House, name: str) -> Path | None:
     """The file with the key of a model, where it is one of ours."""
     try:
         said = tomllib.loads(settings_file.path_of(house.settings).read_text("utf-8-sig"))["models"][name]["api_key"]
-        path = (settings_file.path_of(house.settings).parent / said.removeprefix("file:")).resolve()
+        path = (house.settings.folder / said.removeprefix("file:")).resolve()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return path if said.startswith("file:") and path.parent == _secrets(house) else None
 
 
 def _as_settings_say(file: Path, house: House) -> str:
-    folder = settings_file.path_of(house.settings).parent
+    folder = house.settings.folder
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import quote
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import quote, quote_plus
 
 import orjson
 
@@ -32,6 +34,8 @@ GUARD = "/console/guard"
 USUAL, MOST = 200, 1000  # requests that a draft is tried on
 WITHIN_S = 10.0
 SHOWN = 100  # differences
+MOST_ENTRIES = 5_000  # of a list
+LONGEST = 200_000  # bytes of a list or a text, as a form sends it: with all of them full it can be sent again
 EXCERPT = 240  # characters of a question
 
 GROUPS: tuple[tuple[str, Mapping[str, str]], ...] = (  # title -> settings, each with its label
@@ -65,6 +69,19 @@ SCORES = {
 
 Kind = Literal["choice", "choices", "numbers", "words", "text", "yes", "names"]  # of a setting in the form
 Draft = Mapping[str, Any]  # what stands in the form, by setting: text, whether it is ticked, or by entry of a table
+
+
+class Base(NamedTuple):
+    """What a draft starts from: the file, and what it said of the policy. was: by setting, a short code of what the form showed."""
+
+    seen: str
+    was: Mapping[str, str]
+    mine: tuple[
+        str, ...
+    ] = ()  # after somebody else's change: the settings that the draft has otherwise than the form showed
+    both: tuple[str, ...] = ()  # those of them that the file has otherwise too
+    moved: bool = False  # whether the file was changed since the form was shown
+
 
 _trying = threading.Lock()  # one draft at a time: it takes a processor
 
@@ -123,6 +140,40 @@ def _sent(form: Mapping[str, str], said: GuardSettings) -> Draft:
     return draft
 
 
+def _codes(draft: Draft) -> dict[str, str]:
+    """What tells whether a setting of a draft was changed since."""
+    return {
+        name: blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=6).hexdigest()
+        for name, value in draft.items()
+    }
+
+
+def _merged(house: House, name: str, form: Mapping[str, str]) -> tuple[Draft, Base]:
+    """What the file says now, with what somebody has changed in the form since it was shown to them."""
+    try:
+        was = orjson.loads(form.get("was", ""))
+        was = {one: was[one] for one in LABELS}
+    except (ValueError, TypeError, KeyError):
+        was = {}
+    base = Base(form.get("seen", ""), was)
+    try:
+        now = settings_file.digest(house.settings)
+        settings = _in_file(house, name)
+    except BadSetting:  # the file cannot be read; what was drafted is not lost with it
+        return _sent(form, house.policies[name].settings), base
+    said = _drafted(settings)
+    if form.get("do") == "remove":  # it sends no settings
+        return said, base
+    sent = _sent(form, settings)
+    if not was:
+        return sent, base
+    codes, theirs = _codes(sent), _codes(said)
+    mine = tuple(one for one in LABELS if codes[one] not in (was[one], theirs[one]))
+    both = tuple(one for one in mine if theirs[one] != was[one])
+    draft = {one: sent[one] if one in mine else said[one] for one in LABELS}
+    return draft, Base(now, theirs, mine, both, moved=now != base.seen)
+
+
 def _values(draft: Draft) -> dict[str, Any]:
     """The settings that a form means. Raises BadRequest for what is no number."""
     values: dict[str, Any] = {}
@@ -147,7 +198,17 @@ def _number(entry: str, text: str) -> float:
     return found
 
 
-def _asked(draft: Draft, known: list[str]) -> list[dict[str, Any]]:
+def _too_long(name: str, text: Any) -> str:
+    """Why a list or a text is too long for the form."""
+    kind = _kinds()[name][0]
+    if kind == "words" and (count := text.count("\n") + 1) > MOST_ENTRIES:
+        return f"{name} has {count:,} entries; from here it may have {MOST_ENTRIES:,}"
+    if kind in ("words", "text") and len(quote_plus(text.replace("\n", "\r\n"), safe="*")) > LONGEST:
+        return f"{name} is longer than the {LONGEST:,} bytes that it may have from here"
+    return ""
+
+
+def _asked(draft: Draft, file: Draft, known: list[str]) -> list[dict[str, Any]]:
     """The settings in their groups, each with what it may be and what it is."""
     helps = {one.name: one.metadata.get("help", "") for one in fields(GuardSettings)}
 
@@ -164,6 +225,7 @@ def _asked(draft: Draft, known: list[str]) -> list[dict[str, Any]]:
             entries = [{"name": one, "label": one, "value": one in value} for one in dict.fromkeys([*value, *known])]
         return {
             "name": name, "label": label, "kind": kind, "help": helps[name], "choices": choices, "value": value,
+            "long": bool(value == file[name] and _too_long(name, value)),
             "entries": entries, "set": sum(bool(entry["value"]) for entry in entries),
         }  # fmt: skip
 
@@ -180,8 +242,9 @@ async def _one(request: Request, house: House) -> View:
 
 
 def _shown(
-    house: House, name: str, draft: Draft | None = None, problem: PenstockError | None = None, **more: Any
-) -> View:
+    house: House, name: str, draft: Draft | None = None, base: Base | None = None, problem: PenstockError | None = None,
+    **more: Any,
+) -> View:  # fmt: skip
     """The page, with what somebody has written into it, and what came of that."""
     settings = house.settings
     digest = settings_file.digest(settings)
@@ -192,12 +255,15 @@ def _shown(
         said, problem, version = house.policies[name].settings, problem or error, house.policies[name].version
     in_force = name in house.policies.names() and house.policies[name].version == version
     used_by, keeping = users(house, name), _keeping(house)
+    in_file = _drafted(said)
+    base = base or Base(digest, _codes(in_file))
     data = {
         "policy": name, "version": version, "in_force": in_force, "used_by": used_by, "tools": len(said.tools),
-        "groups": _asked(draft or _drafted(said), list(settings.detectors)), "file": str(settings_file.path_of(settings)),
-        "read_only": settings_file.problem(settings), "seen": digest, "undoable": undoable(house), "keeping": keeping,
+        "groups": _asked(draft or in_file, in_file, list(settings.detectors)), "file": str(settings_file.path_of(settings)),
+        "read_only": settings_file.problem(settings), "seen": base.seen, "undoable": undoable(house), "keeping": keeping,
         "own": [app for app in keeping if app in used_by], "usual": USUAL, "most": MOST,
-        "removable": name != "default" and not used_by,
+        "was": orjson.dumps(base.was).decode(), "moved": base.moved, "mine": [LABELS[one] for one in base.mine],
+        "both": [LABELS[one] for one in base.both], "removable": name != "default" and not used_by,
         "problem": {"message": problem.message, "hint": problem.hint} if problem else None,
         "tried": None, "lines": "", **more,
     }  # fmt: skip
@@ -246,16 +312,13 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
     name, seen = request.path_values["policy"], form.get("seen", "")
 
     def done() -> View | str:
-        try:
-            draft = _sent(form, _in_file(house, name))
-        except BadSetting:  # the file cannot be read; what was drafted is not lost with it
-            draft = _sent(form, house.policies[name].settings)
+        draft, base = _merged(house, name, form)
         try:
             match form.get("do"):
                 case "try":
-                    return _shown(house, name, draft, tried=_tried(house, name, draft, form))
+                    return _shown(house, name, draft, base, tried=_tried(house, name, draft, form))
                 case "lines":
-                    return _shown(house, name, draft, lines=_lines(house, name, draft))
+                    return _shown(house, name, draft, base, lines=_lines(house, name, draft))
                 case "save":
                     return _saved(house, name, draft, seen)
                 case "remove":
@@ -263,7 +326,7 @@ async def _do(request: Request, house: House, form: Mapping[str, str]) -> View |
             raise BadRequest("a policy can be tried, saved and removed")
         except PenstockError as error:
             by_hand = isinstance(error, StorageError) and form.get("do") == "save"
-            return _shown(house, name, draft, error, lines=_lines(house, name, draft) if by_hand else "")
+            return _shown(house, name, draft, base, error, lines=_lines(house, name, draft) if by_hand else "")
 
     return await asyncio.to_thread(done)
 
@@ -272,7 +335,11 @@ def _changes(house: House, name: str, draft: Draft) -> dict[str, Any]:
     """The settings of a draft that the file has otherwise. What a form cannot tell, such as spaces around a word, stays."""
     said = _in_file(house, name)
     before, values = _drafted(said), _values(draft)
-    return {one: values[one] for one in values if draft[one] != before[one] and values[one] != getattr(said, one)}
+    changes = {one: values[one] for one in values if draft[one] != before[one] and values[one] != getattr(said, one)}
+    for one in changes:
+        if problem := _too_long(one, draft[one]):
+            raise BadRequest(problem, hint="longer ones are written into the settings file")
+    return changes
 
 
 def _checked(house: House, name: str, changes: Mapping[str, Any]) -> Policy:
@@ -297,14 +364,25 @@ def _tried(house: House, name: str, draft: Draft, form: Mapping[str, str]) -> di
     changes = _changes(house, name, draft)
     then = _checked(house, name, changes)
     apps = _keeping(house)
+    own = {app for app in apps if app in users(house, name)}
     if form.get("which") != "all":
-        apps = [app for app in apps if app in users(house, name)]
+        apps = [app for app in apps if app in own]
     if not _trying.acquire(blocking=False):
         raise Limited("another draft is being tried at the moment", hint="try again in a few seconds")
     try:
         rows = {row.id: row for row in ledger_of(house).kept(apps, limit=int(number))}
+
+        def under(past: Past) -> tuple[Policy | None, Policy | None]:
+            app = rows[past.id].app
+            guard = house.settings.apps[app].guard
+            now = None if guard == "off" else house.policies[guard]
+            return (
+                now,
+                then if app in own or not own else now,
+            )  # a draft of one policy changes nothing for who has another
+
         pasts = [_past(house, row) for row in rows.values()]
-        found = rehearse(house.guard, pasts, house.policies[name], then, within_s=WITHIN_S)
+        found = rehearse(house.guard, pasts, under, within_s=WITHIN_S)
     finally:
         _trying.release()
     shown = found.differences[:SHOWN]
@@ -313,7 +391,12 @@ def _tried(house: House, name: str, draft: Draft, form: Mapping[str, str]) -> di
         notes = [Note("journal.read", one, {"policy": name}) for one in others]
         with house.audit.changing("journal.read", target=first, also=notes, policy=name):
             pass
-    return _plain(found, [_line(one, rows[one.past.id]) for one in shown], sorted(changes), form.get("which", ""))
+    differences = [_line(one, rows[one.past.id]) for one in shown]
+    strangers = sum(row.app not in own for row in list(rows.values())[: found.looked_at])
+    return _plain(found, differences, sorted(changes), form.get("which", "")) | {
+        "others": strangers,
+        "supposed": not own,
+    }
 
 
 def _past(house: House, row: Row) -> Past:
@@ -382,17 +465,23 @@ async def _undo(request: Request, house: House, form: Mapping[str, str]) -> str:
         keys = undoable(house)
         if not keys:
             raise NotFound("no change of a policy can be taken back", hint="the audit trail says what was changed")
-        with house.changing_policies(), house.audit.changing("policy.changed", target="guard", undone=keys):
-            settings_file.undo(house.settings, expected=form.get("seen", ""))
+        recording = house.recording_policies("guard", undone=keys)
+        settings_file.undo(house.settings, expected=form.get("seen", ""), recording=recording)
+        _take_over(house)
         return f"{GUARD}?told=policy-undone"
 
     return await asyncio.to_thread(undo)
 
 
 def _write(house: House, name: str, values: Mapping[settings_file.Key, Any], seen: str, **facts: Any) -> None:
-    """Change the file and take it over. Who did is in the same transaction: without a record nothing is changed."""
-    with house.changing_policies(), house.audit.changing("policy.changed", target=name, **facts):
-        settings_file.change(house.settings, values, expected=seen)
+    """Change the file and take it over. Without a record of who did nothing is changed."""
+    settings_file.change(house.settings, values, expected=seen, recording=house.recording_policies(name, **facts))
+    _take_over(house)
+
+
+def _take_over(house: House) -> None:
+    with suppress(PenstockError):  # what is written is written: the server looks at it again in a moment
+        house.reload_policies()
 
 
 def _told(name: str, value: Any) -> Fact:

@@ -16,6 +16,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, Limited, NotFound, PenstockError
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
+from penstock.types import Caller
 
 __all__ = ["ACTIONS", "PAGES"]
 
@@ -28,13 +29,18 @@ _looking = threading.Lock()  # so that look-ups at the same time are counted one
 
 
 async def _show(request: Request, house: House) -> View:
-    return await asyncio.to_thread(_shown, house)
+    return await asyncio.to_thread(_shown, house, request.caller)
 
 
-def _shown(house: House, problem: PenstockError | None = None, **more: Any) -> View:
+def _scopes(house: House, caller: Caller) -> list[tuple[str, str]]:
+    """(tenant, name) of those that somebody may look into: who belongs to a tenant, into its own."""
+    return house.vault.latest(SCOPES, tenant=f"tenant/{caller.tenant}" if caller.tenant else "")
+
+
+def _shown(house: House, caller: Caller, problem: PenstockError | None = None, **more: Any) -> View:
     scopes = [
         {"tenant": tenant, "scope": name, "code": orjson.dumps([tenant, name]).decode()}
-        for tenant, name in house.vault.latest(SCOPES)
+        for tenant, name in _scopes(house, caller)
     ]
     data = {
         "scopes": scopes, "a_minute": A_MINUTE, "longest": LONGEST, "most": SCOPES,
@@ -51,15 +57,15 @@ async def _look_up(request: Request, house: House, form: Mapping[str, str]) -> V
 
     def looked() -> View:
         try:
-            value = _value(house, chosen, token=token, reason=reason, who=request.caller.name)
+            value = _value(house, chosen, token=token, reason=reason, caller=request.caller)
         except PenstockError as error:
-            return _shown(house, error, chosen=chosen, token=token, reason=reason)
-        return _shown(house, chosen=chosen, token=token, reason=reason, found=value)
+            return _shown(house, request.caller, error, chosen=chosen, token=token, reason=reason)
+        return _shown(house, request.caller, chosen=chosen, token=token, reason=reason, found=value)
 
     return await asyncio.to_thread(looked)
 
 
-def _value(house: House, chosen: str, *, token: str, reason: str, who: str) -> str:
+def _value(house: House, chosen: str, *, token: str, reason: str, caller: Caller) -> str:
     """What a stand-in stands for. That it was asked for is written down before anybody sees it."""
     if not token or len(token) > LONGEST:
         raise BadRequest(f"a stand-in has 1 to {LONGEST} characters", hint="such as PERSON_1A")
@@ -67,14 +73,16 @@ def _value(house: House, chosen: str, *, token: str, reason: str, who: str) -> s
         raise BadRequest(
             f"a look-up needs a reason of 3 to {LONGEST} characters", hint="a ticket, a request for information"
         )
-    tenant, scope = next((one for one in house.vault.latest(SCOPES) if orjson.dumps(one).decode() == chosen), ("", ""))
+    tenant, scope = next((one for one in _scopes(house, caller) if orjson.dumps(one).decode() == chosen), ("", ""))
     if not scope:
         raise NotFound("there is no such scope", hint="choose one of those there are")
     with _looking:
         since = (time.time() - 60) * 1000
         latest = takewhile(lambda record: record.at >= since, house.audit.records(newest=True))
-        if sum(record.kind == "vault.read" and record.actor == who for record in latest) >= A_MINUTE:
-            raise Limited(f"'{who}' has looked up {A_MINUTE} stand-ins in the last minute", hint="wait a minute")
+        if sum(record.kind == "vault.read" and record.actor == caller.name for record in latest) >= A_MINUTE:
+            raise Limited(
+                f"'{caller.name}' has looked up {A_MINUTE} stand-ins in the last minute", hint="wait a minute"
+            )
         value = house.vault.scope(tenant, scope).value(token)
         digest = blake2b(f"{tenant}\0{scope}\0{token}".encode("utf-8", "replace"), digest_size=8).hexdigest()
         target = f"{tenant}/{scope}"
