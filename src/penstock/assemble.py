@@ -636,7 +636,8 @@ class House:
 
     @cached_property
     def pulls(self) -> Pulls:
-        return Pulls(self.shelf)
+        files = self.settings.server.pull_from
+        return Pulls(self.shelf, files=self.settings.folder / Path(files).expanduser() if files else None)
 
     @cached_property
     def served_models(self) -> Mapping[str, ModelSettings]:
@@ -650,8 +651,8 @@ class House:
     def reload_models(self) -> bool:
         """Take over which models were pulled or removed, and what the settings file says of models now. Returns whether it differs.
 
-        A model that a route, an app, a translator or an experiment leans on stays as it is until the server starts anew. Raises
-        BadSetting or StorageError, and then nothing changes.
+        A model that a route, an app, a translator, a probe or an experiment leans on stays as it is until the server starts
+        anew. Raises BadSetting or StorageError, and then nothing changes.
         """
         file = path_of(self.settings)  # one may have been made since
         with self._exchanging:
@@ -1052,6 +1053,7 @@ def _leaned_on(settings: Settings) -> set[str]:
     named = {model for route in settings.routes.values() for model in _behind(route)}
     named |= {model for app in settings.apps.values() for model in (*app.models, *app.judges)}
     named |= {translator.model for translator in settings.translators.values() if translator.kind == "model"}
+    named |= {probe.model.partition("/")[0] for probe in settings.probes.values()}
     named |= {model for ab in settings.ab.values() for model in (ab.target, *ab.arms.values())}
     return named & settings.models.keys()
 

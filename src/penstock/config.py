@@ -96,6 +96,10 @@ class ServerSettings:
     max_body_mb: int = setting(100, "Largest request body, uploads included.")
     workers: int = setting(1, "Processes that serve; limits and budgets hold over all of them.")
     drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
+    pull_from: str = setting(
+        "",
+        "Folder from which admins may pull GGUF files in the console; empty: from none. The terminal takes any path.",
+    )
     tls_cert: str = setting("", "File with the server's certificate and those that signed it (PEM): serves HTTPS.")
     tls_key: str = setting("", "File with its private key; empty: it is in the file of the certificate.")
 
@@ -1005,6 +1009,10 @@ def _check(settings: Settings) -> Settings:
         _check_app(name, app, settings)
     for name, evaluation in settings.evaluations.items():
         _check_evaluation(name, evaluation, settings)
+    for name, probe in settings.probes.items():
+        known = {one: model for one, model in settings.models.items() if "/" not in probe.model or model.model == "*"}
+        if probe.model and probe.model.partition("/")[0] not in known and probe.model not in settings.routes:
+            raise _no_model(f"probes.{name}.model", probe.model, settings)
     _check_models(settings)
     _check_guard(settings)
     _check_ab(settings)
