@@ -334,8 +334,13 @@ class House:
 
     def _label(self, row: Row) -> str:
         """The name that a request is counted under: an app's, a model's or a route's. What callers make up has the provider's."""
-        known = row.app or row.model in self.served_models or row.model in self.settings.routes
+        known = row.app or row.model in self._labels or row.model in self.settings.routes
         return row.model if known else f"{row.model.partition('/')[0]}/*"
+
+    @cached_property
+    def _labels(self) -> set[str]:
+        """The models that there are, and those that were: what was asked of them may still be running."""
+        return set(self.served_models)
 
     @cached_property
     def journal_tables(self) -> Tables:
@@ -671,6 +676,7 @@ class House:
             self.settings = replace(
                 self.settings, models=named, file=self.settings.file or (file if file.is_file() else None)
             )
+            self._labels.update(now)
             self.__dict__["served_models"] = now
             return True
 

@@ -134,8 +134,11 @@ class Pulling:
         except _Stopped:
             ended = replace(self.pull, state="stopped")
         except PenstockError as error:
-            log("pull failed", level="warning", model=self.pull.name, error=error.code)
-            ended = replace(self.pull, state="failed", message=error.message, hint=error.hint)
+            if self._to_end:  # it failed before it could hear that
+                ended = replace(self.pull, state="stopped")
+            else:
+                log("pull failed", level="warning", model=self.pull.name, error=error.code)
+                ended = replace(self.pull, state="failed", message=error.message, hint=error.hint)
         except Exception as error:  # here a task ends: what nobody expected is recorded, and its words stay inside
             log("pull failed", level="error", model=self.pull.name, error=type(error).__name__, at=place(error))
             ended = replace(
@@ -157,6 +160,10 @@ class Pulling:
         """Do not run: what was said before of that name stands again."""
         self._told.end(self._before)
 
+    @property
+    def _to_end(self) -> bool:
+        return self._ends() or self._told.asked_to_stop
+
     # ---------------------------------------------------------------- as the shelf tells how far it is
 
     def start(self, what: str, size: int, done: int) -> None:
@@ -165,6 +172,6 @@ class Pulling:
 
     def add(self, size: int) -> None:
         self.pull = replace(self.pull, done=self.pull.done + size)
-        if self._ends() or self._told.asked_to_stop:
+        if self._to_end:
             raise _Stopped("the pull was stopped")
         self._told.tell(asdict(self.pull))
