@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from penstock.models import addresses
 from penstock.models import shelf as shelf_file
 from penstock.models.pulls import Pulls
 from penstock.models.shelf import Packaged, Shelf
+from penstock.server import app
 from penstock.server.console import adding
 
 PAGE = "/console/models"
@@ -559,6 +561,57 @@ def test_what_a_provider_says_stands_beside_the_form(up: Upstream, served: Serve
     assert 'class="problem"' in page.text
     assert "wrong key …" in echoed.text
     assert KEY not in page.text + echoed.text
+
+
+def test_a_key_that_is_changed_in_its_file_is_taken_over_and_what_failed_is_tried_again(
+    tmp_path: Path, up: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(app, "AGAIN_S", 0.2)
+    (tmp_path / "key.txt").write_text("first-key")
+    said = f'[models.bright]\nbase_url = "{up.url}"\nmodel = "large"\napi_key = "file:key.txt"\n'
+    with serving(tmp_path, said, documents=False) as served:
+        time.sleep(0.6)  # it was looked at once
+        (tmp_path / "key.txt").write_text("second-key")
+        until(lambda: served.house.settings.models["bright"].api_key == "second-key", within_s=3)
+        said_by(served, "bright")
+        assert up.seen[-1].headers["authorization"] == "Bearer second-key"
+
+        real, tries = served.house.reload_models, []
+
+        def failing() -> bool:
+            tries.append(1)
+            if len(tries) == 1:
+                raise StorageError("the disk is away for a moment")
+            return real()
+
+        monkeypatch.setattr(served.house, "reload_models", failing)
+        (tmp_path / "key.txt").write_text("third-key")
+        until(lambda: served.house.settings.models["bright"].api_key == "third-key", within_s=3)
+
+
+def test_a_model_that_was_taken_out_keeps_its_name_for_what_still_runs(tmp_path: Path):
+    with serving(tmp_path, '[models.gone]\nprovider = "ollama"\n', documents=False) as served:
+        Visitor(served).send(PAGE, f"{PAGE}/gone/remove")
+        until(lambda: "gone" not in served.house.served_models)
+        row: Any = SimpleNamespace(app="", model="gone")
+        assert served.house._label(row) == "gone"
+        row.model = "made-up"
+        assert served.house._label(row) == "made-up/*"
+
+
+def test_keys_that_no_settings_name_are_deleted_after_a_while(tmp_path: Path):
+    secrets = tmp_path / ".penstock/secrets"
+    secrets.mkdir(parents=True)
+    for name in ("named-00000000", "left-00000000", "beside-00000000", "new-00000000"):
+        (secrets / f"{name}.key").write_text(KEY)
+        if not name.startswith("new"):
+            os.utime(secrets / f"{name}.key", (1, 1))
+    (tmp_path / "other.toml").write_text('[models.x]\napi_key = "file:.penstock/secrets/beside-00000000.key"\n')
+    said = '[models.named]\nprovider = "ollama"\napi_key = "file:.penstock/secrets/named-00000000.key"\n'
+    with serving(tmp_path, said, documents=False):
+        until(lambda: not (secrets / "left-00000000.key").exists(), within_s=3)
+        time.sleep(0.6)
+    assert sorted(path.name[:-13] for path in secrets.iterdir()) == ["beside", "named", "new"]
 
 
 def test_a_key_that_a_provider_repeats_is_not_shown_in_part(tmp_path: Path):

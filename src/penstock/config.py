@@ -16,7 +16,7 @@ import time
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -69,6 +69,7 @@ __all__ = [
     "iso",
     "load",
     "moment",
+    "secret_files",
     "typed",
 ]
 
@@ -888,6 +889,19 @@ def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         for name, value in over.items()
     }
     return {**tree, **both}
+
+
+def secret_files(file: Path) -> list[Path]:
+    """The files that a settings file names in place of secrets. Raises BadSetting."""
+    said = [text.removeprefix("file:") for text in _texts(_read(file)) if text.startswith("file:")]
+    return [file.parent / _path(path, file.name) for path in said]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
 
 
 def described_keys(settings: Settings) -> dict[str, KeySettings]:

@@ -24,11 +24,13 @@ from penstock.models.client import Url
 from penstock.models.providers import PROVIDERS, dialects
 from penstock.models.translate import DIALECTS, read
 from penstock.storage.files import new_file, storage_errors
+from penstock.trace import log
 from penstock.types import Dialect, ModelRequest, TextDelta
 
-__all__ = ["add", "asked_for", "lines", "take_out", "tried"]
+__all__ = ["add", "asked_for", "lines", "sweep", "take_out", "tried"]
 
 SECRETS = "secrets"  # folder of the home
+KEPT_S = 3600.0  # somebody may be adding a model now
 QUESTION = "Say hello, in one short sentence."
 PATIENCE_S = 25.0
 LONGEST_SHOWN = 400
@@ -173,6 +175,19 @@ def take_out(house: House, name: str) -> bool:
     house.audit.record("model.removed", target=name)
     house.reload_models()
     return name not in house.settings.models
+
+
+def sweep(house: House) -> None:
+    """Delete keys that no settings file in its folder speaks of any more, a while after they were written."""
+    folder, file, long_ago = _secrets(house), settings_file.path_of(house.settings), time.time() - KEPT_S
+    if not folder.is_dir() or not file.is_file():
+        return
+    with storage_errors(folder):
+        said = b"".join(one.read_bytes() for one in {file, *file.parent.glob("*.toml")})
+        for key in folder.glob("*.key"):
+            if key.name.encode() not in said and key.stat().st_mtime < long_ago:
+                key.unlink(missing_ok=True)
+                log("key deleted that no settings name", level="warning", file=key.name)
 
 
 def lines(name: str, settings: ModelSettings) -> str:
