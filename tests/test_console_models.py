@@ -30,6 +30,7 @@ from penstock.models.pulls import Pulls
 from penstock.models.shelf import Packaged, Shelf
 from penstock.server import app
 from penstock.server.console import adding
+from penstock.storage.told import Told
 
 PAGE = "/console/models"
 
@@ -587,6 +588,16 @@ def test_a_key_that_is_changed_in_its_file_is_taken_over_and_what_failed_is_trie
         monkeypatch.setattr(served.house, "reload_models", failing)
         (tmp_path / "key.txt").write_text("third-key")
         until(lambda: served.house.settings.models["bright"].api_key == "third-key", within_s=3)
+
+
+def test_a_task_that_could_not_begin_can_be_begun_later(tmp_path: Path):
+    (tmp_path / "one.stop").mkdir()
+    with pytest.raises(StorageError):
+        Told(tmp_path, "one").begin({})
+    (tmp_path / "one.stop").rmdir()
+    told = Told(tmp_path, "one")
+    assert told.begin({})
+    told.end()
 
 
 def test_a_model_that_was_taken_out_keeps_its_name_for_what_still_runs(tmp_path: Path):

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from penstock.errors import BadRequest
 
-__all__ = ["check_host", "check_peer", "is_number"]
+__all__ = ["NoServer", "check_host", "check_peer", "is_number"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -31,22 +31,26 @@ NOWHERE = (ipaddress.ip_network("0.0.0.0/32"), ipaddress.ip_network("::/128"))
 AROUND = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))  # an IPv4 address ends them
 
 
+class NoServer(BadRequest):
+    """An address of such a kind."""
+
+
 def check_host(host: str) -> None:
-    """Look up a name and check each address that it has. One that nobody knows is told by the call itself. Raises BadRequest."""
+    """Look up a name and check each address that it has. One that nobody knows is told by the call itself. Raises NoServer."""
     with suppress(OSError, UnicodeError):
         for *_, place in socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM):
             _check(str(place[0]), host, (*REFUSED, *NOWHERE))
 
 
 def check_peer(address: str, host: str) -> None:
-    """Check an address that a host has. Raises BadRequest."""
+    """Check an address that a host has. Raises NoServer."""
     _check(address, host, REFUSED)
 
 
 def _check(address: str, host: str, refused: Sequence[Network]) -> None:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if any(one in network for one in (ip, *_within(ip)) for network in refused):
-        raise BadRequest(f"no model is asked at {host}", hint="an address of this kind is no server's own")
+        raise NoServer(f"no model is asked at {host}", hint="an address of this kind is no server's own")
 
 
 def is_number(host: str) -> bool:

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from penstock.errors import BadRequest, BadSetting, UpstreamError, UpstreamTimeout
-from penstock.models.addresses import check_peer, is_number
+from penstock.models.addresses import NoServer, check_peer, is_number
 
 __all__ = ["Client", "Clients", "Proxies", "Response", "Timeouts", "Url", "header_lines"]
 
@@ -723,7 +723,7 @@ class Client:
             raise UpstreamError(f"{url.peer[0]}:{url.peer[1]} refused the connection") from error
         except OSError as error:
             raise UpstreamError(f"no connection to {url.name}: {error.strerror or error}") from error
-        except BadRequest as error:  # it is the settings that ask for it, and no caller
+        except NoServer as error:  # it is the settings that ask for it, and no caller
             raise UpstreamError(error.message, hint=error.hint) from error
         if self._closed:
             connection.drop()

@@ -38,7 +38,7 @@ from penstock.errors import (
     UpstreamError,
     UpstreamRefused,
 )
-from penstock.models.addresses import check_host, check_peer
+from penstock.models.addresses import NoServer, check_host, check_peer
 from penstock.storage.files import new_file, storage_errors, sync_folder
 
 if TYPE_CHECKING:
@@ -610,7 +610,7 @@ class _Address:
                 stream = said["return_value"]
                 try:
                     check_peer(stream.get_extra_info("server_addr")[0], url.host)
-                except BadRequest:
+                except NoServer:
                     stream.close()
                     raise
 

@@ -115,8 +115,8 @@ def _answering(questions: Sequence[Question], documents: Sequence[DocumentRow]) 
 
 
 def _readable(
-    questions: Sequence[Question], every: Sequence[DocumentRow], readable: Sequence[DocumentRow]
-) -> Sequence[Question]:
+    questions: list[Question], every: Sequence[DocumentRow], readable: Sequence[DocumentRow]
+) -> list[Question]:
     """The questions that are not about documents which the caller may not read: they tell what stands there."""
     if len(every) == len(readable):
         return questions
