@@ -31,6 +31,7 @@ from penstock.models.shelf import Packaged, Shelf
 from penstock.server import app
 from penstock.server.console import adding
 from penstock.storage.told import Told
+from penstock.types import ModelRequest
 
 PAGE = "/console/models"
 
@@ -602,8 +603,12 @@ def test_a_task_that_could_not_begin_can_be_begun_later(tmp_path: Path):
 
 def test_a_model_that_was_taken_out_keeps_its_name_for_what_still_runs(tmp_path: Path):
     with serving(tmp_path, '[models.gone]\nprovider = "ollama"\n', documents=False) as served:
-        Visitor(served).send(PAGE, f"{PAGE}/gone/remove")
-        until(lambda: "gone" not in served.house.served_models)
+        with served.house.gateway.visit(ModelRequest(dialect="chat", model="gone", body={})):
+            Visitor(served).send(PAGE, f"{PAGE}/gone/remove")
+            until(lambda: "gone" not in served.house.served_models)
+        counted = served.client().get("/metrics").text
+        assert 'model="gone"' in counted
+        assert "gone/*" not in counted
         row: Any = SimpleNamespace(app="", model="gone")
         assert served.house._label(row) == "gone"
         row.model = "made-up"
