@@ -51,7 +51,14 @@ def measured() -> dict[str, dict[str, float]]:
             _foretold(served.house.lookout.tally)
             document = client.get("/api/collections/many/documents").json()["documents"][0]["id"]
             first, second = (tests.kept(served.house, tests.evaluated(folder, _cases(seed))) for seed in (1, 2))
-            named = {"id": rows[5].id, "name": "many", "app": "many", "document": document, "run": first, "policy": "default"}
+            named = {
+                "id": rows[5].id,
+                "name": "many",
+                "app": "many",
+                "document": document,
+                "run": first,
+                "policy": "default",
+            }
             paths = [page.path.format(**named) for page in door.PAGES]
             paths.append(f"/console/evaluations/compare?first={first}&second={second}")
             paths = [path for path in paths if not path.endswith("/difference")]  # there is one version

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browsing import in_chromium, opening
-from serving import HANDBOOK, KEYS, WITH_KEYS, Served, serving, write
+from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, serving, write
 from test_console import Visitor
 
 from penstock.testing import WordEmbedder
@@ -105,6 +105,31 @@ def test_questions_of_the_settings_file_stand_beside_those_that_were_added(tmp_p
         assert [one["from"] for one in shown(visitor)["questions"]] == ["console"]
         assert visitor.send(GOLDEN, f"{GOLDEN}/ask").status_code == 400
         assert visitor.get(PAGE).status_code == 200
+
+
+def test_what_somebody_may_not_read_is_neither_shown_nor_asked_about(tmp_path: Path):
+    write(tmp_path / "handbook", HANDBOOK | PAY)
+    settings = (
+        '[documents.handbook]\npaths = ["handbook"]\n[[documents.handbook.rules]]\nmatch = "salaries*"\naccess = ["hr"]\n'
+        '[keys.boss]\nkey = "boss-key-0123456789"\nadmin = true\n'
+        '[keys.hr]\nkey = "hr-key-0123456789012"\nadmin = true\nroles = ["hr"]\n'
+    )
+    with serving(tmp_path, settings, embedder=WordEmbedder()) as served:
+        boss, hr = Visitor(served, "boss-key-0123456789"), Visitor(served, "hr-key-0123456789012")
+        add(hr, "What does the director earn?", "salaries.md", "90,000")
+        add(boss, "How long can books be returned?", "returns.md")
+        for source in ("salaries.md", "sal*", "*", ""):
+            refused = boss.send(GOLDEN, GOLDEN, question="What does she earn?", source=source, words="90,000")
+            assert refused.status_code == 403
+        assert "salaries.md" not in shown(boss)["sources"]
+        assert "salaries" not in boss.get(GOLDEN).text
+        assert [one["question"] for one in shown(boss)["questions"]] == ["How long can books be returned?"]
+        assert len(shown(hr)["questions"]) == 2
+
+
+def test_an_open_page_asks_for_no_more_than_how_far_it_is(served: Served):
+    assert shown(Visitor(served), "&only=runs") == {"runs": []}
+    assert Visitor(served).get(f"{GOLDEN}?only=runs").status_code == 200
 
 
 @pytest.mark.parametrize(

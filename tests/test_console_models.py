@@ -1,13 +1,17 @@
 """Models in the console: pulled to this machine with their progress, stopped and taken up again; a provider's, tried and added with
 its key; asked at once, and taken away."""
 
+import ipaddress
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +24,14 @@ from upstream import Turn, Upstream, upstream
 from penstock import settings_file
 from penstock.config import load
 from penstock.errors import StorageError
+from penstock.models import addresses
 from penstock.models import shelf as shelf_file
 from penstock.models.pulls import Pulls
 from penstock.models.shelf import Packaged, Shelf
+from penstock.server import app
 from penstock.server.console import adding
+from penstock.storage.told import Told
+from penstock.types import ModelRequest
 
 PAGE = "/console/models"
 
@@ -80,7 +88,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     (tmp_path / "modules/xllamacpp.py").write_text(STAND_IN)
     monkeypatch.syspath_prepend(tmp_path / "modules")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    with serving(tmp_path / "house", documents=False) as running:
+    with serving(tmp_path / "house", '[server]\npull_from = ".."', documents=False) as running:
         yield running
 
 
@@ -216,6 +224,132 @@ def test_what_cannot_be_pulled_is_refused_at_once(tmp_path: Path, source: str, n
         refused = visitor.send(PAGE, f"{PAGE}/pull", source=source, name=name)
         assert refused.status_code == status
         assert models(visitor)["pulls"] == []
+
+
+@contextmanager
+def sending_on(place: str) -> Iterator[tuple[str, list[str]]]:
+    """A server that sends whoever asks to another place, and what it was asked."""
+    asked_: list[str] = []
+
+    class Wire(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked_.append(self.path)
+            self.send_response(302)
+            self.send_header("location", place)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Wire) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked_
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("https://169.254.169.254/latest", "no model is asked at 169.254.169.254"),
+        ("https://[64:ff9b::a9fe:a9fe]/latest", "no model is asked at 64:ff9b::a9fe:a9fe"),
+        ("http://10.0.0.1/latest", "sends us to 10.0.0.1 without encryption"),
+    ],
+)
+def test_a_pull_is_not_sent_on_to_where_no_model_is(served: Served, place: str, said: str):
+    visitor = Visitor(served)
+    with sending_on(place) as (url, _):
+        visitor.send(PAGE, f"{PAGE}/pull", source=f"{url}/far.gguf")
+        until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["state"] == "failed")
+    assert said in models(visitor)["pulls"][0]["message"]
+
+
+def test_what_a_name_stands_for_is_checked_once_more_with_the_connection(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shelf_file, "check_host", lambda host: None)  # the name stood for something else then
+    monkeypatch.setattr(addresses, "REFUSED", (ipaddress.ip_network("127.0.0.0/8"),))
+    visitor = Visitor(served)
+    with sending_on("/") as (url, asked_):
+        visitor.send(PAGE, f"{PAGE}/pull", source=f"{url}/far.gguf")
+        until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["state"] == "failed")
+        assert asked_ == []
+        tried = visitor.send(PAGE, PAGE, **filled("http://127.0.0.1:9"))
+        assert tried.status_code == 400
+        monkeypatch.setattr(adding, "check_host", lambda host: None)
+        assert "no model is asked at 127.0.0.1" in visitor.send(PAGE, PAGE, do="try", **filled(url)).text
+        assert asked_ == []
+
+
+def test_of_the_servers_files_only_those_of_the_named_folder_are_pulled(served: Served, tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    (tmp_path / "words.gguf").write_bytes(b"no model" * (1 << 17))
+    (tmp_path / "way.gguf").symlink_to("/etc/passwd")
+    visitor = Visitor(served)
+    told = []
+    for source in ("/etc/passwd", "/no/such/file", "../../etc/passwd", str(tmp_path / "way.gguf")):
+        refused = visitor.send(PAGE, f"{PAGE}/pull", source=source, name="p")
+        assert refused.status_code == 404
+        told.append(refused.text.replace(source, ""))
+    assert len(set(told)) == 1, "nobody learns what is there"
+    visitor.send(PAGE, f"{PAGE}/pull", source="small.gguf")
+    until(lambda: models(visitor)["models"])
+    visitor.send(PAGE, f"{PAGE}/pull", source="words.gguf")
+    until(lambda: models(visitor)["pulls"] and models(visitor)["pulls"][0]["state"] == "failed")
+    assert "words.gguf is no GGUF file" in models(visitor)["pulls"][0]["message"]
+    assert not list(served.house.shelf.folder.glob(".words.part"))
+
+
+def test_without_a_folder_no_file_of_the_server_is_pulled(tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    with serving(tmp_path, documents=False) as served:
+        visitor = Visitor(served)
+        assert visitor.send(PAGE, f"{PAGE}/pull", source=str(tmp_path / "small.gguf")).status_code == 404
+        assert "its path on the server" not in visitor.get(PAGE).text
+
+
+def test_a_pull_that_waits_for_a_dead_server_stops_and_few_run_at_a_time(served: Served):
+    visitor = Visitor(served)
+    for name in ("a", "b", "c"):
+        visitor.send(PAGE, f"{PAGE}/pull", source="http://127.0.0.1:9/far.gguf", name=name)
+    refused = visitor.send(PAGE, f"{PAGE}/pull", source="http://127.0.0.1:9/far.gguf", name="d")
+    assert (refused.status_code, "3 models are being pulled already" in refused.text) == (409, True)
+    for name in ("a", "b", "c"):
+        visitor.send(PAGE, f"{PAGE}/{name}/stop")
+    until(lambda: [pull["state"] for pull in models(visitor)["pulls"]] == ["stopped"] * 3, within_s=3)
+    taken = Pulls(served.house.shelf).begin("http://127.0.0.1:9/far.gguf", name="a")
+    taken.give_up()
+    assert [pull["state"] for pull in models(visitor)["pulls"]] == ["stopped"] * 3, "it can still be gone on with"
+
+
+def test_a_model_that_came_is_there_though_the_settings_cannot_be_read(served: Served, tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    file = settings_file.path_of(served.house.settings)
+    before = file.read_text()
+    file.write_text("[models.x")
+    visitor = Visitor(served)
+    visitor.send(PAGE, f"{PAGE}/pull", source="small.gguf")
+    until(lambda: served.house.shelf.has("small") and not models(visitor)["pulls"])
+    file.write_text(before)
+    until(lambda: models(visitor)["models"], within_s=3)
+
+
+def test_a_file_that_the_settings_wait_for_is_pulled_and_kept(tmp_path: Path):
+    (tmp_path / "small.gguf").write_bytes(FILE)
+    waiting = '[server]\npull_from = "."\n[models.smollm2]\nprovider = "local"\n[models.small]\nprovider = "local"\n'
+    with serving(tmp_path, waiting, documents=False) as served:
+        visitor = Visitor(served)
+        assert "Pull smollm2" in visitor.get(PAGE).text
+        visitor.send(PAGE, f"{PAGE}/pull", source="small.gguf")
+        until(lambda: served.house.shelf.has("small") and not models(visitor)["pulls"])
+        assert visitor.send(PAGE, f"{PAGE}/small/delete").status_code == 409
+        assert served.house.shelf.has("small")
+
+
+def test_a_name_that_another_model_has_is_not_offered(tmp_path: Path):
+    with serving(tmp_path, '[models.smollm2]\nprovider = "ollama"', documents=False) as served:
+        assert "Pull smollm2" not in Visitor(served).get(PAGE).text
 
 
 def test_what_is_secret_in_an_address_is_neither_shown_nor_kept(served: Served, slow: Slow):
@@ -431,6 +565,80 @@ def test_what_a_provider_says_stands_beside_the_form(up: Upstream, served: Serve
     assert KEY not in page.text + echoed.text
 
 
+def test_a_key_that_is_changed_in_its_file_is_taken_over_and_what_failed_is_tried_again(
+    tmp_path: Path, up: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(app, "AGAIN_S", 0.2)
+    (tmp_path / "key.txt").write_text("first-key")
+    said = f'[models.bright]\nbase_url = "{up.url}"\nmodel = "large"\napi_key = "file:key.txt"\n'
+    with serving(tmp_path, said, documents=False) as served:
+        time.sleep(0.6)  # it was looked at once
+        (tmp_path / "key.txt").write_text("second-key")
+        until(lambda: served.house.settings.models["bright"].api_key == "second-key", within_s=3)
+        said_by(served, "bright")
+        assert up.seen[-1].headers["authorization"] == "Bearer second-key"
+
+        real, tries = served.house.reload_models, []
+
+        def failing() -> bool:
+            tries.append(1)
+            if len(tries) == 1:
+                raise StorageError("the disk is away for a moment")
+            return real()
+
+        monkeypatch.setattr(served.house, "reload_models", failing)
+        (tmp_path / "key.txt").write_text("third-key")
+        until(lambda: served.house.settings.models["bright"].api_key == "third-key", within_s=3)
+
+
+def test_a_task_that_could_not_begin_can_be_begun_later(tmp_path: Path):
+    (tmp_path / "one.stop").mkdir()
+    with pytest.raises(StorageError):
+        Told(tmp_path, "one").begin({})
+    (tmp_path / "one.stop").rmdir()
+    told = Told(tmp_path, "one")
+    assert told.begin({})
+    told.end()
+
+
+def test_a_model_that_was_taken_out_keeps_its_name_for_what_still_runs(tmp_path: Path):
+    with serving(tmp_path, '[models.gone]\nprovider = "ollama"\n', documents=False) as served:
+        with served.house.gateway.visit(ModelRequest(dialect="chat", model="gone", body={})):
+            Visitor(served).send(PAGE, f"{PAGE}/gone/remove")
+            until(lambda: "gone" not in served.house.served_models)
+        counted = served.client().get("/metrics").text
+        assert 'model="gone"' in counted
+        assert "gone/*" not in counted
+        row: Any = SimpleNamespace(app="", model="gone")
+        assert served.house._label(row) == "gone"
+        row.model = "made-up"
+        assert served.house._label(row) == "made-up/*"
+
+
+def test_keys_that_no_settings_name_are_deleted_after_a_while(tmp_path: Path):
+    secrets = tmp_path / ".penstock/secrets"
+    secrets.mkdir(parents=True)
+    for name in ("named-00000000", "left-00000000", "beside-00000000", "new-00000000"):
+        (secrets / f"{name}.key").write_text(KEY)
+        if not name.startswith("new"):
+            os.utime(secrets / f"{name}.key", (1, 1))
+    (tmp_path / "other.toml").write_text('[models.x]\napi_key = "file:.penstock/secrets/beside-00000000.key"\n')
+    said = '[models.named]\nprovider = "ollama"\napi_key = "file:.penstock/secrets/named-00000000.key"\n'
+    with serving(tmp_path, said, documents=False):
+        until(lambda: not (secrets / "left-00000000.key").exists(), within_s=3)
+        time.sleep(0.6)
+    assert sorted(path.name[:-13] for path in secrets.iterdir()) == ["beside", "named", "new"]
+
+
+def test_a_key_that_a_provider_repeats_is_not_shown_in_part(tmp_path: Path):
+    key = "sk-secret-1234567890abcdefghijklmnop"
+    said = json.dumps({"error": {"message": "x" * 375 + f" {key}"}}).encode()
+    with upstream(bright=[Turn(400, body=said)]) as up, serving(tmp_path, documents=False) as served:
+        page = Visitor(served).send(PAGE, PAGE, do="try", **filled(up.url, model="bright") | {"key": key}).text
+    assert "x" * 300 in page
+    assert "sk-s" not in page
+
+
 def test_a_server_that_is_not_there_and_one_that_is_silent_are_said(
     up: Upstream, served: Served, monkeypatch: pytest.MonkeyPatch
 ):
@@ -456,6 +664,8 @@ def test_providers_that_do_not_chat_are_tried_with_what_they_do(up: Upstream, se
         ({"base_url": "ftp://x"}, 400), ({"base_url": "https://u:p@host/v1"}, 400), ({"base_url": "https://host/v1?k=1"}, 400),
         ({"base_url": "http://169.254.169.254/latest"}, 400), ({"base_url": "http://2852039166/v1"}, 400),
         ({"base_url": "http://[::ffff:169.254.169.254]/v1"}, 400), ({"base_url": "http://0.0.0.0/v1"}, 400),
+        ({"base_url": "http://[fd00:ec2::254]/v1"}, 400), ({"base_url": "http://100.100.100.200/v1"}, 400),
+        ({"base_url": "http://[64:ff9b::a9fe:a9fe]/v1"}, 400), ({"base_url": "http://[2002:a9fe:a9fe::1]/v1"}, 400),
         ({"base_url": "https://host:99999/v1"}, 400), ({"base_url": "x" * 2000}, 400), ({"provider": "azure", "base_url": ""}, 400),
         ({"model": "a\nb"}, 400), ({"model": "x" * 300}, 400), ({"key": "file:/etc/passwd"}, 400), ({"key": "env:HOME"}, 400),
         ({"key": "two words"}, 400), ({"key": "schlüssel"}, 400), ({"name": "there"}, 409),
@@ -483,7 +693,9 @@ def test_a_file_that_a_model_of_the_settings_runs_is_not_deleted(tmp_path: Path)
 
 def test_what_else_names_a_model_keeps_it_in_the_settings(tmp_path: Path):
     both = '[models.one]\nprovider = "ollama"\n[routes.way]\nmodels = ["one"]\n'
+    both += '[models.two]\nprovider = "ollama"\n[probes.often]\nmodel = "two"\n'
     with serving(tmp_path, both, documents=False) as served:
+        assert "probes.often.model" in Visitor(served).send(PAGE, f"{PAGE}/two/remove").text
         refused = Visitor(served).send(PAGE, f"{PAGE}/one/remove")
         assert refused.status_code == 400
         assert "routes.way.models" in refused.text

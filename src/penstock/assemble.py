@@ -360,8 +360,13 @@ class House:
 
     def _label(self, row: Row) -> str:
         """The name that a request is counted under: an app's, a model's or a route's. What callers make up has the provider's."""
-        known = row.app or row.model in self.served_models or row.model in self.settings.routes
+        known = row.app or row.model in self._labels or row.model in self.settings.routes
         return row.model if known else f"{row.model.partition('/')[0]}/*"
+
+    @cached_property
+    def _labels(self) -> set[str]:
+        """The models that there are, and those that were: what was asked of them may still be running."""
+        return set(self.served_models)
 
     @cached_property
     def journal_tables(self) -> Tables:
@@ -662,7 +667,8 @@ class House:
 
     @cached_property
     def pulls(self) -> Pulls:
-        return Pulls(self.shelf)
+        files = self.settings.server.pull_from
+        return Pulls(self.shelf, files=self.settings.folder / Path(files).expanduser() if files else None)
 
     @cached_property
     def served_models(self) -> Mapping[str, ModelSettings]:
@@ -676,8 +682,8 @@ class House:
     def reload_models(self) -> bool:
         """Take over which models were pulled or removed, and what the settings file says of models now. Returns whether it differs.
 
-        A model that a route, an app, a translator or an experiment leans on stays as it is until the server starts anew. Raises
-        BadSetting or StorageError, and then nothing changes.
+        A model that a route, an app, a translator, a probe or an experiment leans on stays as it is until the server starts
+        anew. Raises BadSetting or StorageError, and then nothing changes.
         """
         file = path_of(self.settings)  # one may have been made since
         with self._exchanging:
@@ -698,6 +704,7 @@ class House:
                 models=named,
                 file=self.settings.file or (self.settings.folder / FILE_NAME if file.is_file() else None),
             )
+            self._labels.update(now)
             self.__dict__["served_models"] = now
             return True
 
@@ -1080,6 +1087,7 @@ def _leaned_on(settings: Settings) -> set[str]:
     named = {model for route in settings.routes.values() for model in _behind(route)}
     named |= {model for app in settings.apps.values() for model in (*app.models, *app.judges)}
     named |= {translator.model for translator in settings.translators.values() if translator.kind == "model"}
+    named |= {probe.model.partition("/")[0] for probe in settings.probes.values()}
     named |= {model for ab in settings.ab.values() for model in (ab.target, *ab.arms.values())}
     return named & settings.models.keys()
 

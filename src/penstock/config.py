@@ -16,7 +16,7 @@ import time
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -70,6 +70,7 @@ __all__ = [
     "iso",
     "load",
     "moment",
+    "secret_files",
     "typed",
 ]
 
@@ -97,6 +98,10 @@ class ServerSettings:
     max_body_mb: int = setting(100, "Largest request body, uploads included.")
     workers: int = setting(1, "Processes that serve; limits and budgets hold over all of them.")
     drain_s: float = setting(20.0, "How long running requests may take to finish after SIGTERM.")
+    pull_from: str = setting(
+        "",
+        "Folder from which admins may pull GGUF files in the console; empty: from none. The terminal takes any path.",
+    )
     tls_cert: str = setting("", "File with the server's certificate and those that signed it (PEM): serves HTTPS.")
     tls_key: str = setting("", "File with its private key; empty: it is in the file of the certificate.")
 
@@ -919,6 +924,19 @@ def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
     return {**tree, **both}
 
 
+def secret_files(file: Path) -> list[Path]:
+    """The files that a settings file names in place of secrets. Raises BadSetting."""
+    said = [text.removeprefix("file:") for text in _texts(_read(file)) if text.startswith("file:")]
+    return [file.parent / _path(path, file.name) for path in said]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
+
+
 def described_keys(settings: Settings) -> dict[str, KeySettings]:
     """The keys that the settings file names, without their secrets: who only lists them needs none."""
     tables = _read(settings.file).get("keys", {}) if settings.file else {}
@@ -1038,6 +1056,10 @@ def _check(settings: Settings) -> Settings:
         _check_app(name, app, settings)
     for name, evaluation in settings.evaluations.items():
         _check_evaluation(name, evaluation, settings)
+    for name, probe in settings.probes.items():
+        known = {one: model for one, model in settings.models.items() if "/" not in probe.model or model.model == "*"}
+        if probe.model and probe.model.partition("/")[0] not in known and probe.model not in settings.routes:
+            raise _no_model(f"probes.{name}.model", probe.model, settings)
     _check_models(settings)
     _check_guard(settings)
     _check_ab(settings)

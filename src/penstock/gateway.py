@@ -99,10 +99,13 @@ class Gateway:
 class Visit:
     """One request between its arrival and its end. Use it in a `with` block."""
 
-    __slots__ = ("_arrived", "_gateway", "_refused", "_request", "_spans", "_started", "_token", "_wants", "first")
+    __slots__ = (
+        "_arrived", "_gateway", "_known", "_refused", "_request", "_spans", "_started", "_token", "_wants", "first"
+    )  # fmt: skip
 
     def __init__(self, gateway: Gateway, request: ModelRequest, wants: Sequence[Want]) -> None:
         self._gateway, self._request, self._wants = gateway, request, wants
+        self._known = request.model in gateway.models  # it may be taken out before the end
         self._arrived, self._started = time.time(), time.perf_counter()
         self._refused: PenstockError | None = None
         self._spans: list[Span] = []
@@ -152,9 +155,7 @@ class Visit:
             *self._rooms(), record.parent,
         )  # fmt: skip
         gateway.journal.write(row, booked)
-        label = (
-            request.model if request.model in gateway.models or record.app else f"{request.model.partition('/')[0]}/*"
-        )
+        label = request.model if self._known or record.app else f"{request.model.partition('/')[0]}/*"
         gateway.metrics.count(row, [(call.model, call.outcome) for call in calls], model=label)
 
     def _rooms(self) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from penstock.errors import BadRequest, BadSetting, UpstreamError, UpstreamTimeout
+from penstock.models.addresses import NoServer, check_peer, is_number
 
 __all__ = ["Client", "Clients", "Proxies", "Response", "Timeouts", "Url", "header_lines"]
 
@@ -610,14 +611,17 @@ async def _open(
     time to the first address, and asyncio's may leave a socket open when its task is cancelled.
     """
     loop, (host, port) = asyncio.get_running_loop(), url.peer
+    if is_number(url.host):  # which a proxy would be told
+        check_peer(url.host, url.host)
     addresses = [host]
-    if not re.fullmatch(r"[\d.]+|.*:.*", host):
+    if not is_number(host):
         families: dict[int, list[str]] = {}
         for family, _, _, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             families.setdefault(family, []).append(str(place[0]))
         by_turns = [address for several in zip_longest(*families.values()) for address in several if address]
         addresses = by_turns[:_MOST_ADDRESSES]
     for number, address in enumerate(addresses, 1):
+        check_peer(address, host)
         share_s = timeouts.connect_s / len(addresses) if number < len(addresses) else None
         try:
             async with asyncio.timeout(share_s):
@@ -719,6 +723,8 @@ class Client:
             raise UpstreamError(f"{url.peer[0]}:{url.peer[1]} refused the connection") from error
         except OSError as error:
             raise UpstreamError(f"no connection to {url.name}: {error.strerror or error}") from error
+        except NoServer as error:  # it is the settings that ask for it, and no caller
+            raise UpstreamError(error.message, hint=error.hint) from error
         if self._closed:
             connection.drop()
             raise UpstreamError(f"the connection to {url.name} was closed with its client")

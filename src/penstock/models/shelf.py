@@ -38,6 +38,7 @@ from penstock.errors import (
     UpstreamError,
     UpstreamRefused,
 )
+from penstock.models.addresses import NoServer, check_host, check_peer
 from penstock.storage.files import new_file, storage_errors, sync_folder
 
 if TYPE_CHECKING:
@@ -465,6 +466,7 @@ class _File:
 
     def bring(self, target: Path, progress: Progress, pauses_s: Sequence[float]) -> str:
         with storage_errors(target):
+            read_header(self.path)  # what is no model is not copied
             size = self.path.stat().st_size
             _check_room(target, size)
             progress.start(self.path.name, size, 0)
@@ -559,10 +561,8 @@ class _Address:
 
         if not self.card_url:
             return ""
-        with suppress(httpx2.HTTPError, ValueError, AttributeError):
-            record = httpx2.get(
-                self.card_url, headers=dict(self.headers), timeout=SILENCE_S, follow_redirects=True
-            ).json()
+        with suppress(httpx2.HTTPError, ValueError, AttributeError, PenstockError), self._client() as client:
+            record = client.get(self.card_url).json()
             tags = (str(tag) for tag in record.get("tags") or ())
             return next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")
         return ""
@@ -571,11 +571,8 @@ class _Address:
         """Download, going on where an earlier try stopped as long as the server still has the same file."""
         import httpx2
 
-        timeout = httpx2.Timeout(SILENCE_S)
         tries = 0
-        with httpx2.Client(
-            headers=dict(self.headers), timeout=timeout, follow_redirects=True, trust_env=True
-        ) as client:
+        with self._client() as client:
             while True:
                 there = _size(_beside(target))
                 try:
@@ -585,12 +582,39 @@ class _Address:
                     if tries == len(pauses_s):
                         raise UpstreamError(
                             f"{self.label} broke off: {error or type(error).__name__}",
-                            hint="the same command goes on where it stopped",
+                            hint="trying again goes on where it stopped",
                         ) from error
-                    time.sleep(pauses_s[tries])
+                    _pause(pauses_s[tries], progress)
                     tries += 1
                 except (httpx2.InvalidURL, ValueError) as error:
                     raise BadRequest(f"'{self.label}' is no web address: {error}") from error
+
+    def _client(self) -> httpx2.Client:
+        import httpx2
+
+        return httpx2.Client(
+            headers=dict(self.headers), timeout=SILENCE_S, follow_redirects=True, trust_env=True,
+            event_hooks={"request": [self._check_hop]},
+        )  # fmt: skip
+
+    def _check_hop(self, request: httpx2.Request) -> None:
+        """Before each request, also those that a server sends us to: where it goes, and once more with whom we are connected."""
+        url, own = request.url, urlsplit(self.url)
+        plain = own.scheme == "http" and (url.host == own.hostname or is_loopback(url.host))
+        if url.scheme != "https" and not plain:
+            raise UpstreamError(f"{self.label} was not fetched: its server sends us to {url.host} without encryption")
+        check_host(url.host)
+
+        def connected(event: str, said: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                stream = said["return_value"]
+                try:
+                    check_peer(stream.get_extra_info("server_addr")[0], url.host)
+                except NoServer:
+                    stream.close()
+                    raise
+
+        request.extensions = {**request.extensions, "trace": connected}
 
     def _once(self, client: httpx2.Client, target: Path, progress: Progress) -> str:
         part, note = _beside(target), target.with_name("validator")
@@ -632,9 +656,7 @@ class _Address:
         return sha256
 
     def _check_status(self, response: httpx2.Response) -> None:
-        status, url = response.status_code, response.url
-        if self.url.startswith("https:") and url.scheme != "https":
-            raise UpstreamError(f"{self.label} was not fetched: its server sends us to {url.host} without encryption")
+        status = response.status_code
         if status in (200, 206):
             return
         if status in (401, 403):
@@ -649,6 +671,14 @@ class _Address:
 
 class _BrokeOff(Exception):
     """A download that may be taken up again."""
+
+
+def _pause(seconds: float, progress: Progress) -> None:
+    """Wait, and hear meanwhile whether the pull is to end."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        progress.add(0)
+        time.sleep(min(left, LOOK_S))
 
 
 def _address(source: str) -> _Address:

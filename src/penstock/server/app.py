@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import retention
 from penstock.assemble import SEALED, House
+from penstock.config import secret_files
 from penstock.errors import Conflict, NotFound, NotReady, PenstockError
 from penstock.jobs.runner import Runner
 from penstock.models.providers import PATHS
@@ -37,6 +39,7 @@ from penstock.server import (
 )
 from penstock.server.access import identify
 from penstock.server.connection import LEFT
+from penstock.server.console.adding import sweep
 from penstock.server.generate import count_tokens, generating, refusal
 from penstock.server.http import Receive, Request, Response, Scope, Send, Stream, json_response, matched
 from penstock.server.work import Stoppable, Work
@@ -139,6 +142,7 @@ ROUTES: list[tuple[str, str, Route]] = [
 ]
 
 KEYS_EVERY_S = 0.5
+AGAIN_S = 5.0
 HOUR_S = RETAIN_EVERY_S = 3600.0
 SEAL_AFTER_S = 300.0  # the end of the hour, so that long answers are in it
 CLIENT_LEFT = 499  # for the log, as nginx has it
@@ -154,7 +158,9 @@ class App:
         self.work = Work()
         self._batches: tuple[Runner, asyncio.Task[None]] | None = None
         self._settings_read = 0  # when the settings file was last changed, as far as it was read
-        self._models_seen: tuple[int, ...] = ()  # when it and the shelf of models were, as far as they were looked at
+        self._secrets_named: tuple[int, list[Path]] = (-1, [])  # the files with secrets that it named then
+        self._models_seen: tuple[int, ...] = ()  # when it, the shelf of models and those files were changed
+        self._models_again = math.inf  # when what could not be taken over of that is tried again
         self._max_body_bytes = house.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -357,17 +363,30 @@ class App:
             log("policies not changed", level="error", error=getattr(error, "message", type(error).__name__))
 
     def _refresh_models(self) -> None:
-        """Take over models that were pulled, added or removed, in whichever process. What cannot be read changes nothing."""
-        paths = (path_of(self.house.settings), self.house.shelf.folder)
+        """Take over models that were pulled, added or removed, in whichever process, and keys that were changed in their files.
+
+        What cannot be read changes nothing, and is tried again.
+        """
+        file = path_of(self.house.settings)
+        written = _changed_at(file)
+        if written != self._secrets_named[0]:
+            self._secrets_named = written, []
+            with suppress(PenstockError):
+                self._secrets_named = written, secret_files(file) if written else []
+        seen = (written, _changed_at(self.house.shelf.folder), *map(_changed_at, self._secrets_named[1]))
+        again = seen == self._models_seen
+        if again and time.monotonic() < self._models_again:
+            return
+        self._models_seen, self._models_again = seen, math.inf
         try:
-            seen = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
-            if seen == self._models_seen:
-                return
-            self._models_seen = seen
             if self.house.reload_models():
                 log("models changed", level="warning", models=len(self.house.served_models))
+            if not self.house.worker:  # one of several processes does
+                sweep(self.house)
         except (PenstockError, OSError) as error:
-            log("models not changed", level="error", error=getattr(error, "message", type(error).__name__))
+            self._models_again = time.monotonic() + AGAIN_S
+            if not again:
+                log("models not changed", level="error", error=getattr(error, "message", type(error).__name__))
 
     def _begin_experiments(self) -> None:
         """Without a database to keep them in everybody gets what they asked for, until there is one."""
@@ -422,3 +441,11 @@ async def _refuse(request: Request, send: Send, error: PenstockError) -> None:
     with suppress(RuntimeError):  # the response has begun; it breaks off
         body = refusal(request.path, error)
         await Response(body, error.status, headers=headers).send(request, send)
+
+
+def _changed_at(path: Path) -> int:
+    """0 where it is not there, or cannot be looked at."""
+    try:
+        return path.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0

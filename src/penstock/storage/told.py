@@ -36,7 +36,12 @@ class Told:
                 self._lock.acquire(timeout=PATIENCE_S)
             except Timeout:
                 return False
-        self._stop.unlink(missing_ok=True)
+        try:
+            with storage_errors(self._stop):
+                self._stop.unlink(missing_ok=True)
+        except BaseException:
+            self._lock.release()
+            raise
         self.tell(values, now=True)
         return True
 
@@ -49,11 +54,12 @@ class Told:
 
     def end(self, values: Mapping[str, Any] | None = None) -> None:
         """It has ended: with something that stays until the next time, or with nothing to say."""
-        if values is None:
-            self._file.unlink(missing_ok=True)
-        else:
+        if values is not None:
             self._write(values)
-        self._stop.unlink(missing_ok=True)
+        with suppress(OSError):  # what stays is taken for a task that was stopped
+            if values is None:
+                self._file.unlink(missing_ok=True)
+            self._stop.unlink(missing_ok=True)
         self._lock.release()
 
     def ask_to_stop(self) -> None:

@@ -6,9 +6,7 @@ Its key is in a file of the home folder that only its owner can read. The settin
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
-import socket
 import time
 import tomllib
 from collections.abc import Mapping
@@ -21,19 +19,21 @@ from penstock import settings_file
 from penstock.assemble import House
 from penstock.config import ModelSettings, Secret, check_name
 from penstock.errors import BadRequest, BadSetting, Conflict, PenstockError, UpstreamTimeout
+from penstock.models.addresses import check_host
 from penstock.models.client import Url
 from penstock.models.providers import PROVIDERS, dialects
 from penstock.models.translate import DIALECTS, read
 from penstock.storage.files import new_file, storage_errors
+from penstock.trace import log
 from penstock.types import Dialect, ModelRequest, TextDelta
 
-__all__ = ["add", "asked_for", "lines", "take_out", "tried"]
+__all__ = ["add", "asked_for", "lines", "sweep", "take_out", "tried"]
 
 SECRETS = "secrets"  # folder of the home
+KEPT_S = 3600.0  # somebody may be adding a model now
 QUESTION = "Say hello, in one short sentence."
 PATIENCE_S = 25.0
 LONGEST_SHOWN = 400
-REFUSED = ("is_link_local", "is_multicast", "is_unspecified")  # no model is there, and a cloud hands out its own keys
 
 
 def asked_for(form: Mapping[str, str], house: House) -> tuple[str, ModelSettings]:
@@ -76,14 +76,7 @@ def _check_address(address: str) -> None:
         host = Url.parse(address).host
     except BadSetting as error:
         raise BadRequest(error.message, hint=error.hint) from error
-    found: list[Any] = []
-    with suppress(OSError, UnicodeError):  # a name that nobody knows is told by the call itself
-        found = socket.getaddrinfo(host, None)
-    for *_, where in found:
-        ip = ipaddress.ip_address(where[0].partition("%")[0])
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        if any(getattr(ip, kind) for kind in REFUSED):
-            raise BadRequest(f"no model is asked at {host}", hint="an address of this kind is no server's own")
+    check_host(host)
 
 
 async def tried(house: House, name: str, settings: ModelSettings) -> dict[str, Any]:
@@ -98,7 +91,7 @@ async def tried(house: House, name: str, settings: ModelSettings) -> dict[str, A
     try:
         async with asyncio.timeout(PATIENCE_S):
             answer = await _answer(house, name, settings)
-        found = {"ok": True, "answer": answer[:LONGEST_SHOWN], "ms": (time.perf_counter() - began) * 1000}
+        found = {"ok": True, "answer": answer, "ms": (time.perf_counter() - began) * 1000}
     except TimeoutError:
         late = UpstreamTimeout(f"{name} did not answer within {PATIENCE_S:.0f} seconds")
         found = {"ok": False, "message": late.message, "hint": "try it once more, or look at the address"}
@@ -106,14 +99,20 @@ async def tried(house: House, name: str, settings: ModelSettings) -> dict[str, A
         hint = error.hint
         if hint.startswith("check models."):
             hint = "copy it once more from the provider's page" if settings.api_key else "this provider wants a key"
-        found = {"ok": False, "message": error.message[:LONGEST_SHOWN], "hint": hint}
-    if key := settings.api_key:  # some providers repeat it
-        found = {kind: said.replace(key, "…") if isinstance(said, str) else said for kind, said in found.items()}
+        found = {"ok": False, "message": error.message, "hint": hint}
+    found = {kind: _shown(said, settings) if isinstance(said, str) else said for kind, said in found.items()}
     await asyncio.to_thread(
         house.audit.record, "model.tried", target=name, provider=settings.provider, address=_host(settings),
         answered=bool(found["ok"]),
     )  # fmt: skip
     return found
+
+
+def _shown(said: str, settings: ModelSettings) -> str:
+    """What a provider says, without the key, which some repeat: it is replaced before anything is cut."""
+    if settings.api_key:
+        said = said.replace(settings.api_key, "…")
+    return said[:LONGEST_SHOWN]
 
 
 async def _answer(house: House, name: str, settings: ModelSettings) -> str:
@@ -176,6 +175,19 @@ def take_out(house: House, name: str) -> bool:
     house.audit.record("model.removed", target=name)
     house.reload_models()
     return name not in house.settings.models
+
+
+def sweep(house: House) -> None:
+    """Delete keys that no settings file in its folder speaks of any more, a while after they were written."""
+    folder, file, long_ago = _secrets(house), settings_file.path_of(house.settings), time.time() - KEPT_S
+    if not folder.is_dir() or not file.is_file():
+        return
+    with storage_errors(folder):
+        said = b"".join(one.read_bytes() for one in {file, *file.parent.glob("*.toml")})
+        for key in folder.glob("*.key"):
+            if key.name.encode() not in said and key.stat().st_mtime < long_ago:
+                key.unlink(missing_ok=True)
+                log("key deleted that no settings name", level="warning", file=key.name)
 
 
 def lines(name: str, settings: ModelSettings) -> str:

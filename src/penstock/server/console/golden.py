@@ -15,12 +15,13 @@ from penstock.assemble import House
 from penstock.documents.catalog import DocumentRow, VersionRow
 from penstock.documents.collection import Collection
 from penstock.documents.golden import Question
-from penstock.errors import BadRequest, Conflict, NotReady, PenstockError
+from penstock.errors import BadRequest, Conflict, NotAllowed, NotReady, PenstockError
 from penstock.server.console.view import Action, Page, View
 from penstock.server.http import Request
 from penstock.server.work import Work
 from penstock.storage.told import Told
 from penstock.trace import log, place
+from penstock.types import Caller
 
 __all__ = ["ACTIONS", "PAGES", "standing"]
 
@@ -34,13 +35,18 @@ async def _list(request: Request, house: House) -> View:
     name, wanted = request.path_values["name"], request.query("beside")
     collection = house.collection(name, request.caller)
 
+    def running() -> list[dict[str, Any]]:
+        told = _told(collection).read()
+        return [{"message": "", "hint": "", **told, "name": name}] if told else []
+
     def found() -> View:
         questions, problem = _questions(collection)
         ranks, added = collection.golden_ranks(), {one.id for one in collection.added_golden()}
         versions = [one for one in reversed(collection.versions()) if one.state != "building"]
         live = next((one for one in versions if one.live), None)
         beside = collection.version(wanted) if wanted else next((one for one in versions if not one.live), None)
-        documents = collection.documents()
+        documents = collection.documents(request.caller)
+        questions = _readable(questions, collection.documents(), documents)
         shown = questions if request.query("as") in ("json", "csv") else questions[:AT_ONCE]
         answering = _answering(shown, documents)
         rows = [
@@ -51,15 +57,16 @@ async def _list(request: Request, house: House) -> View:
             }
             for one in shown
         ]  # fmt: skip
-        told = _told(collection).read()
         data = {
             "name": name, "problem": problem, "questions": rows, "found": len(questions),
             "live": _named(live, questions, ranks), "beside": _named(beside, questions, ranks),
             "others": [one.name for one in versions if not one.live], "sources": [one.source for one in documents[:AT_ONCE]],
-            "runs": [{"message": "", "hint": "", **told, "name": name}] if told else [],
+            "runs": running(),
         }  # fmt: skip
         return View("golden.html", data, rows)
 
+    if request.query("as") == "json" and request.query("only") == "runs":  # as an open page asks, again and again
+        return View("golden.html", {"runs": await asyncio.to_thread(running)}, [])
     return await asyncio.to_thread(found)
 
 
@@ -107,6 +114,23 @@ def _answering(questions: Sequence[Question], documents: Sequence[DocumentRow]) 
     return found
 
 
+def _readable(
+    questions: list[Question], every: Sequence[DocumentRow], readable: Sequence[DocumentRow]
+) -> list[Question]:
+    """The questions that are not about documents which the caller may not read: they tell what stands there."""
+    if len(every) == len(readable):
+        return questions
+    meant, known = _answering(questions, every), _answering(questions, readable)
+    return [one for one in questions if known[one.source] or not meant[one.source]]
+
+
+def _check_readable(source: str, collection: Collection, caller: Caller) -> None:
+    """Whoever asks about a document learns whether words stand in it. Raises NotAllowed."""
+    fits, readable = re.compile(translate(source)).match, {one.id for one in collection.documents(caller)}
+    if any(fits(one.source) for one in collection.documents() if one.id not in readable):
+        raise NotAllowed(f"'{source}' means documents that you may not read", hint="name a source that you may read")
+
+
 def _told(collection: Collection) -> Told:
     return Told(collection.home.path / "golden", collection.name)
 
@@ -117,7 +141,12 @@ async def _add(request: Request, house: House, form: Mapping[str, str]) -> str:
     if any(len(value) > LONGEST_QUESTION for value in said.values()):
         raise BadRequest(f"one of them has more than {LONGEST_QUESTION} characters")
     question = Question(said["question"], said["source"] or "*", said["words"])
-    await asyncio.to_thread(collection.add_golden, question)
+
+    def add() -> None:
+        _check_readable(question.source, collection, request.caller)
+        collection.add_golden(question)
+
+    await asyncio.to_thread(add)
     return f"{_own(request)}?told=golden_added"
 
 
@@ -139,7 +168,11 @@ async def _ask(request: Request, house: House, form: Mapping[str, str]) -> str:
         told = _told(collection)
         if not told.begin({"done": 0, "size": len(questions) * len(numbers)}):
             raise Conflict("they are being asked already", hint="the page shows how far that is")
-        request.work.start(lambda: _asked(collection, questions, numbers, told, request.work))
+        try:
+            request.work.start(lambda: _asked(collection, questions, numbers, told, request.work))
+        except BaseException:
+            told.end()
+            raise
 
     await asyncio.to_thread(begin)
     return f"{_own(request)}?told=golden_asking{f'&beside={quote(beside)}' if beside else ''}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock import settings_file
 from penstock.assemble import House
+from penstock.config import ModelSettings
 from penstock.errors import BadRequest, Conflict, PenstockError
 from penstock.models.local import is_installed
 from penstock.models.providers import PROVIDERS
@@ -47,12 +48,12 @@ async def _listed(request: Request, house: House, *, said: Mapping[str, str] | N
         offers = [
             {"name": name, "bytes": one.size, "licence": one.licence}
             for name, one in PACKAGES.items()
-            if name not in begun
+            if name not in begun and _free(house, name)
         ]
         data = {
             "models": models, "routes": found["routes"], "names": names, "pulls": [asdict(pull) for pull in pulls],
             "offers": offers, "can_run": is_installed(), "providers": sorted(PROVIDERS), "said": dict(said or {}), "tried": tried,
-            "unwritable": settings_file.problem(house.settings),
+            "files": bool(house.settings.server.pull_from), "unwritable": settings_file.problem(house.settings),
         }  # fmt: skip
         return View("models.html", data, models)
 
@@ -69,25 +70,39 @@ def _kept(house: House, name: str, cards: Mapping[str, Card]) -> dict[str, objec
     }
 
 
+def _free(house: House, name: str) -> bool:
+    """Whether a model of that name can be pulled: nothing else has it, or the settings wait for the file."""
+    one = house.settings.models.get(name)
+    return _runs(name, one) == name if one else name not in house.taken()
+
+
+def _runs(name: str, one: ModelSettings) -> str:
+    """The model of this disk that one of the settings runs; "" where it runs none."""
+    return (one.model or name) if one.provider == "local" else ""
+
+
 async def _pull(request: Request, house: House, form: Mapping[str, str]) -> str:
     """Begin to pull a model, or go on. What comes of it stands on the page."""
     source, name = form.get("source", "").strip(), form.get("name", "").strip()
     if not source or len(source) > LONGEST_SOURCE:
         raise BadRequest(
-            "say which model", hint=f"{', '.join(PACKAGES)}, hub:owner/name/file.gguf, an https address, or a path"
+            "say which model", hint=f"{', '.join(PACKAGES)}, hub:owner/name/file.gguf, or an https address"
         )
 
     def begin() -> None:
         pulling = house.pulls.begin(source, name=name)
-        if pulling.pull.name in house.taken():
-            pulling.give_up()
-            raise Conflict(f"something is called '{pulling.pull.name}' already", hint="give the model another name")
 
         def taken_up(card: Card) -> None:
             house.audit.record("model.pulled", target=card.name, source=card.source, sha256=card.sha256)
             house.reload_models()
 
-        request.work.start(partial(pulling.run, request.work.stop.is_set, taken_up))
+        try:
+            if not _free(house, pulling.pull.name):
+                raise Conflict(f"something is called '{pulling.pull.name}' already", hint="give the model another name")
+            request.work.start(partial(pulling.run, request.work.stop.is_set, taken_up))
+        except BaseException:
+            pulling.give_up()
+            raise
 
     await asyncio.to_thread(begin)
     return f"{PATH}?told=pulling"
@@ -108,7 +123,7 @@ async def _delete(request: Request, house: House, form: Mapping[str, str]) -> st
     name = request.path_values["name"]
 
     def delete() -> None:
-        used = [other for other, one in house.served_models.items() if one.provider == "local" and one.model == name]
+        used = [other for other, one in house.settings.models.items() if _runs(other, one) == name]
         if used:
             raise Conflict(f"models.{used[0]} in the settings runs it", hint="remove that model first")
         house.shelf.remove(name)

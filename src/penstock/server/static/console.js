@@ -141,7 +141,7 @@ if (running.some((row) => /^(running|stopping)$/.test(row.dataset.state))) {
   const written = () => [...document.querySelectorAll("input:not([type=hidden], [type=checkbox]), textarea")].some((field) => field.value !== field.defaultValue);
 
   const look = async () => {
-    const found = await fetch("?as=json").then((response) => response.json()).catch(() => null); // the server is starting anew
+    const found = await fetch("?as=json&only=runs").then((response) => response.json()).catch(() => null); // the server is starting anew
     for (const row of found ? running : []) {
       const now = (found.pulls ?? found.runs).find((one) => one.name === row.dataset.pull);
       const [facts, bar] = [row.querySelector("[data-facts]"), row.querySelector("progress")];
