@@ -283,7 +283,8 @@ class App:
         while True:
             try:
                 removed = sum(due.count for due in retention.enforce(self.house))
-                log("retention", removed=removed)
+                if removed:
+                    log("retention", removed=removed)
             except PenstockError as error:
                 log("retention failed", level="warning", error=error.code)
             except Exception as error:  # a background task ends here
