@@ -1,5 +1,6 @@
 """A page of a PDF as it is printed: the quoted words are marked where they stand, and nothing else is shown."""
 
+import json
 import os
 import re
 import signal
@@ -569,3 +570,13 @@ def test_readers_of_an_endless_page_hold_up_nobody(tmp_path: Path, monkeypatch: 
         assert busy.json()["error"]["message"] == "another page is being drawn"
         process = served.house.printer._process
     assert process is None
+
+
+def test_a_file_that_is_added_tells_which_page_is_read(shop: Served, tmp_path: Path):
+    data = made(tmp_path / "long.pdf", *[f"Page {n} speaks of lamp {n}." for n in range(1, 31)]).read_bytes()
+    path, headers = "/api/collections/catalogue/documents?name=long.pdf", {"accept": "application/x-ndjson"}
+    reply = shop.client(KEYS["boss"]).post(path, content=data, headers=headers)
+    steps = [json.loads(line) for line in reply.text.splitlines()]
+    read = [(step["page"], step["pages"]) for step in steps if step["step"] == "reading" and "page" in step]
+    assert (read[0], read[-1]) == ((1, 30), (30, 30))
+    assert (steps[-1]["step"], steps[-1]["added"]) == ("done", ["long.pdf"])

@@ -39,6 +39,7 @@ where_option = click.option(
 role_option = click.option("--role", "roles", multiple=True, metavar="ROLE", help="With this right; may be repeated.")
 
 WIDTH = 96
+PAGES = 10  # of a long file between two that are told
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -194,6 +195,10 @@ class Bar:
         if self._bar is not None:
             self._bar.update(1)
             self._bar.set_description_str(name[-40:])
+
+    def page(self, number: int, pages: int) -> None:
+        if self._bar is not None and number % PAGES == 0:
+            self._bar.set_postfix_str(f"page {number} of {pages}")
 
     def passages(self, done: int) -> None:
         self._passages += done

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from penstock.documents import golden
 from penstock.documents.catalog import DocumentRow, VersionRow, digest
-from penstock.documents.ingest import Build, Incoming, OnlyPassages, Progress, Report, Silent, build
+from penstock.documents.ingest import Build, Incoming, OnlyPassages, Progress, Report, Silent, build, turning
 from penstock.documents.places import Places
 from penstock.documents.published import Published
 from penstock.documents.sources import as_text, existing, is_web, resolved, scan
@@ -88,8 +88,9 @@ class Collection(Published):
                     written.write(data)
                 item = self._look().file(next(scan(path, everything=True)))
                 told.file(item.name)
-                opened = item.open()
-                found = list(opened.documents) if opened else []
+                with turning(told):
+                    opened = item.open()
+                    found = list(opened.documents) if opened else []
                 if opened is None or not any(isinstance(one, Document) for one in found):
                     raise Unreadable(f"'{item.name}' holds nothing that can be read")
                 taken = replace(opened, documents=found)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from penstock.errors import TooLarge, Unreadable
 from penstock.types import Block, BlockKind, Document, Metadata
 
-__all__ = ["Draft", "Limits", "Raw", "Skipped", "first_line"]
+__all__ = ["Draft", "Limits", "Raw", "Skipped", "first_line", "turned"]
+
+turned: ContextVar[Callable[[int, int], None]] = ContextVar("turned", default=lambda page, pages: None)
+"""Told by readers of files with pages which one is being read, from 1 on, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ and files that no version names; the next build clears them, and finds the vecto
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.documents import duplicates, split
 from penstock.documents.catalog import Catalog, DocumentRow, PassageRow, SkippedRow, digest, now
+from penstock.documents.draft import turned
 from penstock.documents.layout import lay_out
 from penstock.documents.reading import Skipped
 from penstock.documents.segment import Entry, Segment, SegmentFolder, SegmentWriter
@@ -25,7 +26,7 @@ from penstock.types import Document, Embedder
 if TYPE_CHECKING:
     from penstock.types import Vectors
 
-__all__ = ["Build", "Incoming", "OnlyPassages", "Progress", "Report", "Silent", "build"]
+__all__ = ["Build", "Incoming", "OnlyPassages", "Progress", "Report", "Silent", "build", "turning"]
 
 BATCH = 128  # passages embedded together
 SEGMENT = 20_000  # passages written together: what an interrupted build can lose
@@ -87,6 +88,7 @@ class Progress(Protocol):
 
     def start(self, files: int) -> None: ...
     def file(self, name: str) -> None: ...
+    def page(self, number: int, pages: int) -> None: ...
     def passages(self, done: int) -> None: ...
 
 
@@ -95,7 +97,18 @@ class Silent:
 
     def start(self, files: int) -> None: ...
     def file(self, name: str) -> None: ...
+    def page(self, number: int, pages: int) -> None: ...
     def passages(self, done: int) -> None: ...
+
+
+@contextmanager
+def turning(progress: Progress) -> Iterator[None]:
+    """While files are read: their readers tell which page they are at."""
+    before = turned.set(progress.page)
+    try:
+        yield
+    finally:
+        turned.reset(before)
 
 
 class OnlyPassages(Silent):
@@ -185,7 +198,8 @@ def build(
         progress.start(len(incoming))
         for item in incoming:
             progress.file(item.name)
-            indexer.read(item)
+            with turning(progress):
+                indexer.read(item)
         indexer.flush()
         leaving = {item.file for item in incoming} - indexer.untouched | set(gone)
         staying = [row for row in before if row.file not in leaving]

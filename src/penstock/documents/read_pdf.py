@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from penstock.documents import read_image
-from penstock.documents.draft import Draft, Raw
+from penstock.documents.draft import Draft, Raw, turned
 from penstock.errors import Unreadable
 from penstock.types import BlockKind, Document
 
@@ -49,7 +49,9 @@ def _read(raw: Raw, pdf: Any) -> Document:
 
     draft, headings, scanned = Draft(raw), _outline(pdf), list[int]()
     ocr = raw.limits.ocr and read_image.installed()
+    told = turned.get()
     for n in range(len(pdf)):
+        told(n + 1, len(pdf))
         try:
             page = pdf[n]
             text = page.get_textpage().get_text_bounded()

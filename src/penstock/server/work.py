@@ -15,6 +15,7 @@ from penstock.errors import NotReady
 __all__ = ["Stoppable", "Work"]
 
 T = TypeVar("T")
+PAGES_EVERY_S = 0.1  # that somebody is told which page is read
 
 
 class Work:
@@ -62,12 +63,17 @@ class Stoppable:
     """Progress that nobody follows. It gives up the build once the server is stopping and has waited long enough."""
 
     def __init__(self, work: Work) -> None:
-        self._stop = work.stop
+        self._stop, self._paged = work.stop, 0.0
 
     def start(self, files: int) -> None: ...
 
     def file(self, name: str) -> None:
         self.told(step="reading")
+
+    def page(self, number: int, pages: int) -> None:
+        if number in (1, pages) or time.monotonic() - self._paged >= PAGES_EVERY_S:
+            self._paged = time.monotonic()
+            self.told(step="reading", page=number, pages=pages)
 
     def passages(self, done: int) -> None:
         self.told(step="indexing", passages=done)

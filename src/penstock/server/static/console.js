@@ -77,8 +77,9 @@ if (drop) {
         for (const step of lines.slice(seen).map(parsed)) {
           passages += step.passages ?? 0;
           if (words[step.step] && step.step !== "done") {
-            facts.textContent = `${words[step.step]} · ${words.passages}: ${passages}`;
-            bar.removeAttribute("value");
+            facts.textContent = step.page ? `${words[step.step]} · ${step.page} / ${step.pages}` : `${words[step.step]} · ${words.passages}: ${passages}`;
+            if (step.page) bar.value = 60 + (step.page / step.pages) * 35;
+            else bar.removeAttribute("value");
           }
         }
         seen = lines.length;

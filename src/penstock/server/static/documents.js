@@ -85,7 +85,12 @@ function uploadOne(collection, file) {
       const lines = request.responseText.split("\n");
       for (; seen < lines.length - 1; seen++) {
         const step = parsed(lines[seen]);
-        if (step.step === "reading") { facts.textContent = t("reading"); bar.removeAttribute("value"); }
+        if (step.step === "reading") {
+          const { page, pages } = step;
+          facts.textContent = page ? `${t("reading")} · ${t("page {page}", { page: `${page}/${pages}` })}` : t("reading");
+          if (page) bar.value = 60 + (page / pages) * 35;
+          else bar.removeAttribute("value");
+        }
         if (step.step === "indexing") { passages += step.passages; facts.textContent = counted(t("indexing")); }
       }
     };
