@@ -33,6 +33,7 @@ has the shape of `body()`, which OpenAI's clients understand.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 __all__ = [
@@ -116,7 +117,7 @@ class BadArguments(BadRequest):
 
     code = "bad_arguments"
 
-    def __init__(self, message: str, *, problems: Mapping[str, str], hint: str = "") -> None:
+    def __init__(self, message: str, *, problems: Mapping[str, str] = MappingProxyType({}), hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
 

@@ -40,6 +40,7 @@ async def _list(request: Request, house: House) -> View:
         return [{"message": "", "hint": "", **told, "name": name}] if told else []
 
     def found() -> View:
+        runs = running()  # before what came of them: one that ends meanwhile is looked at again
         questions, problem = _questions(collection)
         ranks, added = collection.golden_ranks(), {one.id for one in collection.added_golden()}
         versions = [one for one in reversed(collection.versions()) if one.state != "building"]
@@ -61,7 +62,7 @@ async def _list(request: Request, house: House) -> View:
             "name": name, "problem": problem, "questions": rows, "found": len(questions),
             "live": _named(live, questions, ranks), "beside": _named(beside, questions, ranks),
             "others": [one.name for one in versions if not one.live], "sources": [one.source for one in documents[:AT_ONCE]],
-            "runs": running(),
+            "runs": runs,
         }  # fmt: skip
         return View("golden.html", data, rows)
 
