@@ -98,6 +98,7 @@ TOLD = {  # what was done, by the code that an address carries
     "cancelling": "The job ends once what is on its way is there.",
     "pulling": "The model is on its way.",
     "pulled": "The model is here and can be asked.",
+    "here": "The model is here.",
     "stopping": "It stops, and can go on later.",
     "forgotten": "What was left of it is deleted.",
     "deleted": "The model is deleted.",
