@@ -101,8 +101,12 @@ def _foretold(tally: Any) -> None:
     """What is usual at each hour, as if the lookout had been there all the time, so that there are pictures to be drawn."""
     from penstock.observe.anomalies import Usual
 
+    def seen() -> int:
+        observed = tally.observed.get(("latency", "many"))
+        return sum(observed.hours.n) if observed else 0
+
     until = time.monotonic() + 60
-    while sum(tally.observed["latency", "many"].hours.n) < REQUESTS and time.monotonic() < until:
+    while seen() < REQUESTS and time.monotonic() < until:
         time.sleep(0.2)
     for observed in tally.observed.values():
         last = observed.hours.last
