@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from penstock.agents.actions import Action, Actions
-from penstock.agents.requests import ActionRequests
 from penstock.config import (
     FILE_NAME,
     WIDGET,
@@ -87,7 +85,9 @@ from penstock.types import (
 )
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
+    from penstock.agents.actions import Action
     from penstock.agents.mcp_client import Servers
+    from penstock.agents.requests import ActionRequests
     from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
@@ -254,6 +254,9 @@ class House:
     def actions(self, actions: Sequence[Action] = ()) -> ActionRequests:
         """The machine that carries out these actions of an app. Requests of all apps are in one place, so no two apps give
         the same name to different actions."""
+        from penstock.agents.actions import Actions
+        from penstock.agents.requests import ActionRequests
+
         settings = self.settings.actions
         encryption = Encryption(self.envelope, "actions") if self.settings.encryption.content else None
         return ActionRequests(

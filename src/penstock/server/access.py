@@ -17,6 +17,7 @@ __all__ = ["CALLER", "check_binding", "check_host", "check_site", "identify", "p
 
 CALLER = "penstock.caller"  # key of the scope: whoever logged in, or the error that they are told
 OWNER = Caller("owner", admin=True)
+OF_VISITORS = PREFIX.encode()
 
 
 def check_binding(settings: Settings, keys: Keys) -> None:
@@ -35,19 +36,20 @@ def identify(request: Request, settings: Settings, keys: Keys, *, visiting: bool
     another site that the owner visits can reach a local port, and must get nothing from it.
     """
     check_site(request, settings, visiting=visiting)
-    if request.header(HEADER) or _given(request).startswith(PREFIX.encode()):  # also where nobody needs a key
+    given = _given(request)
+    if given.startswith(OF_VISITORS) or request.header(HEADER):  # also where nobody needs a key
         raise NotAllowed("a visitor of a widget may ask, and nothing else")
     if CALLER in request.scope:
         found = request.scope[CALLER]
         if isinstance(found, PenstockError):
             raise found
         caller: Caller = found
-    elif settings.login.issuer and not _given(request):
+    elif settings.login.issuer and not given:
         raise NeedsKey(
             "this server needs a login, or an API key", hint="in a browser: /login; Authorization: Bearer TOKEN"
         )
     elif keys.needed:
-        caller = keys.find(_given(request))
+        caller = keys.find(given)
     else:
         _check_keyless(settings.server.host)
         caller = OWNER

@@ -4,7 +4,7 @@ import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say,
 import { show } from "./answer.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
-import { events, make, press } from "./parts.js";
+import { composing, events, make, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const MOST_OFFERED = 3; // questions behind an answer
@@ -25,26 +25,7 @@ $("language").addEventListener("change", async () => {
 
 // ---------------------------------------------------------------- asking
 
-$("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (state.busy) return state.busy.abort();
-  const question = $("question").value.trim();
-  if (question) ask(question);
-});
-
-$("question").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    $("composer").requestSubmit();
-  }
-});
-$("question").addEventListener("input", grow);
-
-function grow() {
-  const box = $("question");
-  box.style.height = "auto";
-  box.style.height = `${box.scrollHeight + 2}px`;
-}
+const grow = composing($("composer"), $("question"), { busy: () => state.busy, ask: (question) => ask(question) });
 
 // A turn of the conversation, on the page: the question, and the answer once it is there.
 function place(question) {

@@ -32,6 +32,28 @@ export function numbered(text, button) {
   return make("bdi", { className: "quote" }, ...nodes, make("span", { className: "whole" }, ending, button));
 }
 
+// Where a question is written: Enter sends it, or stops what is asked already, and the box grows with it. Returns how to let it grow.
+export function composing(form, box, { busy, ask }) {
+  const grow = () => {
+    box.style.height = "auto";
+    box.style.height = `${box.scrollHeight + 2}px`;
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (busy()) return busy().abort();
+    const question = box.value.trim();
+    if (question) ask(question);
+  });
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  box.addEventListener("input", grow);
+  return grow;
+}
+
 // Server-sent events, each parsed. cut: what is thrown where they break off.
 export async function* events(response, cut) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

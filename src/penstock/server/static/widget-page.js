@@ -1,6 +1,6 @@
 // The page in a widget's frame. Plain DOM; everything that comes from documents or people is set as text, never as HTML.
 
-import { events, inline, make, numbered, press } from "./parts.js";
+import { composing, events, inline, make, numbered, press } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
 const name = decodeURIComponent(location.pathname.split("/")[2]);
@@ -121,27 +121,8 @@ const placeOf = ({ section, page, date }) => [section.join(" › "), page ? t("p
 
 // ---------------------------------------------------------------- asking
 
-$("composer").addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (state.busy) return state.busy.abort();
-  const question = $("question").value.trim();
-  if (question) ask(question);
-});
-$("question").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    $("composer").requestSubmit();
-  }
-});
-$("question").addEventListener("input", grow);
-
+const grow = composing($("composer"), $("question"), { busy: () => state.busy, ask: (question) => ask(question) });
 const settle = () => (matchMedia("(hover: none)").matches ? $("scroll") : $("question")).focus(); // no keyboard on screens unasked
-
-function grow() {
-  const box = $("question");
-  box.style.height = "auto";
-  box.style.height = `${box.scrollHeight + 2}px`;
-}
 
 const wordsOf = ({ pieces }) => pieces.map(({ text, source }) => (source && !text ? `[${source}]` : text)).join("");
 const messages = (turns) => turns.slice(-MOST_BEFORE)
