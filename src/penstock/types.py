@@ -320,6 +320,9 @@ class Answer:
     copied: tuple[Copied, ...] = ()
     usage: Usage = Usage()  # of that model
     waiting: str = ""  # where a person is to look at it: the id by which their reply can be asked for
+    conversation: str = ""  # of a bot: by which the next message finds what was said, and who is signed in
+    quick_replies: tuple[str, ...] = ()  # what the reader may say next by pressing a button
+    over: bool = False  # the conversation has come to its end, and the reader may be asked how it was
 
 
 # ---------------------------------------------------------------- who asks, and what
@@ -383,6 +386,7 @@ class Turn:
     record: Record | None = None  # what the request takes, where somebody counts
     found: Found | None = None
     boundary: Boundary | None = None  # between us and the models, where a policy holds
+    conversation: str = ""  # 32 hexadecimal digits, where the caller says to which one the question belongs
 
 
 # ---------------------------------------------------------------- what is streamed

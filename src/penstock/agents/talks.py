@@ -1,0 +1,78 @@
+"""A conversation with somebody, as a bot sees it while it answers one message, and what a bot replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from penstock.agents.actions import Action, Person
+from penstock.types import ANYBODY, Answer, Caller, Message
+
+if TYPE_CHECKING:
+    from penstock.agents.requests import ActionRequests
+
+__all__ = ["Bot", "Reply", "Row", "Talk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a business's own data as it was read. What a reply says of it is checked against these values before it leaves.
+
+    source: its name, such as `orders/#W123`, by which the bot reads it again. label: what people call it: "order #W123".
+    """
+
+    source: str
+    values: Mapping[str, Any]  # names -> texts, numbers, amounts (Decimal), lists of these, as they were read
+    label: str = ""
+    at: float = 0.0  # Unix time
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a bot says to one message."""
+
+    text: str
+    quick_replies: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()  # that the text rests on: each number in it stands in one of them
+    answer: Answer | None = None  # what the documents said, where the text has it: its citations go with the reply
+    hand_over: str = ""  # why a person is to take over; "" where none is. The bot is silent afterwards
+    summary: str = ""  # for that person: who, what was wanted, what was done, what is open
+    over: bool = False  # the conversation has come to its end
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation, while one message of it is answered. The engine keeps it, sealed, and gives it to one message at a time.
+
+    state: the bot's own notes, plain JSON. ask: what the app's documents say to a question, with citations; None where the app
+    has none.
+    """
+
+    id: str  # 32 hexadecimal digits
+    app: str
+    requests: ActionRequests
+    person: Person = Person()  # whoever signed in; a guest until then. A bot changes it, no model does
+    caller: Caller = ANYBODY
+    language: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)  # said before, oldest first
+    ask: Callable[[str], Answer] | None = None
+
+
+class Bot(Protocol):
+    """Answers one message of a conversation. Synchronous: it is run in a thread, for one message of a conversation at a time."""
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """All that it may ever ask for. Names are unique among all apps of a house."""
+        ...
+
+    def reply(self, talk: Talk, said: str) -> Reply:
+        """What to say. It changes `talk.state` and `talk.person`, and does things by `talk.requests` alone."""
+        ...
+
+    def look_again(self, talk: Talk, source: str) -> Row | None:
+        """A row by its name as it is now, as far as the person may see it; None where it is gone. Rows that were spoken of are
+        looked at again with each message, and a changed one is told of, with the time."""
+        ...
