@@ -1,6 +1,8 @@
 """The shop behind the retail bot in a real PostgreSQL: it keeps the same promises as in a file, and says the same."""
 
 import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -11,7 +13,7 @@ from penstock.apps.retail_bot import generate
 from penstock.apps.retail_bot.contract import PEOPLE, PRODUCTS, TODAY, Person, ShopContract, books, play
 from penstock.apps.retail_bot.shop import Product, Shop
 from penstock.apps.retail_bot.sql import SqlShop, fill
-from penstock.errors import BadRequest, Conflict
+from penstock.errors import Conflict
 from penstock.storage.database import Database
 from penstock.storage.postgres import Postgres
 
@@ -88,14 +90,32 @@ def test_the_demo_shop_goes_into_it_once(tables: Callable[[], Postgres]):
         assert list(shop.orders(who.id)) == sorted(orders, key=lambda one: (one.placed, one.number), reverse=True)
 
 
-def test_a_program_that_knows_nothing_of_us_may_write_too(tables: Callable[[], Postgres], address: str):
+def test_a_program_that_knows_nothing_of_us_may_take_the_last_one_meanwhile(tables: Callable[[], Postgres]):
     where = tables()
     shop = made(where, PRODUCTS, PEOPLE, lambda: TODAY)
-    with where.write() as w:
-        w.execute("update variants set stock = 0 where number = 'mug-2'")
+    before = books(shop, "anna")
+    came: list[Exception] = []
 
-    with pytest.raises(BadRequest, match="out of stock"):
-        shop.change_items("k", "anna", "A-01", [("mug-1", "mug-2")], "anna-card")
+    def change() -> None:
+        try:
+            shop.change_items("k", "anna", "A-01", [("mug-1", "mug-2")], "anna-card")
+        except Conflict as error:
+            came.append(error)
+
+    with psycopg.connect(where._address) as theirs:  # which takes no lock of ours
+        theirs.execute("update variants set stock = 0 where number = 'mug-2'")
+        changing = threading.Thread(target=change)
+        changing.start()
+        until = time.monotonic() + 10
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        while where.read(waiting) == [(0,)] and time.monotonic() < until:
+            time.sleep(0.01)
+        theirs.commit()  # after ours has seen that there is one
+        changing.join()
+
+    assert [str(one).splitlines()[0] for one in came] == ["order A-01, or what it needs, was changed in this moment"]
+    assert books(shop, "anna") == before | {"stock": {**before["stock"], "mug-2": 0}}
+    assert shop.done("k") is None
 
 
 def test_what_is_seen_in_one_look_is_one_state(tables: Callable[[], Postgres]):
