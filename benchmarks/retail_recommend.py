@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Any
 
+from benchmarks.measure import Row, show, write
 from penstock.apps.retail_bot import generate
 from penstock.apps.retail_bot.recommend import Recommender
 
@@ -20,7 +22,7 @@ SHOWN = 5
 Suggest = Callable[[Sequence[str]], list[str]]
 
 
-def measured(seed: int, customers: int) -> None:
+def measured(seed: int, customers: int) -> tuple[Row, dict[str, Row]]:
     sold = generate.products(seed)
     known, asked = [], []
     for _, orders in generate.people(sold, today=date(2026, 11, 30), seed=seed, customers=customers):
@@ -47,17 +49,25 @@ def measured(seed: int, customers: int) -> None:
         theirs = Counter(category[one] for one in bought)
         return sorted(numbers, key=lambda one: (-theirs[category[one]], -buyers[one]))
 
-    print(f"seed {seed}, {customers:,} customers, {len(asked):,} held-out orders; counted in {counted_s:.2f} s of CPU")
     ways: dict[str, Suggest] = {"ours": ours, "popular": popular, "popular in their categories": near}
+    rows: dict[str, Row] = {}
     for name, suggest in ways.items():
         began, hits = time.process_time(), 0
         for bought, new in asked:
             hits += bool(new & set([one for one in suggest(bought) if one not in bought][:SHOWN]))
         each_ms = (time.process_time() - began) / len(asked) * 1e3
-        print(f"  {name:28} hit rate at {SHOWN}: {hits / len(asked):.3f}   {each_ms:.2f} ms")
+        rows[name] = {"hit_rate": round(hits / len(asked), 3), "cpu_ms": round(each_ms, 2)}
+    return {"held_out": len(asked), "counted_cpu_s": round(counted_s, 2)}, rows
+
+
+def main() -> None:
+    figures: dict[str, Any] = {"conditions": f"{SHOWN} suggestions, none of what was bought before"}
+    for seed, customers in ((2, 600), (2, 6_000), (3, 6_000)):
+        whole, rows = measured(seed, customers)
+        show(f"seed {seed}, {customers:,} customers: {whole}", {"hit rate": "hit_rate", "CPU ms": "cpu_ms"}, rows)
+        figures[f"seed {seed}, {customers} customers"] = whole | {"each": rows}
+    write("retail_recommend", claim=__doc__, command="python -m benchmarks.retail_recommend", figures=figures)
 
 
 if __name__ == "__main__":
-    measured(2, 600)
-    measured(2, 6_000)
-    measured(3, 6_000)
+    main()

@@ -1,14 +1,13 @@
 """Claim: what the retail bot reads of one customer takes less than a millisecond of CPU, and a change or the whole catalogue a few.
 
-    python -m benchmarks.retail_shop [--customers 50_000]
+    python -m benchmarks.retail_shop
 
-CPU time of this process for each call, one thread, on the demo shop; the time on the clock beside it, since a change waits for
-the disk. The file is made anew each time.
+CPU time of this process for each call, one thread, on the demo shop in two sizes; the time on the clock beside it, since a change
+waits for the disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import Row, show, versions, write
 from penstock.apps.retail_bot.demo import demo_shop
 from penstock.apps.retail_bot.recommend import Recommender
 from penstock.apps.retail_bot.shop import Address, Order
@@ -28,7 +28,7 @@ from penstock.errors import PenstockError
 DAY = date(2026, 11, 30)
 
 
-def timed(name: str, calls: list[Callable[[], Any]]) -> None:
+def timed(calls: list[Callable[[], Any]]) -> Row:
     spent, waited, refused = [], [], 0
     for call in calls:
         began, clock = time.process_time_ns(), time.perf_counter_ns()
@@ -36,24 +36,27 @@ def timed(name: str, calls: list[Callable[[], Any]]) -> None:
             call()
         except PenstockError:
             refused += 1
-        spent.append((time.process_time_ns() - began) / 1e3)
-        waited.append((time.perf_counter_ns() - clock) / 1e3)
-    took = f"{statistics.median(spent):7.0f} us of CPU   {statistics.median(waited):7.0f} us on the clock"
-    print(f"  {name:16} {took}, p95 {statistics.quantiles(waited, n=20)[-1]:7.0f}   n {len(calls)}, {refused} refused")
+        spent.append((time.process_time_ns() - began) / 1e6)
+        waited.append((time.perf_counter_ns() - clock) / 1e6)
+    p95 = statistics.quantiles(waited, n=20)[-1]
+    row = {"cpu_ms": statistics.median(spent), "wall_ms": statistics.median(waited), "wall_p95_ms": p95}
+    return {key: round(value, 3) for key, value in row.items()} | {"n": len(calls), "refused": refused}
 
 
-def reads(shop: SqlShop, people: list[str]) -> None:
+def reads(shop: SqlShop, people: list[str]) -> dict[str, Row]:
     customers = [found for one in people if (found := shop.customer(one))]
     names = [(one.first_name, one.last_name, one.address.postcode) for one in customers]
-    timed("products", [shop.products] * 100)
-    timed("product", [partial(shop.product, f"P{1 + n % 71:03}") for n in range(500)])
-    timed("customer", [partial(shop.customer, one) for one in people])
-    timed("by e-mail", [partial(shop.by_email, one.email) for one in customers])
-    timed("by name", [partial(shop.by_name, *name) for name in names])
-    timed("orders", [partial(shop.orders, one) for one in people])
+    return {
+        "products": timed([shop.products] * 100),
+        "product": timed([partial(shop.product, f"P{1 + n % 71:03}") for n in range(500)]),
+        "customer": timed([partial(shop.customer, one) for one in people]),
+        "by e-mail": timed([partial(shop.by_email, one.email) for one in customers]),
+        "by name": timed([partial(shop.by_name, *name) for name in names]),
+        "orders": timed([partial(shop.orders, one) for one in people]),
+    }
 
 
-def changes(shop: SqlShop, people: list[str]) -> None:
+def changes(shop: SqlShop, people: list[str]) -> dict[str, Row]:
     """Each order is changed once: what can be changed in turn, so that there is some of everything."""
     sold = {product.id: product for product in shop.products()}
     work: dict[str, list[Callable[[], Any]]] = {}
@@ -78,32 +81,48 @@ def changes(shop: SqlShop, people: list[str]) -> None:
                 )
             else:
                 work.setdefault("return", []).append(partial(shop.give_back, *asked, [item.variant], method))
-    for name, calls in work.items():
-        timed(name, calls[:300])
-    timed("the same again", work["cancel"][:300])
+    rows = {name: timed(calls[:300]) for name, calls in work.items()}
+    return rows | {"the same again": timed(work["cancel"][:300])}
 
 
 def moved(order: Order) -> Address:
     return replace(order.address, line2="c/o a neighbour")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--customers", type=int, default=2_000)
-    customers = parser.parse_args().customers
+def measured(customers: int) -> tuple[Row, dict[str, Row]]:
     with tempfile.TemporaryDirectory() as folder:
-        began, cpu = time.perf_counter(), time.process_time()
-        shop = demo_shop(Path(folder) / "shop.db", today=lambda: DAY, customers=customers)
-        size = (Path(folder) / "shop.db").stat().st_size / 2**20
-        took = f"{time.perf_counter() - began:.1f} s, {time.process_time() - cpu:.1f} s of CPU"
-        print(f"{customers:,} customers: made in {took}, {size:.0f} MB")
         began = time.process_time()
+        shop = demo_shop(Path(folder) / "shop.db", today=lambda: DAY, customers=customers)
+        made = time.process_time()
         Recommender(shop.products(), shop.histories())
-        print(f"  what is bought with what: {time.process_time() - began:.2f} s of CPU")
+        whole = {
+            "made_cpu_s": round(made - began, 2),
+            "what_goes_with_what_cpu_s": round(time.process_time() - made, 2),
+            "file_mb": round((Path(folder) / "shop.db").stat().st_size / 2**20, 1),
+        }
         people = [f"C{1 + n * (customers // 1_000 or 1) % customers:06}" for n in range(1_000)]
-        reads(shop, people)
-        changes(shop, people)
+        rows = reads(shop, people) | changes(shop, people)
         shop.close()
+    return whole, rows
+
+
+def main() -> None:
+    figures: dict[str, Any] = {
+        "versions": versions(["orjson"]),
+        "conditions": "one process, temporary folder, disk synced at each change",
+    }
+    for customers in (2_000, 50_000):
+        whole, rows = measured(customers)
+        columns = {
+            "CPU ms": "cpu_ms",
+            "wall ms": "wall_ms",
+            "wall p95 ms": "wall_p95_ms",
+            "n": "n",
+            "refused": "refused",
+        }
+        show(f"{customers:,} customers: {whole}", columns, rows)
+        figures[f"{customers} customers"] = whole | {"each": rows}
+    write("retail_shop", claim=__doc__, command="python -m benchmarks.retail_shop", figures=figures)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,6 +30,7 @@ from penstock.apps.retail_bot import contract, generate
 from penstock.apps.retail_bot.contract import PEOPLE, PRODUCTS, TODAY, Person, ShopContract, books, check_books, play
 from penstock.apps.retail_bot.demo import demo_shop
 from penstock.apps.retail_bot.rest import RestShop
+from penstock.apps.retail_bot.rules import OURS
 from penstock.apps.retail_bot.serve_shop import serve_shop
 from penstock.apps.retail_bot.shop import Product, Shop
 from penstock.apps.retail_bot.sql import SqlShop, fill
@@ -439,3 +443,90 @@ def test_the_served_shop_refuses_what_is_no_request(tmp_path: Path, peer: Peer):
         assert client.get("/products/a%2Fb").status_code == 404
     assert peer.shop.done("k") is None
     peer.shop.close()
+
+
+# ---------------------------------------------------------------- what is written about it
+
+APP = Path(contract.__file__).parent
+
+
+def test_the_served_shop_keeps_its_written_contract(tmp_path: Path, peer: Peer):
+    yaml = pytest.importorskip("yaml", reason="no reader of YAML")
+    jsonschema = pytest.importorskip("jsonschema", reason="nothing that checks a schema")
+    written = yaml.safe_load((APP / "shop.openapi.yaml").read_text("utf-8"))
+    peer.shop = in_a_file(tmp_path / "a.db", PRODUCTS, PEOPLE, lambda: TODAY)
+    address = plain(contract.ELSEWHERE)
+    order = "/customers/{customer}/orders/{order}"
+    calls: list[tuple[str, str, Any, int]] = [
+        ("get", "/products", None, 200),
+        ("get", "/products/{product}", None, 200),
+        ("get", "/customers/{customer}", None, 200),
+        ("get", "/customers/{customer}/orders", None, 200),
+        ("get", "/histories", None, 200),
+        ("post", "/customers/find", {"email": "anna@example.com"}, 200),
+        ("post", "/customers/find", {"email": "nobody@example.com"}, 404),
+        ("post", f"{order}/address", {"address": address}, 200),
+        ("post", f"{order}/payment", {"method": "anna-paypal"}, 200),
+        ("post", f"{order}/items", {"changes": [["mug-1", "mug-2"]], "method": "anna-paypal"}, 200),
+        ("post", f"{order}/cancel", {"reason": "no longer needed"}, 422),
+        ("post", f"{order}/return", {"variants": ["mug-1"], "method": "anna-card"}, 422),
+        ("post", f"{order}/exchange", {"changes": [["mug-1", "mug-2"]], "method": "anna-card"}, 422),
+        ("post", "/customers/{customer}/address", {"address": address}, 200),
+        ("get", "/changes/{key}", None, 200),
+    ]
+    assert {path for _, path, _, _ in calls} == set(written["paths"])
+
+    with httpx2.Client(base_url=peer.url, headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        for nth, (method, path, said, status) in enumerate(calls):
+            operation = written["paths"][path][method]
+            if said is not None:
+                _fits(jsonschema, written, operation["requestBody"], said)
+            asked = path.format(product="mug", customer="anna", order="A-01", key="k7")
+            answer = client.request(method, asked, json=said, headers={"idempotency-key": f"k{nth}"})
+            assert answer.status_code == status, (path, answer.text)
+            _fits(
+                jsonschema,
+                written,
+                operation["responses"].get(str(status), operation["responses"]["default"]),
+                answer.json(),
+            )
+    peer.shop.close()
+
+
+def _fits(jsonschema: Any, written: Any, where: Any, value: Any) -> None:
+    for step in where.get("$ref", "#")[2:].split("/") if "$ref" in where else ():
+        where = written[step] if step == "components" else where[step]
+    schema = where["content"]["application/json"]["schema"]
+    jsonschema.Draft202012Validator({**schema, "components": written["components"]}).validate(value)
+
+
+def test_the_written_policy_says_what_the_rules_say():
+    policy = " ".join((APP / "policy.md").read_text("utf-8").split())
+
+    assert f"until the {OURS.return_days}th day" in policy
+    assert all(reason in policy for reason in OURS.reasons)
+    assert all(country in policy for country in OURS.countries)
+
+
+def test_the_articles_promise_what_the_rules_allow():
+    articles = {path.stem: " ".join(path.read_text("utf-8").split()) for path in (APP / "articles").glob("*.md")}
+
+    assert len(articles) >= 25
+    assert all(text.startswith("# ") and len(text) < 2_000 for text in articles.values())
+    assert f"within {OURS.return_days} days of its delivery" in articles["returns"]
+    assert f"within {OURS.return_days} days of its delivery" in articles["exchange"]
+    assert all(country in articles["delivery-countries"] for country in OURS.countries)
+
+
+def test_the_app_says_how_a_shop_is_connected(tmp_path: Path):
+    for code in re.findall(
+        r"(?<!-->\n)^```(?:python|sh)\n(.*?)^```$", (APP / "README.md").read_text("utf-8"), re.M | re.S
+    ):
+        kind = (
+            [sys.executable, "-c", code]
+            if "import " in code
+            else ["sh", "-ec", code.replace("python ", f"{sys.executable} ")]
+        )
+        done = subprocess.run(kind, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "larger.db").exists()
