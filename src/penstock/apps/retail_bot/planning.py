@@ -11,14 +11,15 @@ from typing import Any, Final, Literal, NamedTuple
 
 from penstock.apps.retail_bot.addresses import read_address
 from penstock.apps.retail_bot.shop import Address, Customer, Order, PaymentMethod, Product, Variant
-from penstock.apps.retail_bot.understanding import Place, Wish, described, mentions
+from penstock.apps.retail_bot.understanding import Mention, Place, Wish, described, mentions, order_numbers
 from penstock.apps.retail_bot.variants import Said, Target, choose, named_options, options_said, read_target, words
 
-__all__ = ["Note", "Plan", "Step", "methods_for", "original_method", "plan"]
+__all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "plan"]
 
 Rule = Literal[
     "part_of_order", "not_pending", "not_delivered", "not_in_stock", "method", "not_found", "once", "balance", "which", "new_order", "lost",
 ]  # fmt: skip
+ABOUT: Final = 300  # characters by which a question is found again
 _SORT: Final = ("move", "change_address", "change_payment", "change_items", "cancel_order", "return_items", "exchange_items")
 
 
@@ -42,11 +43,20 @@ class Step:
     wish: Wish | None = None
 
 
+class Question(NamedTuple):
+    """What has to be asked before a wish can be planned: which of these things, or what a thing is to become."""
+
+    about: str  # by which the answer is found
+    what: Literal["which", "variant"]
+    kind: str  # of the wish
+    places: tuple[Place, ...]
+
+
 @dataclass(slots=True)
 class Plan:
     steps: list[Step] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    questions: list[tuple[Wish, tuple[Place, ...]]] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -55,15 +65,19 @@ class _World:
     orders: Sequence[Order]
     products: Mapping[str, Product]
     plan: Plan
-    taken: set[tuple[str, int]] = field(default_factory=set)  # things that a wish before has
+    answers: Mapping[str, str]
 
     def places(self) -> list[Place]:
         return [Place(order, item, at) for order in self.orders for at, item in enumerate(order.items)]
 
 
-def plan(wishes: Sequence[Wish], customer: Customer, orders: Sequence[Order], products: Sequence[Product]) -> Plan:
-    """What to ask of the shop for these wishes, in an order in which each can be done."""
-    world = _World(customer, orders, {one.id: one for one in products}, Plan())
+def plan(
+    wishes: Sequence[Wish], customer: Customer, orders: Sequence[Order], products: Sequence[Product],
+    answers: Mapping[str, str] | None = None,
+) -> Plan:  # fmt: skip
+    """What to ask of the shop for these wishes, in an order in which each can be done. answers: what was said to questions of a
+    plan before, by what they were about."""
+    world = _World(customer, orders, {one.id: one for one in products}, Plan(), answers or {})
     for wish in wishes:
         _one(world, wish)
     _merge(world)
@@ -96,9 +110,55 @@ def _one(world: _World, wish: Wish) -> bool:
 # ---------------------------------------------------------------- which
 
 
+def _asked(world: _World, wish: Wish, places: Sequence[Place], what: Literal["which", "variant"] = "which") -> bool:
+    """Has it asked which is meant, or plans what was answered."""
+    about = f"{what}: {wish.text}"[:ABOUT]
+    answer = world.answers.get(about)
+    if answer is None:
+        world.plan.questions.append(Question(about, what, wish.kind, tuple(places)))
+        return True
+    if what == "variant":
+        return _one(world, replace(wish, target=answer, only=_keys(places)))
+    chosen = chosen_places(answer, places, list(world.products.values()))
+    more = {"target": f"{wish.target} , {' '.join(words(answer))}"} if wish.kind == "change" and len(words(answer)) > 4 else {}
+    return bool(chosen) and _one(world, replace(wish, only=_keys(chosen), everything=True, whole=wish.kind == "cancel", **more))
+
+
+def _keys(places: Sequence[Place]) -> frozenset[tuple[str, int]]:
+    return frozenset((one.order.number, one.at) for one in places)
+
+
+def chosen_places(answer: str, places: Sequence[Place], products: Sequence[Product]) -> list[Place]:
+    """Those of the places that an answer names: by the order's number, by their options, or all of them."""
+    numbers = order_numbers(answer, [one.order for one in places])
+    if numbers:
+        return [one for one in places if one.order.number in numbers]
+    said = words(answer)
+    line = " ".join(said)
+    named = mentions(said, [one for one in products if any(one.id == place.item.product for place in places)])
+    found = [place for place in places if any(place.item.product in one.products for one in named)] or list(places)
+    about = Mention(frozenset(one.item.product for one in found), 0, 0, tuple(said))
+    fitting = described(about, found, products)
+    every = re.search(r"\b(?:all|both|every|everything|each)\b", line)
+    if len(fitting) < len(places) and not (every and len(fitting) == 1 and not named):
+        return fitting
+    count = next((int(one) for one in said if one in ("2", "3", "4")), 0)
+    if every or (count and count == len(places)):
+        return list(places)
+    for word, at in (("first", 0), ("second", 1), ("third", 2), ("last", -1)):
+        if word in said and len(places) > abs(at):
+            return [list(places)[at]]
+    for word, at in (("newest", 0), ("latest", 0), ("recent", 0), ("oldest", -1), ("older", -1), ("earlier", -1)):
+        if word in said:
+            return [one for one in places if one.order.number == places[at].order.number]
+    return []
+
+
 def _candidates(world: _World, wish: Wish) -> list[Place]:
     """The bought things that a wish is about, whatever state their orders are in."""
     places = world.places()
+    if wish.only is not None:
+        return [one for one in places if (one.order.number, one.at) in wish.only]
     if wish.numbers:
         places = [one for one in places if one.order.number in wish.numbers]
     for hint in wish.hints:
@@ -159,7 +219,7 @@ def _ambiguous(wish: Wish, places: Sequence[Place], products: Mapping[str, Produ
 def _cancel(world: _World, wish: Wish) -> bool:
     found = _candidates(world, wish)
     pending = [one for one in found if _is_pending(one.order)]
-    if not wish.numbers and not wish.mentions and not wish.everything:
+    if not wish.numbers and not wish.mentions and not wish.everything and wish.only is None:
         if "partly" in wish.hints:
             return False
         every = re.search(r"\b(?:all|both|every|orders)\b", wish.text.lower())
@@ -172,8 +232,7 @@ def _cancel(world: _World, wish: Wish) -> bool:
             elif "older" in wish.hints:
                 numbers = numbers[-1:]
             else:
-                world.plan.questions.append((wish, tuple(pending)))
-                return True
+                return _asked(world, wish, pending)
         for number in numbers:
             _step(world, "cancel_order", {"order": number, "reason": wish.reason}, wish)
         return bool(numbers)
@@ -216,11 +275,10 @@ def _about(found: Sequence[Place]) -> tuple[str, tuple[str, ...]]:
 def _return(world: _World, wish: Wish) -> bool:
     found = _candidates(world, wish)
     delivered = [one for one in found if one.order.status == "delivered"]
-    if not wish.mentions and not wish.everything and not wish.left_out:
+    if not wish.mentions and not wish.everything and not wish.left_out and wish.only is None:
         orders = {one.order.number for one in delivered}
         if not (wish.numbers or len(orders) == 1) or re.search(r"\bitems?\b|\bsome\b", wish.text.lower()):
-            world.plan.questions.append((wish, tuple(delivered)))
-            return True
+            return _asked(world, wish, delivered)
     lost = {one.item.name for one in delivered if _is_lost(wish, one)}
     if lost and wish.otherwise:
         world.plan.notes.append(Note("lost", delivered[0].order.number, tuple(sorted(lost)), wish.text))
@@ -235,8 +293,7 @@ def _return(world: _World, wish: Wish) -> bool:
     if open := _ambiguous(wish, delivered, world.products):
         picked = [_narrower(wish, its) for its in open]
         if any(len({(one.order.number, one.item.variant) for one in its}) > 1 for its in picked):
-            world.plan.questions.append((wish, tuple(one for its in picked for one in its)))
-            return True
+            return _asked(world, wish, [one for its in picked for one in its])
         kept = [one for its in picked for one in its]
         loose = {(one.order.number, one.at) for its in open for one in its}
         delivered = [one for one in delivered if (one.order.number, one.at) not in loose] + kept
@@ -322,12 +379,12 @@ def _change(world: _World, wish: Wish) -> bool:
         world.plan.notes.append(Note("not_pending" if anything else "not_found", *_about(anything), said=wish.text))
         return False
     everything = wish.everything or (not wish.mentions and bool(re.search(r"\b(?:all|every)\b", wish.text.lower())))
-    if not wish.mentions and not everything:
+    if not wish.mentions and not everything and wish.only is None:
         fitting = [one for one in found if _reads(world, one, wish)]
         if not fitting and not wish.numbers:
             return False
         found = fitting or found
-    found = _of_state(wish, found, everything=everything)
+    found = _of_state(wish, found) if wish.only is None else found
     every = everything or any(one.every for one in wish.mentions)
     if not every:
         narrowed = _by_source(world, wish, found)
@@ -337,8 +394,7 @@ def _change(world: _World, wish: Wish) -> bool:
         if len(narrowed) > max(count, 1) and len({(one.order.number, one.item.variant) for one in narrowed}) > 1:
             narrowed = _newest(narrowed) if "recent" in wish.hints else narrowed
             if len(narrowed) > max(count, 1):
-                world.plan.questions.append((wish, tuple(narrowed)))
-                return True
+                return _asked(world, wish, narrowed)
         if len(narrowed) > max(count, 1):
             narrowed = narrowed[: max(count, 1)]
         found = narrowed
@@ -354,8 +410,8 @@ def _change(world: _World, wish: Wish) -> bool:
         for place in its:
             target = target_of(world, wish, place)
             if not target:
-                open["variant"] = (place.item.variant,)
-                changes.append((place.item.variant, ""))
+                if not every or len(found) == 1:
+                    done |= _asked(world, wish, [place], "variant")
                 continue
             product = world.products[place.item.product]
             variants = choose(product, place.item.options, place.item.price, target, old_id=place.item.variant)
@@ -384,7 +440,7 @@ def _reads(world: _World, place: Place, wish: Wish) -> bool:
     return product is not None and bool(read_target(product, wish.target))
 
 
-def _of_state(wish: Wish, found: list[Place], *, everything: bool) -> list[Place]:
+def _of_state(wish: Wish, found: list[Place]) -> list[Place]:
     """By what was said of the order, or the word for the change, the pending ones or the delivered ones; all where there is one kind."""
     pending = [one for one in found if one.order.status == "pending"]
     delivered = [one for one in found if one.order.status == "delivered"]
@@ -433,6 +489,8 @@ def target_of(world: _World, wish: Wish, place: Place) -> Target:
         extremes = tuple(one for one in target.extremes if one.option not in spoken)
         if other:
             alternatives.append(replace(other, values=(*kept, *other.values), extremes=other.extremes or extremes, rest=target.rest))
+    if not target and alternatives:  # the same again is no change
+        target, *alternatives = alternatives
     return replace(target, alternatives=tuple(alternatives))
 
 
@@ -483,7 +541,8 @@ def _like_another(world: _World, wish: Wish, place: Place, product: Product, tar
     fitting = [one for one in others if all(one.item.options.get(name) == said.value for said in target.values for name in said.options[:1])]
     other = (fitting or others)[0]
     about = re.search(r"same ([\w ]{2,40}?) (?:level |type )?(?:as|of)\b|([\w ]{2,30}?) to be (?:the )?same", line)
-    named = [name for name, _ in named_options(product, words(about[1] or about[2]))] if about else []
+    aspect = words(about[1] or about[2]) if about else []
+    named = [name for name, _ in named_options(product, aspect)] if aspect not in (["type"], ["kind"], ["model"], ["version"]) else []
     if named:
         values = tuple(Said((name,), other.item.options.get(name, ""), 0, 0) for name in named)
         if not re.search(r"\bother\b.*\bbut\b|if (?:the )?exact", line):
@@ -523,6 +582,8 @@ def _difference_method(customer: Customer, order: Order, names: Sequence[str], d
 def _orders_meant(world: _World, wish: Wish) -> list[Order] | None:
     """Pending orders that a wish names; None where it has to be asked which."""
     pending = [order for order in world.orders if _is_pending(order)]
+    if wish.only is not None:
+        return [order for order in world.orders if any(number == order.number for number, _ in wish.only)]
     if wish.numbers:
         return [order for order in world.orders if order.number in wish.numbers]
     if wish.everything or re.search(r"\b(?:all|both|every)\b[\w ]{0,25}\border", wish.text.lower()):
@@ -550,8 +611,7 @@ def _address(world: _World, wish: Wish) -> bool:
         to = read_address(wish.text, world.customer, world.orders)
         differing = [order for order in world.orders if _is_pending(order) and to is not None and order.address != to]
         if len(differing) != 1:
-            world.plan.questions.append((wish, tuple(Place(order, order.items[0], 0) for order in world.orders if _is_pending(order))))
-            return True
+            return _asked(world, wish, [Place(order, order.items[0], 0) for order in world.orders if _is_pending(order)])
         orders = differing
     if not orders or not any(_is_pending(order) for order in orders):
         world.plan.notes.append(Note("not_pending", orders[0].number if orders else "", said=wish.text))
@@ -578,8 +638,7 @@ def _move(world: _World, wish: Wish) -> bool:
 def _payment(world: _World, wish: Wish) -> bool:
     orders = _orders_meant(world, wish)
     if orders is None:
-        world.plan.questions.append((wish, tuple(Place(order, order.items[0], 0) for order in world.orders if _is_pending(order))))
-        return True
+        return _asked(world, wish, [Place(order, order.items[0], 0) for order in world.orders if _is_pending(order)])
     done = False
     for order in orders:
         if not _is_pending(order):

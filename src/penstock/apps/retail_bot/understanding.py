@@ -90,6 +90,7 @@ class Wish:
     verb: str = ""
     whole: bool = False  # the order, and not things of it
     conditional: str = ""
+    only: frozenset[tuple[str, int]] | None = None  # places that were chosen: number of the order, and which item of it
 
 
 # ---------------------------------------------------------------- parts of a message
@@ -328,11 +329,14 @@ class _State:
     only_parts: bool = False
 
 
-def understand(text: str, products: Sequence[Product], orders: Sequence[Order]) -> list[Wish]:
-    """What a message asks for, in its order. Orders: the customer's own."""
+def understand(
+    text: str, products: Sequence[Product], orders: Sequence[Order], numbers: tuple[str, ...] = ()
+) -> list[Wish]:
+    """What a message asks for, in its order. orders: the customer's own; without, any product may be meant. numbers: of orders
+    that were spoken of before."""
     bought = {item.product for order in orders for item in order.items}
-    known = [product for product in products if product.id in bought]
-    state = _State()
+    known = [product for product in products if product.id in bought] or list(products)
+    state = _State(numbers=numbers)
     for clause in clauses(text):
         _read_clause(state, clause, products, known, orders)
     for wish in _all(state.wishes):
@@ -415,8 +419,9 @@ def _read_part(state: _State, clause: str, condition: str, products: Sequence[Pr
     if not said:
         return
     numbers = order_numbers(clause, orders)
-    found = mentions(said, known)
     verb, at = _verb_of(said)
+    because = next((spot for spot in range(at + 1, len(said)) if said[spot] in ("because", "since", "due")), len(said))
+    found = mentions(said[:because] if at >= 0 else said, known)
     fallback = bool(condition) and bool(_NOT_POSSIBLE.search(" ".join(words(condition))))
     denied = verb and bool(set(said[max(0, at - 5) : at]) & _DENIALS) and "only" not in said[max(0, at - 3) : at]
     if re.search(r"\b(?:only|just)\b[\w ]{0,20}\bcancel\w* (?:that|this|the|it)\b", line) and not re.search(r"order", line):
@@ -424,6 +429,8 @@ def _read_part(state: _State, clause: str, condition: str, products: Sequence[Pr
     if denied and _VERBS[verb] == "cancel":
         if re.search(r"order", line):
             state.only_parts = True
+        return
+    if condition and not fallback and _price_says_no(state, condition, known, orders):
         return
     if fallback and _NOTHING.search(line) and not (verb and not denied and _VERBS[verb] != "cancel"):
         _drop(state, words(condition), known)
@@ -469,6 +476,17 @@ def _read_part(state: _State, clause: str, condition: str, products: Sequence[Pr
         state.numbers = numbers
     if wish.mentions:
         state.topic = [one for one in wish.mentions]
+
+
+def _price_says_no(state: _State, condition: str, known: Sequence[Product], orders: Sequence[Order]) -> bool:
+    """Whether a condition on the price of a bought thing doesn't hold: `if it was more than 300, ...`."""
+    match = re.search(r"\b(?:price|cost|it|paid)\b.{0,40}?\b(more|greater|higher|over|above|less|lower|under|below)\b\D{0,12}(\d+(?:\.\d+)?)", condition.lower())
+    ids = {id for one in state.topic for id in one.products}
+    prices = [item.price for order in orders for item in order.items if item.product in ids]
+    if match is None or not prices:
+        return False
+    over = match[1] in ("more", "greater", "higher", "over", "above")
+    return not any((price > float(match[2])) == over for price in prices)
 
 
 def _last(state: _State, kinds: Sequence[Kind]) -> Wish | None:
@@ -552,7 +570,7 @@ def _act(
     wish_of = _companions(found, said)
     main = [one for one in found if one not in wish_of]
     whole = not [one for one in main if not one.is_order] and bool(re.search(r"\border\b|\bit\b", line)) and kind == "cancel"
-    whole = (whole and (bool(re.search(r"\border\b", line)) or not state.topic)) or (kind == "cancel" and bool(re.search(r"(?:whole|entire|full) order|\b(?:the|that|this|my)\b[\w ]{0,25}\border\b", line)) and not [one for one in main if not one.is_order])
+    whole = (whole and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line) and (bool(re.search(r"\border\b", line)) or not state.topic)) or (kind == "cancel" and bool(re.search(r"(?:whole|entire|full) order|\b(?:the|that|this|my)\b[\w ]{0,25}\border\b", line)) and not [one for one in main if not one.is_order] and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line))
     base = _last(state, ("cancel", "return", "change"))
     if not main and not numbers and not everything and base is not None and fallback:
         main, numbers = list(base.mentions), base.numbers
@@ -687,7 +705,7 @@ def _fall_back(state: _State, base: Wish, clause: str, said: Sequence[str], foun
     if base.kind in ("return", "change", "payment") and (methods := methods_said(clause)):
         base.methods += [one for one in methods if one not in base.methods]
         return
-    if base.kind == "change" and re.search(r"different|allow|flexible|does not matter|any\b", " ".join(said)):
+    if base.kind == "change" and re.search(r"different|allow|flexible|does not matter|any\b|prefer", " ".join(said)):
         base.target = f"{base.target} , if exact {' '.join(said)}"
     elif base.kind in ("change", "return"):
         base.later.append(" ".join(said))
