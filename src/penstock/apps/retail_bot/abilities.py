@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from penstock.agents.requests import Request
@@ -32,7 +32,7 @@ from penstock.apps.retail_bot.variants import choose, fits, read_target, words
 from penstock.errors import PenstockError
 from penstock.types import Status
 
-__all__ = ["retail_bot"]
+__all__ = ["RetailBot", "retail_bot"]
 
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
@@ -58,7 +58,6 @@ class _Retail:
     """The bot's understanding, over the desk."""
 
     desk: Desk
-    orders_of: dict[str, Any] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- what is wanted
 
@@ -450,7 +449,26 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def retail_bot(desk: Desk, sign_in: SignIn, sayings: Sayings = SAYINGS) -> Scripted:
+class RetailBot(Scripted):
+    """A scripted bot over a desk. What it asks about things of orders rests on the rows of these orders, each time it is asked."""
+
+    def __init__(self, desk: Desk, sign_in: SignIn, sayings: Sayings = SAYINGS) -> None:
+        self._retail = _Retail(desk)
+        super().__init__(
+            self._retail.abilities(), understand=self._retail.wanted, look=self._retail.look, sign_in=sign_in, sayings=sayings
+        )
+
+    def reply(self, talk: Talk, said: str) -> Reply:
+        reply = super().reply(talk, said)
+        agenda, asked = talk.state.get("agenda") or [], talk.state.get("asked")
+        if not (agenda and asked and talk.state.get("open") and agenda[0]["ability"] == "tell_which"):
+            return reply
+        sources = dict.fromkeys(f"orders/{number}" for number, _ in asked["places"])
+        rows = [row for source in sources if (row := self.look_again(talk, source)) is not None]
+        products = [row for number in asked.get("products", ()) if (row := self.look_again(talk, f"products/{number}")) is not None]
+        return replace(reply, rows=(*reply.rows, *(row for row in (*rows, *products) if all(row.source != one.source for one in reply.rows))))
+
+
+def retail_bot(desk: Desk, sign_in: SignIn) -> RetailBot:
     """The bot over a desk."""
-    retail = _Retail(desk)
-    return Scripted(retail.abilities(), understand=retail.wanted, look=retail.look, sign_in=sign_in, sayings=sayings)
+    return RetailBot(desk, sign_in)
