@@ -274,6 +274,7 @@ class _Turn:
         self.answer: Answer | None = None
         self.over = False
         self.handing = ""  # why a person is to take over
+        self.then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # what takes the place of the agenda
         self.asked_for = 0  # requests of this message
 
     @property
@@ -668,6 +669,9 @@ class _Turn:
                 if ability.action.effect == "writes":
                     self.state["done"] = [*self.state.get("done", []), request.read_back or _label(ability)][-10:]
                 self.agenda.pop(0)
+                if self.then is not None:
+                    new = [{"ability": name, "arguments": plain(given), "heard": "", "carry": {}} for name, given in self.then]
+                    self.agenda[:], self.then = new, None
             case "refused":
                 self.rows.append(row_of(request))
                 self.finish(self.sayings.refused.format(why=request.reason.rstrip(".")))
@@ -686,6 +690,7 @@ class _Turn:
             self.rows += reply.rows
             self.fixed += reply.fixed
             self.answer = reply.answer or self.answer
+            self.then = reply.then if reply.then is not None else self.then
             self.quick, self.over = reply.quick_replies or self.quick, reply.over or self.over
             if reply.hand_over:
                 self.handing = reply.hand_over
