@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import pytest
 from upstream import Turn, Upstream, upstream
 
-from penstock.agents.actions import Action, Context, Person, Text, action
+from penstock.agents.actions import Context, Level, Person, Text, action
 from penstock.agents.claims import claims
-from penstock.agents.modelled import NOTES, PERSON, SEARCH, SIGN_IN, Limits, Modelled
-from penstock.agents.requests import Request
-from penstock.agents.talks import Reply, Row, Talk
+from penstock.agents.modelled import PERSON, SEARCH, SIGN_IN, Limits, Modelled
+from penstock.agents.scripted import Ability, Scripted
+from penstock.agents.sign_in import Step
+from penstock.agents.talks import Reply, Talk
 from penstock.assemble import House
 from penstock.config import load
 from penstock.errors import BadRequest
@@ -31,7 +32,7 @@ ORDERS = {
     "#W125": ("anna", "cancelled", Decimal("8.00")),
     "#W900": ("bo", "pending", Decimal("77.00")),
 }
-YES_OR_NO = {"yes": True, "no": False}
+NOT_UNDERSTOOD = "I did not understand that."
 
 
 def _order(context: Context, order: str) -> tuple[str, Decimal]:
@@ -66,28 +67,25 @@ def cancel_order(context: Context, order: OrderId) -> dict[str, Any]:
     return {"order": order, "state": "cancelled"}
 
 
-class ByHand:
-    """A bot without a model, as plain as can be."""
+class ByCode:
+    """Whoever says the code is Anna."""
 
-    actions: Sequence[Action] = (look_at_order, cancel_order)
+    def begin(self, talk: Talk, level: Level, said: str) -> Step:
+        return Step("Please tell me the code that we sent you.")
 
-    def reply(self, talk: Talk, said: str) -> Reply:
-        if said == "my code is 4711":
-            talk.person = ANNA
-            return Reply("Thank you, Anna.")
-        return Reply(f"script: {said}")
+    def go_on(self, talk: Talk, said: str) -> Step:
+        if said == "4711":
+            return Step("Thank you, Anna.", ANNA)
+        return Step("Please tell me the code that we sent you.", heard=False)
 
-    def look_again(self, talk: Talk, source: str) -> Row | None:
-        return None
 
-    def tell(self, talk: Talk, request: Request) -> Reply:
-        if request.state != "done":
-            return Reply(f"It is {request.state}. {request.reason}".strip())
-        row = Row(f"orders/{request.result['order']}", request.result, f"order {request.result['order']}")
-        return Reply(f"{row.label} is {request.result['state']}.", rows=(row,))
-
-    def agrees(self, talk: Talk, said: str) -> bool | None:
-        return YES_OR_NO.get(said.lower())
+def script() -> Scripted:
+    """The bot that stands behind: it understands nothing but yes, no and codes."""
+    abilities = [
+        Ability(look_at_order, (), "Order {order} is {state}."),
+        Ability(cancel_order, (), "Order {order} is {state}."),
+    ]
+    return Scripted(abilities, understand=lambda talk, said, wanted: [], sign_in=ByCode())
 
 
 # ---------------------------------------------------------------- what a model says
@@ -129,13 +127,13 @@ class Shop:
             w.execute("create table orders (id text primary key, customer text, state text, cents integer)")
             rows = [(id_, whose, state, int(amount * 100)) for id_, (whose, state, amount) in ORDERS.items()]
             w.executemany("insert into orders values (?, ?, ?, ?)", rows)
-        self.requests = self.house.actions(ByHand.actions)
-        self.talk = Talk("t" * 32, "shop", self.requests, person, language="en")
+        self.requests = self.house.actions(script().actions)
+        self.talk = Talk("t" * 32, "shop", self.requests, person, language="en", people=True)
         models = {"clerk": self.house.gateway.models["clerk"]}
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.bot = Modelled(ByHand(), models, run=self.run, policy="Be kind.", limits=limits)
+        self.bot = Modelled(script(), models, run=self.run, policy="Be kind.", limits=limits)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
@@ -193,7 +191,7 @@ def test_a_change_is_read_back_by_the_machine_and_made_once_the_person_said_yes(
     assert made.state("#W123") == "pending"
 
     done = made.say("yes")
-    assert done.text == "order #W123 is cancelled."
+    assert done.text == "Order #W123 is cancelled.\n\nIs there anything else?"
     assert made.state("#W123") == "cancelled"
     assert len(made.up.seen) == 1  # the yes was read by code
 
@@ -202,7 +200,7 @@ def test_a_no_is_read_by_code_and_takes_the_request_back(shop: Any):
     made = shop(calls(CANCEL))
     made.say("Please cancel #W123")
 
-    assert "withdrawn" in made.say("no").text
+    assert "nothing was changed" in made.say("no").text
     assert (made.state("#W123"), made.asked()) == ("pending", [("cancel_order", "withdrawn")])
     assert len(made.up.seen) == 1
 
@@ -212,7 +210,7 @@ def test_a_model_that_says_the_customer_agreed_changes_nothing_and_is_not_heard(
 
     reply = made.say("What about #W123?")
 
-    assert reply.text == "script: What about #W123?"
+    assert reply.text.startswith(NOT_UNDERSTOOD)
     assert (made.state("#W123"), made.asked()) == ("pending", [])
     told = made.up.seen[1].body["messages"][-1]["content"]
     assert "nothing shows that 'has agreed'" in told
@@ -243,15 +241,15 @@ def test_a_wrong_call_changes_nothing_shows_nothing_of_others_and_is_told_to_the
     assert {made.state(order) for order in ("#W123", "#W124", "#W900")} == {"pending"}
     assert not any(state in ("done", "read_back", "proposed") for _, state in made.asked())
     (result,) = [one for one in made.up.seen[1].body["messages"] if one["role"] == "tool"]
-    assert "77" not in result["content"]
+    assert "77.00" not in result["content"]
 
 
 def test_the_token_and_what_is_remembered_reach_no_model(shop: Any):
     made = shop(calls(CANCEL), says("It waits for you."), says("Yes."))
     made.say("Cancel #W123")
-    tokens = [made.talk.state[NOTES]["token"]]
+    tokens = [made.talk.state["open"]["token"]]
     made.say("What was that again?")
-    tokens.append(made.talk.state[NOTES]["token"])
+    tokens.append(made.talk.state["open"]["token"])
     made.say("And now?")
 
     sent = b"".join(one.data for one in made.up.seen)
@@ -266,7 +264,7 @@ def test_a_question_in_between_leaves_the_change_waiting_and_asks_again(shop: An
     reply = made.say("Are you open today?")
     assert reply.text == "We are open every day.\n\nCancel order #W123? 25.99 EUR go back to your card."
     assert reply.quick_replies == ("Yes", "No")
-    assert made.say("yes").text == "order #W123 is cancelled."
+    assert made.say("yes").text == "Order #W123 is cancelled.\n\nIs there anything else?"
 
 
 def test_a_change_of_mind_takes_back_what_waited(shop: Any):
@@ -283,10 +281,10 @@ def test_several_changes_of_one_message_are_asked_one_after_the_other(shop: Any)
 
     assert made.say("Cancel all of them").text.startswith("Cancel order #W123?")
     second = made.say("yes")
-    assert second.text == "order #W123 is cancelled.\n\nCancel order #W124? 5.25 EUR go back to your card."
+    assert second.text == "Order #W123 is cancelled.\n\nCancel order #W124? 5.25 EUR go back to your card."
     assert (made.state("#W123"), made.state("#W124")) == ("cancelled", "pending")
     last = made.say("yes").text
-    assert "order #W124 is cancelled." in last
+    assert "Order #W124 is cancelled." in last
     assert "#W125 is cancelled, and can no longer be cancelled" in last
 
 
@@ -315,7 +313,7 @@ def test_numbers_of_rows_are_said_with_the_rows_they_come_from(shop: Any):
     reply = made.say("How is #W123?")
 
     assert reply.text == "Order #W123 is pending; it cost 25.99 EUR."
-    assert [row.source for row in reply.rows] == ["orders/#W123"]
+    assert [row.source for row in reply.rows] == ["look/look_at_order/{\"order\":\"#W123\"}"]
 
 
 @pytest.mark.parametrize("wrong", ["It cost 26.99 EUR.", "It comes in 3 days.", "That is order #W777.", "Two are left."])
@@ -331,8 +329,8 @@ def test_a_model_that_insists_on_a_wrong_number_is_replaced_by_what_the_machine_
 
     reply = made.say("How is #W123?")
 
-    assert reply.text == "order #W123 is pending."
-    assert [row.source for row in reply.rows] == ["orders/#W123"]
+    assert reply.text == "Order #W123 is pending."
+    assert [row.source for row in reply.rows] == ["look/look_at_order/{\"order\":\"#W123\"}"]
 
 
 def test_a_state_that_a_row_has_may_be_said_and_a_deed_may_not(shop: Any):
@@ -340,7 +338,7 @@ def test_a_state_that_a_row_has_may_be_said_and_a_deed_may_not(shop: Any):
     made = shop(calls(look), says("Order #W125 was cancelled."), calls(look), says("I cancelled it."), says("I cancelled it."))
 
     assert made.say("How is #W125?").text == "Order #W125 was cancelled."
-    assert made.say("Cancel #W125").text == "order #W125 is cancelled."
+    assert made.say("Cancel #W125").text == "Order #W125 is cancelled."
 
 
 def test_orders_in_a_row_reach_the_model_as_fenced_data(shop: Any):
@@ -398,7 +396,7 @@ def test_a_model_may_ask_for_a_person_and_nothing_waits_any_more(shop: Any):
     made = shop(calls(CANCEL), calls((PERSON, {"reason": "is angry"})))
     made.say("Cancel #W123")
 
-    reply = made.say("I want a human!")
+    reply = made.say("This is the worst shop ever.")
 
     assert reply.hand_over
     assert "anna (verified)" in reply.summary
@@ -407,15 +405,17 @@ def test_a_model_may_ask_for_a_person_and_nothing_waits_any_more(shop: Any):
 
 
 def test_a_guest_is_signed_in_by_the_script_and_the_model_hears_nothing_of_it(shop: Any):
-    made = shop(calls((SIGN_IN, {})), calls(LOOK), says("It is pending."), person=Person())
+    made = shop(calls((SIGN_IN, {})), calls(LOOK), says("It is pending."), says("You are welcome."), person=Person())
 
-    assert made.say("How is #W123?").text == "script: How is #W123?"
-    assert made.say("my code is 4711").text == "Thank you, Anna."
+    assert made.say("How is #W123?").text == "Please tell me the code that we sent you."
+    assert made.say("1234").text.endswith("Please tell me the code that we sent you.")
     assert len(made.up.seen) == 1
+    assert made.say("4711").text == "Thank you, Anna.\n\nIt is pending."
+    assert made.say("Thanks").text == "You are welcome."
     offered = {tool["function"]["name"] for tool in made.up.seen[0].body["tools"]}
     assert offered == {PERSON, SIGN_IN}
-    assert made.say("So how is #W123?").text == "It is pending."
     assert SIGN_IN not in {tool["function"]["name"] for tool in made.up.seen[1].body["tools"]}
+    assert all("4711" not in one.data.decode() and "1234" not in one.data.decode() for one in made.up.seen)
 
 
 def test_a_guest_cannot_reach_an_order_by_a_call_that_was_not_offered(shop: Any):
@@ -442,34 +442,34 @@ def test_a_guest_cannot_reach_an_order_by_a_call_that_was_not_offered(shop: Any)
     ],
 )
 def test_a_message_that_the_model_cannot_reply_to_is_replied_to_by_the_script(shop: Any, turn: Turn):
-    assert shop(turn).say("Hello there").text == "script: Hello there"
+    assert shop(turn).say("Blorp blorp").text.startswith(NOT_UNDERSTOOD)
 
 
 def test_a_slow_model_is_left_after_its_time(shop: Any):
     made = shop(Turn(pieces=1, then="hang"), limits=Limits(seconds=0.5))
     began = time.monotonic()
 
-    assert made.say("Hello").text == "script: Hello"
+    assert made.say("Blorp blorp").text.startswith(NOT_UNDERSTOOD)
     assert time.monotonic() - began < 5
 
 
 def test_a_model_that_calls_for_ever_is_left(shop: Any):
     made = shop(calls(LOOK), limits=Limits(rounds=4))
 
-    assert made.say("Hello").text == "script: Hello"
+    assert made.say("Blorp blorp").text.startswith(NOT_UNDERSTOOD)
     assert len(made.up.seen) == 4
 
 
 def test_a_model_that_calls_too_much_at_once_is_left(shop: Any):
     made = shop(calls(*[LOOK] * 30), limits=Limits(calls=5))
 
-    assert made.say("Hello").text == "script: Hello"
+    assert made.say("Blorp blorp").text.startswith(NOT_UNDERSTOOD)
 
 
 def test_a_model_that_takes_too_many_tokens_is_left(shop: Any):
     made = shop(calls(LOOK), calls(LOOK), says("Fine."), limits=Limits(tokens=200))
 
-    assert made.say("Hello").text == "script: Hello"
+    assert made.say("Blorp blorp").text.startswith(NOT_UNDERSTOOD)
 
 
 def test_what_waits_still_waits_when_the_model_fails_in_between(shop: Any):
@@ -477,15 +477,15 @@ def test_what_waits_still_waits_when_the_model_fails_in_between(shop: Any):
     made.say("Cancel #W123")
 
     reply = made.say("Tell me more")
-    assert reply.text == "script: Tell me more\n\nCancel order #W123? 25.99 EUR go back to your card."
-    assert made.say("yes").text == "order #W123 is cancelled."
+    assert reply.text == "I need a clear yes or no for this.\n\nCancel order #W123? 25.99 EUR go back to your card."
+    assert made.say("yes").text == "Order #W123 is cancelled.\n\nIs there anything else?"
 
 
-def test_facts_that_changed_after_the_read_back_refuse_the_change(shop: Any):
+def test_facts_that_changed_after_the_read_back_are_read_back_anew(shop: Any):
     made = shop(calls(CANCEL))
     made.say("Cancel #W123")
     with made.house.database.write() as w:
         w.execute("update orders set cents = 9999 where id = '#W123'")
 
-    assert "It is refused" in made.say("yes").text
+    assert made.say("yes").text.endswith("Cancel order #W123? 99.99 EUR go back to your card.")
     assert made.state("#W123") == "pending"
