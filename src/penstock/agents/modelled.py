@@ -103,7 +103,6 @@ class _Work:
 
     talk: Talk
     said: str
-    turn: int
     until: float  # on the monotonic clock
     fence: Fence = field(default_factory=Fence)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -111,6 +110,7 @@ class _Work:
     asked: Request | None = None  # the change that the person is to be asked about
     changes: list[dict[str, Any]] = field(default_factory=list)  # all that are wanted, as the script's agenda has them
     answers: list[Answer] = field(default_factory=list)  # of the documents
+    requests: dict[str, Request] = field(default_factory=dict)  # by what was called
     calls: int = 0
     tokens: int = 0
 
@@ -136,8 +136,7 @@ class Modelled:
         return self.script.look_again(talk, source)
 
     def reply(self, talk: Talk, said: str) -> Reply:
-        notes = talk.state.setdefault(NOTES, {"turn": 0, "private": []})
-        notes["turn"] += 1
+        talk.state.setdefault(NOTES, {"private": []})
         if talk.state.get("signing"):
             return self._signing_in(talk, said)
         if not said.strip() or wants_person(said) or is_back(said) or self._decides(talk, said):
@@ -145,7 +144,7 @@ class Modelled:
         return self._with_model(talk, said)
 
     def _with_model(self, talk: Talk, said: str) -> Reply:
-        work = _Work(talk, said, talk.state[NOTES]["turn"], time.monotonic() + self._limits.seconds)
+        work = _Work(talk, said, time.monotonic() + self._limits.seconds)
         try:
             return self._found_out(work)
         except _GaveUp as gave_up:
@@ -352,8 +351,11 @@ class Modelled:
         try:
             if known is not None and known.confirms and work.asked is not None:
                 return self._later(work, known, call)
-            key = f"{talk.key or f'model/{work.turn}'}/{_digest(f'{call.name} {call.arguments}')}"
-            request = talk.requests.propose(talk.person, talk.id, call.name, call.arguments or "{}", key=key)
+            said = _digest(f"{call.name} {call.arguments}")
+            again = work.requests.get(said)  # a model that asks twice is told the same
+            key = f"{talk.key}/{said}" if talk.key and known is not None and known.confirms else ""
+            request = again or talk.requests.propose(talk.person, talk.id, call.name, call.arguments or "{}", key=key)
+            work.requests[said] = request
         except BadArguments as error:
             return _as_json({"error": error.message, "problems": dict(error.problems)})
         except PenstockError as error:
@@ -364,7 +366,8 @@ class Modelled:
             work.asked = request
             work.changes = [_wanted(request.action, request.arguments)]
             return "The system asks the customer."
-        work.read.append(request)
+        if not again:
+            work.read.append(request)
         told = {"state": request.state, "reason": request.reason, "result": request.result}
         return self._as_data(work, request.action, _as_json(told))
 

@@ -120,10 +120,9 @@ def _house(file: str | None) -> House:
 
 
 def _requests(house: House, app: str) -> ActionRequests:
-    found = house.bots.get(app)
-    if found is None:
+    if app not in house.bots:
         raise NotFound(f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(house.bots) or 'none'}")
-    return found.requests
+    return house.requests_of(app)
 
 
 def _held(house: House, number: str) -> tuple[ActionRequests, Held]:

@@ -45,11 +45,11 @@ def acting(
 
     trusted: they own this machine, so that they may name anybody.
     """
-    bot = house.bots.get(app) if app in house.settings.apps and allowed(app, caller) else None
-    if bot is None:
-        known = [name for name in house.settings.apps if house.settings.apps[name].bot and allowed(name, caller)]
-        raise NotFound(f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(known) or 'none yet'}")
-    return Acting(app, Actions(bot.actions), bot.requests, _named(house, app, caller, person, level, trusted=trusted))
+    if app not in house.bots or not allowed(app, caller):
+        known = ", ".join(name for name in house.bots if allowed(name, caller))
+        raise NotFound(f"there is no app '{app[:80]}' that does anything", hint=f"known: {known or 'none yet'}")
+    who = _named(house, app, caller, person, level, trusted=trusted)
+    return Acting(app, Actions(house.bot(app).actions), house.requests_of(app), who)
 
 
 def _named(house: House, app: str, caller: Caller, person: str, level: str, *, trusted: bool) -> Person:
