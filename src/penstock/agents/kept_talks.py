@@ -10,6 +10,7 @@ import re
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,6 @@ MOST_TURNS: Final = 1_000
 REMEMBERED: Final = 40  # messages that a bot is shown
 PLACES: Final = 1_024  # files that lock conversations; two that share one wait for each other
 WAIT_S: Final = 30.0
-MOST_WAITING: Final = 8  # messages of one conversation that wait in one process
 LONGEST_KEY: Final = 200
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -107,6 +107,7 @@ class KeptTalks:
         on it stands for the same person."""
         self._database, self._encryption, self._keep_s, self._since = database, encryption, keep_s, since
         self._folder = database.path.parent / "talks"
+        self.waiting = Counter[str]()  # messages of this process that wait for their conversation
         self._guard = threading.Lock()
         self._migrated = False
 

@@ -142,7 +142,7 @@ def _pattern(heard: Heard, pattern: str) -> Any:
     options.case_sensitive = False
     looking = re2.compile(rf"(?:^|[^\w#])({pattern})(?:$|[^\w])", options)
     exact = re2.compile(pattern)
-    found, at = [], 0
+    found, at = list[str](), 0
     text = heard.text[:4_000]
     while (place := looking.search(text, at)) is not None and len(found) <= MOST_SEVERAL:
         value = place.group(1)
@@ -169,7 +169,7 @@ def _whole(heard: Heard) -> Any:
 
 
 def _amount(heard: Heard, places: int) -> Any:
-    found = []
+    found: list[str] = []
     for one in _digits(heard.text):
         if len(one) < 24 and len(one.partition(".")[2]) <= places:
             found.append(str(Decimal(one)))
@@ -191,7 +191,7 @@ def _day(heard: Heard) -> Any:
     from penstock.text.quantities import dates
 
     said = folded(heard.text)
-    found = []
+    found: list[str] = []
     for one in re.findall(r"\b\d{4}-\d\d-\d\d\b", said):
         try:
             found.append(date.fromisoformat(one).isoformat())

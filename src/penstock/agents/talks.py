@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from penstock.agents.actions import Action, Person, plain
 from penstock.types import ANYBODY, Answer, Caller, Message
@@ -67,6 +67,7 @@ class Talk:
     handed_over: int = 0  # how often a person was to
 
 
+@runtime_checkable
 class Bot(Protocol):
     """Answers one message of a conversation. Synchronous: it is run in a thread, for one message of a conversation at a time."""
 
