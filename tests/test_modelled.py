@@ -133,7 +133,8 @@ class Shop:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.bot = Modelled(script(), models, run=self.run, policy="Be kind.", limits=limits)
+        self.talk.run = self.run
+        self.bot = Modelled(script(), models, policy=lambda talk: "Be kind.", limits=limits)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -119,12 +119,11 @@ class Modelled:
     """Satisfies `Bot`."""
 
     def __init__(
-        self, script: Scripted, models: Mapping[str, Model], *, run: Callable[[Coroutine[Any, Any, Any]], Any],
-        policy: str | Callable[[Talk], str] = "", limits: Limits | None = None,
+        self, script: Scripted, models: Mapping[str, Model], *, policy: Callable[[Talk], str] = lambda talk: "",
+        limits: Limits | None = None,
     ) -> None:  # fmt: skip
-        """models: in the order in which they are asked. run: crosses over to where models are asked, from the thread of a message.
-        policy: what the business tells them."""
-        self.script, self._models, self._run = script, models, run
+        """models: in the order in which they are asked. policy: what the business tells them."""
+        self.script, self._models = script, models
         self._policy, self._limits = policy, limits or Limits()
         self._actions = Actions(script.actions)
 
@@ -410,12 +409,11 @@ class Modelled:
 
     def _told(self, work: _Work) -> list[dict[str, Any]]:
         talk = work.talk
-        policy = self._policy if isinstance(self._policy, str) else self._policy(talk)
         known = f"The customer is signed in ({talk.person.level})." if talk.person.id else "The customer has not signed in."
         opened = talk.state.get("open") or {}
         asked = opened["text"] if opened.get("kind") == "confirm" else ""
         waits = f"The system asked the customer this, and has no answer yet: {shown(asked, 1_000)}" if asked else ""
-        system = "\n\n".join(filter(None, (policy.strip(), RULES, work.fence.instructions, known, waits)))
+        system = "\n\n".join(filter(None, (self._policy(talk).strip(), RULES, work.fence.instructions, known, waits)))
         return [
             {"role": "system", "content": system},
             *self._before(talk),
@@ -442,14 +440,16 @@ class Modelled:
     def _asked(self, work: _Work, tools: Sequence[Mapping[str, Any]]) -> _Said:
         """The model's next answer; of the next model where one fails. Raises UpstreamError and whatever else the last one does."""
         failed: PenstockError = UpstreamError("there is no model")
+        if work.talk.run is None:
+            raise failed
         for name, model in self._models.items():
             body = {"model": name, "messages": work.messages, "tools": list(tools), "stream": True}
-            record = getattr(work.talk, "record", None) or Record("", app=work.talk.app)
+            record = work.talk.record or Record("", app=work.talk.app)
             request = ModelRequest(
                 dialect="chat", model=name, body=body, stream=True, caller=work.talk.caller, record=record
             )
             try:
-                said: _Said = self._run(_read(model, request, work.until - time.monotonic(), self._limits.reply))
+                said: _Said = work.talk.run(_read(model, request, work.until - time.monotonic(), self._limits.reply))
             except PenstockError as error:
                 log("a model failed", level="warning", model=name, error=error.code)
                 failed = error

@@ -519,9 +519,7 @@ class ActionRequests:
         )
         return [Step(*row) for row in rows]
 
-    def latest(
-        self, *, limit: int, before: int = 0, state: str = "", tenant: str | None = None
-    ) -> list[Logged]:  # fmt: skip
+    def latest(self, *, limit: int, before: int = 0, state: str = "", tenant: str | None = None) -> list[Logged]:
         """The latest requests for these actions, the newest first. before: the number of the last one that is known already.
         tenant: only of that one; None: of all."""
         self._ready()
@@ -535,7 +533,7 @@ class ActionRequests:
         )
         found: list[Logged] = []
         for number, id_, action, effect, now, created, changed, *due in rows:
-            stands = "expired" if _is_late(now, *due) else now
+            stands: State = "expired" if _is_late(now, *due) else now
             if state in ("", stands):
                 steps = self._database.read("select by from action_log where request = ? order by step", (id_,))
                 found.append(Logged(number, id_, action, effect, stands, created, changed, tuple(by for (by,) in steps)))
