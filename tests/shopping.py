@@ -104,6 +104,11 @@ def understood(talk, said, wanted):
 '''
 TOML = '[apps.shop]\nbot = "bot.py"\nact_as = ["backend"]\n'
 KEYED = f"""{TOML}
+[widgets.front]
+app = "shop"
+roles = ["backend"]
+visitor_per_minute = 0
+visits_per_minute = 0
 [keys.boss]
 key = "boss-key-0123456789"
 admin = true

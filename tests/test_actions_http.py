@@ -1,6 +1,7 @@
 """What an app can do, over HTTP: who may ask for what, whose requests are whose, and that nothing changes without an agreement."""
 
 import concurrent.futures
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -302,6 +303,59 @@ def test_nobody_without_a_key_reaches_anything(shop: Served):
 
     told(client.get("/api/apps/shop/actions"), 401)
     told(client.post(f"/api/apps/shop/conversations/{'a' * 32}/requests", json={"action": "opening_hours"}), 401)
+
+
+# ---------------------------------------------------------------- visitors of a widget
+
+
+class Guest:
+    """Somebody with the widget open, who talks to the bot."""
+
+    def __init__(self, served: Served) -> None:
+        self.client = served.client(origin=served.url, **{"sec-fetch-site": "same-origin"})
+        visit = self.client.post("/widget/front/visit", json={}).raise_for_status().json()
+        self.client.headers["x-penstock-visit"] = visit["token"]
+        self.conversation = secrets.token_hex(16)
+
+    def says(self, text: str) -> str:
+        body = {"question": text, "conversation": self.conversation}
+        answer = self.client.post("/widget/front/ask", json=body).raise_for_status()
+        last = [line.removeprefix("data: ") for line in answer.text.splitlines() if line][-1]
+        return "".join(piece.get("text", "") for piece in json.loads(last)["answer"]["pieces"])
+
+    def get(self, conversation: str = "", **headers: str) -> httpx2.Response:
+        path = f"/widget/front/conversations/{conversation or self.conversation}/requests"
+        return self.client.get(path, headers=headers)
+
+    def post(self, what: str, number: str, **body: Any) -> httpx2.Response:
+        return self.client.post(f"/widget/front/conversations/{self.conversation}/requests/{number}/{what}", json=body)
+
+
+def test_a_visitor_agrees_by_a_button_to_what_the_bot_asked(shop: Served):
+    guest = Guest(shop)
+    guest.says("cancel order #W123")
+    assert guest.says("code-anna").endswith("Cancel order #W123? 25.99 EUR go back to you.")
+
+    (waiting,) = guest.get().json()["requests"]
+    token = guest.post("read-back", waiting["id"]).json()["token"]
+    assert guest.post("confirm", waiting["id"], token=token).json()["state"] == "done"
+    assert orders(shop)["#W123"] == ("cancelled", 1)
+
+
+def test_a_visitor_reaches_neither_others_conversations_nor_people_by_naming_them(shop: Served):
+    guest, eve = Guest(shop), Guest(shop)
+    guest.says("cancel order #W123")
+    guest.says("code-anna")
+    (waiting,) = guest.get().json()["requests"]
+    token = guest.post("read-back", waiting["id"]).json()["token"]
+
+    told(eve.get(guest.conversation), 404)
+    told(eve.get(guest.conversation, **ANNA), 404)
+    told(eve.get("f" * 32, **ANNA), 404)
+    eve.conversation = guest.conversation
+    told(eve.post("confirm", waiting["id"], token=token), 404)
+    told(shop.client().get(f"/widget/front/conversations/{guest.conversation}/requests"), 401)
+    assert orders(shop)["#W123"] == ("paid", 0)
 
 
 # ---------------------------------------------------------------- in the console

@@ -75,10 +75,8 @@ def _level(said: str) -> Level:
 
 def of_request(request: Request, house: House) -> Acting:
     """The same for a request over HTTP, which names the app in its path and may name a person in its headers."""
-    headers = request.headers
-    return acting(
-        house, request.path_values["app"], request.caller, person=headers.get(PERSON, ""), level=headers.get(LEVEL, "")
-    )
+    headers, app = request.headers, request.path_values["app"]
+    return acting(house, app, request.caller, person=headers.get(PERSON, ""), level=headers.get(LEVEL, ""))
 
 
 def in_conversation(house: House, found: Acting, caller: Caller, number: str, *, visitor: str = "") -> Acting:

@@ -14,10 +14,10 @@ from penstock.agents.requests import Request as Asked
 from penstock.assemble import House
 from penstock.config import iso
 from penstock.errors import BadRequest
-from penstock.server.acting import Acting, in_conversation, of_request
+from penstock.server.acting import Acting, acting, in_conversation, of_request
 from penstock.server.http import Request, Response, json_response
 
-__all__ = ["actions", "confirm", "described", "propose", "read_back", "requests", "withdraw"]
+__all__ = ["actions", "confirm", "described", "for_visitor", "propose", "read_back", "requests", "withdraw"]
 
 KEY = "idempotency-key"
 
@@ -116,7 +116,16 @@ async def withdraw(request: Request, house: House) -> Response:
 
 
 def _who(request: Request, house: House) -> Acting:
-    return in_conversation(house, of_request(request, house), request.caller, request.path_values["conversation"])
+    values = request.path_values
+    if visitor := values.get("visitor", ""):  # of a widget, who names nobody; no route takes one from an address
+        found = acting(house, values["app"], request.caller)
+        return in_conversation(house, found, request.caller, values["conversation"], visitor=visitor)
+    return in_conversation(house, of_request(request, house), request.caller, values["conversation"])
+
+
+def for_visitor(request: Request, app: str, visitor: str) -> None:
+    """From now on a request of a widget's visitor is one for its app."""
+    request.path_values |= {"app": app, "visitor": visitor}
 
 
 def _plain(asked: Asked) -> dict[str, Any]:
