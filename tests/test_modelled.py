@@ -1,6 +1,7 @@
 """A bot in which a model finds out what somebody wants: what the model may not do, and who answers where it cannot."""
 
 import asyncio
+import concurrent.futures
 import json
 import threading
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from serving import Served, serving
+from shopping import TOML, Customer, orders, set_up
 from upstream import Turn, Upstream, upstream
 
 from penstock.agents.actions import Context, Level, Person, Text, action
@@ -490,3 +493,91 @@ def test_facts_that_changed_after_the_read_back_are_read_back_anew(shop: Any):
 
     assert made.say("yes").text.endswith("Cancel order #W123? 99.99 EUR go back to your card.")
     assert made.state("#W123") == "pending"
+
+
+# ---------------------------------------------------------------- in a house
+
+MODELS = """
+[models.clerk]
+provider = "openai"
+base_url = "{url}"
+api_key = "k"
+[prompts.shop]
+file = "policy.toml"
+[keys.ada]
+key = "ada-key-0123456789"
+[keys.boss]
+key = "boss-key-0123456789"
+admin = true
+"""
+WITH_MODEL = TOML.replace("[apps.shop]\n", '[apps.shop]\nmodels = ["clerk"]\nprompt = "shop"\n')
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Any]:
+    with ExitStack() as open_:
+
+        def made(*turns: Turn, toml: str = WITH_MODEL) -> tuple[Served, Upstream]:
+            (set_up(tmp_path) / "policy.toml").write_text('task = "Orders that were sent are not cancelled."')
+            up = open_.enter_context(upstream(clerk=turns))
+            settings = toml + MODELS.format(url=up.url)
+            return open_.enter_context(serving(tmp_path, settings, documents=False)), up
+
+        yield made
+
+
+def test_an_app_with_a_bot_and_models_is_modelled_from_the_settings(served: Any):
+    look = ("look_at_order", {"order": "#W123"})
+    house, up = served(
+        calls((SIGN_IN, {})), calls(look), says("Your order #W123 is paid. It cost 25.99 EUR."),
+        calls(("cancel_order", {"order": "#W123"})),
+    )  # fmt: skip
+    ada = Customer(house)
+
+    assert ada.says("Could you check on #W123 please?")["text"] == "What is your code?"
+    found = ada.says("code-anna")
+    assert found["text"] == "Thank you.\n\nYour order #W123 is paid. It cost 25.99 EUR."
+    assert "25.99" in found["citations"][0]["quote"]
+    assert ada.says("I do not want it")["quick_replies"] == ["Yes", "No"]
+    assert orders(house)["#W123"] == ("paid", 0)
+    assert ada.says("yes please")["text"].startswith("Order #W123 is cancelled.")
+    assert orders(house)["#W123"] == ("cancelled", 1)
+
+    system = up.seen[0].body["messages"][0]["content"]
+    assert system.startswith("Orders that were sent are not cancelled.")
+    assert all(b"code-anna" not in one.data for one in up.seen)
+    client, until = house.client("boss-key-0123456789"), time.monotonic() + 20
+    while time.monotonic() < until:
+        rows = client.get("/api/requests").json()["requests"]
+        if len(rows) >= 4:
+            break
+        time.sleep(0.05)
+    assert {row["app"] for row in rows} == {"shop"}
+    assert sum(row["input_tokens"] for row in rows) == 400
+    assert client.get("/api/apps/shop/actions").status_code == 200
+
+
+def test_the_same_bot_without_models_is_the_script(served: Any):
+    house, up = served(says("never asked"), toml=TOML)
+
+    assert Customer(house).says("cancel order #W123")["text"] == "What is your code?"
+    assert up.seen == []
+
+
+def test_a_dead_model_leaves_the_script(served: Any):
+    house, _ = served(Turn(500))
+    ada = Customer(house)
+
+    assert ada.says("cancel order #W123")["text"] == "What is your code?"
+    assert ada.says("code-anna")["text"].endswith("Cancel order #W123? 25.99 EUR go back to you.")
+    assert ada.says("yes")["text"].startswith("Order #W123 is cancelled.")
+
+
+def test_twenty_customers_at_once_are_replied_to(served: Any):
+    house, _ = served(says("I can help you with your orders."))
+
+    def one(n: int) -> str:
+        return str(Customer(house).says(f"Hello, I am customer {n}")["text"])
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(one, range(20))) == {"I can help you with your orders."}
