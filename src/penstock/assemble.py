@@ -91,7 +91,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.agents.kept_talks import KeptTalks
     from penstock.agents.mcp_client import Servers
     from penstock.agents.requests import ActionRequests
-    from penstock.agents.talks import Bot
+    from penstock.agents.talks import Bot, Talk
     from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
@@ -339,11 +339,35 @@ class House:
     def _threads_of_bots(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(BOTS_AT_ONCE, "bot")
 
+    def _with_models(self, name: str, app: AppSettings) -> Bot:
+        """The bot of an app; where the app has models, they find out what somebody wants. Raises BadSetting."""
+        bot = self.bot(name)
+        if not app.models:
+            return bot
+        from penstock.agents.modelled import Modelled
+        from penstock.agents.scripted import Scripted
+
+        if not isinstance(bot, Scripted):
+            raise BadSetting(
+                f"apps.{name} has models, and its bot asks none: it is a {type(bot).__name__}",
+                hint="models stand before a Scripted",
+            )
+
+        def policy(talk: Talk) -> str:
+            if not app.prompt:
+                return ""
+            label, prompt = self.prompt(app.prompt)
+            if talk.record is not None:
+                talk.record.versions["prompt"] = label
+            return prompt.told(talk.language)
+
+        return Modelled(bot, {model: self.beside(name, app, model) for model in app.models}, policy=policy)
+
     def _answering(self, name: str, app: AppSettings, people: People | None) -> Answering:
         from penstock.agents.answering import Answering
 
         return Answering(
-            name, self.bot(name), self.requests_of(name), self.talks, self._threads_of_bots, self.voice(name, app),
+            name, self._with_models(name, app), self.requests_of(name), self.talks, self._threads_of_bots, self.voice(name, app),
             self.boundary(name), self._from_documents(name, app) if app.documents else None, people,
         )  # fmt: skip
 

@@ -697,6 +697,9 @@ class AppSettings:
     )
     keep_text_share: float = setting(1.0, "The share of those that is kept, 0 to 1.")
     history: bool = setting(True, "Whether people find their conversations with it again, where `chat.history` is on.")
+    act_as: tuple[str, ...] = setting(
+        (), "Roles of keys that are believed when they say for whom they ask for its actions; none: no key is."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

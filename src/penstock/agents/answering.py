@@ -13,7 +13,7 @@ import copy
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,7 +38,7 @@ from penstock.writing import TOOL
 if TYPE_CHECKING:
     from penstock.agents.requests import ActionRequests
 
-__all__ = ["Answering", "Outcome", "People"]
+__all__ = ["Answering", "Outcome", "People", "across"]
 
 LOOK_EVERY_S: Final = 0.02
 MOST_WAITING: Final = 8  # messages of one conversation that wait in one process
@@ -194,7 +194,7 @@ class Answering:
         return Talk(
             kept.id, self.app, self.requests, kept.person, turn.caller, kept.language, kept.state, messages,
             self._asking(turn, messages, loop), hashlib.sha256(f"{kept.id}/{named}".encode()).hexdigest()[:32], _visitor(turn),
-            self.people is not None, kept.handed_over,
+            self.people is not None, kept.handed_over, across(loop), turn.record,
         )  # fmt: skip
 
     def _asking(self, turn: Turn, messages: Sequence[Message], loop: asyncio.AbstractEventLoop) -> Callable[[str], Answer] | None:
@@ -205,14 +205,8 @@ class Answering:
 
         def ask(question: str) -> Answer:
             asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=turn.language, record=turn.record)
-            future: Future[Answer] = asyncio.run_coroutine_threadsafe(whole(documents.stream(asked)), loop)
-            while True:
-                try:
-                    return future.result(1.0)
-                except NotYet:
-                    if not loop.is_running():
-                        future.cancel()
-                        raise NotReady("the server is stopping") from None
+            found: Answer = across(loop)(whole(documents.stream(asked)))
+            return found
 
         return ask
 
@@ -392,6 +386,24 @@ class Answering:
 
 
 # ---------------------------------------------------------------- small things
+
+
+def across(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """What a thread has done in a loop, and waits for. Raises NotReady where the loop ends meanwhile."""
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(work, loop)
+        while True:
+            try:
+                return future.result(1.0)
+            except NotYet:
+                if future.done():  # it raised that itself
+                    raise
+                if not loop.is_running():
+                    future.cancel()
+                    raise NotReady("the server is stopping") from None
+
+    return run
 
 
 def check_message(turn: Turn) -> None:

@@ -35,7 +35,7 @@ from penstock.storage.files import storage_errors
 from penstock.trace import log, place
 from penstock.types import new_id
 
-__all__ = ["ActionRequests", "ReadBack", "Request"]
+__all__ = ["ActionRequests", "Held", "Logged", "ReadBack", "Request"]
 
 STEPS = [
     """
@@ -102,6 +102,33 @@ class ReadBack(NamedTuple):
     request: Request
     text: str
     token: str
+
+
+class Logged(NamedTuple):
+    """A request as a list has it, with nobody's words in it."""
+
+    number: int  # in the order in which they were asked for
+    id: str
+    action: str
+    effect: Effect
+    state: State
+    created: float  # Unix time
+    changed: float
+    by: tuple[By, ...]  # who made its steps, in their order
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "id": self.id, "action": self.action, "effect": self.effect, "state": self.state, "created": iso(self.created),
+            "changed": iso(self.changed), "asked_by": self.by[0] if self.by else "", "agreed": "person" in self.by[1:],
+        }  # fmt: skip
+
+
+class Held(NamedTuple):
+    """A request, and whose it is."""
+
+    person: Person
+    conversation: str
+    request: Request
 
 
 class _Row(NamedTuple):
@@ -492,6 +519,37 @@ class ActionRequests:
         )
         return [Step(*row) for row in rows]
 
+    def latest(self, *, limit: int, before: int = 0, state: str = "", tenant: str | None = None) -> list[Logged]:
+        """The latest requests for these actions, the newest first. before: the number of the last one that is known already.
+        tenant: only of that one; None: of all."""
+        self._ready()
+        names = [one.name for one in self._actions]
+        marks = ", ".join("?" * len(names))
+        rows = self._database.read(
+            "select number, id, action, effect, state, created, changed, confirms, begun, expires from action_requests"
+            f" where action in ({marks}) and (? = 0 or number < ?) and (? or tenant = ?) order by number desc"  # noqa: S608
+            " limit ?",
+            (*names, before, before, tenant is None, tenant or "", limit if not state else -1),
+        )
+        found: list[Logged] = []
+        for number, id_, action, effect, now, created, changed, *due in rows:
+            stands: State = "expired" if _is_late(now, *due) else now
+            if state in ("", stands):
+                steps = self._database.read("select by from action_log where request = ? order by step", (id_,))
+                found.append(Logged(number, id_, action, effect, stands, created, changed, tuple(by for (by,) in steps)))
+            if len(found) == limit:
+                break
+        return found
+
+    def held(self, id: str) -> Held:  # noqa: A002
+        """A request for one of these actions, and whose it is, for people who look after the app. Raises NotFound."""
+        self._ready()
+        rows = self._select(self._database.read, "id = ?", (_utf8(id),))
+        if not rows or not any(one.name == rows[0].action for one in self._actions):
+            raise NotFound("there is no such request")
+        row, words = rows[0], self._words(rows[0])
+        return Held(Person(row.person, words["level"], tuple(words["roles"]), row.tenant), row.conversation, self._shown(row))
+
     def check(self) -> list[str]:
         """What of the requests is not as the log says; nothing, where all is well."""
         self._ready()
@@ -677,9 +735,7 @@ class ActionRequests:
 
     def _is_due(self, row: _Row, now: float) -> bool:
         """Whether it is too late to agree. A clock that went back far makes no time for it: it counts as too late, too."""
-        if row.state not in ("proposed", "read_back") or not row.confirms:
-            return False
-        return not row.begun - SLACK_S <= now < row.expires
+        return _is_late(row.state, row.confirms, row.begun, row.expires, now)
 
     def _settled(self, id: str) -> Request:  # noqa: A002
         """It as it stands; what another process or thread is at, when that has ended, or after a while."""
@@ -784,6 +840,12 @@ def _check_token(token: str, row: _Row) -> None:
     if not fits or not row.proof or not hmac.compare_digest(_proof(token, row), row.proof):
         hint = "read it back to the person, and send the token that comes with it once they have agreed"
         raise NotAllowed("this confirmation is not for this request", hint=hint)
+
+
+def _is_late(state: State, confirms: int, begun: float, expires: float, now: float = 0.0) -> bool:
+    if state not in ("proposed", "read_back") or not confirms:
+        return False
+    return not begun - SLACK_S <= (now or time.time()) < expires
 
 
 def _not_waiting(row: _Row) -> Conflict:

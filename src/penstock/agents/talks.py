@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from penstock.agents.actions import Action, Person, plain
-from penstock.types import ANYBODY, Answer, Caller, Message
+from penstock.types import ANYBODY, Answer, Caller, Message, Record
 
 if TYPE_CHECKING:
     from penstock.agents.requests import ActionRequests, Request
@@ -66,6 +66,8 @@ class Talk:
     visitor: str = ""  # who it is among those who come by the same caller, as far as that is told; nobody has checked it
     people: bool = False  # whether there are people who can take over
     handed_over: int = 0  # how often a person was to
+    run: Callable[[Coroutine[Any, Any, Any]], Any] | None = None  # has something done where models are asked, and waits for it
+    record: Record | None = None  # what the message takes
 
 
 @runtime_checkable

@@ -41,6 +41,7 @@ VERBS = {
     "eval": ("penstock.cli.eval", "eval_"),
     "ab": ("penstock.cli.ab", "ab"),
     "review": ("penstock.cli.review", "review"),
+    "actions": ("penstock.cli.actions", "actions"),
     "mcp": ("penstock.cli.mcp", "mcp"),
     "vault": ("penstock.cli.vault", "vault"),
     "train": ("penstock.cli.train", "train"),

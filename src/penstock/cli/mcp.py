@@ -19,11 +19,12 @@ from penstock.cli import show
 from penstock.config import Settings, load
 from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.storage.audit import who
-from penstock.types import Caller
+from penstock.types import Caller, new_id
 
 if TYPE_CHECKING:
     from penstock.agents.mcp_client import Offered, Servers
     from penstock.assemble import House
+    from penstock.server.mcp_actions import AppTools
 
 __all__ = ["mcp"]
 
@@ -53,6 +54,7 @@ def mcp(context: click.Context, printed: str | None) -> None:
     \b
     Examples:
       penstock mcp --print-config
+      penstock mcp serve --app shop
       penstock mcp list
       penstock mcp call files read_file '{"path": "notes.txt"}'
     """
@@ -77,7 +79,23 @@ def _entry(settings: Settings, kind: str) -> dict[str, Any]:
     return {"command": command, "args": [*start, "mcp"], "env": {"PENSTOCK_HOME": str(settings.home_path)}}
 
 
-def _serve(file: str | None) -> None:
+@mcp.command()
+@click.option("--app", required=True, metavar="NAME", help="Whose actions are tools too.")
+@click.option("--person", default="", metavar="ID", help="For whom they are asked for; without it, for a guest.")
+@click.option(
+    "--level", default="", metavar="LEVEL", help="How well it is known who that is: identified (the default) or verified."
+)
+@click.pass_obj
+def serve(file: str | None, app: str, person: str, level: str) -> None:
+    """Serve a client as `penstock mcp` does, with the actions of an app beside.
+
+    What changes something is put before the person by the client, where it can do that (elicitation); else it waits until they
+    agree with `penstock actions confirm ID`. Whoever writes this line says for whom it is: no model does.
+    """
+    _serve(file, app, person=person, level=level)
+
+
+def _serve(file: str | None, app: str = "", *, person: str = "", level: str = "") -> None:
     from penstock.assemble import assemble
     from penstock.server.mcp import Asking, serve_stdio
 
@@ -86,11 +104,30 @@ def _serve(file: str | None) -> None:
     try:
         caller = _holder(house, key) if key else _owner
         caller()  # a wrong key is told at once
+        tools = _tools(house, app, caller, person=person, level=level, own=not key) if app else None
         if sys.stdin.isatty():
             click.echo("a client is expected on standard input: penstock mcp --print-config", err=True)
-        asyncio.run(_until_told(serve_stdio(Asking(house, caller)), house))
+        asyncio.run(_until_told(serve_stdio(Asking(house, caller, app=tools)), house))
     finally:
         house.close()
+
+
+def _tools(
+    house: House, app: str, caller: Callable[[], Caller], *, person: str, level: str, own: bool
+) -> AppTools:  # fmt: skip
+    """An app's actions for this one client. own: whether the owner of this machine has started it, who may say for whom."""
+    from dataclasses import replace
+
+    from penstock.server.acting import Acting, acting
+    from penstock.server.mcp_actions import PREFIX, AppTools
+
+    conversation = f"{PREFIX}{new_id()}"
+
+    def found() -> Acting:
+        return replace(acting(house, app, caller(), person=person, level=level, trusted=own), conversation=conversation)
+
+    found()  # what is wrong is told at once
+    return AppTools(house, found, keyed=True)
 
 
 async def _until_told(serving: Coroutine[Any, Any, None], house: House) -> None:

@@ -22,6 +22,7 @@ from penstock.models.providers import PATHS
 from penstock.observe.sealed import is_installed, seal
 from penstock.server import (
     ab,
+    actions,
     admin,
     batches,
     conversations,
@@ -127,6 +128,12 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/api/models", manage.models),
     ("GET", "/api/guard/policies", guard.policies),
     ("GET", "/api/guard/events", guard.events),
+    ("GET", "/api/apps/{app}/actions", actions.actions),
+    ("GET", "/api/apps/{app}/conversations/{conversation}/requests", actions.requests),
+    ("POST", "/api/apps/{app}/conversations/{conversation}/requests", actions.propose),
+    ("POST", "/api/apps/{app}/conversations/{conversation}/requests/{request}/read-back", actions.read_back),
+    ("POST", "/api/apps/{app}/conversations/{conversation}/requests/{request}/confirm", actions.confirm),
+    ("POST", "/api/apps/{app}/conversations/{conversation}/requests/{request}/withdraw", actions.withdraw),
     ("GET", "/api/collections", admin.collections),
     ("POST", "/api/collections", admin.create_collection),
     ("GET", "/api/collections/{name}/documents", admin.documents),

@@ -23,7 +23,9 @@ from penstock.answer import LONGEST_QUESTION
 from penstock.assemble import House
 from penstock.errors import BadRequest, MissingExtra, NotFound, PenstockError, TooLarge
 from penstock.server import openai
+from penstock.server.acting import for_client
 from penstock.server.http import Request, Response, Scope
+from penstock.server.mcp_actions import AppTools, guarded
 from penstock.server.verify import LONGEST
 from penstock.trace import log, place, quiet
 from penstock.types import Answer, Caller, Citation, Event, Finished, ModelRequest, Record, Status, TextDelta, new_id
@@ -127,6 +129,7 @@ class Asking:
     house: House
     caller: Callable[[], Caller]
     name: Callable[[], str] = new_id
+    app: AppTools | None = None  # whose actions are tools too
 
     def request(self, what: str, *, app: bool = False) -> ModelRequest:
         """One call, for the journal."""
@@ -288,20 +291,30 @@ def server(asking: Asking) -> Server[Any]:
 
     async def list_tools(_: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         mark = types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
-        return types.ListToolsResult(
-            tools=[
-                types.Tool(
-                    name=name, description=ABOUT[name], input_schema=IN[name], output_schema=OUT[name], annotations=mark
-                )
-                for name in TOOLS
-            ]
-        )
+        tools = [
+            types.Tool(
+                name=name, description=ABOUT[name], input_schema=IN[name], output_schema=OUT[name], annotations=mark
+            )
+            for name in TOOLS
+        ]
+        if asking.app is not None:
+            try:
+                tools += await asyncio.to_thread(asking.app.listed, TOOLS)
+            except Exception as error:  # here a call ends, as below
+                raise told(_refused(error, "tools/list"), types.INVALID_PARAMS) from None
+        return types.ListToolsResult(tools=tools)
 
-    async def call_tool(_: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        context: Context, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
         tool, given = TOOLS.get(params.name), params.arguments or {}
-        if tool is None:
+        if tool is None and asking.app is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool '{params.name[:100]}': {', '.join(TOOLS)}")
         try:
+            if tool is None:
+                assert asking.app is not None
+                with asking.house.gateway.visit(asking.request(params.name[:64])):
+                    return await asking.app.call(context, params)
             _check(given, IN[params.name])
             value = await tool(asking, given)
         except Exception as error:  # here a call ends: the model reads what was wrong, and never our insides
@@ -345,11 +358,14 @@ def server(asking: Asking) -> Server[Any]:
             contents=[types.TextResourceContents(uri=uri, mime_type="text/plain", text=text)]
         )
 
-    return Server(
+    made = Server[Any](
         "penstock", version=__version__, title="Penstock", instructions=_instructions(asking), on_list_tools=list_tools,
         on_call_tool=call_tool, on_list_resources=list_resources, on_list_resource_templates=list_templates,
         on_read_resource=read, get_tool_input_schema=IN.get,
     )  # fmt: skip
+    if asking.app is not None:
+        guarded(made, asking.house, asking.caller)
+    return made
 
 
 def _instructions(asking: Asking) -> str:
@@ -394,10 +410,14 @@ def _refused(error: Exception, what: str) -> PenstockError:
 
 
 async def serve(request: Request, house: House) -> Response:
-    """The Model Context Protocol (streamable HTTP): tools `search`, `ask` and `verify`, and documents as resources."""
+    """The Model Context Protocol (streamable HTTP): tools `search`, `ask` and `verify`, and documents as resources. With
+    `?app=NAME` the actions of that app are tools too."""
     body = await request.body()
-    caller, names = request.caller, iter((request.name,))
-    asking = Asking(house, lambda: caller, lambda: next(names, None) or new_id())
+    caller, names, app = request.caller, iter((request.name,)), request.query("app")
+    tools = AppTools(house, lambda: for_client(house, app, request)) if app else None
+    if tools is not None:
+        await asyncio.to_thread(tools.acting)  # what is wrong with the address is told before anything else
+    asking = Asking(house, lambda: caller, lambda: next(names, None) or new_id(), tools)
     if SDK not in sys.modules:  # it takes half a second, in which others are served
         with suppress(ImportError):
             await asyncio.to_thread(import_module, SDK)

@@ -28,7 +28,7 @@ from penstock.observe.journal import Row
 from penstock.review.content import TOLD_BY_VISITOR, Content
 from penstock.review.feedback import About, said
 from penstock.review.replies import Approvals, HandOvers, Outcome
-from penstock.server import openai, pages
+from penstock.server import actions, openai, pages
 from penstock.server.access import check_host, check_site, identify, place_of
 from penstock.server.http import Request, Response, Stream, event, json_response, matched
 from penstock.server.visits import AGAIN_S, HEADER, VISIT_S, Visits
@@ -46,7 +46,7 @@ LARGEST_BODY: Final = 128 << 10
 MOST_BEFORE, LONGEST_BEFORE = 20, 8_000  # messages of a conversation, and characters of one
 LONGEST_ID: Final = 256
 MARKS: Final = ("not_found", "contradicted")
-A_MINUTE: Final = {"visits": 60, "opinions": 30, "hand_overs": 5}  # of one visitor, besides questions
+A_MINUTE: Final = {"visits": 60, "opinions": 30, "hand_overs": 5, "agreements": 30}  # of one visitor, besides questions
 ALL_A_MINUTE: Final = {"opinions": 600, "hand_overs": 60}  # of a widget's visitors together
 OF_FRAME: Final = (  # sites that are isolated from others show no frame without these
     ("cross-origin-embedder-policy", "require-corp"),
@@ -481,6 +481,36 @@ def _own(house: House, caller: Caller, visitor: str, number: Any) -> Row:
     return own[0]
 
 
+# ---------------------------------------------------------------- what a bot asks a visitor
+
+
+async def requests(request: Request, house: House) -> Response | Stream:
+    """What was asked for in a conversation of the visitor's with a bot, and how it stands."""
+    return await _in_conversation(request, house, actions.requests)
+
+
+async def read_back(request: Request, house: House) -> Response | Stream:
+    """What the visitor is asked now, and the token with which they agree."""
+    return await _in_conversation(request, house, actions.read_back)
+
+
+async def confirm(request: Request, house: House) -> Response | Stream:
+    """The visitor agrees: `{"token": …}`."""
+    return await _in_conversation(request, house, actions.confirm)
+
+
+async def withdraw(request: Request, house: House) -> Response | Stream:
+    """Nothing is to come of it."""
+    return await _in_conversation(request, house, actions.withdraw)
+
+
+async def _in_conversation(request: Request, house: House, route: Route) -> Response | Stream:
+    name, (widget, visitor) = request.path_values["name"], await _visitor(request, house)
+    await asyncio.to_thread(_count, house, name, "agreements", visitor)
+    actions.for_visitor(request, widget.app, visitor)
+    return await route(request, house)
+
+
 ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "/widget/{name}", frame),
     ("GET", "/widget/{name}/look.js", look),
@@ -490,4 +520,8 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/widget/{name}/feedback", feedback),
     ("POST", "/widget/{name}/people", ask_person),
     ("GET", "/widget/{name}/people/{reply}", reply),
+    ("GET", "/widget/{name}/conversations/{conversation}/requests", requests),
+    ("POST", "/widget/{name}/conversations/{conversation}/requests/{request}/read-back", read_back),
+    ("POST", "/widget/{name}/conversations/{conversation}/requests/{request}/confirm", confirm),
+    ("POST", "/widget/{name}/conversations/{conversation}/requests/{request}/withdraw", withdraw),
 ]

@@ -52,7 +52,7 @@ Kind = Literal[
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
     "experiment.started", "experiment.moved", "experiment.ended",
     "evaluation.started", "evaluation.cancelled", "evaluation.removed",
-    "conversation.shared", "conversation.unshared", "tool.accepted",
+    "conversation.shared", "conversation.unshared", "tool.accepted", "action.confirmed",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Fact = str | int | float | bool | Sequence[str]

@@ -86,7 +86,7 @@ def _about(house: House, name: str) -> dict[str, Any]:
         "name": name, "documents": source, "there": there, "version": version, "pinned": bool(app.version),
         "models": list(app.models), "routes": [model for model in app.models if model in house.settings.routes],
         "prompt": prompt, "policy": policy, "keep_text": app.keep_text, "languages": list(app.languages),
-        "grounded": bool(app.models) and app.grounded,
+        "grounded": bool(app.models) and app.grounded, "bot": app.bot,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
 from penstock.server.access import identify
 from penstock.server.console import (
+    actions,
     apps,
     documents,
     evaluations,
@@ -57,6 +58,7 @@ PAGES: list[Page] = [
     for part in (
         home,
         apps,
+        actions,
         documents,
         golden,
         requests,
