@@ -17,8 +17,8 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
@@ -387,14 +387,8 @@ def _rows(rows: Rows, log: Log, laid: _Laid) -> Iterator[Conversation]:
                 log.problems.note("a conversation stands in the log twice and is counted once")
                 continue
             log.problems.note("two conversations have the same id and say different things; both are counted")
-            found = _renamed(found, f"{found.id}#{found.digest[:6]}")
+            found = replace(found, id=f"{found.id}#{found.digest[:6]}")
         yield found
-
-
-def _renamed(one: Conversation, id: str) -> Conversation:  # noqa: A002
-    from dataclasses import replace
-
-    return replace(one, id=id)
 
 
 def _spans(row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -521,17 +515,14 @@ def _assembled(told: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], line
         raise BadRequest("the conversation has no turns")
     roles = _roles(turns, log)
     spoken: list[Spoken] = []
-    rows: list[Row] = []
-    texts: list[str] = []
+    rows: list[Row] = []  # that tools gave since the last answer
     for role, turn in zip(roles, turns, strict=True):
         one = _spoken(role, turn, log)
         if role == "tool":
-            own, other = _returned(one)
-            rows += own
-            texts += other
-        elif role == "bot" and (rows or texts):
-            one = _with(one, rows, texts)
-            rows, texts = [], []
+            rows += _returned(one)
+        elif role == "bot" and rows:
+            one = replace(one, rows=(*rows, *one.rows))
+            rows = []
         spoken.append(one)
     if not any(one.text.strip() for one in spoken if one.role in ("customer", "bot")):
         raise BadRequest("nobody says anything in it")
@@ -548,7 +539,7 @@ def _assembled(told: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], line
         escalated=named.as_truth(told.get("escalated")), resolved=named.as_truth(told.get("resolved")), rows=own_rows,
         sources=named.as_texts(told.get("sources")),
     )  # fmt: skip
-    return _renamed(found, _name(told.get("id")) or found.digest[:12])
+    return replace(found, id=_name(told.get("id")) or found.digest[:12])
 
 
 def _spoken(role: Role, turn: Mapping[str, Any], log: Log) -> Spoken:
@@ -566,23 +557,15 @@ def _spoken(role: Role, turn: Mapping[str, Any], log: Log) -> Spoken:
     )  # fmt: skip
 
 
-def _returned(turn: Spoken) -> tuple[Sequence[Row], Sequence[str]]:
-    """What a tool gave: rows where it is JSON, else a text."""
+def _returned(turn: Spoken) -> Sequence[Row]:
+    """The rows that a tool gave, where what it gave is JSON."""
     text = turn.text.strip()
     if text[:1] in ("{", "["):
         value, why = _json(text)
         if not why:
-            try:
-                return (*turn.rows, *named.as_rows(value)), turn.sources
-            except BadRequest:
-                pass
-    return turn.rows, (*turn.sources, *([text] if text else []))
-
-
-def _with(turn: Spoken, rows: Iterable[Row], texts: Iterable[str]) -> Spoken:
-    from dataclasses import replace
-
-    return replace(turn, rows=(*rows, *turn.rows), sources=(*texts, *turn.sources))
+            with suppress(BadRequest):
+                return (*turn.rows, *named.as_rows(value))
+    return turn.rows
 
 
 def _csat(value: Any, log: Log) -> float | None:
