@@ -30,7 +30,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, and where it stands. said, text: "" where words are not kept."""
+    """One thing that is wrong, and where it stands. said, text, asked: "" where words are not kept."""
 
     kind: FindingKind
     conversation: str
@@ -40,6 +40,7 @@ class Finding:
     end: int = 0
     said: str = ""  # the claim
     text: str = ""  # the sentence it stands in
+    asked: str = ""  # what the customer had said before it
     against: tuple[Evidence, ...] = ()
     intent: str = ""
     release: str = ""
@@ -123,8 +124,8 @@ class Moved:
     before: float
     after: float
     difference: float
-    low: float
-    high: float
+    low: float | None  # None for a quantile, which is compared by the share of slower answers
+    high: float | None
     n_before: int
     n_after: int
     p: float

@@ -185,10 +185,12 @@ class _Look:
         sentence = sentence_around(text, *span, self.language)[:400] if span[1] else text[:400]
         if not keep:
             against = tuple(Evidence(one.source, one.field) for one in against)
+        asked = next((one.text for one in reversed(self.conversation.turns[: turn + 1]) if one.role == "customer"), "")
         self.findings.append(
             Finding(
                 kind=kind, conversation=self.conversation.id, turn=turn, why=why if keep else kind.replace("_", " "), start=start, end=end,
-                said=text[start:end][:200] if keep else "", text=sentence if keep else "", against=tuple(against),
+                said=text[start:end][:200] if keep else "", text=sentence if keep else "",
+                asked=" ".join(asked.split())[:400] if keep else "", against=tuple(against),
             )
         )  # fmt: skip
 
