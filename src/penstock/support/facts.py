@@ -49,6 +49,12 @@ _GREETS = re.compile(
     r"(?:(?:mr|mrs|ms|herr|frau|se[ñn]or[a]?|mme|m)\.? )?([A-ZÀ-Þ][a-zß-ÿ'-]{1,20})(?=[,.!?]|$| [-–])",
     re.I,
 )
+_BOUND = re.compile(
+    r"\b(?:over|above|under|below|from|more than|less than|at least|at most|up to|within|minimum|maximum|ab|über|unter|mindestens|höchstens|bis zu"
+    r"|más de|menos de|a partir de|hasta|mínimo|plus de|moins de|à partir de|jusqu['’]à|oltre|più di|meno di|fino a|vanaf|boven|meer dan|tot"
+    r"|mais de|menos de|acima de|até)\s*$",
+    re.I,
+)
 _NO_NAME = frozenset("there team everyone all sir madam again customer support you and for i we".split())
 _ABOUT: dict[str, frozenset[str]] = {  # words of fields -> words that people say for them
     name: frozenset(words.split())
@@ -241,29 +247,26 @@ class Given:
         whole = _calendar(day)
         if whole is not None and self._is_counted(whole, at):
             return Checked("date", "supported", *spot, said)
+        dated = [one for one in self._leaves if one.days]
+        meant = self._meant(text, spot, dated, words=1)
+        if meant is None and whole is not None and at is not None and abs((whole - _today(at)).days) <= 1:
+            return Checked("date", "supported", *spot, said)
         if not self._leaves:
             return Checked("date", "not_found" if self._texts else "unchecked", *spot, said)
         if not day.month:  # a year by itself
             return Checked("date", "unchecked", *spot, said)
-        meant = self._meant(text, spot, [one for one in self._leaves if one.days], words=1)
-        if meant is None and (whole is None or not any(one.days for one in self._leaves)):
-            return Checked("date", "unchecked" if not any(one.days for one in self._leaves) else "not_found", *spot, said)
         if meant is None:
-            return Checked("date", "not_found", *spot, said)
+            return Checked("date", "not_found" if dated else "unchecked", *spot, said)
         return Checked("date", "contradicted", *spot, said, meant.row.source, meant.field, meant.text)
 
     def _is_counted(self, day: date, at: float | None) -> bool:
-        """Whether a day is today, or a day of a row and as many days as a text or a row says."""
-        if at is not None:
-            today = datetime.fromtimestamp(at, UTC).date()
-            if abs((day - today).days) <= 1:
-                return True
+        """Whether a day is a day of a row, or today, and as many days more as a text or a row says."""
         spans = self._spans()
         if not spans:
             return False
         known = [known for leaf in self._leaves for other in leaf.days if (known := _calendar(other)) is not None]
         if at is not None:
-            known.append(datetime.fromtimestamp(at, UTC).date())
+            known.append(_today(at))
         return any(abs((day - one).days) in spans for one in known)
 
     def _spans(self) -> set[int]:
@@ -307,6 +310,8 @@ class Given:
         meant = self._meant(text, spot, candidates, words=1)
         if meant is not None:
             return Checked(kind, "contradicted", *spot, said, meant.row.source, meant.field, meant.text)
+        if _BOUND.search(text[max(0, number.start - 24) : number.start]) and not self._texts:
+            return Checked(kind, "unchecked", *spot, said)  # "free over $50" is of a policy, and none was given
         if number.kind == "money" and any(leaf.numbers for leaf in self._leaves):
             return Checked(kind, "not_found", *spot, said)
         if self._texts and (number.kind or number.value > FEW):
@@ -330,7 +335,7 @@ class Given:
         if number.kind == "" and value == int(value) and (int(value) in self._lists or int(value) in self._kinds.values()):
             return True
         if number.kind in ("time", "months") and at is not None:
-            today = datetime.fromtimestamp(at, UTC).date()
+            today = _today(at)
             apart = {abs((known - today).days) for leaf in self._leaves for day in leaf.days if (known := _calendar(day)) is not None}
             if number.kind == "time" and number.value >= 86_400 and round(number.value / 86_400) in apart:
                 return True
@@ -402,10 +407,10 @@ class Given:
             if not of_kind:
                 continue
             said = text[found.start : found.end]
-            right = next((leaf for leaf in of_kind if state_fits(found.state, leaf.text)), None)
+            right = next((leaf for leaf in of_kind if found.state == leaf.state or state_fits(found.state, leaf.text)), None)
             if right is not None:
                 yield Checked("state", "supported", found.start, found.end, said, right.row.source, right.field, own=True)
-            elif any(state_fits(found.state, one.text) for one in known):
+            elif any(found.state == one.state or state_fits(found.state, one.text) for one in known):
                 yield Checked("state", "unchecked", found.start, found.end, said)  # of another row perhaps
             elif found.done or any(state_fits(found.state, one) for one in self._texts):
                 yield Checked("state", "unchecked", found.start, found.end, said)  # it was done just now
@@ -607,6 +612,10 @@ def _comparable(said: Quantity, there: Quantity) -> bool:
 
 def _close(one: float, other: float) -> bool:
     return math.isclose(abs(one), abs(other), rel_tol=1e-9, abs_tol=0.005)
+
+
+def _today(at: float) -> date:
+    return datetime.fromtimestamp(at, UTC).date()
 
 
 def _calendar(day: Date) -> date | None:
