@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RELEVANT", "Scorer"]
 
-UPSET = 0.6  # probability of a rating below 3 from where on a turn is called upset
+UPSET = 0.5  # probability of a rating below 3 from where on a turn is called upset
 RELEVANT = 0.8  # share of other questions that are further from an answer
 COVERAGE = 0.15  # what the share of a question's words in the answer adds to their nearness
 FAMILIAR = 0.6  # of the encoder with an answer, from where on it may judge it
