@@ -1,0 +1,1 @@
+"""How good the conversations of a support bot were, told from its log alone."""
