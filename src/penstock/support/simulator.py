@@ -11,7 +11,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
@@ -22,7 +22,18 @@ from penstock.support.goals import Fact, Goal, Mood, Visitor, compiled
 from penstock.trace import log
 from penstock.types import Answer, Message, Status
 
-__all__ = ["Ask", "Customer", "Ended", "Exchange", "PlayedByModel", "Scripted", "Simulated", "converse", "simulate"]
+__all__ = [
+    "Ask",
+    "Customer",
+    "Ended",
+    "Exchange",
+    "PlayedByModel",
+    "Scripted",
+    "Simulated",
+    "asked",
+    "converse",
+    "simulate",
+]
 
 Ask = Callable[
     [str], Answer
@@ -185,14 +196,8 @@ WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
 }  # fmt: skip
 FOREIGN: Final = (
-    "Hola! {}",
-    "Bonjour, {}",
-    "{} Por favor.",
-    "{} Merci beaucoup!",
-    "Ciao, {}",
-    "Bitte, {}",
-    "{} Danke schön.",
-)
+    "Hola! {}", "Bonjour, {}", "{} Por favor.", "{} Merci beaucoup!", "Ciao, {}", "Bitte, {}", "{} Danke schön.",
+)  # fmt: skip
 
 
 class Scripted:
@@ -246,13 +251,13 @@ class Scripted:
             return self._word("again", self._next_opening())
         if self._is_read_back(heard):
             return self._agreed(heard)
-        for wanted in self.goal.choices:
+        for choice in self.goal.choices:
             for button in heard.quick_replies:
-                if compiled(wanted).search(button) and self._told.get(f"press {wanted}", 0) < 2:
-                    self._told[f"press {wanted}"] = self._told.get(f"press {wanted}", 0) + 1
+                if compiled(choice).search(button) and self._told.get(f"press {choice}", 0) < 2:
+                    self._told[f"press {choice}"] = self._told.get(f"press {choice}", 0) + 1
                     return button
-        if asked := self._asked(heard.text):
-            return self._fact(asked)
+        if wanted := asked(self.goal.facts, heard.text, told=self._told):
+            return self._fact(wanted)
         return self._rephrased(heard)
 
     # ---- how they talk
@@ -320,16 +325,6 @@ class Scripted:
             return next(filter(NO.search, heard.quick_replies), self._word("wait"))
         return next(filter(YES.search, heard.quick_replies), "yes")
 
-    def _asked(self, text: str) -> list[Fact]:
-        """What a reply asks for, of what they know: of alternatives, the first that they know whole."""
-        tail = re.split(r"(?<=[.!?])\s", text[-600:])
-        asking = next((one for one in reversed(tail) if "?" in one), "") or text[-200:]
-        for part in (*OR.split(asking), asking, text[-600:]):
-            if found := [fact for fact in self.goal.facts if fact.place(part) >= 0]:
-                fresh = [fact for fact in found if fact.name not in self._told] or found
-                return sorted(fresh, key=lambda fact: fact.place(part))[:4]
-        return []
-
     def _fact(self, facts: Sequence[Fact]) -> str | None:
         fact = facts[0]
         if self._told.get(fact.name, 0) >= ASKED_TOO_OFTEN:
@@ -356,6 +351,17 @@ class Scripted:
     def _gives_up(self, heard: Answer) -> str | None:
         self._parting = "gave_up"
         return next(filter(PERSON.search, heard.quick_replies), self._word("enough"))
+
+
+def asked(facts: Sequence[Fact], text: str, *, told: Collection[str] = ()) -> list[Fact]:
+    """What a reply asks for, of what somebody knows: of alternatives, the first that they know, and what was told already last."""
+    parts = re.split(r"(?<=[.!?])\s", text[-600:])
+    asking = next((one for one in reversed(parts) if "?" in one), "") or text[-200:]
+    for part in (*OR.split(asking), asking, text[-600:]):
+        if found := [fact for fact in facts if fact.place(part) >= 0]:
+            fresh = [fact for fact in found if fact.name not in told] or found
+            return sorted(fresh, key=lambda fact: fact.place(part))[:4]
+    return []
 
 
 # ---------------------------------------------------------------- a model plays the customer
