@@ -207,10 +207,10 @@ def _goal(row: Any, where: str, state: Path | None) -> Goal:
         raise BadRequest(f"{where} is no JSON object")
     if unknown := [name for name in row if name not in KNOWN]:
         raise BadRequest(f"{where} has '{str(unknown[0])[:40]}', which is not known", hint=", ".join(KNOWN))
-    facts = row.get("facts") or {}
+    facts = row.get("facts", {})
     if not isinstance(facts, dict):
         raise BadRequest(f"{where}: `facts` must be an object, names to values")
-    then = row.get("then") or []
+    then = row.get("then", [])
     if not isinstance(then, list):
         raise BadRequest(f"{where}: `then` must be a list of goals")
     return Goal(
