@@ -57,6 +57,10 @@ class Tables(Protocol):
         """One transaction, with `execute` and `executemany`: all of it, or nothing when an exception leaves the block."""
         ...
 
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Several reads of one and the same state, with `execute`."""
+        ...
+
     def migrate(self, part: str, steps: Sequence[str]) -> None:
         """Bring the part's tables up to the last step."""
         ...

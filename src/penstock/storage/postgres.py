@@ -58,6 +58,13 @@ class Postgres:
             connection.execute("select pg_advisory_xact_lock(%s)", (WRITER,))
             yield _Writing(connection)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[_Writing]:
+        """Several reads of one and the same state."""
+        with self.errors(), self._connected() as connection, connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            yield _Writing(connection)
+
     def migrate(self, part: str, steps: Sequence[str]) -> None:
         """Bring the part's tables up to the last step. Raises StorageError when a newer Penstock wrote them."""
         with self.write() as w:

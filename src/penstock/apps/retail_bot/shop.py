@@ -17,7 +17,9 @@ Status = Literal[
     "delivered",
     "cancelled",
     "return requested",
+    "returned",  # what came back has arrived, and its money is on its way
     "exchange requested",
+    "exchanged",
 ]
 
 
@@ -100,31 +102,54 @@ class Order:
     tracking: tuple[str, ...] = ()
     placed: str = ""  # ISO 8601 day; "" where the shop does not say
     delivered: str = ""  # ISO 8601 day
-    notes: Mapping[str, Any] | None = None  # reason of a cancellation, what was exchanged for what
+    notes: Mapping[str, Any] | None = None  # what was done to it, as `Shop` writes it
+
+    @property
+    def total(self) -> Decimal:
+        """What its items cost."""
+        return sum((item.price for item in self.items), Decimal(0))
+
+    @property
+    def paid(self) -> Decimal:
+        """What was paid for it, less what was given back."""
+        return sum((payment.amount for payment in self.payments), Decimal(0))
 
 
 class Shop(Protocol):
     """A shop's own data. Synchronous; safe to share between threads. Raises PenstockError where it cannot be reached.
 
     What changes something takes the idempotency key of its request: a second call with the same key changes nothing, and gives
-    the first result. It raises BadRequest for what the shop's rules do not allow, whoever asks, in one transaction with the
-    change: the rules hold where the data is.
+    the first result; with the same key for something else it raises Conflict. It raises BadRequest for what the shop's rules do
+    not allow, whoever asks, in one transaction with the change: the rules hold where the data is. It raises NotFound for an order
+    that the customer has not, whether or not somebody else has it.
+
+    What was done to an order is in its notes, each with its day:
+
+        cancelled: reason
+        changed:   items [[variant, variant], ...], difference, method
+        return:    items [variant, ...], amount, method, arrived (a day; "" before)
+        exchange:  items [[variant, variant], ...], difference, method, arrived
+
+    Cancelling and changing move money and stock at once. The money of a return or an exchange moves when the parcel arrives; what
+    comes in exchange is put aside at once.
     """
 
     def products(self) -> Sequence[Product]: ...
 
-    def product(self, id: str) -> Product | None: ...
+    def product(self, number: str) -> Product | None: ...
 
-    def customer(self, id: str) -> Customer | None: ...
+    def customer(self, number: str) -> Customer | None: ...
 
-    def by_email(self, email: str) -> Customer | None: ...
+    def by_email(self, email: str) -> Customer | None:
+        """In whatever case it is written."""
+        ...
 
     def by_name(self, first_name: str, last_name: str, postcode: str) -> Customer | None:
-        """None where nobody, or more than one, has that name at that postcode."""
+        """None where nobody, or more than one, has that name at that postcode. Case, accents and spaces do not matter."""
         ...
 
     def orders(self, customer: str) -> Sequence[Order]:
-        """Of a customer, the newest first."""
+        """Of a customer, the newest first; () for one that there is not."""
         ...
 
     def cancel(self, key: str, customer: str, order: str, reason: str) -> Order: ...
