@@ -49,12 +49,17 @@ ASKED: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that a customer knows. asked: pattern of a bot's question for it; "": the usual words for facts of that name."""
+    """Something that a customer knows, or looks up when asked, such as a code that was sent to them. asked: pattern of a bot's
+    question for it; "": the usual words for facts of that name."""
 
     name: str
-    value: str
+    value: str | Callable[[], str]
     asked: str = ""
     personal: bool = False  # a distrustful customer wants to know what for
+
+    @property
+    def said(self) -> str:
+        return self.value if isinstance(self.value, str) else self.value()
 
     def place(self, text: str) -> int:
         """Where a text asks for it; -1 where it does not."""

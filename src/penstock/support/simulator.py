@@ -286,7 +286,7 @@ class Scripted:
         """With slips of the fingers, never in what they know: a number that is wrong is another number."""
         if "typos" not in self._moods:
             return text
-        exact = " ".join(fact.value for fact in self.goal.facts).casefold()
+        exact = " ".join(fact.value for fact in self.goal.facts if isinstance(fact.value, str)).casefold()
         words = text.split(" ")
         places = [
             n for n, word in enumerate(words) if len(word) > 4 and word.isalpha() and word.casefold() not in exact
@@ -338,7 +338,7 @@ class Scripted:
             return self._word("lost")
         for one in facts:
             self._told[one.name] = self._told.get(one.name, 0) + 1
-        said = ", ".join(one.value for one in facts)
+        said = ", ".join(one.said for one in facts)
         return said if "terse" in self._moods else self._word("fact", said)
 
     def _rephrased(self, heard: Answer) -> str | None:
@@ -436,7 +436,7 @@ class PlayedByModel:
 
     def _instructions(self) -> str:
         goals = (self.visitor.goal, *self.visitor.goal.then)
-        facts = {fact.name: fact.value for goal in goals for fact in goal.facts}
+        facts = {fact.name: fact.value for goal in goals for fact in goal.facts if isinstance(fact.value, str)}
         return INSTRUCTIONS.format(
             language=goals[0].language, wants=" Then: ".join(goal.wants or goal.opening[0] for goal in goals),
             facts="; ".join(f"{name} {value}" for name, value in facts.items()) or "nothing else",
