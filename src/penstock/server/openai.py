@@ -105,8 +105,28 @@ def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tup
     source, app = house.answering(asked)
     asked.record.app, asked.record.question = asked.model, question.content
     where = conditions(body.get("where") or {}, "where")
-    turn = Turn(question.content, asked.caller, tuple(history), where, returned, record=asked.record)
+    turn = Turn(
+        question.content, asked.caller, tuple(history), where, returned, record=asked.record, conversation=_conversation(asked),
+        message=_key(asked),
+    )  # fmt: skip
     return source, _visited(house, asked, house.answerer(app).stream(turn))
+
+
+def _conversation(asked: ModelRequest) -> str:
+    """The conversation that a message belongs to: `conversation`, or `{"id": …}` as OpenAI's responses have it."""
+    said = asked.body.get("conversation")
+    said = said.get("id") if isinstance(said, dict) else said
+    if not isinstance(said, str | None):
+        raise BadRequest("'conversation' must be 32 hexadecimal digits")
+    return said or ""
+
+
+def _key(asked: ModelRequest) -> str:
+    """By which the same message is known when it comes again: the header `idempotency-key`, or `message`."""
+    said = asked.headers.get("idempotency-key") or asked.body.get("message") or ""
+    if not isinstance(said, str):
+        raise BadRequest("'message' must be a text by which this message is known when it is sent again")
+    return said
 
 
 async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
@@ -115,7 +135,8 @@ async def _visited(house: House, asked: ModelRequest, events: AsyncIterator[Even
             visit.first = visit.first or time.perf_counter()
             if isinstance(event, Finished):
                 with span("faults"):
-                    asked.record.answer, asked.record.faults = event.answer, faults(event.answer)
+                    asked.record.answer = event.answer
+                    asked.record.faults = (*asked.record.faults, *faults(event.answer))
             yield event
 
 
