@@ -51,6 +51,14 @@ SURE: Final = re.compile(
     re.I,
 )
 OR: Final = re.compile(r"\b(?:or|oder|ou|o bien|oppure)\b", re.I)
+PUZZLED: Final = re.compile(
+    r"(?:did|do|could) ?n[o']t (?:quite )?(?:understand|get|follow)|rephrase|nicht verstanden|no (?:he|ha|lo) ?(?:entend|comprend)|"
+    r"pas compris|non ho capito",
+    re.I,
+)
+ASKING: Final = re.compile(
+    r"\?|please|tell me|give me|enter|send me|choose|need|bitte|por favor|s'il (?:vous|te)|per favore", re.I
+)
 PERSON: Final = re.compile(r"person|human|agent|colleague|mensch|mitarbeiter|persona|humain|conseiller|operatore", re.I)
 
 
@@ -256,7 +264,7 @@ class Scripted:
                 if compiled(choice).search(button) and self._told.get(f"press {choice}", 0) < 2:
                     self._told[f"press {choice}"] = self._told.get(f"press {choice}", 0) + 1
                     return button
-        if wanted := asked(self.goal.facts, heard.text, told=self._told):
+        if not PUZZLED.search(heard.text) and (wanted := asked(self.goal.facts, heard.text, told=self._told)):
             return self._fact(wanted)
         return self._rephrased(heard)
 
@@ -355,9 +363,10 @@ class Scripted:
 
 def asked(facts: Sequence[Fact], text: str, *, told: Collection[str] = ()) -> list[Fact]:
     """What a reply asks for, of what somebody knows: of alternatives, the first that they know, and what was told already last."""
-    parts = re.split(r"(?<=[.!?])\s", text[-600:])
-    asking = next((one for one in reversed(parts) if "?" in one), "") or text[-200:]
-    for part in (*OR.split(asking), asking, text[-600:]):
+    sentences = re.split(r"(?<=[.!?])\s", text[-600:])
+    asking = next((one for one in reversed(sentences) if "?" in one), "")
+    asking = asking or " ".join(one for one in sentences if ASKING.search(one))
+    for part in (*OR.split(asking), asking, *(one for one in sentences if ASKING.search(one))):
         if found := [fact for fact in facts if fact.place(part) >= 0]:
             fresh = [fact for fact in found if fact.name not in told] or found
             return sorted(fresh, key=lambda fact: fact.place(part))[:4]
