@@ -14,7 +14,7 @@ from penstock.evaluate.result import Part, Result, Summary, case_values
 from penstock.evaluate.run import Row
 from penstock.evaluate.scored import About
 
-__all__ = ["compared_page", "page"]
+__all__ = ["compared_page", "document", "e", "line_with", "page"]
 
 SHOWN = 20  # worst cases
 CUT = 1_500  # characters of one text
@@ -52,7 +52,7 @@ def page(result: Result, holds: Sequence[Held] = ()) -> str:
         _unscored(result, summaries), "<h2>Each score</h2>",
         *(_one(result, one, is_open=one.about.name == name) for one in summaries if one.all.n), _notes(summaries),
     ]  # fmt: skip
-    return _document(f"Evaluation: {result.target or result.cases.name}", "".join(parts))
+    return document(f"Evaluation: {result.target or result.cases.name}", "".join(parts))
 
 
 def compared_page(comparison: Comparison) -> str:
@@ -81,10 +81,11 @@ def compared_page(comparison: Comparison) -> str:
 <ul class=dim>{words}</ul>
 {_moves("Worse", comparison.losses, comparison.by, first, second)}
 {_moves("Better", comparison.wins, comparison.by, first, second)}"""
-    return _document(f"Comparison: {second} beside {first}", body)
+    return document(f"Comparison: {second} beside {first}", body)
 
 
-def _document(title: str, body: str) -> str:
+def document(title: str, body: str) -> str:
+    """A page that needs nothing else."""
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{e(title)}</title><style>{STYLE}</style>
@@ -265,7 +266,7 @@ def _bar(part: Part, about: About) -> str:
         return ""
     at, low, high = (_place(value, about.low, about.high) for value in (part.mean, part.low, part.high))
     words = f"{about.name}: mean {number(part.mean, about)}, 95 % interval {ranged(part, about)}"
-    return _line_with(at, low, high, words, zero=None)
+    return line_with(at, low, high, words, zero=None)
 
 
 def _apart(difference: Any) -> str:
@@ -275,10 +276,11 @@ def _apart(difference: Any) -> str:
     one = difference.apart
     reach = max(abs(one.low), abs(one.high), 1e-12) * 1.1
     at, low, high = (_place(value, -reach, reach) for value in (one.estimate, one.low, one.high))
-    return _line_with(at, low, high, difference.words, zero=50.0)
+    return line_with(at, low, high, difference.words, zero=50.0)
 
 
-def _line_with(at: float, low: float, high: float, words: str, *, zero: float | None) -> str:
+def line_with(at: float, low: float, high: float, words: str, *, zero: float | None) -> str:
+    """A value and its interval on a line from 0 to 100, with what it says in words."""
     middle = (
         f'<line x1="{zero}" x2="{zero}" y1="0" y2="10" stroke="currentColor" opacity=".5" {_SHARP}/>'
         if zero is not None

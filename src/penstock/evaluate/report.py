@@ -14,7 +14,9 @@ from penstock.evaluate.result import Part, Result, Summary, case_values
 from penstock.evaluate.run import Row
 from penstock.evaluate.scored import About
 
-__all__ = ["compared_markdown", "headline", "junit", "leading", "markdown", "number", "ranged", "why_unscored", "worst"]
+__all__ = [
+    "compared_markdown", "headline", "junit", "leading", "markdown", "md_line", "number", "plain_md", "ranged", "why_unscored", "worst",
+]  # fmt: skip
 
 CUT = 400  # characters of a text in Markdown
 
@@ -76,14 +78,14 @@ def worst(result: Result, name: str, *, most: int = 20) -> list[tuple[float, Row
 def markdown(result: Result, holds: Sequence[Held] = ()) -> str:
     """For a pull request."""
     summaries = result.summaries()
-    lines = [f"### {_md(headline(result))}", ""]
+    lines = [f"### {plain_md(headline(result))}", ""]
     if holds:
         failed = sum(not one.holds for one in holds)
         lines += [f"**{'Passed' if not failed else f'Failed: {failed} of {len(holds)} limits do not hold'}**", ""]
-        lines += [f"- {'✅' if one.holds else '❌'} {_md(one.words)}" for one in holds] + [""]
+        lines += [f"- {'✅' if one.holds else '❌'} {plain_md(one.words)}" for one in holds] + [""]
     several = any(one.gap is not None for one in summaries)
     heads = ["score", "mean", "95 % interval", "cases", "unscored", *(["gap to English"] if several else [])]
-    lines += [_line(heads), _line(["---"] * len(heads))]
+    lines += [md_line(heads), md_line(["---"] * len(heads))]
     for one in summaries:
         arrow = "" if one.about.higher_is_better else " ↓"
         cells = [
@@ -94,7 +96,7 @@ def markdown(result: Result, holds: Sequence[Held] = ()) -> str:
         cells += [str(one.all.n), str(one.all.unscored)]
         if several:
             cells.append("" if one.gap is None else f"{number(one.gap, one.about)} {one.worst_language}".rstrip())
-        lines.append(_line(cells))
+        lines.append(md_line(cells))
     lines += ["", "↓ lower is better. Unscored answers enter no mean; limits count them as the worst."]
     if result.cost_usd or result.judge_cost_usd:
         lines.append(f"The answers cost {result.cost_usd:.4f} USD, the judge {result.judge_cost_usd:.4f} USD.")
@@ -106,11 +108,11 @@ def markdown(result: Result, holds: Sequence[Held] = ()) -> str:
         lines += ["", f"<details><summary>Worst cases by {name}</summary>", ""]
         for value, row in cases:
             lines.append(
-                f"- `{_code(row.case.id)}` {number(value, result.abouts[name])}: {_md(_cut(row.case.question))}"
+                f"- `{_code(row.case.id)}` {number(value, result.abouts[name])}: {plain_md(_cut(row.case.question))}"
             )
-            lines.append(f"  - said: {_md(_cut(row.reply.text if row.reply else ''))}")
+            lines.append(f"  - said: {plain_md(_cut(row.reply.text if row.reply else ''))}")
             if row.case.expected:
-                lines.append(f"  - expected: {_md(_cut(row.case.expected[0]))}")
+                lines.append(f"  - expected: {plain_md(_cut(row.case.expected[0]))}")
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
@@ -118,15 +120,15 @@ def markdown(result: Result, holds: Sequence[Held] = ()) -> str:
 def compared_markdown(comparison: Comparison) -> str:
     """For a pull request: what changed, and where."""
     first, second = (one.target or one.cases.name for one in (comparison.first, comparison.second))
-    lines = [f"### {_md(second)} beside {_md(first)}: {comparison.shared} cases", ""]
+    lines = [f"### {plain_md(second)} beside {plain_md(first)}: {comparison.shared} cases", ""]
     heads = ["score", "before", "after", "difference", "95 % interval", "p (Holm)", "better / worse on", "decision"]
-    lines += [_line(heads), _line(["---"] * len(heads))]
+    lines += [md_line(heads), md_line(["---"] * len(heads))]
     for one in comparison.differences:
         about = one.about
         ends = "-" if one.apart is None else f"{number(one.apart.low, about)} to {number(one.apart.high, about)}"
         mark = {"better": "✅ ", "worse": "❌ "}.get(one.decision, "")
         lines.append(
-            _line(
+            md_line(
                 [
                     f"`{about.name}`{'' if about.higher_is_better else ' ↓'}", number(one.first, about), number(one.second, about),
                     number(one.second - one.first, about), ends, f"{one.p_holm:.2g}", f"{one.wins} / {one.losses}",
@@ -138,7 +140,7 @@ def compared_markdown(comparison: Comparison) -> str:
         share = told.share
         counts = f"the second on {told.second} cases, the first on {told.first}, neither on {told.ties}"
         ends = f"{share.estimate:.0%} ({share.low:.0%} to {share.high:.0%})"
-        lines += ["", f"{_md(told.judge)} prefers {counts}: {ends} for the second."]
+        lines += ["", f"{plain_md(told.judge)} prefers {counts}: {ends} for the second."]
     for title, moved in (("Worse", comparison.losses), ("Better", comparison.wins)):
         if moved:
             lines += ["", f"<details><summary>{title} by {comparison.by}</summary>", ""]
@@ -148,14 +150,15 @@ def compared_markdown(comparison: Comparison) -> str:
 
 
 def _moved(one: Moved, first: str, second: str) -> list[str]:
-    head = f"- `{_code(one.case.id)}` {one.first:.3g} → {one.second:.3g}: {_md(_cut(one.case.question))}"
+    head = f"- `{_code(one.case.id)}` {one.first:.3g} → {one.second:.3g}: {plain_md(_cut(one.case.question))}"
     said = [
-        f"  - {_md(name)}: {_md(_cut(reply.text))}" for name, reply in zip((first, second), one.replies, strict=True)
+        f"  - {plain_md(name)}: {plain_md(_cut(reply.text))}" for name, reply in zip((first, second), one.replies, strict=True)
     ]
     return [head, *said]
 
 
-def _line(cells: Sequence[str]) -> str:
+def md_line(cells: Sequence[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -164,7 +167,7 @@ def _cut(text: str) -> str:
     return plain if len(plain) <= CUT else f"{plain[: CUT - 1]}…"
 
 
-def _md(text: str) -> str:
+def plain_md(text: str) -> str:
     """Text as text: no mark of Markdown or HTML in it works."""
     return re.sub(r"([\\`*_\[\]<>#|~@])", r"\\\1", " ".join(text.split()).replace("&", "&amp;"))
 

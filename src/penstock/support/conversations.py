@@ -1,4 +1,4 @@
-"""What was said between a customer and a support bot, and all that a log tells about it. Where a log comes from is no matter here."""
+"""What was said between a customer and a support bot, and all that a log tells about it, whatever log that is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 from penstock.agents.talks import Row
 from penstock.errors import BadRequest
 
-__all__ = ["Conversation", "Role", "Row", "Spoken", "row_of"]
+__all__ = ["Conversation", "Role", "Row", "Spoken", "plain_row", "row_of"]
 
 Role = Literal["customer", "bot", "person", "tool", "system"]
 
@@ -43,7 +43,7 @@ class Spoken:
         """As JSON, without what is as it is by default."""
         kept = _told(self, _SILENT)
         if self.rows:
-            kept["rows"] = [{"source": one.source, "values": dict(one.values), "label": one.label, "at": one.at} for one in self.rows]
+            kept["rows"] = list(map(plain_row, self.rows))
         return {"role": self.role, "text": self.text, **kept}
 
 
@@ -80,7 +80,7 @@ class Conversation:
         """As JSON, without what is empty: a line of a log, which `penstock eval log` reads."""
         kept = _told(self, _EMPTY)
         if self.rows:
-            kept["rows"] = [{"source": one.source, "values": dict(one.values), "label": one.label, "at": one.at} for one in self.rows]
+            kept["rows"] = list(map(plain_row, self.rows))
         return {"id": self.id, **kept, "turns": [turn.plain() for turn in self.turns]}
 
 
@@ -96,6 +96,12 @@ _SILENT = {
 _EMPTY = {
     one.name: getattr(Conversation(id="", turns=()), one.name) for one in fields(Conversation) if one.name not in ("id", "turns")
 }
+
+
+def plain_row(row: Row) -> dict[str, Any]:
+    """A row as JSON, which `row_of` reads."""
+    told = {"source": row.source, "values": dict(row.values)}
+    return told | ({"label": row.label} if row.label else {}) | ({"at": row.at} if row.at else {})
 
 
 def row_of(value: Any) -> Row:

@@ -1,0 +1,118 @@
+"""Two releases beside each other, and a group beside all others: what surely differs, however often one looks and at however many
+metrics.
+
+Each metric's difference is a score test over clusters. Between releases its p-value may be looked at as often as one likes, as the
+logs grow (a confidence sequence); over all metrics, false alarms are held down by Benjamini and Hochberg's rule. Groups of one log are
+looked at once, and held down by Holm's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from penstock.evaluate.sequential import Always
+from penstock.stats import benjamini_hochberg, holm, normal_quantile, normal_tail
+from penstock.support.figures import Clusters, clusters_of, slower_than
+from penstock.support.metrics import METRICS, Metric
+from penstock.support.report import Moved
+from penstock.support.scored import Scored
+
+__all__ = ["FALSE_ALARMS", "PLANNED", "apart", "moved"]
+
+FALSE_ALARMS = 0.05  # of all that is told, the share that may be false
+PLANNED = 200  # conversations of each release at which the sequence is sharpest
+FEWEST = 30  # clusters on each side, for the normal limit to hold
+GROUP_ALPHA = 0.05
+
+
+class _Test(NamedTuple):
+    before: float
+    after: float
+    low: float | None
+    high: float | None
+    n_before: int
+    n_after: int
+    z: float
+    information: float
+
+
+def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = True) -> tuple[Moved, ...]:
+    """Every metric that both have enough of, those that moved most surely first. anytime: False for logs that are looked at once."""
+    tests = {name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))}
+    rule = Always(FALSE_ALARMS)
+    p = {
+        name: rule.p_value(test.z, test.information) if anytime else 2 * normal_tail(abs(test.z)) for name, test in tests.items()
+    }
+    q = dict(zip(p, benjamini_hochberg(list(p.values())), strict=True)) if p else {}
+    found = [_as_moved(name, test, p[name], q[name], q[name] <= FALSE_ALARMS, anytime) for name, test in tests.items()]
+    return tuple(sorted(found, key=lambda one: (one.q, one.p, one.metric)))
+
+
+def apart(groups: Mapping[tuple[str, str], Sequence[Scored]], everybody: Sequence[Scored], *, fewest: int) -> dict[tuple[str, str], tuple[Moved, ...]]:
+    """In which figures each group is surely unlike all others: (by, name) -> these. One look, over all groups and metrics."""
+    tests: dict[tuple[tuple[str, str], str], _Test] = {}
+    for key, members in groups.items():
+        inside = {one.id for one in members}
+        others = [one for one in everybody if one.id not in inside]
+        for name, metric in METRICS.items():
+            if metric.alarms and (test := _tested(metric, others, members, fewest)):
+                tests[key, name] = test
+    p = [2 * normal_tail(abs(test.z)) for test in tests.values()]
+    found: dict[tuple[str, str], list[Moved]] = {}
+    for ((key, name), test), own, adjusted in zip(tests.items(), p, holm(p) if p else [], strict=True):
+        if adjusted <= GROUP_ALPHA:
+            one = _as_moved(name, test, own, adjusted, True, False)
+            found.setdefault(key, []).append(replace(one, group=f"{key[0]}: {key[1]}"))
+    return {key: tuple(sorted(some, key=lambda one: one.q)) for key, some in found.items()}
+
+
+def _tested(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest: int) -> _Test | None:
+    """None where one of them has too little."""
+    if metric.name == "contained":
+        return None  # the other side of escalation
+    if metric.kind == "quantile":
+        return _of_quantile(metric, old, new, fewest)
+    first, second = clusters_of(metric.name, old), clusters_of(metric.name, new)
+    if min(len(first.sums), len(second.sums)) < fewest or min(first.n, second.n) <= 0:
+        return None
+    return _test(first, second, is_rate=metric.kind == "rate")
+
+
+def _of_quantile(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest: int) -> _Test | None:
+    """As the shares of answers that are slower than the quantile of both together; its figures are the quantiles."""
+    share = 0.5 if metric.name.endswith("p50") else 0.95
+    times = [np.array([time for one in some for time in one.latencies_ms]) for some in (old, new)]
+    if min(map(len, times)) == 0:
+        return None
+    edge = float(np.quantile(np.concatenate(times), share))
+    first, second = clusters_of("latency", slower_than(old, edge)), clusters_of("latency", slower_than(new, edge))
+    if min(len(first.sums), len(second.sums)) < fewest:
+        return None
+    test = _test(first, second, is_rate=True)
+    before, after = (float(np.quantile(one, share)) for one in times)
+    return test._replace(before=before, after=after, low=None, high=None)
+
+
+def _test(first: Clusters, second: Clusters, *, is_rate: bool) -> _Test:
+    before, after = first.value, second.value
+    together = (first.sums.sum() + second.sums.sum()) / (first.n + second.n)
+    own = first.variance(before) + second.variance(after)
+    pooled = first.variance(float(together)) + second.variance(float(together)) if is_rate else own
+    apart_by = after - before
+    error = math.sqrt(max(pooled, 0.0))
+    z = apart_by / error if error > 0 else 0.0
+    half = normal_quantile(0.975) * math.sqrt(max(own, 0.0))
+    n, m = len(first.sums), len(second.sums)
+    return _Test(before, after, apart_by - half, apart_by + half, round(first.n), round(second.n), z, 2 * n * m / (n + m) / PLANNED)
+
+
+def _as_moved(name: str, test: _Test, p: float, q: float, sure: bool, anytime: bool) -> Moved:
+    return Moved(
+        metric=name, before=test.before, after=test.after, difference=test.after - test.before, low=test.low, high=test.high,
+        n_before=test.n_before, n_after=test.n_after, p=p, q=float(q), sure=bool(sure), anytime=anytime,
+    )  # fmt: skip

@@ -1,0 +1,173 @@
+"""From scored conversations to figures: each with how sure it is, and by which method.
+
+What comes from one conversation, and from one customer, is not independent: it is drawn together. A rate's interval is Wilson's, for
+as many independent trials as the clusters are worth; a mean's is a bootstrap over clusters while there are few of them, and Student's t
+with the variation between clusters beyond; a quantile's is that of the ranks around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.stats import bootstrap, mean_interval, t_quantile, wilson
+from penstock.support.metrics import METRICS, Metric
+from penstock.support.report import Figure
+from penstock.support.returning import survival
+from penstock.support.scored import Scored
+
+__all__ = ["Clusters", "clusters_of", "figure_of", "figures_of"]
+
+Floats = NDArray[np.float64]
+
+MOST_DRAWN = 1_500  # clusters up to which a mean is bootstrapped
+DRAWS = 1_000
+EVIDENCE = 5  # findings that a figure links to
+_KINDS = {  # metric -> the findings that lower it
+    "accuracy": ("wrong_fact", "made_up", "wrong_name"),
+    "hallucination": ("made_up", "unsupported", "wrong_fact"),
+    "relevance": ("irrelevant",),
+    "coherence": ("contradiction", "repetition", "unanswered"),
+    "empathy": ("no_empathy",),
+    "silent_failure": ("silent_failure",),
+    "personalisation": ("wrong_name",),
+}
+
+
+class Clusters(NamedTuple):
+    """Of each cluster the sum of a metric and how much it was counted: [clusters]."""
+
+    sums: Floats
+    sizes: Floats
+
+    @property
+    def value(self) -> float:
+        return float(self.sums.sum() / self.sizes.sum())
+
+    @property
+    def n(self) -> float:
+        return float(self.sizes.sum())
+
+    def variance(self, value: float) -> float:
+        """Of the ratio, by linearisation around a value."""
+        count = len(self.sums)
+        rest = self.sums - value * self.sizes
+        return float((rest**2).sum() / self.sizes.sum() ** 2 * count / max(count - 1, 1))
+
+
+def clusters_of(metric: str, scored: Sequence[Scored]) -> Clusters:
+    """By customer where the log says who, else by conversation."""
+    sums: dict[str, float] = {}
+    sizes: dict[str, float] = {}
+    for one in scored:
+        pair = one.counts.get(metric)
+        if pair is None:
+            continue
+        key = one.customer or f"\0{one.id}"
+        sums[key] = sums.get(key, 0.0) + pair[0]
+        sizes[key] = sizes.get(key, 0.0) + pair[1]
+    keys = sorted(key for key in sizes)
+    return Clusters(np.array([sums[key] for key in keys]), np.array([sizes[key] for key in keys]))
+
+
+def figures_of(scored: Sequence[Scored], *, until: float | None, only: Sequence[str] = ()) -> tuple[Figure, ...]:
+    """Every metric of which anything was counted, or that was asked for. until: Unix time of the log's end."""
+    found = (figure_of(metric, scored, until=until) for name, metric in METRICS.items() if not only or name in only)
+    return tuple(one for one in found if one.value is not None or one.unscored)
+
+
+def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None) -> Figure:
+    unscored = Counter[str]()
+    for one in scored:
+        if metric.name in one.unscored:
+            why, count = one.unscored[metric.name]
+            unscored[why] += count
+    told = tuple(unscored.most_common(3))
+    if metric.kind == "quantile":
+        return _quantile(metric, scored, 0.5 if metric.name.endswith("p50") else 0.95)
+    if metric.kind == "survival":
+        return survival(metric.name, scored, days=7 if metric.name.endswith("7d") else 30, until=until)
+    clusters = clusters_of(metric.name, scored)
+    kinds = _KINDS.get(metric.name, ())
+    evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[:EVIDENCE]
+    if not len(clusters.sums) or clusters.n <= 0:
+        return Figure(metric=metric.name, value=None, n=0, units=0, unscored=told)
+    value, units = clusters.value, len(clusters.sums)
+    low, high, interval = _rate(clusters) if metric.kind == "rate" else _mean(clusters)
+    return Figure(
+        metric=metric.name, value=value, n=round(clusters.n), units=units, low=low, high=high, interval=interval, unscored=told,
+        evidence=evidence,
+    )  # fmt: skip
+
+
+def worth(clusters: Clusters) -> float:
+    """How many independent trials the clusters of a rate are worth: no more than there are, and where all agree, their number."""
+    value, n, units = clusters.value, clusters.n, len(clusters.sums)
+    plain = value * (1 - value) / n
+    if plain <= 0 or units < 2:
+        return float(min(n, units))
+    return float(min(n, max(1.0, n * plain / max(clusters.variance(value), plain))))
+
+
+def _rate(clusters: Clusters) -> tuple[float, float, str]:
+    effective = worth(clusters)
+    value = min(max(clusters.value, 0.0), 1.0)
+    found = wilson(value * effective, effective)
+    alone = abs(effective - clusters.n) < 0.5
+    return found.low, found.high, "Wilson" if alone else f"Wilson, worth {effective:,.0f} independent"
+
+
+def _mean(clusters: Clusters) -> tuple[float | None, float | None, str]:
+    units = len(clusters.sums)
+    if units < 2:
+        return None, None, "none, of one"
+    whole = clusters.sizes == np.floor(clusters.sizes)
+    if units <= MOST_DRAWN and whole.all() and (clusters.sizes > 0).all():
+        means = clusters.sums / clusters.sizes
+        values = np.repeat(means, clusters.sizes.astype(int))
+        labels = np.repeat(np.arange(units), clusters.sizes.astype(int)).tolist()
+        if np.ptp(means) > 0 and len(values) <= 20 * MOST_DRAWN:
+            found = bootstrap(values, clusters=labels, draws=DRAWS)
+            return found.low, found.high, "bootstrap over customers or conversations (BCa)"
+    if (clusters.sizes > 0).all() and (clusters.sizes == 1).all():
+        plain = mean_interval(clusters.sums)
+        return plain.low, plain.high, "Student's t"
+    half = t_quantile(0.975, units - 1) * math.sqrt(clusters.variance(clusters.value))
+    return clusters.value - half, clusters.value + half, "Student's t, by clusters"
+
+
+def _quantile(metric: Metric, scored: Sequence[Scored], share: float) -> Figure:
+    some = [one for one in scored if one.latencies_ms]
+    if not some:
+        return Figure(metric=metric.name, value=None, n=0, units=0)
+    times = np.sort(np.array([time for one in some for time in one.latencies_ms]))
+    value = float(np.quantile(times, share))
+    sums = np.array([float(sum(time <= value for time in one.latencies_ms)) for one in some])
+    effective = worth(Clusters(sums, np.array([float(len(one.latencies_ms)) for one in some])))
+    half = 1.96 * math.sqrt(share * (1 - share) / max(effective, 1.0))
+    low, high = np.quantile(times, [max(0.0, share - half), min(1.0, share + half)])
+    enough = effective * min(share, 1 - share) >= 5
+    return Figure(
+        metric=metric.name, value=value, n=len(times), units=len(some), low=float(low), high=float(high) if enough else None,
+        interval="order statistics" if enough else "order statistics; too few for the upper end",
+    )  # fmt: skip
+
+
+def slower_than(scored: Sequence[Scored], ms: float) -> list[Scored]:
+    """Conversations whose metric `latency` counts answers slower than a time: so that two quantiles are compared as shares."""
+    from dataclasses import replace
+
+    return [
+        replace(one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))})
+        for one in scored
+        if one.latencies_ms
+    ]
+
+
+def as_mapping(figures: Sequence[Figure]) -> Mapping[str, Figure]:
+    return {one.metric: one for one in figures}
