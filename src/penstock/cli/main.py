@@ -37,6 +37,7 @@ VERBS = {
     "fairness": ("penstock.cli.fairness", "fairness"),
     "canaries": ("penstock.cli.canaries", "canaries"),
     "redteam": ("penstock.cli.redteam", "redteam"),
+    "simulate": ("penstock.cli.simulate", "simulate"),
     "drift": ("penstock.cli.drift", "drift"),
     "eval": ("penstock.cli.eval", "eval_"),
     "ab": ("penstock.cli.ab", "ab"),
