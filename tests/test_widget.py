@@ -27,7 +27,7 @@ from penstock.server.app import ROUTES
 from penstock.server.console import door
 from penstock.server.console.view import SPOKEN
 from penstock.server.visits import VISIT_S, Visits
-from penstock.server.widget import _ink, _written
+from penstock.server.face import _ink, written
 from penstock.types import Answer, Citation, Claim, Status, Verdict
 
 SITE = "https://shop.example"
@@ -413,7 +413,7 @@ CITATION = Citation("a.md", "Five days.", 0, 10, "1", "1", title="A")
 )  # fmt: skip
 def test_what_a_model_wrote_is_cut_at_its_numbers_and_doubts(text: str, claims: tuple[Any, ...], pieces: list[Any]):
     verdict = Verdict("not_found", 0.1, tuple(Claim(a, b, label, 0.1) for a, b, label in claims))
-    found = _written(Answer(text, Status.ANSWER, 0.9, (CITATION,), verdict=verdict, written_by="small"))
+    found = written(Answer(text, Status.ANSWER, 0.9, (CITATION,), verdict=verdict, written_by="small"))
 
     assert [(one["text"], one.get("source", 0), one.get("mark", "")) for one in found] == pieces
     assert "".join(one["text"] or f"[{one['source']}]" for one in found) == text

@@ -644,6 +644,7 @@ class AppSettings:
 
     documents: str = setting("", "The collection it answers from.")
     questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
+    bot: str = setting("", "What talks to people in it, `module:name`: a `penstock.agents.Bot`; empty: documents answer.")
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
     )
