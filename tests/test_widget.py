@@ -22,12 +22,12 @@ from penstock.guard.policy import Policy
 from penstock.guard.quoted import shown
 from penstock.language.phrases import WIDGET, catalogue, languages, phrase, spoken
 from penstock.review.content import TOLD_BY_VISITOR
-from penstock.server import widget
+from penstock.server import face, pages, widget
 from penstock.server.app import ROUTES
 from penstock.server.console import door
 from penstock.server.console.view import SPOKEN
-from penstock.server.visits import VISIT_S, Visits
 from penstock.server.face import _ink, written
+from penstock.server.visits import VISIT_S, Visits
 from penstock.types import Answer, Citation, Claim, Status, Verdict
 
 SITE = "https://shop.example"
@@ -198,10 +198,11 @@ def test_every_language_has_every_phrase_of_the_widget(language: str):
 
 
 def test_the_phrases_of_the_widget_are_those_that_it_says():
-    texts = [(widget.pages.FOLDER / name).read_text() for name in ("widget.html", "widget-page.js")]
-    texts.append(Path(str(widget.__file__)).read_text())
-    said = set(re.findall(r'\bt\("([^"]+)"', texts[1])) | set(
-        re.findall(r'data-(?:t|label|title|placeholder)="([^"]+)"', texts[0])
+    names = ("widget.html", "widget-page.js", "bot.js", "opinion.js")
+    markup, *scripts = [(pages.FOLDER / name).read_text() for name in names]
+    texts = [markup, *scripts, Path(str(face.__file__)).read_text()]
+    said = set(re.findall(r'\bt\("([^"]+)"', "".join(scripts))) | set(
+        re.findall(r'data-(?:t|label|title|placeholder)="([^"]+)"', markup)
     )
 
     assert [english for english in WIDGET if not any(f'"{english}"' in text for text in texts)] == []

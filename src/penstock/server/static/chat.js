@@ -2,9 +2,11 @@
 
 import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
 import { show } from "./answer.js";
+import { barIn, besides } from "./bot.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
-import { composing, events, make, press } from "./parts.js";
+import { noOpinion } from "./opinion.js";
+import { composing, events, make, newId, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const MOST_OFFERED = 3; // questions behind an answer
@@ -44,13 +46,13 @@ function draw(node, turn) {
 }
 
 const opinionOf = (request, { waiting, reply }) => ({
-  request, thumb: "", reasons: [], correction: "", csat: 0,
+  request, ...noOpinion(),
   person: reply ? { state: "replied", text: reply } : waiting ? { state: "pending", id: waiting } : {},
 });
 
 async function ask(question) {
   await started; // whoever is quicker than the page waits for it
-  if (!state.collection) return documents.open();
+  if (!state.collection && !isBot()) return documents.open();
   if (state.busy) return;
   const talk = state.talk;
   sessionStorage.setItem(ASKING, question);
@@ -62,8 +64,9 @@ async function ask(question) {
   const busy = state.busy = new AbortController();
   $("send").textContent = t("Stop");
   try {
-    const messages = [...said(talk), { role: "user", content: question }];
-    const body = JSON.stringify({ model: state.asked, stream: true, messages });
+    const asked = { role: "user", content: question };
+    const more = isBot() ? { messages: [asked], conversation: talk.id } : { messages: [...said(talk), asked] }; // a bot remembers
+    const body = JSON.stringify({ model: state.asked, stream: true, ...more });
     const response = await call(CHAT, { method: "POST", headers: { "content-type": "application/json" }, body, signal: busy.signal });
     let found = null;
     for await (const data of events(response, (error) => new Problem(CUT, { words: error.message }))) {
@@ -77,11 +80,11 @@ async function ask(question) {
     }
     if (!found) throw new Problem(CUT);
     const request = response.headers.get("x-request-id");
-    const turn = { id: conversations.newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
+    const turn = { id: newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
     draw(node, turn);
     const { height } = node.getBoundingClientRect();
     node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
-    say(`${found.text} ${t("Sources: {count}", { count: found.citations.length })}`);
+    say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
     talk.turns.push(turn);
     conversations.keep(talk);
   } catch (error) {
@@ -111,7 +114,7 @@ async function ask(question) {
 
 // Begin with nothing said, or with what was kept. shared: by whom and when, of a conversation that is only to be read, as is one
 // that is closed: what it asked is not there any more.
-function begin({ id = conversations.newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
+function begin({ id = newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
   state.busy?.abort();
   state.busy = null;
   $("send").textContent = t("Ask");
@@ -137,15 +140,24 @@ function begin({ id = conversations.newId(), asked = state.asked, turns = [], ke
   conversations.draw();
 }
 
+// What a bot's conversation has below it.
+const drawBar = barIn($("bar"), { ask: (text) => ask(text), back: () => ask(t("Back to the assistant")) });
+state.told = () => {
+  const last = state.talk.turns.at(-1);
+  drawBar({ bot: isBot() && !$("composer").hidden, last: last && { answer: last.answer, person: last.opinion.person }, busy: Boolean(state.busy) });
+};
+
 // Questions that were given to be offered, as long as nobody has asked them: under the last answer.
 function offer() {
+  state.told();
   const asked = new Set([...document.querySelectorAll(".question")].map((node) => node.textContent));
-  const left = state.talk.turns.length && !state.busy && !$("composer").hidden ? questions().filter((one) => !asked.has(one)) : [];
+  const left = state.talk.turns.length && !state.busy && !$("composer").hidden && !isBot() ? questions().filter((one) => !asked.has(one)) : [];
   $("further").replaceChildren(...left.slice(0, MOST_OFFERED).map(asking));
   $("further").hidden = !left.length;
 }
 
 const answering = (name) => state.apps.find((app) => app.name === name);
+const isBot = () => Boolean(answering(state.asked)?.bot);
 const questions = () => (answering(state.asked) ?? state.collections.find((c) => c.name === state.asked))?.questions ?? [];
 const asking = (question) => make("li", {}, press(question, () => ask(question), { dir: "auto" }));
 
@@ -175,9 +187,11 @@ function choose(name) {
   const found = state.collections.find((c) => c.name === state.collection);
   $("count").textContent = String(found?.documents ?? 0);
   $("count").hidden = !found;
-  const ready = found?.version;
+  const bot = isBot();
+  const ready = bot || found?.version;
   $("question").placeholder = ready ? t("Ask {name}…", { name }) : t("Add documents first…");
-  $("welcome-text").textContent = t(ready
+  $("welcome-title").textContent = t(bot ? "Hello! How can we help?" : "Ask your documents");
+  $("welcome-text").textContent = t(bot ? "Automatic assistant" : ready
     ? "Answers are quoted word for word, each with its source. What is not there is not answered."
     : state.admin
       ? "There is nothing to ask yet. Drop files anywhere on this page to begin."
@@ -186,6 +200,7 @@ function choose(name) {
   if (!ready && state.admin) tries.push(make("li", {}, press(t("Add documents"), documents.open, { className: "primary" })));
   $("suggestions").replaceChildren(...tries);
   $("suggestions").hidden = !tries.length;
+  state.told();
 }
 
 async function load(wanted) {
