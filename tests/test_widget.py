@@ -26,12 +26,13 @@ from penstock.server import face, pages, widget
 from penstock.server.app import ROUTES
 from penstock.server.console import door
 from penstock.server.console.view import SPOKEN
-from penstock.server.face import _ink, written
+from penstock.server.face import _ink, _written
 from penstock.server.visits import VISIT_S, Visits
 from penstock.types import Answer, Citation, Claim, Status, Verdict
 
 SITE = "https://shop.example"
 RETURNS = "How long can books be returned?"
+BOT = ("conversation", "quick_replies", "over")  # what the answers of bots have besides
 TOML = f"""
 [documents.handbook]
 paths = ["handbook"]
@@ -198,7 +199,7 @@ def test_every_language_has_every_phrase_of_the_widget(language: str):
 
 
 def test_the_phrases_of_the_widget_are_those_that_it_says():
-    names = ("widget.html", "widget-page.js", "bot.js", "opinion.js")
+    names = ("widget.html", "widget-page.js", "bot.js", "opinion.js", "key.js")
     markup, *scripts = [(pages.FOLDER / name).read_text() for name in names]
     texts = [markup, *scripts, Path(str(face.__file__)).read_text()]
     said = set(re.findall(r'\bt\("([^"]+)"', "".join(scripts))) | set(
@@ -356,7 +357,7 @@ def test_what_is_not_there_is_said_in_the_visitors_words(shop: Served):
 def test_an_answer_tells_nothing_of_what_is_inside(shop: Served):
     answer, _ = Visitor(shop).ask(RETURNS)
 
-    assert set(answer) == {"status", "pieces", "question", "language", "direction", "sources", "nearest", "waiting"}
+    assert set(answer) == {"status", "pieces", "question", "language", "direction", "sources", "nearest", "waiting", *BOT}
     assert not {"document_id", "passage_id", "source", "confidence", "also_in"} & set(answer["sources"][0])
 
 
@@ -414,7 +415,7 @@ CITATION = Citation("a.md", "Five days.", 0, 10, "1", "1", title="A")
 )  # fmt: skip
 def test_what_a_model_wrote_is_cut_at_its_numbers_and_doubts(text: str, claims: tuple[Any, ...], pieces: list[Any]):
     verdict = Verdict("not_found", 0.1, tuple(Claim(a, b, label, 0.1) for a, b, label in claims))
-    found = written(Answer(text, Status.ANSWER, 0.9, (CITATION,), verdict=verdict, written_by="small"))
+    found = _written(Answer(text, Status.ANSWER, 0.9, (CITATION,), verdict=verdict, written_by="small"))
 
     assert [(one["text"], one.get("source", 0), one.get("mark", "")) for one in found] == pieces
     assert "".join(one["text"] or f"[{one['source']}]" for one in found) == text
@@ -697,7 +698,7 @@ def test_a_visitor_says_what_they_think_of_their_own_answers_alone(shop: Served)
         == 200
     )
     refused(other.post("feedback", {"request": number, "thumb": "up"}), 404, "not_found")
-    refused(visitor.post("feedback", {"request": number, "text": "words"}), 400, "bad_request")
+    refused(visitor.post("feedback", {"request": number, "correction": "words"}), 400, "bad_request")
     refused(visitor.post("feedback", {"request": 3, "thumb": "up"}), 400, "bad_request")
     ((thumb, csat),) = shop.house.review.store.read("select thumb, csat from feedback where request = ?", (number,))
     assert (thumb, csat) == ("down", 2)

@@ -178,7 +178,7 @@ def _shown(found: Answer, told: Sequence[TextDelta], sources: _Sources) -> dict[
     elif found.status in (Status.REFUSED, Status.HANDED_OVER):
         pieces = [{"text": found.text}]
     else:
-        pieces = written(found) if found.written_by else _quoted(found, told)
+        pieces = _written(found) if found.written_by else _quoted(found, told)
     in_text = {piece["source"] for piece in pieces if "source" in piece}
     is_bot = bool(found.conversation)  # whose citations are chosen for the reply, and need no number in it
     cited = [(n, one) for n, one in enumerate(found.citations, 1) if is_bot or n in in_text]
@@ -203,7 +203,7 @@ def _quoted(found: Answer, told: Sequence[TextDelta]) -> list[dict[str, Any]]:
     return pieces[1:] if only_says_so else pieces
 
 
-def written(found: Answer) -> list[dict[str, Any]]:
+def _written(found: Answer) -> list[dict[str, Any]]:
     """The text in pieces, cut at the numbers that the model wrote and around what is not in the sources."""
     text, claims = found.text, found.verdict.claims if found.verdict else ()
     cited = [(mark.start(), mark.end(), int(mark[1])) for mark in openai.MARK.finditer(text)]

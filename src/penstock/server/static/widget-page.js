@@ -101,28 +101,11 @@ async function fetched(path, options = {}) {
 }
 
 async function askForKey() {
-  if (!state.until) {
-    const base = (given.get("lang") || navigator.language).toLowerCase().split("-")[0];
-    const said = base === "en" ? null : await fetch(`/static/phrases/${{ nb: "no", nn: "no" }[base] ?? base}.json`);
-    if (said?.ok) {
-      const { phrases, language, direction } = await said.json();
-      words.phrases = phrases;
-      Object.assign(document.documentElement, { lang: language, dir: direction });
-    }
-    label();
-  }
-  $("key-problem").textContent = sessionStorage.getItem(KEY) ? t("This key is not accepted.") : "";
+  const { keyFor } = await import("./key.js"); // which no widget needs
   document.documentElement.dataset.ready = "";
-  $("key").showModal();
-  return new Promise((resolve) => {
-    $("key-form").onsubmit = () => {
-      sessionStorage.setItem(KEY, $("key-value").value.trim());
-      $("key-value").value = "";
-      resolve();
-    };
-  });
+  const before = sessionStorage.getItem(KEY);
+  sessionStorage.setItem(KEY, await keyFor(given.get("lang") || navigator.language, { refused: Boolean(before), label }));
 }
-$("key").addEventListener("cancel", (event) => event.preventDefault());
 
 const post = (path, body, more = {}) => fetched(path, { method: "POST", body: JSON.stringify(body), ...more });
 
