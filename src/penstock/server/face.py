@@ -93,18 +93,17 @@ def told(house: House, widget: WidgetSettings, language: str) -> dict[str, Any]:
 
 
 async def ask(request: Request, house: House, who: Who) -> Stream:
-    """An answer as server-sent events: `{"question": …, "history": […], "conversation": …}`."""
+    """An answer as server-sent events: `{"question": …, "history": […], "conversation": …, "message": …}`."""
     body = await request.json()
     messages = [*_before(body), {"role": "user", "content": _question(body)}]
     said = {"model": who.app, "messages": messages, "stream": True}
-    if "conversation" in body:
-        said["conversation"] = body["conversation"]
+    said |= {name: body[name] for name in ("conversation", "message") if name in body}
     asked = ModelRequest(
         dialect="chat", model=who.app, body=said, stream=True, caller=who.caller,
         record=Record(request.name, who.person, id=request.name),
     )  # fmt: skip
     try:
-        source, events = openai.answering(house, asked, asked.body)
+        source, events = openai.answering(house, asked, asked.body)[:2]
         app = house.dealt(asked)
     except PenstockError as error:
         raise _Outside(error) from error

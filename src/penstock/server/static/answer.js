@@ -1,6 +1,6 @@
 // An answer: its words with their sources, what people think of it, and asking a person instead.
 
-import { rowsOf } from "./bot.js";
+import { isWithPerson, rowsOf } from "./bot.js";
 import { apart, call, directionOf, dotted, get, headings, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
 import { change } from "./conversations.js";
 import { howItWas, opinionOn } from "./opinion.js";
@@ -25,7 +25,7 @@ export function show(node, turn) {
   const asked = make("p", { className: "question", textContent: question });
   const isBot = Boolean(found.conversation); // who asks a person for one, and has no doubts to show
   const people = (state.people || opinion.person.state) && !turn.talk.shared ? person(turn, { offered: !isBot }) : "";
-  if (isBot && !found.text) { // it went to the person who has taken over
+  if (isBot && found.status === "handed_over" && isWithPerson(before(turn))) { // it went to the person who had taken over
     node.replaceChildren(asked, make("p", { className: "understood", textContent: t("Sent to the person.") }), people);
     return;
   }
@@ -49,6 +49,13 @@ export function show(node, turn) {
     asked,
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
     answer);
+}
+
+// The turn before, and what came of asking a person there.
+function before({ talk, id }) {
+  const n = talk.turns.findIndex((one) => one.id === id);
+  const turn = n < 0 ? talk.turns.at(-1) : talk.turns[n - 1];
+  return turn && { answer: turn.answer, person: turn.opinion.person };
 }
 
 const isRow = ({ passage_id }) => String(passage_id).startsWith(ROW);
@@ -197,6 +204,7 @@ const ways = (request) => ({
 // ---------------------------------------------------------------- asking a person
 
 const NOBODY = "Nobody replied. You can ask again.";
+const isLast = (turn) => turn.talk.turns.at(-1) === turn; // a bot that was gone back to says itself what became of it
 const ENDED = ["closed", "expired"]; // without a word
 const WAIT_S = 20; // that the server may take to say that nobody has replied yet, where one question alone waits
 const AGAIN_MS = 4000; // between two looks at several, and after the server could not be reached
@@ -210,7 +218,7 @@ function person(turn, { offered }) {
   const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
   const again = () => press(t("Ask a person"), ask);
   const draw = () => {
-    if (!offered && !asked.text) node.replaceChildren(ENDED.includes(asked.state) ? hint(NOBODY) : "");
+    if (!offered && !asked.text) node.replaceChildren(ENDED.includes(asked.state) && isLast(turn) ? hint(NOBODY) : "");
     else if (!asked.state) node.replaceChildren(again());
     else if (asked.state === "pending") node.replaceChildren(hint("A person was asked. The reply will appear here."));
     else if (asked.text) node.replaceChildren(hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: asked.text }));
@@ -259,13 +267,14 @@ async function watch(talk) {
       const found = await get(`/v1/review/replies/${encodeURIComponent(person.id)}?wait=${wait}`).catch((error) => (
         error.status === 404 ? { state: "expired" } : pause().then(() => ({})))); // 404: so long ago that nobody knows of it
       Object.assign(person, found);
+      if (turn.opinion.person !== person) continue; // more was said to them, and the reply stands below that
       if (person.state === "pending" || talk !== state.talk) continue;
       if (person.text) turn.answer.reply = person.text;
       else delete turn.answer.waiting;
       change(turn);
       for (const show of state.shown) show();
       state.told();
-      say(person.text || t(NOBODY));
+      if (person.text || isLast(turn)) say(person.text || t(NOBODY));
     }
     if (waiting.length > 1) await pause();
   }

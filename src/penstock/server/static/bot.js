@@ -4,17 +4,19 @@ import { make, press, t } from "./parts.js";
 
 const TAKES_OVER = "A person takes over. The assistant is silent until they reply.";
 
+// Whether a person has the conversation after that turn.
+export const isWithPerson = (turn) => turn?.answer.status === "handed_over" && !["replied", "closed", "expired"].includes(turn.person?.state);
+
 // What stands between a conversation and the box where it goes on. place: an empty element. ask: says something; back: ends that a
 // person has it. There is one bar, so there is one set of replies at most.
 export function barIn(place, { ask, back }) {
   const draw = ({ bot = false, last = null, busy = false } = {}) => {
-    const { quick_replies: replies = [], status = "" } = last?.answer ?? {};
-    const handed = status === "handed_over";
-    const waits = handed && !["replied", "closed", "expired"].includes(last.person?.state);
+    const { quick_replies: replies = [] } = last?.answer ?? {};
+    const handed = isWithPerson(last);
     const focused = place.contains(document.activeElement);
     place.hidden = !bot;
     place.replaceChildren(
-      waits ? make("p", { className: "handed" }, t(TAKES_OVER)) : "",
+      handed ? make("p", { className: "handed" }, t(TAKES_OVER)) : "",
       !busy && !handed && replies.length ? make("ul", { className: "quick", ariaLabel: t("Quick replies") },
         ...replies.map((reply) => make("li", {}, press(reply, () => ask(reply), { dir: "auto" })))) : "",
       handed ? press(t("Back to the assistant"), back, { className: "quiet", disabled: busy })

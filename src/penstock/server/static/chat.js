@@ -2,7 +2,7 @@
 
 import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
 import { show } from "./answer.js";
-import { barIn, besides } from "./bot.js";
+import { barIn, besides, isWithPerson } from "./bot.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
 import { noOpinion } from "./opinion.js";
@@ -45,6 +45,12 @@ function draw(node, turn) {
   state.shown.push(drawn);
 }
 
+// What a conversation has come to.
+function lastOf({ turns }) {
+  const turn = turns.at(-1);
+  return turn && { answer: turn.answer, person: turn.opinion.person };
+}
+
 const opinionOf = (request, { waiting, reply }) => ({
   request, ...noOpinion(),
   person: reply ? { state: "replied", text: reply } : waiting ? { state: "pending", id: waiting } : {},
@@ -59,13 +65,18 @@ async function ask(question) {
   $("question").value = "";
   grow();
   const { node, answer, words } = place(question);
+  const passing = isWithPerson(lastOf(talk)); // it is for whoever has taken over, and no assistant is seen to think
+  answer.hidden = passing;
   offer();
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
+  const message = talk.failed?.question === question ? talk.failed.message : newId(); // sent again it is done once
+  talk.failed = null;
+  state.told();
   $("send").textContent = t("Stop");
   try {
     const asked = { role: "user", content: question };
-    const more = isBot() ? { messages: [asked], conversation: talk.id } : { messages: [...said(talk), asked] }; // a bot remembers
+    const more = isBot() ? { messages: [asked], conversation: talk.id, message } : { messages: [...said(talk), asked] }; // it remembers
     const body = JSON.stringify({ model: state.asked, stream: true, ...more });
     const response = await call(CHAT, { method: "POST", headers: { "content-type": "application/json" }, body, signal: busy.signal });
     let found = null;
@@ -84,11 +95,14 @@ async function ask(question) {
     draw(node, turn);
     const { height } = node.getBoundingClientRect();
     node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
-    say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
+    if (passing && found.status === "handed_over") say(t("Sent to the person."));
+    else say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
     talk.turns.push(turn);
     conversations.keep(talk);
   } catch (error) {
     const stopped = error.name === "AbortError";
+    talk.failed = { question, message };
+    answer.hidden = false;
     const drawn = () => words.replaceChildren(stopped ? make("span", { className: "hint", textContent: t("Stopped.") }) : wrong(error));
     drawn();
     state.shown.push(drawn);
@@ -142,10 +156,7 @@ function begin({ id = newId(), asked = state.asked, turns = [], kept = null, tit
 
 // What a bot's conversation has below it.
 const drawBar = barIn($("bar"), { ask: (text) => ask(text), back: () => ask(t("Back to the assistant")) });
-state.told = () => {
-  const last = state.talk.turns.at(-1);
-  drawBar({ bot: isBot() && !$("composer").hidden, last: last && { answer: last.answer, person: last.opinion.person }, busy: Boolean(state.busy) });
-};
+state.told = () => drawBar({ bot: isBot() && !$("composer").hidden, last: lastOf(state.talk), busy: Boolean(state.busy) });
 
 // Questions that were given to be offered, as long as nobody has asked them: under the last answer.
 function offer() {

@@ -1,7 +1,7 @@
 // The page of one app alone: in a widget's frame for visitors of other sites, or the whole screen for whoever may ask the app. Plain
 // DOM; everything that comes from documents or people is set as text, never as HTML.
 
-import { barIn, besides, rowsOf } from "./bot.js";
+import { barIn, besides, isWithPerson, rowsOf } from "./bot.js";
 import { howItWas, noOpinion, opinionOn } from "./opinion.js";
 import { composing, events, inline, make, newId, numbered, press, say, t, words } from "./parts.js";
 
@@ -15,7 +15,7 @@ const KEY = "penstock-key"; // of this tab, also for the chat page
 const MOST_KEPT = 30; // turns of a conversation
 const MOST_BEFORE = 5; // turns that are sent along with a question
 const MOST_WAITING = 5; // questions of the site that wait for the one before them
-const state = { token: "", until: 0, widget: {}, conversation: newId(), turns: [], busy: null, site: "", waiting: [] };
+const state = { token: "", until: 0, widget: {}, conversation: newId(), turns: [], failed: null, busy: null, site: "", waiting: [] };
 
 // ---------------------------------------------------------------- what stays in the tab
 
@@ -153,16 +153,19 @@ async function ask(question) {
   $("question").value = "";
   grow();
   const said = make("div", { className: "said", dir: "auto" });
-  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer") }, said);
+  const passing = isWithPerson(state.turns.at(-1)); // it is for whoever has taken over, and no assistant is seen to think
+  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer"), hidden: passing }, said);
   const node = make("li", {}, make("p", { className: "question", textContent: question }), article);
   $("turns").append(node);
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
+  const message = state.failed?.question === question ? state.failed.message : newId(); // sent again it is done once
+  state.failed = null;
   $("send").textContent = t("Stop");
   $("suggestions").hidden = true;
   told();
   try {
-    const body = () => (state.widget.bot ? { question, conversation: state.conversation } // it remembers what was said
+    const body = () => (state.widget.bot ? { question, conversation: state.conversation, message } // it remembers what was said
       : { question, history: messages(state.turns) });
     const response = await call(() => post("ask", body(), { signal: busy.signal }));
     let answer = null;
@@ -182,12 +185,15 @@ async function ask(question) {
     keep();
     show(turn, node);
     node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" });
+    const passed = passing && answer.status === "handed_over";
     const more = answer.conversation ? besides(answer) : t("Sources: {count}", { count: answer.sources.length });
-    say(`${wordsOf(answer)} ${more}`.trim());
+    say(passed ? t("Sent to the person.") : `${wordsOf(answer)} ${more}`.trim());
     tell({ penstock: "answer", status: answer.status });
   } catch (error) {
     const text = error.name === "AbortError" ? t("Stopped.") : problemOf(error);
     if (!node.isConnected) return;
+    state.failed = { question, message };
+    article.hidden = false;
     said.replaceChildren(make("span", { className: error.name === "AbortError" ? "hint" : "problem", textContent: text }));
     $("question").value ||= question; // to be sent again
     grow();
@@ -221,7 +227,8 @@ function show(turn, node) {
   const isBot = Boolean(answer.conversation); // who asks a person for one
   const people = state.widget.people || turn.person.id ? personFor(turn, { offered: !isBot }) : "";
   const asked = make("p", { className: "question", textContent: question });
-  if (isBot && !wordsOf(answer)) { // it went to the person who has taken over
+  const before = state.turns[state.turns.includes(turn) ? state.turns.indexOf(turn) - 1 : state.turns.length - 1];
+  if (isBot && answer.status === "handed_over" && isWithPerson(before)) { // it went to the person who had taken over
     node.replaceChildren(asked, make("p", { className: "hint understood", textContent: t("Sent to the person.") }), people);
     return node;
   }
@@ -291,7 +298,7 @@ function personFor(turn, { offered }) {
   const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
   const draw = (wrong = "") => {
     const { state: stands, text } = turn.person;
-    if (!offered && !text) node.replaceChildren(ENDED.includes(stands) ? hint(NOBODY) : "");
+    if (!offered && !text) node.replaceChildren(ENDED.includes(stands) && state.turns.at(-1) === turn ? hint(NOBODY) : "");
     else node.replaceChildren(...(stands === "pending" ? [hint("A person was asked. The reply will appear here.")]
       : text ? [hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: text })]
       : [stands ? hint(NOBODY) : "", state.widget.people ? press(t("Ask a person"), begin) : "",
@@ -355,7 +362,7 @@ document.addEventListener("keydown", (event) => {
 $("close").addEventListener("click", leave);
 $("new").addEventListener("click", () => {
   state.busy?.abort();
-  Object.assign(state, { turns: [], waiting: [], conversation: newId() });
+  Object.assign(state, { turns: [], failed: null, waiting: [], conversation: newId() });
   keep();
   if (!$("source").hidden) closeSource();
   $("turns").replaceChildren();
