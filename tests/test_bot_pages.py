@@ -274,7 +274,7 @@ def test_while_a_person_has_it_no_assistant_is_seen_and_their_reply_is(shop: Ser
     shop.house.review.hand_overs.reply(found.id, "anna", "A new one is on its way.")
     last = page.locator("#turns > li").last
     expect(last.get_by_text("A new one is on its way.")).to_be_visible(timeout=25_000)
-    expect(page.get_by_text("A new one is on its way.")).to_have_count(1)
+    expect(page.locator("#turns").get_by_text("A new one is on its way.")).to_have_count(1)
     expect(page.locator(".handed")).to_have_count(0)
     back = say(page, "Thanks")
 

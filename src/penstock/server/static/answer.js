@@ -39,7 +39,7 @@ export function show(node, turn) {
   const answer = make("article", { className: silent && !isBot ? "answer refused" : "answer", ariaLabel: t("Answer") },
     found.status === "related" ? make("span", { className: "label", textContent: t("Possibly related") }) : "",
     said,
-    quoted.length && !found.written_by && !isBot ? list(quoted.map((n) => [found.citations[n], n + 1]).filter(([c]) => !isRow(c)), { words: false }) : "",
+    quoted.length && !found.written_by && !isBot ? list(quoted.map((n) => [found.citations[n], n + 1]), { words: false }) : "",
     more.length ? fold(t(found.written_by || isBot ? "Sources" : "More from your documents"), more) : "",
     ...rowsOf(found.citations.filter(isRow)),
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
@@ -63,7 +63,8 @@ const isRow = ({ passage_id }) => String(passage_id).startsWith(ROW);
 // The citations whose quotes stand in the text, in its order. Sources that disagree stand there by date, the newest first.
 function inText({ citations, quoted, conflicts }) {
   const date = (n) => citations[n].date;
-  return conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+  const said = conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+  return said.filter((n) => !isRow(citations[n])); // which are told as values
 }
 
 // Where the quotes stand. Looked for from the end, as a translation before them may hold the same words.

@@ -145,7 +145,7 @@ function begin({ id = newId(), asked = state.asked, turns = [], kept = null, tit
     } catch {
       words.textContent = answer.text; // of a shape that is none of ours
     }
-    node.querySelector(".answer").classList.remove("waiting");
+    node.querySelector(".answer")?.classList.remove("waiting");
     state.talk.turns.push(turn);
   }
   $("turns").lastElementChild?.scrollIntoView({ block: "end" });

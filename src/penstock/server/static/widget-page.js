@@ -330,7 +330,6 @@ function personFor(turn, { offered }) {
     keep();
     draw();
     told();
-    if (turn.person.text) say(turn.person.text);
   };
   draw();
   if (turn.person.state === "pending") wait();
