@@ -21,6 +21,7 @@ VERBS = {
     "up": ("penstock.cli.up", "up"),
     "new": ("penstock.cli.new", "new"),
     "ask": ("penstock.cli.ask", "ask"),
+    "talk": ("penstock.cli.talk", "talk"),
     "docs": ("penstock.cli.docs", "docs"),
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),

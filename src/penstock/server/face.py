@@ -103,11 +103,11 @@ async def ask(request: Request, house: House, who: Who) -> Stream:
         record=Record(request.name, who.person, id=request.name),
     )  # fmt: skip
     try:
-        source, events = openai.answering(house, asked, asked.body)[:2]
+        source, events, _ = openai.answering(house, asked, asked.body)
         app = house.dealt(asked)
     except PenstockError as error:
         raise _Outside(error) from error
-    collection = house.library[source] if house.has_documents and source in house.library.names() else None
+    collection = house.library[source] if source else None  # a bot may have none
     return Stream(_told(events, _Sources(house, collection, _policy(house, app))))
 
 
