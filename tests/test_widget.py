@@ -22,16 +22,17 @@ from penstock.guard.policy import Policy
 from penstock.guard.quoted import shown
 from penstock.language.phrases import WIDGET, catalogue, languages, phrase, spoken
 from penstock.review.content import TOLD_BY_VISITOR
-from penstock.server import widget
+from penstock.server import face, pages, widget
 from penstock.server.app import ROUTES
 from penstock.server.console import door
 from penstock.server.console.view import SPOKEN
+from penstock.server.face import _ink, _written
 from penstock.server.visits import VISIT_S, Visits
-from penstock.server.widget import _ink, _written
 from penstock.types import Answer, Citation, Claim, Status, Verdict
 
 SITE = "https://shop.example"
 RETURNS = "How long can books be returned?"
+BOT = ("conversation", "quick_replies", "over")  # what the answers of bots have besides
 TOML = f"""
 [documents.handbook]
 paths = ["handbook"]
@@ -198,10 +199,11 @@ def test_every_language_has_every_phrase_of_the_widget(language: str):
 
 
 def test_the_phrases_of_the_widget_are_those_that_it_says():
-    texts = [(widget.pages.FOLDER / name).read_text() for name in ("widget.html", "widget-page.js")]
-    texts.append(Path(str(widget.__file__)).read_text())
-    said = set(re.findall(r'\bt\("([^"]+)"', texts[1])) | set(
-        re.findall(r'data-(?:t|label|title|placeholder)="([^"]+)"', texts[0])
+    names = ("widget.html", "widget-page.js", "bot.js", "opinion.js", "key.js")
+    markup, *scripts = [(pages.FOLDER / name).read_text() for name in names]
+    texts = [markup, *scripts, Path(str(face.__file__)).read_text()]
+    said = set(re.findall(r'\bt\("([^"]+)"', "".join(scripts))) | set(
+        re.findall(r'data-(?:t|label|title|placeholder)="([^"]+)"', markup)
     )
 
     assert [english for english in WIDGET if not any(f'"{english}"' in text for text in texts)] == []
@@ -355,7 +357,7 @@ def test_what_is_not_there_is_said_in_the_visitors_words(shop: Served):
 def test_an_answer_tells_nothing_of_what_is_inside(shop: Served):
     answer, _ = Visitor(shop).ask(RETURNS)
 
-    assert set(answer) == {"status", "pieces", "question", "language", "direction", "sources", "nearest", "waiting"}
+    assert set(answer) == {"status", "pieces", "question", "language", "direction", "sources", "nearest", "waiting", *BOT}
     assert not {"document_id", "passage_id", "source", "confidence", "also_in"} & set(answer["sources"][0])
 
 
@@ -696,7 +698,7 @@ def test_a_visitor_says_what_they_think_of_their_own_answers_alone(shop: Served)
         == 200
     )
     refused(other.post("feedback", {"request": number, "thumb": "up"}), 404, "not_found")
-    refused(visitor.post("feedback", {"request": number, "text": "words"}), 400, "bad_request")
+    refused(visitor.post("feedback", {"request": number, "correction": "words"}), 400, "bad_request")
     refused(visitor.post("feedback", {"request": 3, "thumb": "up"}), 400, "bad_request")
     ((thumb, csat),) = shop.house.review.store.read("select thumb, csat from feedback where request = ?", (number,))
     assert (thumb, csat) == ("down", 2)

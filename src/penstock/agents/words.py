@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final, Literal
 
+from penstock.language.phrases import every
+
 __all__ = [
     "Agreement",
     "agreement",
@@ -30,6 +32,8 @@ __all__ = [
 
 Agreement = Literal["yes", "no", "unclear"]
 
+GO_BACK: Final = "Back to the assistant"  # what buttons of the pages say for somebody, in any of their languages
+WISH: Final = "I would like to talk to a person."
 LONGEST: Final = 300  # characters of what is taken for one of these
 _MARKS: Final = re.compile("[\u0300-\u036f]")
 _WORD: Final = re.compile(r"[\w#]+(?:['’][\w]+)*")
@@ -261,11 +265,13 @@ def is_bye(text: str) -> bool:
 
 def is_back(text: str) -> bool:
     """Whether somebody whom a person helps wants the bot again."""
-    return _is(text, BACK)
+    return _is(text, BACK) or text.strip() in every(GO_BACK)
 
 
 def wants_person(text: str) -> bool:
     """Whether somebody asks for a person."""
+    if text.strip() in every(WISH):
+        return True
     said = folded(text[:1_000])
     return _PERSON.search(said) is not None and _NOT_PERSON.search(said) is None
 

@@ -19,6 +19,7 @@ __all__ = ["cli", "main"]
 
 VERBS = {
     "up": ("penstock.cli.up", "up"),
+    "new": ("penstock.cli.new", "new"),
     "ask": ("penstock.cli.ask", "ask"),
     "talk": ("penstock.cli.talk", "talk"),
     "docs": ("penstock.cli.docs", "docs"),

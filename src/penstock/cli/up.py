@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from penstock.assemble import SAMPLE
 from penstock.cli import show
-from penstock.config import Settings, load
+from penstock.config import FILE_NAME, Settings, load
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -50,13 +53,17 @@ def up(
     """Index your documents and serve them on this machine.
 
     PLACES are files, folders or web pages; without any, the collections in the settings. With nothing at all,
-    Penstock's own documentation is indexed, so that there is something to ask.
+    Penstock's own documentation is indexed, so that there is something to ask. A single folder that has a penstock.toml
+    of its own, as `penstock new` makes them, is served with these settings.
     """
     from penstock.assemble import assemble
     from penstock.documents.sources import existing
     from penstock.server.access import check_binding
 
     existing(places)  # before anything is made for them
+    if own := _own_settings(file, places):
+        click.echo(f"serving {own}", err=True)
+        file, places = str(own.expanduser()), ()
     settings = _with_address(load(file), host, port, workers)
     house = assemble(settings)
     if house.database.path.exists():
@@ -67,6 +74,15 @@ def up(
         _demonstrate(house)
     if serve:
         _serve(house, names)
+
+
+def _own_settings(file: str | None, places: Sequence[str]) -> Path | None:
+    """The settings file in the one folder that is served, where nobody named another."""
+    from penstock.documents.sources import is_web, resolved
+
+    if file or os.environ.get("PENSTOCK_CONFIG") or len(places) != 1 or is_web(places[0]):
+        return None
+    return Path(places[0]) / FILE_NAME if Path(resolved(places[0]), FILE_NAME).is_file() else None
 
 
 def _with_address(settings: Settings, host: str | None, port: int | None, workers: int | None) -> Settings:
@@ -130,7 +146,8 @@ def _serve(house: House, names: Sequence[str]) -> None:
     known = [*names, *house.settings.routes, *house.served_models]
     model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
     widgets = [f"/widget/{name}/try" for name in house.settings.widgets]
-    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house), widgets=widgets)
+    bots = [name for name, app in house.settings.apps.items() if app.bot]
+    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house), widgets=widgets, bots=bots)
 
     def started() -> None:
         click.echo(welcome)
@@ -158,17 +175,21 @@ def _console(house: House) -> str:
         return "/console"
 
 
-def _welcome(address: str, model: str, *, keys: bool, console: str, widgets: Sequence[str]) -> str:
+def _welcome(address: str, model: str, *, keys: bool, console: str, widgets: Sequence[str], bots: Sequence[str]) -> str:
     key = "YOUR-KEY" if keys else "none"
     header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
     once = " (this link signs you in, once)" if "once=" in console else ""
     question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
-    tries = "".join(f"\nA widget to try: {click.style(address + path, fg='cyan', underline=True)}" for path in widgets)
+    tries = "".join(f"\nA widget to try: {_link(address + path)}" for path in widgets)
+    chats = "".join(
+        f"\nThe chat with {name}: {_link(f'{address}/?ask={quote(name)}')}\nOn a phone: {_link(f'{address}/app/{quote(name)}')}"
+        for name in bots
+    )
     message = f'{{"role": "user", "content": "{question}"}}'
     body = f'{{"model": "{model}", "messages": [{message}]}}'
     return f"""
-{click.style("Penstock is up:", bold=True)} {click.style(address, fg="cyan", underline=True)}
-Its console{once}: {click.style(address + console, fg="cyan", underline=True)}{tries}
+{click.style("Penstock is up:", bold=True)} {_link(address)}
+Its console{once}: {_link(address + console)}{chats}{tries}
 
   curl {address}/v1/chat/completions{header} -H "content-type: application/json" \\
     -d '{body}'
@@ -178,3 +199,7 @@ Its console{once}: {click.style(address + console, fg="cyan", underline=True)}{t
   print(client.chat.completions.create(model="{model}", messages=[{message}]).choices[0].message.content)
 
 Ctrl-C stops."""
+
+
+def _link(address: str) -> str:
+    return click.style(address, fg="cyan", underline=True)

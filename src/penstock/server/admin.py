@@ -57,6 +57,7 @@ async def collections(request: Request, house: House) -> Response:
             "documents": source,
             "questions": house.settings.apps[name].questions,
             "history": house.settings.apps[name].history,
+            "bot": bool(house.settings.apps[name].bot),
         }
         for name, source in house.apps(request.caller).items()
         if name in house.settings.apps

@@ -24,8 +24,10 @@ from penstock.server import (
     ab,
     actions,
     admin,
+    alone,
     batches,
     conversations,
+    face,
     files,
     guard,
     language,
@@ -108,6 +110,11 @@ ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "/api/conversations/{conversation}/share", conversations.share),
     ("DELETE", "/api/conversations/{conversation}/share", conversations.unshare),
     ("GET", "/api/shared/{secret}", conversations.shared),
+    ("POST", f"{alone.PATH}/visit", alone.visit),
+    ("POST", f"{alone.PATH}/ask", alone.ask),
+    ("POST", f"{alone.PATH}/feedback", alone.feedback),
+    ("POST", f"{alone.PATH}/people", alone.ask_person),
+    ("GET", f"{alone.PATH}/people/{{reply}}", alone.reply),
     ("GET", "/v1/ab", ab.experiments),
     ("GET", "/v1/ab/{name}", ab.experiment),
     ("GET", "/v1/objectives", objectives.objectives),
@@ -174,7 +181,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, self._max_body_bytes, self.work)
         route = GENERATING.get(scope["path"]) if scope["method"] == "POST" else None
-        if LEFT not in scope or (route is None and request.path != mcp.PATH and not widget.asks(request)):
+        if LEFT not in scope or (route is None and request.path != mcp.PATH and not face.asks(request)):
             await self._answer(request, route, send)
             return
         task, left = asyncio.current_task(), scope[LEFT]
@@ -239,6 +246,9 @@ class App:
             return await self._console(request)
         if request.path.startswith("/widget/"):
             return await widget.answer(request, self.house)
+        if request.method == "GET" and (values := matched(alone.PATH, request.path)) is not None:
+            request.path_values = values
+            return await alone.page(request, self.house)
         request.caller = identify(request, self.house.settings, self.house.keys)
         for method, pattern, route in ROUTES:
             values = matched(pattern, request.path) if method == request.method else None

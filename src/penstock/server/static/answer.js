@@ -1,17 +1,20 @@
 // An answer: its words with their sources, what people think of it, and asking a person instead.
 
-import { apart, call, directionOf, dotted, get, headings, icon, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
+import { isWithPerson, rowsOf } from "./bot.js";
+import { apart, call, directionOf, dotted, get, headings, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
 import { change } from "./conversations.js";
+import { howItWas, opinionOn } from "./opinion.js";
 import { inline, make, numbered, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const SILENT = ["not_found", "refused", "handed_over"];
+const ROW = "tool:"; // what the ids of rows begin with, which are no documents
 const LINES = { not_found: "not in the sources", contradicted: "the sources say otherwise", copied: "nearly word for word from a source" };
 
 // What every answer has. One that was kept, or that somebody shared, may be of an earlier time.
 const PLAIN = {
   text: "", status: "answered", confidence: 0, citations: [], quoted: [], nearest: [], withheld: [], conflicts: [], copied: [],
-  question: "", language: "", written_by: "", verdict: null,
+  question: "", language: "", written_by: "", verdict: null, conversation: "", quick_replies: [], over: false,
 };
 
 // Draws a turn: the question, its answer, its request, what is thought of it, and the conversation that it is part of.
@@ -19,30 +22,49 @@ export function show(node, turn) {
   const { question, opinion } = turn;
   const found = { ...PLAIN, ...turn.answer };
   const understood = found.question && found.question !== question ? t("understood as: {question}", { question: found.question }) : "";
+  const asked = make("p", { className: "question", textContent: question });
+  const isBot = Boolean(found.conversation); // who asks a person for one, and has no doubts to show
+  const people = (state.people || opinion.person.state) && !turn.talk.shared ? person(turn, { offered: !isBot }) : "";
+  if (isBot && found.status === "handed_over" && isWithPerson(before(turn))) { // it went to the person who had taken over
+    node.replaceChildren(asked, make("p", { className: "understood", textContent: t("Sent to the person.") }), people);
+    return;
+  }
   const silent = SILENT.includes(found.status);
   const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...worded(found));
   const quoted = inText(found);
-  const numbers = found.citations.map((c, n) => [c, n + 1]);
-  const more = found.written_by ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
-  const answer = make("article", { className: silent ? "answer refused" : "answer", ariaLabel: t("Answer") },
+  const numbers = found.citations.map((c, n) => [c, n + 1]).filter(([c]) => !isRow(c));
+  const more = found.written_by || isBot ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
+  const rate = !opinion.request ? "" : found.over ? howItWas(opinion, ways(opinion.request))
+    : opinionOn(opinion, { corrects: true, ...ways(opinion.request) });
+  const answer = make("article", { className: silent && !isBot ? "answer refused" : "answer", ariaLabel: t("Answer") },
     found.status === "related" ? make("span", { className: "label", textContent: t("Possibly related") }) : "",
     said,
-    quoted.length && !found.written_by ? list(quoted.map((n) => numbers[n]), { words: false }) : "",
-    more.length ? fold(t(found.written_by ? "Sources" : "More from your documents"), more) : "",
+    quoted.length && !found.written_by && !isBot ? list(quoted.map((n) => [found.citations[n], n + 1]), { words: false }) : "",
+    more.length ? fold(t(found.written_by || isBot ? "Sources" : "More from your documents"), more) : "",
+    ...rowsOf(found.citations.filter(isRow)),
     found.nearest.length ? fold(t("Nearest passages"), found.nearest.map((c, n) => [c, n + 1])) : "",
     found.withheld.length ? fold(t("Withheld: these passages give orders to the model"), found.withheld.map((c, n) => [c, n + 1])) : "",
-    make("div", { className: "below" }, silent ? "" : foot(found), why(found, turn), opinion.request ? opinionOn(opinion) : "",
-      (state.people || opinion.person.state) && !turn.talk.shared ? person(turn) : ""));
+    make("div", { className: "below" }, silent || isBot ? "" : foot(found), why(found, turn), rate, people));
   node.replaceChildren(
-    make("p", { className: "question", textContent: question }),
+    asked,
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
     answer);
 }
 
+// The turn before, and what came of asking a person there.
+function before({ talk, id }) {
+  const n = talk.turns.findIndex((one) => one.id === id);
+  const turn = n < 0 ? talk.turns.at(-1) : talk.turns[n - 1];
+  return turn && { answer: turn.answer, person: turn.opinion.person };
+}
+
+const isRow = ({ passage_id }) => String(passage_id).startsWith(ROW);
+
 // The citations whose quotes stand in the text, in its order. Sources that disagree stand there by date, the newest first.
 function inText({ citations, quoted, conflicts }) {
   const date = (n) => citations[n].date;
-  return conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+  const said = conflicts.length ? [...new Set(conflicts.flat())].sort((a, b) => (date(a) < date(b)) - (date(a) > date(b))) : quoted;
+  return said.filter((n) => !isRow(citations[n])); // which are told as values
 }
 
 // Where the quotes stand. Looked for from the end, as a translation before them may hold the same words.
@@ -94,6 +116,7 @@ function worded(found) {
 }
 
 function citeButton(citation, n) {
+  if (isRow(citation)) return make("span", { className: "cite", textContent: String(n) });
   const button = make("button", { type: "button", className: "cite", textContent: String(n) });
   button.setAttribute("aria-label", t("Source {number}: {title}", { number: n, title: citation.title || citation.source }));
   button.addEventListener("click", () => openSource(citation, button));
@@ -163,103 +186,44 @@ function why(found, { question, opinion: { request }, talk }) {
 
 // ---------------------------------------------------------------- what people think of an answer
 
-const THUMBS = [["up", "This helped"], ["down", "This did not help"]];
-const THUMB = "M7 11v9H3v-9zM9 20V10l4-7c1.7 0 2.5 1.2 2.2 2.7L14.5 9H20a1.6 1.6 0 0 1 1.6 1.9l-1.5 7.6A1.9 1.9 0 0 1 18.2 20z";
-const REASONS = [
-  ["wrong", "It is wrong"], ["incomplete", "Something is missing"], ["outdated", "It is out of date"],
-  ["off_topic", "It does not answer my question"], ["unclear", "I do not understand it"],
-];
 const JOURNAL_MS = 1500; // after which another process of the server knows of an answer too
 
-// Thumbs, then how satisfied, and after a thumb down why. Said again is taken back. opinion: what the server knows, which it is sent whole.
-function opinionOn(opinion) {
-  const node = make("div", { className: "opinion" });
-  const told = make("span", { className: "hint" });
-  const send = async (changes, then = "") => {
-    const body = { method: "POST", headers: { "content-type": "application/json" } };
-    const give = (said) => call("/v1/feedback", { ...body, body: JSON.stringify({ request: opinion.request, ...said }) });
-    const { thumb, reasons, correction, csat } = { ...opinion, ...changes };
-    const said = { thumb: thumb || null, reasons, correction: correction || null, csat: csat || null };
-    try {
-      await give(said).catch(async (error) => {
-        if (error.status !== 404) throw error;
-        await new Promise((resolve) => { setTimeout(resolve, JOURNAL_MS); });
-        return give(said);
-      });
-      Object.assign(opinion, changes);
-      draw();
-      told.textContent = then && t(then);
-      if (then) say(t(then));
-    } catch (error) {
-      told.replaceChildren(wrong(error));
-      say(t(problemOf(error).message));
-    }
-  };
-  const toggle = (className, on, label, changes) => {
-    const button = make("button", { type: "button", className, ariaPressed: String(on) });
-    button.addEventListener("click", () => send(changes, "Thank you. It is noted."));
-    return Object.assign(button, label);
-  };
-  const draw = () => {
-    const typed = node.querySelector("textarea")?.value ?? opinion.correction;
-    const at = [...node.querySelectorAll("button, textarea")].indexOf(document.activeElement);
-    const thumbs = THUMBS.map(([thumb, phrase]) => {
-      const on = opinion.thumb === thumb;
-      const changes = { thumb: on ? "" : thumb, reasons: [], correction: "", csat: 0 };
-      const button = toggle(`thumb ${thumb}`, on, { title: t(phrase), ariaLabel: t(phrase) }, changes);
-      button.append(icon(THUMB));
-      return button;
+// How an opinion is given, and what is shown where it cannot be.
+const ways = (request) => ({
+  give: (said) => {
+    const body = JSON.stringify({ request, ...said });
+    const post = () => call("/v1/feedback", { method: "POST", headers: { "content-type": "application/json" }, body });
+    return post().catch(async (error) => {
+      if (error.status !== 404) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, JOURNAL_MS); });
+      return post();
     });
-    node.replaceChildren(make("span", { className: "thumbs" }, ...thumbs), told,
-      opinion.thumb ? how() : "", opinion.thumb === "down" ? why(typed) : "");
-    if (at >= 0) node.querySelectorAll("button, textarea")[at]?.focus({ preventScroll: true });
-  };
-  const how = () => {
-    const rated = [1, 2, 3, 4, 5].map((csat) => {
-      const on = opinion.csat === csat;
-      return toggle("rating", on, { textContent: csat }, { csat: on ? 0 : csat });
-    });
-    const asked = t("How satisfied are you with it, from 1 (not at all) to 5 (very)?");
-    return make("fieldset", {}, make("legend", { textContent: asked }), ...rated);
-  };
-  const why = (typed) => {
-    const reasons = REASONS.map(([reason, phrase]) => {
-      const on = opinion.reasons.includes(reason);
-      const others = opinion.reasons.filter((one) => one !== reason);
-      return toggle("reason", on, { textContent: t(phrase) }, { reasons: on ? others : [...others, reason] });
-    });
-    const right = make("textarea", { rows: 2, dir: "auto", maxLength: 4000, value: typed });
-    const form = make("form", { className: "why" },
-      make("fieldset", {}, make("legend", { textContent: t("What was wrong with it?") }), ...reasons),
-      make("label", {}, t("What would have been right?"), right),
-      make("button", { type: "submit", textContent: t("Send") }));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      send({ correction: right.value.trim() }, "Thank you. It is noted.");
-    });
-    return form;
-  };
-  draw();
-  return node;
-}
+  },
+  wrong: (error) => ({ shown: wrong(error), words: t(problemOf(error).message) }),
+});
 
 // ---------------------------------------------------------------- asking a person
 
+const NOBODY = "Nobody replied. You can ask again.";
+const isLast = (turn) => turn.talk.turns.at(-1) === turn; // a bot that was gone back to says itself what became of it
+const ENDED = ["closed", "expired"]; // without a word
 const WAIT_S = 20; // that the server may take to say that nobody has replied yet, where one question alone waits
 const AGAIN_MS = 4000; // between two looks at several, and after the server could not be reached
 
-// A person is asked, and what they reply stands where the question was. Whoever leaves and comes back finds it there.
-function person(turn) {
+// A person is asked, and what they reply stands where the question was. Whoever leaves and comes back finds it there. offered:
+// whether a button asks one; a bot asks by itself, and what is said of that stands below the conversation.
+function person(turn, { offered }) {
   const { question, opinion, talk } = turn;
   const node = make("div", { className: "person", role: "status" });
   const asked = opinion.person;
   const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
   const again = () => press(t("Ask a person"), ask);
   const draw = () => {
-    if (!asked.state) node.replaceChildren(again());
+    if (!offered && !asked.text) node.replaceChildren(ENDED.includes(asked.state) && isLast(turn) ? hint(NOBODY) : "");
+    else if (!asked.state) node.replaceChildren(again());
     else if (asked.state === "pending") node.replaceChildren(hint("A person was asked. The reply will appear here."));
     else if (asked.text) node.replaceChildren(hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: asked.text }));
-    else node.replaceChildren(hint("Nobody replied. You can ask again."), again());
+    else node.replaceChildren(hint(NOBODY), again());
   };
   const ask = async () => {
     const post = { method: "POST", headers: { "content-type": "application/json" } };
@@ -290,7 +254,13 @@ async function watch(talk) {
   const pause = () => new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
   await null; // until what is being drawn is part of the conversation
   for (;;) {
-    const waiting = talk.turns.filter(({ opinion }) => opinion.person.state === "pending");
+    const pending = talk.turns.filter(({ opinion }) => opinion.person.state === "pending");
+    const waiting = pending.filter(({ opinion }, n) => pending.findLastIndex((one) => one.opinion.person.id === opinion.person.id) === n);
+    for (const turn of pending.filter((one) => !waiting.includes(one))) { // a reply to all that went to them stands below the last
+      turn.opinion.person = {};
+      delete turn.answer.waiting;
+      change(turn);
+    }
     if (!waiting.length || talk !== state.talk) break;
     for (const turn of waiting) {
       const { person } = turn.opinion;
@@ -298,12 +268,14 @@ async function watch(talk) {
       const found = await get(`/v1/review/replies/${encodeURIComponent(person.id)}?wait=${wait}`).catch((error) => (
         error.status === 404 ? { state: "expired" } : pause().then(() => ({})))); // 404: so long ago that nobody knows of it
       Object.assign(person, found);
+      if (turn.opinion.person !== person) continue; // more was said to them, and the reply stands below that
       if (person.state === "pending" || talk !== state.talk) continue;
       if (person.text) turn.answer.reply = person.text;
       else delete turn.answer.waiting;
       change(turn);
       for (const show of state.shown) show();
-      say(person.text || t("Nobody replied. You can ask again."));
+      state.told();
+      if (person.text || isLast(turn)) say(person.text || t(NOBODY));
     }
     if (waiting.length > 1) await pause();
   }

@@ -2,9 +2,11 @@
 
 import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
 import { show } from "./answer.js";
+import { barIn, besides, isWithPerson } from "./bot.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
-import { composing, events, make, press } from "./parts.js";
+import { noOpinion } from "./opinion.js";
+import { composing, events, make, newId, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const MOST_OFFERED = 3; // questions behind an answer
@@ -43,27 +45,39 @@ function draw(node, turn) {
   state.shown.push(drawn);
 }
 
+// What a conversation has come to.
+function lastOf({ turns }) {
+  const turn = turns.at(-1);
+  return turn && { answer: turn.answer, person: turn.opinion.person };
+}
+
 const opinionOf = (request, { waiting, reply }) => ({
-  request, thumb: "", reasons: [], correction: "", csat: 0,
+  request, ...noOpinion(),
   person: reply ? { state: "replied", text: reply } : waiting ? { state: "pending", id: waiting } : {},
 });
 
 async function ask(question) {
   await started; // whoever is quicker than the page waits for it
-  if (!state.collection) return documents.open();
+  if (!state.collection && !isBot()) return documents.open();
   if (state.busy) return;
   const talk = state.talk;
   sessionStorage.setItem(ASKING, question);
   $("question").value = "";
   grow();
   const { node, answer, words } = place(question);
+  const passing = isWithPerson(lastOf(talk)); // it is for whoever has taken over, and no assistant is seen to think
+  answer.hidden = passing;
   offer();
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
+  const message = talk.failed?.question === question ? talk.failed.message : newId(); // sent again it is done once
+  talk.failed = null;
+  state.told();
   $("send").textContent = t("Stop");
   try {
-    const messages = [...said(talk), { role: "user", content: question }];
-    const body = JSON.stringify({ model: state.asked, stream: true, messages });
+    const asked = { role: "user", content: question };
+    const more = isBot() ? { messages: [asked], conversation: talk.id, message } : { messages: [...said(talk), asked] }; // it remembers
+    const body = JSON.stringify({ model: state.asked, stream: true, ...more });
     const response = await call(CHAT, { method: "POST", headers: { "content-type": "application/json" }, body, signal: busy.signal });
     let found = null;
     for await (const data of events(response, (error) => new Problem(CUT, { words: error.message }))) {
@@ -77,15 +91,18 @@ async function ask(question) {
     }
     if (!found) throw new Problem(CUT);
     const request = response.headers.get("x-request-id");
-    const turn = { id: conversations.newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
+    const turn = { id: newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
     draw(node, turn);
     const { height } = node.getBoundingClientRect();
     node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
-    say(`${found.text} ${t("Sources: {count}", { count: found.citations.length })}`);
+    if (passing && found.status === "handed_over") say(t("Sent to the person."));
+    else say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
     talk.turns.push(turn);
     conversations.keep(talk);
   } catch (error) {
     const stopped = error.name === "AbortError";
+    talk.failed = { question, message };
+    answer.hidden = false;
     const drawn = () => words.replaceChildren(stopped ? make("span", { className: "hint", textContent: t("Stopped.") }) : wrong(error));
     drawn();
     state.shown.push(drawn);
@@ -111,7 +128,7 @@ async function ask(question) {
 
 // Begin with nothing said, or with what was kept. shared: by whom and when, of a conversation that is only to be read, as is one
 // that is closed: what it asked is not there any more.
-function begin({ id = conversations.newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
+function begin({ id = newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
   state.busy?.abort();
   state.busy = null;
   $("send").textContent = t("Ask");
@@ -128,7 +145,7 @@ function begin({ id = conversations.newId(), asked = state.asked, turns = [], ke
     } catch {
       words.textContent = answer.text; // of a shape that is none of ours
     }
-    node.querySelector(".answer").classList.remove("waiting");
+    node.querySelector(".answer")?.classList.remove("waiting");
     state.talk.turns.push(turn);
   }
   $("turns").lastElementChild?.scrollIntoView({ block: "end" });
@@ -137,15 +154,21 @@ function begin({ id = conversations.newId(), asked = state.asked, turns = [], ke
   conversations.draw();
 }
 
+// What a bot's conversation has below it.
+const drawBar = barIn($("bar"), { ask: (text) => ask(text), back: () => ask(t("Back to the assistant")) });
+state.told = () => drawBar({ bot: isBot() && !$("composer").hidden, last: lastOf(state.talk), busy: Boolean(state.busy) });
+
 // Questions that were given to be offered, as long as nobody has asked them: under the last answer.
 function offer() {
+  state.told();
   const asked = new Set([...document.querySelectorAll(".question")].map((node) => node.textContent));
-  const left = state.talk.turns.length && !state.busy && !$("composer").hidden ? questions().filter((one) => !asked.has(one)) : [];
+  const left = state.talk.turns.length && !state.busy && !$("composer").hidden && !isBot() ? questions().filter((one) => !asked.has(one)) : [];
   $("further").replaceChildren(...left.slice(0, MOST_OFFERED).map(asking));
   $("further").hidden = !left.length;
 }
 
 const answering = (name) => state.apps.find((app) => app.name === name);
+const isBot = () => Boolean(answering(state.asked)?.bot);
 const questions = () => (answering(state.asked) ?? state.collections.find((c) => c.name === state.asked))?.questions ?? [];
 const asking = (question) => make("li", {}, press(question, () => ask(question), { dir: "auto" }));
 
@@ -175,9 +198,11 @@ function choose(name) {
   const found = state.collections.find((c) => c.name === state.collection);
   $("count").textContent = String(found?.documents ?? 0);
   $("count").hidden = !found;
-  const ready = found?.version;
+  const bot = isBot();
+  const ready = bot || found?.version;
   $("question").placeholder = ready ? t("Ask {name}…", { name }) : t("Add documents first…");
-  $("welcome-text").textContent = t(ready
+  $("welcome-title").textContent = t(bot ? "Hello! How can we help?" : "Ask your documents");
+  $("welcome-text").textContent = t(bot ? "Automatic assistant" : ready
     ? "Answers are quoted word for word, each with its source. What is not there is not answered."
     : state.admin
       ? "There is nothing to ask yet. Drop files anywhere on this page to begin."
@@ -186,6 +211,7 @@ function choose(name) {
   if (!ready && state.admin) tries.push(make("li", {}, press(t("Add documents"), documents.open, { className: "primary" })));
   $("suggestions").replaceChildren(...tries);
   $("suggestions").hidden = !tries.length;
+  state.told();
 }
 
 async function load(wanted) {

@@ -1,23 +1,19 @@
 // What the parts of the chat page share: the reader's language, what goes wrong, the server, elements. Plain DOM, no framework;
 // everything that comes from documents or people is set as text, never as HTML.
 
-import { make } from "./parts.js";
+import { make, t, words } from "./parts.js";
+
+export { icon, say, t } from "./parts.js";
 
 export const $ = (id) => document.getElementById(id);
 export const state = {
-  collections: [], apps: [], asked: "", collection: "", talk: null, shown: [], busy: null, admin: false, people: false,
-  key: sessionStorage.getItem("penstock-key") || "", languages: [], phrases: {},
+  collections: [], apps: [], asked: "", collection: "", talk: null, shown: [], told: () => {}, busy: null, admin: false, people: false,
+  key: sessionStorage.getItem("penstock-key") || "", languages: [],
 };
 
 // ---------------------------------------------------------------- the reader's language
 
 const SAME = { nb: "no", nn: "no" }; // browsers name the two ways to write Norwegian
-
-// A phrase of this page in the reader's language. What is filled in may run the other way, so it is set apart.
-export function t(phrase, values = {}) {
-  const said = state.phrases[phrase] ?? phrase;
-  return said.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? values[name] : `\u2068${values[name]}\u2069`));
-}
 
 // What stands in the page from the beginning: the English words, and how to put others in their place.
 const printed = [];
@@ -45,7 +41,7 @@ function wanted() {
 
 export async function speak(language) {
   const found = language === "en" ? null : await get(`/static/phrases/${language}.json`).catch(() => null);
-  state.phrases = found?.phrases ?? {};
+  words.phrases = found?.phrases ?? {};
   document.documentElement.lang = found?.language ?? "en";
   document.documentElement.dir = found?.direction ?? "ltr";
   for (const [english, put] of printed) put(t(english));
@@ -99,10 +95,10 @@ const OF_A_QUESTION = new Map([
 
 // A phrase of this page, and for whoever runs the server the status and its own words, which are English.
 export class Problem extends Error {
-  constructor(phrase, { status = 0, words = "" } = {}) {
+  constructor(phrase, { status = 0, words: said = "" } = {}) {
     super(phrase);
     this.status = status;
-    this.words = words;
+    this.words = said;
   }
 }
 
@@ -117,12 +113,12 @@ export const problemOf = (error) => (error instanceof Problem ? error : new Prob
 
 // A problem as an element: the phrase, and the rest folded away.
 export function wrong(error) {
-  const { message, status, words } = problemOf(error);
+  const { message, status, words: said } = problemOf(error);
   const more = make("details", {}, make("summary", { textContent: t("Details") }),
     status ? make("p", { textContent: t("The server answered {status}.", { status }) }) : "",
-    words ? make("p", { lang: "en", dir: "ltr", textContent: words }) : "");
+    said ? make("p", { lang: "en", dir: "ltr", textContent: said }) : "");
   more.addEventListener("toggle", () => { if (more.open) more.scrollIntoView({ block: "nearest" }); });
-  return make("div", { className: "wrong" }, make("p", { className: "problem", textContent: t(message) }), status || words ? more : "");
+  return make("div", { className: "wrong" }, make("p", { className: "problem", textContent: t(message) }), status || said ? more : "");
 }
 
 // One line of what the server tells, or nothing where it is a line of somebody else, or cut off.
@@ -186,11 +182,6 @@ export function said(talk) {
   return messages.slice(-REMEMBERED);
 }
 
-export function say(text) {
-  $("status").textContent = "";
-  requestAnimationFrame(() => { $("status").textContent = text; });
-}
-
 export const headings = (c) => (c.section || []).filter((heading, n) => n || heading !== c.title).join(" › ");
 export const pageOf = (c) => (c.page ? t("page {page}", { page: c.page }) : "");
 export const placeOf = (c) => [headings(c), pageOf(c), c.date].filter(Boolean).join(" · ");
@@ -208,13 +199,4 @@ export function unitsAt(text, characters) {
   let units = 0;
   for (let n = 0; n < characters && units < text.length; n++) units += text.codePointAt(units) > 0xffff ? 2 : 1;
   return units;
-}
-
-export function icon(path) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS(svg.namespaceURI, "path"));
-  svg.firstChild.setAttribute("d", path);
-  return svg;
 }

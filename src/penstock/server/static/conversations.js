@@ -1,7 +1,7 @@
 // Conversations that were kept: the list beside the page, and what can be done with the one that is open.
 
 import { $, Problem, call, get, problemOf, say, state, t, wrong } from "./common.js";
-import { make, press } from "./parts.js";
+import { make, newId, press } from "./parts.js";
 
 const PATH = "/api/conversations";
 const OPEN = "penstock-conversations"; // whether the list stands open, in this browser
@@ -27,7 +27,6 @@ async function send(method, path, body = {}) {
   return response.json();
 }
 
-export const newId = () => crypto.getRandomValues(new Uint8Array(16)).reduce((id, byte) => id + byte.toString(16).padStart(2, "0"), "");
 const at = (id, ...rest) => [PATH, encodeURIComponent(id), ...rest].join("/");
 
 // ---------------------------------------------------------------- keeping

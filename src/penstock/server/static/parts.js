@@ -1,4 +1,20 @@
-// What pages make elements of, and how they read what the server streams. Text is set as text, never as HTML.
+// What pages make elements of, the words they say, and how they read what the server streams. Text is set as text, never as HTML.
+
+// A phrase of the page in the reader's language. What is filled in may run the other way, so it is set apart.
+export const words = { phrases: {} };
+export function t(phrase, values = {}) {
+  const said = words.phrases[phrase] ?? phrase;
+  return said.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? values[name] : `\u2068${values[name]}\u2069`));
+}
+
+// Once, to whoever cannot see the page.
+export function say(text) {
+  const status = document.getElementById("status");
+  status.textContent = "";
+  requestAnimationFrame(() => { status.textContent = text; });
+}
+
+export const newId = () => crypto.getRandomValues(new Uint8Array(16)).reduce((id, byte) => id + byte.toString(16).padStart(2, "0"), "");
 
 export function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -10,6 +26,15 @@ export function press(text, action, properties = {}) {
   const button = make("button", { type: "button", textContent: text, ...properties });
   button.addEventListener("click", action);
   return button;
+}
+
+export function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS(svg.namespaceURI, "path"));
+  svg.firstChild.setAttribute("d", path);
+  return svg;
 }
 
 // Light markup as elements: **strong**, `code`, [text](address). The words stay the source's words. A date is set apart, as its

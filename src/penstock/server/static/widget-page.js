@@ -1,44 +1,48 @@
-// The page in a widget's frame. Plain DOM; everything that comes from documents or people is set as text, never as HTML.
+// The page of one app alone: in a widget's frame for visitors of other sites, or the whole screen for whoever may ask the app. Plain
+// DOM; everything that comes from documents or people is set as text, never as HTML.
 
-import { composing, events, inline, make, numbered, press } from "./parts.js";
+import { barIn, besides, isWithPerson, rowsOf } from "./bot.js";
+import { howItWas, noOpinion, opinionOn } from "./opinion.js";
+import { composing, events, inline, make, newId, numbered, press, say, t, words } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
-const name = decodeURIComponent(location.pathname.split("/")[2]);
-const given = new URLSearchParams(location.hash.slice(1));
-const KEPT = `penstock-widget:${name}`;
+const [, kind, part] = location.pathname.split("/"); // /widget/NAME or /app/NAME
+const name = decodeURIComponent(part);
+const isWidget = kind === "widget";
+const given = new URLSearchParams(location.hash.slice(1) || location.search);
+const KEPT = `penstock-${kind}:${name}`;
+const KEY = "penstock-key"; // of this tab, also for the chat page
 const MOST_KEPT = 30; // turns of a conversation
 const MOST_BEFORE = 5; // turns that are sent along with a question
 const MOST_WAITING = 5; // questions of the site that wait for the one before them
-const state = { token: "", until: 0, widget: {}, phrases: {}, turns: [], busy: null, site: "", waiting: [] };
+const state = { token: "", until: 0, widget: {}, conversation: newId(), turns: [], failed: null, busy: null, site: "", waiting: [] };
 
 // ---------------------------------------------------------------- what stays in the tab
 
 function keep() {
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ token: state.token, turns: state.turns.slice(-MOST_KEPT) }));
+    const { token, conversation, turns } = state;
+    sessionStorage.setItem(KEPT, JSON.stringify({ token, conversation, turns: turns.slice(-MOST_KEPT) }));
   } catch { /* no room, or the browser keeps nothing for frames: it lasts as long as the frame */ }
 }
 
 function kept() {
   try {
-    const { token, turns } = JSON.parse(sessionStorage.getItem(KEPT));
-    return { token: typeof token === "string" && /^[\w.-]*$/.test(token) ? token : "", turns: Array.isArray(turns) ? turns : [] };
+    const { token, conversation, turns } = JSON.parse(sessionStorage.getItem(KEPT));
+    return {
+      token: typeof token === "string" && /^[\w.-]*$/.test(token) ? token : "", turns: Array.isArray(turns) ? turns : [],
+      conversation: /^[0-9a-f]{32}$/.test(conversation) ? conversation : state.conversation,
+    };
   } catch {
-    return { token: "", turns: [] };
+    return {};
   }
 }
 
 // ---------------------------------------------------------------- words
 
-// A phrase in the visitor's language. What is filled in may run the other way, so it is set apart.
-function t(phrase, values = {}) {
-  const said = state.phrases[phrase] ?? phrase;
-  return said.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === "number" ? values[key] : `\u2068${values[key]}\u2069`));
-}
-
 function speak() {
   const { language, direction, phrases, title, greeting } = state.widget;
-  state.phrases = phrases;
+  words.phrases = phrases;
   Object.assign(document.documentElement, { lang: language, dir: direction });
   label();
   document.title = $("title").textContent = title;
@@ -71,25 +75,44 @@ const problemOf = (error) => t(error instanceof Problem ? error.message : WRONG)
 
 // ---------------------------------------------------------------- the server
 
+// Visitors have a token, and everybody else what opens the chat page: a session, a key, or nothing where nobody needs one.
+function known() {
+  if (isWidget) return { credentials: "omit", headers: { "x-penstock-visit": state.token } };
+  const key = sessionStorage.getItem(KEY);
+  return { credentials: "same-origin", headers: key ? { authorization: `Bearer ${key}` } : {} };
+}
+
 async function fetched(path, options = {}) {
+  const { credentials, headers } = known();
   let response;
   try {
-    response = await fetch(`/widget/${encodeURIComponent(name)}/${path}`, {
-      credentials: "omit", ...options, headers: { "content-type": "application/json", "x-penstock-visit": state.token },
+    response = await fetch(`/${kind}/${encodeURIComponent(name)}/${path}`, {
+      credentials, ...options, headers: { "content-type": "application/json", ...headers },
     });
   } catch (error) {
     throw error.name === "AbortError" ? error : problem(BUSY);
   }
   if (response.ok) return response;
+  if (response.status === 401 && !isWidget) {
+    await askForKey();
+    return fetched(path, options);
+  }
   throw refusal(await response.json().catch(() => ({})), response.status);
+}
+
+async function askForKey() {
+  const { keyFor } = await import("./key.js"); // which no widget needs
+  document.documentElement.dataset.ready = "";
+  const before = sessionStorage.getItem(KEY);
+  sessionStorage.setItem(KEY, await keyFor(given.get("lang") || navigator.language, { refused: Boolean(before), label }));
 }
 
 const post = (path, body, more = {}) => fetched(path, { method: "POST", body: JSON.stringify(body), ...more });
 
 async function visit() {
   const first = !state.until;
-  state.widget = await (await post("visit", { language: given.get("language") || navigator.language })).json();
-  state.token = state.widget.token;
+  state.widget = await (await post("visit", { language: given.get("language") || given.get("lang") || navigator.language })).json();
+  state.token = state.widget.token ?? "";
   state.until = Date.now() + (state.widget.expires_in - 60) * 1000;
   if (first) begin();
   keep();
@@ -112,17 +135,15 @@ const about = (path, body) => call(() => post(path, body)).catch(async (error) =
   return call(() => post(path, body));
 });
 
-function say(text) {
-  $("status").textContent = "";
-  requestAnimationFrame(() => { $("status").textContent = text; });
-}
-
 const placeOf = ({ section, page, date }) => [section.join(" › "), page ? t("page {page}", { page }) : "", date].filter(Boolean).join(" · ");
 
 // ---------------------------------------------------------------- asking
 
 const grow = composing($("composer"), $("question"), { busy: () => state.busy, ask: (question) => ask(question) });
 const settle = () => (matchMedia("(hover: none)").matches ? $("scroll") : $("question")).focus(); // no keyboard on screens unasked
+
+const drawBar = barIn($("bar"), { ask: (text) => ask(text), back: () => ask(t("Back to the assistant")) });
+const told = () => drawBar({ bot: state.widget.bot, last: state.turns.at(-1), busy: Boolean(state.busy) });
 
 const wordsOf = ({ pieces }) => pieces.map(({ text, source }) => (source && !text ? `[${source}]` : text)).join("");
 const messages = (turns) => turns.slice(-MOST_BEFORE)
@@ -132,15 +153,21 @@ async function ask(question) {
   $("question").value = "";
   grow();
   const said = make("div", { className: "said", dir: "auto" });
-  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer") }, said);
+  const passing = isWithPerson(state.turns.at(-1)); // it is for whoever has taken over, and no assistant is seen to think
+  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer"), hidden: passing }, said);
   const node = make("li", {}, make("p", { className: "question", textContent: question }), article);
   $("turns").append(node);
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
+  const message = state.failed?.question === question ? state.failed.message : newId(); // sent again it is done once
+  state.failed = null;
   $("send").textContent = t("Stop");
   $("suggestions").hidden = true;
+  told();
   try {
-    const response = await call(() => post("ask", { question, history: messages(state.turns) }, { signal: busy.signal }));
+    const body = () => (state.widget.bot ? { question, conversation: state.conversation, message } // it remembers what was said
+      : { question, history: messages(state.turns) });
+    const response = await call(() => post("ask", body(), { signal: busy.signal }));
     let answer = null;
     for await (const event of events(response, () => problem(CUT))) {
       if (event.error) throw refusal(event);
@@ -152,17 +179,21 @@ async function ask(question) {
     }
     if (!answer) throw problem(CUT);
     const person = answer.waiting ? { id: answer.waiting, state: "pending" } : {};
-    const turn = { question, answer, request: response.headers.get("x-request-id"), opinion: { thumb: "", reasons: [], csat: 0 }, person };
+    const turn = { question, answer, request: response.headers.get("x-request-id"), opinion: noOpinion(), person };
     if (!node.isConnected) return; // another conversation was begun meanwhile
     state.turns.push(turn);
     keep();
     show(turn, node);
     node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" });
-    say(`${wordsOf(answer)} ${t("Sources: {count}", { count: answer.sources.length })}`);
+    const passed = passing && answer.status === "handed_over";
+    const more = answer.conversation ? besides(answer) : t("Sources: {count}", { count: answer.sources.length });
+    say(passed ? t("Sent to the person.") : `${wordsOf(answer)} ${more}`.trim());
     tell({ penstock: "answer", status: answer.status });
   } catch (error) {
     const text = error.name === "AbortError" ? t("Stopped.") : problemOf(error);
     if (!node.isConnected) return;
+    state.failed = { question, message };
+    article.hidden = false;
     said.replaceChildren(make("span", { className: error.name === "AbortError" ? "hint" : "problem", textContent: text }));
     $("question").value ||= question; // to be sent again
     grow();
@@ -173,7 +204,8 @@ async function ask(question) {
       state.busy = null;
       $("send").textContent = t("Ask");
     }
-    if (document.hasFocus() && !document.activeElement.closest("main, section")) settle();
+    told();
+    if (document.hasFocus() && !document.activeElement.closest("main, section, #bar")) settle();
     if (!state.busy && state.waiting.length) ask(state.waiting.shift());
   }
 }
@@ -185,23 +217,33 @@ const LINES = { not_found: "not in the sources", contradicted: "the sources say 
 function show(turn, node) {
   const { question, answer } = turn;
   const by = new Map(answer.sources.map((one) => [one.number, one]));
-  const words = answer.pieces.flatMap(({ text, source, mark }) => {
-    const cite = by.has(source) ? citing(by.get(source)) : "";
+  const said = answer.pieces.flatMap(({ text, source, mark }) => {
+    const cite = by.has(source) && !by.get(source).row ? citing(by.get(source)) : "";
     if (mark) return [make("span", { className: mark, title: t(LINES[mark]) }, ...inline(text))];
     return cite && text ? [numbered(text, cite)] : [...inline(text), cite];
   });
   const marks = [...new Set(answer.pieces.map(({ mark }) => mark).filter(Boolean))];
   const understood = answer.question && answer.question !== question ? t("understood as: {question}", { question: answer.question }) : "";
+  const isBot = Boolean(answer.conversation); // who asks a person for one
+  const people = state.widget.people || turn.person.id ? personFor(turn, { offered: !isBot }) : "";
+  const asked = make("p", { className: "question", textContent: question });
+  const before = state.turns[state.turns.includes(turn) ? state.turns.indexOf(turn) - 1 : state.turns.length - 1];
+  if (isBot && answer.status === "handed_over" && isWithPerson(before)) { // it went to the person who had taken over
+    node.replaceChildren(asked, make("p", { className: "hint understood", textContent: t("Sent to the person.") }), people);
+    return node;
+  }
+  const sources = answer.sources.filter(({ row }) => !row);
   node.replaceChildren(
-    make("p", { className: "question", textContent: question }),
+    asked,
     understood && make("p", { className: "hint understood", textContent: understood }),
     make("article", { className: "answer", ariaLabel: t("Answer") },
       answer.status === "related" ? make("p", { className: "label", textContent: t("Possibly related") }) : "",
-      make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...words.filter(Boolean)),
+      make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...said.filter(Boolean)),
       ...marks.map((mark) => make("p", { className: "hint" }, make("span", { className: mark, textContent: t(LINES[mark]) }))),
-      answer.sources.length ? list(answer.sources) : "",
+      sources.length ? list(sources) : "",
+      ...rowsOf(answer.sources.filter(({ row }) => row)),
       answer.nearest.length ? make("details", {}, make("summary", { textContent: t("Nearest passages") }), list(answer.nearest)) : "",
-      make("div", { className: "after" }, opinionOn(turn), state.widget.people || turn.person.id ? personFor(turn) : "")));
+      make("div", { className: "after" }, (answer.over ? howItWas : opinionOn)(turn.opinion, ways(turn.request)), people)));
   return node;
 }
 
@@ -241,56 +283,25 @@ $("close-source").addEventListener("click", closeSource);
 
 // ---------------------------------------------------------------- what visitors think, and people who reply
 
-const REASONS = [
-  ["wrong", "It is wrong"], ["incomplete", "Something is missing"], ["outdated", "It is out of date"],
-  ["off_topic", "It does not answer my question"], ["unclear", "I do not understand it"],
-];
+const ways = (request) => ({
+  give: (said) => about("feedback", { request, ...said }),
+  noted: keep,
+  wrong: (error) => ({ shown: problemOf(error), words: problemOf(error) }),
+});
 
-// Thumbs, then how satisfied, and after a thumb down why. Said again is taken back.
-function opinionOn(turn) {
-  const node = make("div", { className: "opinion" });
-  const told = make("span", { className: "hint" });
-  const send = async (changes) => {
-    const { thumb, reasons, csat } = { ...turn.opinion, ...changes };
-    try {
-      await about("feedback", { request: turn.request, thumb: thumb || null, reasons, csat: csat || null });
-      Object.assign(turn.opinion, changes);
-      keep();
-      draw();
-      told.textContent = t("Thank you. It is noted.");
-    } catch (error) {
-      told.textContent = problemOf(error);
-    }
-    say(told.textContent);
-  };
-  const toggle = (text, on, changes, more = {}) => press(text, () => send(changes), { ariaPressed: String(on), ...more });
-  const asked = (question, buttons) => make("fieldset", {}, make("legend", { textContent: t(question) }), ...buttons);
-  const draw = () => {
-    const { thumb, reasons, csat } = turn.opinion;
-    const at = [...node.querySelectorAll("button")].indexOf(document.activeElement);
-    const rest = (reason) => reasons.filter((one) => one !== reason);
-    node.replaceChildren(
-      ...[["up", "This helped"], ["down", "This did not help"]].map(([which, phrase]) => toggle("", thumb === which,
-        { thumb: thumb === which ? "" : which, reasons: [], csat: 0 }, { className: `thumb ${which}`, title: t(phrase), ariaLabel: t(phrase) })),
-      told,
-      thumb && asked("How satisfied are you with it, from 1 (not at all) to 5 (very)?",
-        [1, 2, 3, 4, 5].map((n) => toggle(String(n), csat === n, { csat: csat === n ? 0 : n }))),
-      thumb === "down" ? asked("What was wrong with it?", REASONS.map(([reason, phrase]) => toggle(t(phrase), reasons.includes(reason),
-        { reasons: reasons.includes(reason) ? rest(reason) : [...reasons, reason] }))) : "");
-    if (at >= 0) node.querySelectorAll("button")[at]?.focus({ preventScroll: true });
-  };
-  draw();
-  return node;
-}
+const ENDED = ["closed", "expired"]; // without a word
+const NOBODY = "Nobody replied. You can ask again.";
 
-function personFor(turn) {
+// offered: whether a button asks one; a bot asks by itself, and what is said of that stands below the conversation.
+function personFor(turn, { offered }) {
   const node = make("div", { className: "person", role: "status" });
   const hint = (phrase) => make("p", { className: "hint", textContent: t(phrase) });
   const draw = (wrong = "") => {
     const { state: stands, text } = turn.person;
-    node.replaceChildren(...(stands === "pending" ? [hint("A person was asked. The reply will appear here.")]
+    if (!offered && !text) node.replaceChildren(ENDED.includes(stands) && state.turns.at(-1) === turn ? hint(NOBODY) : "");
+    else node.replaceChildren(...(stands === "pending" ? [hint("A person was asked. The reply will appear here.")]
       : text ? [hint("A person replies:"), make("p", { className: "said", dir: "auto", textContent: text })]
-      : [stands ? hint("Nobody replied. You can ask again.") : "", state.widget.people ? press(t("Ask a person"), begin) : "",
+      : [stands ? hint(NOBODY) : "", state.widget.people ? press(t("Ask a person"), begin) : "",
         wrong && make("p", { className: "problem", textContent: wrong })]));
   };
   const begin = async () => {
@@ -305,15 +316,20 @@ function personFor(turn) {
     }
   };
   const wait = async () => {
+    await null; // until what is being drawn is part of the conversation
+    const isLast = () => state.turns.findLast(({ person }) => person.id === turn.person.id) === turn;
     while (turn.person.state === "pending" && state.turns.includes(turn)) {
       await soon(5000);
       if (document.hidden) continue;
+      if (!isLast()) turn.person = {}; // a reply to all that went to them stands below the last
+      if (!turn.person.id) break;
       const found = await call(() => fetched(`people/${encodeURIComponent(turn.person.id)}`)).then((one) => one.json()).catch((error) => (
         error.status === 404 ? { state: "expired", text: "" } : {}));
       Object.assign(turn.person, found);
     }
     keep();
     draw();
+    told();
   };
   draw();
   if (turn.person.state === "pending") wait();
@@ -345,12 +361,12 @@ document.addEventListener("keydown", (event) => {
 $("close").addEventListener("click", leave);
 $("new").addEventListener("click", () => {
   state.busy?.abort();
-  state.turns = [];
-  state.waiting = [];
+  Object.assign(state, { turns: [], failed: null, waiting: [], conversation: newId() });
   keep();
   if (!$("source").hidden) closeSource();
   $("turns").replaceChildren();
   suggest();
+  told();
   settle();
 });
 
@@ -380,10 +396,12 @@ function begin() {
   const at = given.get("at");
   if (parent !== window && [...state.widget.origins, location.origin].includes(at)) state.site = at;
   $("close").hidden = !state.site;
+  document.documentElement.dataset.page = kind;
   paint();
   speak();
   recall();
   suggest();
+  told();
   $("turns").lastElementChild?.scrollIntoView({ block: "end" });
   document.documentElement.dataset.ready = "";
   tell({ penstock: "ready" });
