@@ -1,6 +1,7 @@
 """A bot by the front door: over HTTP, whole and streamed, by the widget, from files that are wrong, with people behind it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,7 @@ def bot(house):
         ),
     ])
 '''
+DATA = Path(__file__).parent / "data"
 TOML = '[apps.shop]\nbot = "bot.py"\n'
 
 
@@ -481,3 +483,27 @@ def test_a_conversation_in_the_terminal(tmp_path: Path):
     assert played["id"] == 7 and "#W124 is sent" in played["turns"][0]["text"]
     assert played["turns"][1]["error"]["code"] == "bad_request" and played["turns"][2]["over"]
     assert "said" in wrong["error"]["message"]
+
+
+# ---------------------------------------------------------------- the guide
+
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "bots.md"
+
+
+def test_the_bot_of_the_guide_has_fewer_than_60_lines_and_holds_a_conversation(tmp_path: Path):
+    page = GUIDE.read_text("utf-8")
+    code = re.search(r"cat > bot\.py <<'END'\n(.*?)^END$", page, re.M | re.S)[1]
+    toml = re.search(r"^```toml\n(.*?)^```$", page, re.M | re.S)[1]
+    shown = re.search(r"^```text\n(.*?)^```$", page, re.M | re.S)[1]
+    assert len(code.splitlines()) + len(toml.splitlines()) < 60
+
+    write(tmp_path / "handbook", {"returns.md": (DATA / "handbook" / "returns.md").read_text("utf-8")})
+    (tmp_path / "bot.py").write_text(code)
+    with serving(tmp_path, toml) as served:
+        anna = Customer(served)
+        said = re.search(r"penstock talk shop <<'END'\n(.*?)^END$", page, re.M | re.S)[1].splitlines()
+        texts = [anna.says(text)["text"] for text in said]
+        for text in texts:
+            assert text in shown, text
+        assert served.house.database.read("select state from orders where id = '#W123'")[0][0] == "cancelled"

@@ -293,6 +293,7 @@ class _Turn:
 
     def reply(self) -> Reply:
         self.tell_known()
+        self.check_open()
         if not self.said:
             return self.ended()
         if wants_person(self.said):
@@ -553,6 +554,14 @@ class _Turn:
             self.fixed.append(opened["text"])
         elif all(row.source != f"{REQUESTS}{opened['request']}" for row in self.rows):
             self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
+
+    def check_open(self) -> None:
+        """What was read back and is not there any more, since somebody was erased or is somebody else now, is asked for anew."""
+        if self.opened.get("kind") == "confirm":
+            try:
+                self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
+            except NotFound:
+                self.opened = {}
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]
