@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -399,6 +401,39 @@ def test_a_slow_shop_is_given_up(service: Service, behind: RestShop):
         behind.products()
 
     assert time.monotonic() - began < 2.0
+
+
+def test_a_shop_that_answers_by_drops_is_given_up(service: Service):
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            with suppress(OSError):
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        shop, began = RestShop(f"http://127.0.0.1:{listening.getsockname()[1]}", TOKEN, timeout_s=0.5), time.monotonic()
+        with pytest.raises(UpstreamTimeout):
+            shop.products()
+        assert time.monotonic() - began < 2.0
+        shop.close()
+        dripping.join()
+
+
+def test_the_token_may_be_in_the_environment(service: Service, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OUR_SHOP", TOKEN)
+    service.answers = [{"products": []}]
+
+    shop = RestShop(service.url, "env:OUR_SHOP")
+    assert shop.products() == ()
+    shop.close()
+    with pytest.raises(BadSetting, match="NOWHERE"):
+        RestShop(service.url, "env:NOWHERE")
 
 
 def test_a_shop_that_is_not_there_is_said_to_be():

@@ -289,6 +289,9 @@ class SqlShop:
         return self._order_once(key, ("exchange", customer, order, changes, method), make)
 
     def move(self, key: str, customer: str, address: Address) -> Customer:
+        if not _storable(customer):
+            raise NotFound("there is no such customer")
+
         def make(w: Any) -> Customer:
             found = self._customer(w, customer)
             if found is None:
@@ -302,11 +305,12 @@ class SqlShop:
         return self._once(key, ("move", customer, address), Customer, make)
 
     def _order_once(self, key: str, request: tuple[Any, ...], make: Callable[[_Change], None]) -> Order:
-        if not _storable(request[2]):
-            raise _not_theirs(request[2])
+        _, customer, order, *_ = request
+        if not _storable(customer) or not _storable(order):
+            raise _not_theirs(order)
 
         def made(w: Any) -> Order:
-            change = _Change(self, w, customer=request[1], order=request[2], day=self._today().isoformat())
+            change = _Change(self, w, customer=customer, order=order, day=self._today().isoformat())
             make(change)
             return change.now()
 
@@ -362,7 +366,7 @@ class _Change:
 
     def __init__(self, shop: SqlShop, w: Any, *, customer: str, order: str, day: str) -> None:
         self._shop, self._w, self._day = shop, w, day
-        found = shop._customer(w, customer) if _storable(customer) else None
+        found = shop._customer(w, customer)
         self.orders = shop._orders(w, customer) if found else ()
         seen = next((one for one in self.orders if one.number == order), None)
         if found is None or seen is None:
