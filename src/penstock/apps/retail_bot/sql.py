@@ -153,6 +153,7 @@ class SqlShop:
     # What was done. It needs a table of its own, as in `SCHEMA`.
     DONE = "select request, result from done where key = ?"
     REMEMBER = "insert into done (key, request, result, day) values (?, ?, ?, ?)"
+    FORGET = "delete from done where day < ?"
 
     def __init__(self, tables: Tables, *, today: Callable[[], date] = date.today, policy: Policy = OURS) -> None:
         self._tables, self._today, self._policy = tables, today, policy
@@ -196,6 +197,11 @@ class SqlShop:
     def done(self, key: str) -> Any | None:
         found = self._tables.read(self.DONE, (key,)) if _storable(key) else []
         return orjson.loads(found[0][1]) if found else None
+
+    def forget(self, before: date) -> int:
+        """Drop what is kept for those who ask twice, from before a day. It has addresses in it. How many there were."""
+        with self._tables.write() as w:
+            return int(w.execute(self.FORGET, (before.isoformat(),)).rowcount)
 
     def histories(self) -> Iterator[list[list[str]]]:
         """Of each customer what they bought and kept, order by order, the oldest first, as numbers of products."""
