@@ -1,11 +1,13 @@
 """The shop behind the retail bot: in a file, and behind an HTTP API; what it promises holds for both."""
 
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +36,7 @@ from penstock.apps.retail_bot.demo import demo_shop
 from penstock.apps.retail_bot.rest import RestShop
 from penstock.apps.retail_bot.rules import OURS
 from penstock.apps.retail_bot.serve_shop import serve_shop
-from penstock.apps.retail_bot.shop import Product, Shop
+from penstock.apps.retail_bot.shop import PaymentMethod, Product, Shop
 from penstock.apps.retail_bot.sql import SqlShop, fill
 from penstock.errors import (
     BadRequest,
@@ -241,29 +245,133 @@ def test_a_row_that_somebody_else_changes_is_seen_at_the_next_look(tmp_path: Pat
     shop.close()
 
 
-def test_a_team_with_other_tables_writes_other_statements(tmp_path: Path):
-    class Ours(SqlShop):
-        PRODUCTS = """
-            select a.article_no, a.title, 'all', a.article_no || '/' || s.code, '{"size": "' || s.code || '"}',
-                   round(s.euros * 100), s.on_hand
-            from article a join sku s on s.article_no = a.article_no
-        """
-        PRODUCT = PRODUCTS + " where a.article_no = ?"
+OLD_TABLES = """
+    create table article (no text primary key, title text, department text);
+    create table sku (code text primary key, article text, facets text, price integer, on_hand integer);
+    create table person (id text primary key, given text, family text, mail text, mail_key text, seek text, a text, b text,
+                         town text, county text, zip text, land text);
+    create table wallet (id text primary key, owner text, what text, card text, digits text, left_over integer);
+    create table purchase (no text primary key, buyer text, state text, on_day text, came text, a text, b text, town text,
+                           county text, zip text, land text, parcels text, remarks text);
+    create table line (purchase text, nr integer, code text, article text, title text, facets text, price integer);
+    create table ledger (purchase text, nr integer, wallet text, cents integer);
+    create table done (key text primary key, request text, result text, day text)
+"""
+STATES = {
+    "pending": "open", "pending (items modified)": "open, changed", "processed": "packed", "delivered": "there",
+    "cancelled": "off", "return requested": "coming back", "returned": "back",
+    "exchange requested": "swapping", "exchanged": "swapped",
+}  # fmt: skip
+TO_OURS = " ".join(f"when '{theirs}' then '{ours}'" for ours, theirs in STATES.items())
+TO_THEIRS = " ".join(f"when '{ours}' then '{theirs}'" for ours, theirs in STATES.items())
 
-    tables = Database(tmp_path / "ours.db")
-    with tables.write() as w:
-        w.execute("create table article (article_no text, title text)")
-        w.execute("create table sku (article_no text, code text, euros real, on_hand integer)")
-        w.execute("insert into article values ('7', 'Kettle')")
-        w.execute("insert into sku values ('7', 'L', 19.99, 3)")
 
-    (product,) = Ours(tables).products()
+class OldShop(SqlShop):
+    """A shop whose tables, columns and states have other names: nothing but statements is written."""
 
-    assert plain(product) == {
-        "id": "7", "name": "Kettle", "category": "all",
-        "variants": [{"id": "7/L", "options": {"size": "L"}, "price": "19.99", "stock": 3}],
-    }  # fmt: skip
-    tables.close()
+    PRODUCTS = """
+        select a.no, a.title, a.department, s.code, s.facets, s.price, s.on_hand from article a join sku s on s.article = a.no
+    """
+    PRODUCT = PRODUCTS + " where a.no = ?"
+    CUSTOMER = "select id, given, family, mail, a, b, town, county, zip, land from person where id = ?"
+    BY_EMAIL = "select id from person where mail_key = ?"
+    BY_NAME = "select id from person where seek = ?"
+    METHODS = "select id, what, card, digits, left_over from wallet where owner = ?"
+    ORDERS = f"""
+        select no, case state {TO_OURS} end, on_day, came, a, b, town, county, zip, land, parcels, remarks
+        from purchase where buyer = ?
+    """
+    ITEMS = """
+        select l.purchase, l.nr, l.code, l.article, l.title, l.facets, l.price from line l join purchase p on p.no = l.purchase
+        where p.buyer = ?
+    """
+    PAYMENTS = "select l.purchase, l.nr, l.wallet, l.cents from ledger l join purchase p on p.no = l.purchase where p.buyer = ?"
+    SET_STATUS = f"""
+        update purchase set state = case ? {TO_THEIRS} end, remarks = ?
+        where no = ? and buyer = ? and state = case ? {TO_THEIRS} end
+    """
+    SET_ADDRESS = f"""
+        update purchase set a = ?, b = ?, town = ?, county = ?, zip = ?, land = ?
+        where no = ? and buyer = ? and state = case ? {TO_THEIRS} end
+    """
+    SET_ITEM = "update line set code = ?, facets = ?, price = ? where purchase = ? and nr = ? and code = ?"
+    PAY = "insert into ledger (purchase, nr, wallet, cents) values (?, ?, ?, ?)"
+    SET_BALANCE = "update wallet set left_over = left_over + ? where id = ? and owner = ? and left_over + ? >= 0"
+    SET_STOCK = "update sku set on_hand = on_hand + ? where code = ? and on_hand + ? >= 0"
+    SET_HOME = "update person set a = ?, b = ?, town = ?, county = ?, zip = ?, land = ?, seek = ? where id = ?"
+
+
+class TestInTablesWithOtherNames(TestInAFile):
+    def make(self, products: Sequence[Product], people: Sequence[Person], today: Callable[[], date]) -> Shop:
+        ours = self.folder / f"ours{len(self.made)}.db"
+        in_a_file(ours, products, people, today).close()
+        tables = Database(self.folder / f"theirs{len(self.made)}.db")
+        with tables.write() as w:
+            for statement in OLD_TABLES.split(";"):
+                w.execute(statement)
+        tables.read("attach database ? as ours", (str(ours),))
+        with tables.write() as w:
+            w.execute("insert into article select * from ours.products")
+            w.execute("insert into sku select * from ours.variants")
+            w.execute(
+                "insert into person select number, first_name, last_name, email, email_key, name_key, line1, line2, city, region, "
+                "postcode, country from ours.customers"
+            )
+            w.execute("insert into wallet select * from ours.payment_methods")
+            w.execute("insert into purchase select * from ours.orders")
+            w.execute(f"update purchase set state = case state {TO_THEIRS} end")
+            w.execute("insert into line select * from ours.order_items")
+            w.execute("insert into ledger select * from ours.payments")
+        tables.read("detach database ours")
+        self.made.append(OldShop(tables, today=today))
+        return self.made[-1]
+
+
+def _changes_for_ever(path: str) -> None:
+    shop = SqlShop(Database(Path(path)), today=lambda: TODAY)
+    for nth in itertools.count():
+        with suppress(PenstockError):
+            method = ("bo-card", "bo-other")[nth % 2]
+            shop.change_payment(f"{os.getpid()}-{nth}", "bo", "B-01", method)
+
+
+def test_a_process_that_is_killed_among_changes_leaves_the_books_right(tmp_path: Path):
+    other = PaymentMethod("bo-other", "gift_card", balance=Decimal("500.00"))
+    people = [
+        (replace(who, payment_methods=(*who.payment_methods, other)) if who.id == "bo" else who, orders)
+        for who, orders in PEOPLE
+    ]
+    shop = in_a_file(tmp_path / "shop.db", PRODUCTS, people, lambda: TODAY)
+    before = {who.id: books(shop, who.id) for who, _ in PEOPLE}
+    spawn = multiprocessing.get_context("spawn")
+
+    for least in (5, 30):  # payments that there are when somebody pulls the plug
+        changing = [spawn.Process(target=_changes_for_ever, args=(str(tmp_path / "shop.db"),)) for _ in range(2)]
+        for one in changing:
+            one.start()
+        until = time.monotonic() + 60
+        while len(shop.orders("bo")[-1].payments) < least and time.monotonic() < until:
+            time.sleep(0.001)
+        for one in changing:
+            os.kill(one.pid, signal.SIGKILL)
+            one.join()
+
+        again = SqlShop(Database(tmp_path / "shop.db"), today=lambda: TODAY)
+        assert len(again.orders("bo")[-1].payments) >= least
+        check_books(again, before)
+        again.close()
+    shop.close()
+
+
+def test_what_is_kept_for_whoever_asks_twice_can_be_forgotten(tmp_path: Path):
+    shop = in_a_file(tmp_path / "shop.db", PRODUCTS, PEOPLE, lambda: TODAY)
+    shop.cancel("k", "bo", "B-01", "no longer needed")
+
+    assert shop.forget(TODAY) == 0
+    assert shop.done("k") is not None
+    assert shop.forget(TODAY + timedelta(days=1)) == 1
+    assert shop.done("k") is None
+    shop.close()
 
 
 # ---------------------------------------------------------------- the demo shop
@@ -399,6 +507,39 @@ def test_a_slow_shop_is_given_up(service: Service, behind: RestShop):
         behind.products()
 
     assert time.monotonic() - began < 2.0
+
+
+def test_a_shop_that_answers_by_drops_is_given_up(service: Service):
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            with suppress(OSError):
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        shop, began = RestShop(f"http://127.0.0.1:{listening.getsockname()[1]}", TOKEN, timeout_s=0.5), time.monotonic()
+        with pytest.raises(UpstreamTimeout):
+            shop.products()
+        assert time.monotonic() - began < 2.0
+        shop.close()
+        dripping.join()
+
+
+def test_the_token_may_be_in_the_environment(service: Service, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OUR_SHOP", TOKEN)
+    service.answers = [{"products": []}]
+
+    shop = RestShop(service.url, "env:OUR_SHOP")
+    assert shop.products() == ()
+    shop.close()
+    with pytest.raises(BadSetting, match="NOWHERE"):
+        RestShop(service.url, "env:NOWHERE")
 
 
 def test_a_shop_that_is_not_there_is_said_to_be():

@@ -377,6 +377,11 @@ class ShopContract(ABC):
             for one in tries:
                 with _refused(NotFound, "of yours"):
                     one(order)
+        for odd in ("anna\0", "ANNA", "anna ", "\ud800", "' or 1=1 --", "", "x" * 10_000):
+            with _refused(NotFound):
+                shop.cancel("k", odd, "A-01", "no longer needed")
+            with _refused(NotFound):
+                shop.move("k", odd, ELSEWHERE)
         assert books(shop, "anna") == books(self._shop(), "anna")
 
     def test_the_same_key_changes_nothing_again_and_gives_the_first_result(self) -> None:

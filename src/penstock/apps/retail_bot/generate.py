@@ -36,7 +36,7 @@ from penstock.apps.retail_bot.shop import (
     Status,
     Variant,
 )
-from penstock.errors import BadRequest
+from penstock.errors import BadRequest, PenstockError
 
 __all__ = ["CUSTOMERS", "SEED", "people", "products"]
 
@@ -387,13 +387,16 @@ def main() -> None:
     said = parser.parse_args()
     sold = products(said.seed)
     everybody = people(sold, today=said.today, seed=said.seed, customers=said.customers)
-    if said.database:
-        tables = Database(said.database)
-        fill(tables, sold, tqdm(everybody, total=said.customers, unit="customer", disable=not sys.stderr.isatty()))
-        tables.close()
-    else:
-        for line in written(sold, everybody):
-            sys.stdout.buffer.write(line)
+    try:
+        if said.database:
+            tables = Database(said.database)
+            fill(tables, sold, tqdm(everybody, total=said.customers, unit="customer", disable=not sys.stderr.isatty()))
+            tables.close()
+        else:
+            for line in written(sold, everybody):
+                sys.stdout.buffer.write(line)
+    except PenstockError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(_read(inner[0], one, f"{where}[{place}]") for place, one in enumerate(value))
     if not isinstance(value, Mapping) or len(value) > MOST:
         raise Misfit(f"{where} is no object")
-    return {_read(str, name, where): _read(inner[1], one, f"{where}.{name[:50]}") for name, one in value.items()}
+    return {_read(str, name, where): _read(inner[1], one, f"{where}.*") for name, one in value.items()}
 
 
 def _object(kind: type, value: Any, where: str) -> Any:

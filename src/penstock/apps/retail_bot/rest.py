@@ -6,6 +6,7 @@ since each goes with its Idempotency-Key. Neither the token nor anybody's words 
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +53,12 @@ class RestShop:
         max_mb: int = 16,
         client: httpx2.Client | None = None,
     ) -> None:
-        """client: for certificates or proxies of your own. Raises BadSetting."""
+        """token: or `env:NAME`, where it is. client: for certificates or proxies of your own. Raises BadSetting."""
+        if token.startswith("env:"):
+            name = token.removeprefix("env:")
+            token = os.environ.get(name, "")
+            if not token:
+                raise BadSetting(f"the token of the shop is to be in {name}, which is not set", hint=f"export {name}=…")
         if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#@]*)?", base_url, re.ASCII):
             raise BadSetting(
                 "base_url of the shop is no address", hint="https://shop.example/api, without a login and without ?"
@@ -192,7 +198,7 @@ class RestShop:
         for nth in range(TRIES):
             try:
                 return self._try(method, path, body, key, until)
-            except (UpstreamBusy, UpstreamTimeout, UpstreamError) as error:
+            except UpstreamError as error:
                 pause_s = max(error.retry_after_s, PAUSE_S * 4**nth)
                 if not error.retryable or nth == TRIES - 1 or time.monotonic() + pause_s > until:
                     raise

@@ -153,6 +153,7 @@ class SqlShop:
     # What was done. It needs a table of its own, as in `SCHEMA`.
     DONE = "select request, result from done where key = ?"
     REMEMBER = "insert into done (key, request, result, day) values (?, ?, ?, ?)"
+    FORGET = "delete from done where day < ?"
 
     def __init__(self, tables: Tables, *, today: Callable[[], date] = date.today, policy: Policy = OURS) -> None:
         self._tables, self._today, self._policy = tables, today, policy
@@ -196,6 +197,11 @@ class SqlShop:
     def done(self, key: str) -> Any | None:
         found = self._tables.read(self.DONE, (key,)) if _storable(key) else []
         return orjson.loads(found[0][1]) if found else None
+
+    def forget(self, before: date) -> int:
+        """Drop what is kept for those who ask twice, from before a day. It has addresses in it. How many there were."""
+        with self._tables.write() as w:
+            return int(w.execute(self.FORGET, (before.isoformat(),)).rowcount)
 
     def histories(self) -> Iterator[list[list[str]]]:
         """Of each customer what they bought and kept, order by order, the oldest first, as numbers of products."""
@@ -289,6 +295,9 @@ class SqlShop:
         return self._order_once(key, ("exchange", customer, order, changes, method), make)
 
     def move(self, key: str, customer: str, address: Address) -> Customer:
+        if not _storable(customer):
+            raise NotFound("there is no such customer")
+
         def make(w: Any) -> Customer:
             found = self._customer(w, customer)
             if found is None:
@@ -302,11 +311,12 @@ class SqlShop:
         return self._once(key, ("move", customer, address), Customer, make)
 
     def _order_once(self, key: str, request: tuple[Any, ...], make: Callable[[_Change], None]) -> Order:
-        if not _storable(request[2]):
-            raise _not_theirs(request[2])
+        _, customer, order, *_ = request
+        if not _storable(customer) or not _storable(order):
+            raise _not_theirs(order)
 
         def made(w: Any) -> Order:
-            change = _Change(self, w, customer=request[1], order=request[2], day=self._today().isoformat())
+            change = _Change(self, w, customer=customer, order=order, day=self._today().isoformat())
             make(change)
             return change.now()
 
@@ -362,7 +372,7 @@ class _Change:
 
     def __init__(self, shop: SqlShop, w: Any, *, customer: str, order: str, day: str) -> None:
         self._shop, self._w, self._day = shop, w, day
-        found = shop._customer(w, customer) if _storable(customer) else None
+        found = shop._customer(w, customer)
         self.orders = shop._orders(w, customer) if found else ()
         seen = next((one for one in self.orders if one.number == order), None)
         if found is None or seen is None:
