@@ -422,8 +422,8 @@ class Player:
             if re.search(r"confirm", one, re.I) and one not in self.used:
                 self.used.add(one)
                 _, _, then = one.partition(",")
-                also = re.search(r"\b(?:because|also|say|tell|want)\b.*", then)
-                return as_said(re.sub(r"^because ", "", also[0])) if also else as_said(then)
+                also = re.search(r"\bbecause (.*)|\b(?:also|instead)\b.*", then)
+                return as_said((also[1] or also[0]) if also else then)
         return "Yes"
 
     def _reason(self, choices: Sequence[str]) -> str:

@@ -380,7 +380,7 @@ class _Turn:
         elif means_instead(self.said) or begins_with_no(self.said):
             self.withdrawn()
             self.agenda[:1] = new
-        elif means_too(self.said):
+        elif means_too(self.said) and any(self.bot.abilities[one["ability"]].action.effect == "writes" for one in new):
             self.agenda.extend(new)
             self.parts.append(self.sayings.noted)
         else:

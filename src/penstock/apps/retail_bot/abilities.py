@@ -66,7 +66,7 @@ class _Retail:
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
-        if _RECOMMEND.search(said):
+        if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
         if not wishes:
             if current is not None and current.ability in _WRITES and self._adds(talk, said, products, orders):

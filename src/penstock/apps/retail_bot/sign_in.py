@@ -73,7 +73,8 @@ class CustomerSignIn:
             customer = self.shop.customer(talk.person.id)
             if customer is not None:
                 return self._send(talk, notes, customer, SENT_KNOWN)
-        if _EMAIL.search(said) or _POSTCODE.search(said):
+        introduces = len(said) < 80 or re.search(r"\b(?:name|i am|i'm|this is)\b", said, re.I)
+        if _EMAIL.search(said) or (_POSTCODE.search(said) and introduces):
             return self._tried(talk, notes, said, first=True)
         return Step(ASK)
 

@@ -443,7 +443,8 @@ def _chosen(product: Product, old: Mapping[str, str], old_price: Decimal, target
     spoken |= {option for one in target.wishes for option in one.options}
     found = [one for one in product.variants if may(one)]
     if target.rest == "same":
-        found = [one for one in found if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)]
+        same = [one for one in found if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)]
+        found = same if same or not any(one.of_all for one in target.extremes) else found  # else the nearest, of which all is read back
     if not found:
         return []
 
