@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.agents.states import Step
+from penstock.agents.tries import Tries
 from penstock.answer import whole as whole_answer
-from penstock.apps.retail_bot.abilities import RetailBot, retail_bot
+from penstock.apps.retail_bot.abilities import RetailBot
 from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk
 from penstock.apps.retail_bot.rules import Policy
 from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, Payment, PaymentMethod, Product, Variant
@@ -33,7 +34,6 @@ from penstock.apps.retail_bot.sign_in import CustomerSignIn
 from penstock.assemble import House
 from penstock.config import load
 from penstock.errors import BadRequest, NotFound
-from penstock.storage.database import Tables
 from penstock.types import Turn
 
 REASONS = ("no longer needed", "ordered by mistake")
@@ -339,10 +339,11 @@ POLICY = Policy(return_days=None, reasons=REASONS, countries=(), refunds_anywher
 MOST_TURNS = 30
 
 
-def bot(folder: str, tables: Tables) -> RetailBot:
+def bot(folder: str, house: House) -> RetailBot:
     """The bot over a task's shop. As the benchmark's policy wants it, an e-mail address or a name and postcode is enough."""
     shop = SHOPS[folder]
-    return retail_bot(Desk(shop, POLICY, changes="identified", moves="identified"), CustomerSignIn(shop, tables, mail=None))
+    sign_in = CustomerSignIn(shop, Tries(house.database, lambda: house.envelope.secret("", "sign-in")), codes=None)
+    return RetailBot(Desk(shop, POLICY, changes="identified", moves="identified"), sign_in)
 
 
 def as_said(text: str) -> str:
@@ -503,7 +504,7 @@ def play(whole: Mapping[str, Any], task: Mapping[str, Any], folder: Path) -> Res
     SHOPS[str(folder)] = shop
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "penstock.toml").write_text('home = "home"\n[apps.tasks]\nbot = "bot.py"\n')
-    (folder / "bot.py").write_text(f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house.database)\n")
+    (folder / "bot.py").write_text(f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house)\n")
     house = House(load(folder / "penstock.toml"))
     try:
         turns, seconds = asyncio.run(_talk(house, Player(task["user_scenario"]["instructions"])))

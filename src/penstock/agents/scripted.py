@@ -21,7 +21,7 @@ from penstock.agents.actions import Action, Person, plain
 from penstock.agents.requests import CHANGED, Request
 from penstock.agents.sign_in import SignIn, Step
 from penstock.agents.slots import Finder, Heard, Several, Slot, choices_of, finder, is_free_text
-from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.talks import REQUESTS, Reply, Row, Talk, row_of
 from penstock.agents.words import (
     agreement,
     asks_something,
@@ -530,6 +530,7 @@ class _Turn:
             return self.to_person(self.handing)
         if self.opened:
             self.parts.append(self.opened["text"])
+            self.rows += self.read_back_row()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
         elif not self.over and not self.quick:
             if not self.answer:
@@ -539,6 +540,15 @@ class _Turn:
         return Reply(
             text, self.quick, tuple(self.rows), self.answer, over=self.over, fixed=tuple(self.fixed + self.words_of_author())
         )
+
+    def read_back_row(self) -> list[Row]:
+        """What is read back again rests on the request, as it did the first time."""
+        if self.opened.get("kind") != "confirm" or any(row.source == f"{REQUESTS}{self.opened['request']}" for row in self.rows):
+            return []
+        try:
+            return [row_of(self.requests.get(self.talk.person, self.talk.id, self.opened["request"]))]
+        except NotFound:
+            return []
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]
