@@ -82,6 +82,7 @@ class Ability:
     says: str | Callable[[Talk, Request], Reply]
     slots: Mapping[str, Slot] = field(default_factory=dict)
     label: str = ""  # on a button
+    offered: bool = True  # whether it has a button, and is told of when somebody asks what there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -508,13 +509,13 @@ class _Turn:
         self.quick = self.buttons(person=misses >= MOST_MISSES or not self.agenda)
 
     def offer(self) -> str:
-        names = ", ".join(_label(one) for one in self.bot.abilities.values())
+        names = ", ".join(_label(one) for one in self.bot.abilities.values() if one.offered)
         self.fixed.append(names)
         also = f" {self.sayings.asks_too}" if self.talk.ask else ""
         return self.sayings.can_do.format(abilities=names) + also
 
     def buttons(self, *, person: bool = True) -> tuple[str, ...]:
-        labels = [_label(one) for one in self.bot.abilities.values()]
+        labels = [_label(one) for one in self.bot.abilities.values() if one.offered]
         last = [self.sayings.person] if person and self.talk.people else []
         return (*labels[: MOST_BUTTONS - len(last)], *last)
 

@@ -53,6 +53,11 @@ _GENERAL = re.compile(
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b", re.I
 )
 _WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
+# What is on a button -> what is wanted by it
+_BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "my orders": ("look_at_account", {"said": "Where are my orders?"}), "change my own address": ("move", {}), "price and stock": ("look_at_products", {}),
+    "recommend something": ("recommend", {"said": "Recommend something"}),
+}  # fmt: skip
 SAYINGS: Final = Sayings(
     greeting="Hello! I am the shop's assistant.", anything_else="Is there anything else I can do for you?",
 )  # fmt: skip
@@ -71,6 +76,8 @@ class _Retail:
 
     def wanted(self, talk: Talk, said: str, current: Wanted | None) -> list[Wanted]:
         said = said[:LONGEST_SAID]
+        if (button := said.strip().casefold().rstrip(".")) in _BUTTONS:
+            return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
@@ -442,7 +449,7 @@ class _Retail:
             Ability(
                 desk.named("tell_which"), (), self.answered,
                 {"about": Slot("What is it about?"), "question": Slot("What is asked?"), "answer": Slot("{question}", self.answer_in, lambda heard: heard.talk.state.get("choices", ()))},
-                "Say which",
+                offered=False,
             ),
             Ability(desk.named("look_at_products"), (), self.told_products, {"said": Slot("Which product?")}, "Price and stock"),
             Ability(desk.named("recommend"), (), self.recommended, {"said": Slot("What for?")}, "Recommend something"),
