@@ -545,3 +545,66 @@ def _breaches(shop: Tau2Shop, log: Sequence[Step]) -> list[str]:
     if any(count > 1 for count in agreed.values()):
         found.append("one request was agreed to twice")
     return found
+
+
+# ---------------------------------------------------------------- all of them
+
+
+GATE = 0.4
+SEED = 8  # by which the half is drawn on which the bot was developed
+
+
+def halves(count: int) -> tuple[set[int], set[int]]:
+    """Places of the tasks that were read while the bot was written, and of those of which only the figure was looked at."""
+    places = list(range(count))
+    random.Random(SEED).shuffle(places)
+    return set(places[: count // 2]), set(places[count // 2 :])
+
+
+def figures(results: Sequence[Result]) -> dict[str, Any]:
+    right = sum(one.right for one in results)
+    seconds = sorted(second for one in results for second in one.seconds[1:])  # the first loads what every process loads once
+    return {
+        "tasks": len(results), "right": right, "share": round(right / len(results), 3) if results else 0.0,
+        "breaches": sum(len(one.breaches) for one in results), "messages": sum(one.turns for one in results),
+        "p50_s": round(seconds[len(seconds) // 2], 3) if seconds else 0.0,
+        "p95_s": round(seconds[int(len(seconds) * 0.95)], 3) if seconds else 0.0,
+    }  # fmt: skip
+
+
+def main() -> None:
+    import argparse
+    import tempfile
+
+    from benchmarks import measure
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with tau2_retail_db.json and the tasks")
+    parser.add_argument("--tasks", default="tau2_retail_tasks_dev.json", help="file of tasks in that folder")
+    parser.add_argument("--talks", type=Path, help="where the conversations are written to")
+    asked = parser.parse_args()
+    whole = json.loads((asked.data / "tau2_retail_db.json").read_text("utf-8"))
+    tasks = json.loads((asked.data / asked.tasks).read_text("utf-8"))
+    started = measure.commit()
+    results: dict[int, Result] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for place, task in enumerate(tasks):
+            results[place] = play(whole, task, Path(folder) / str(place))
+            print(f"{place + 1} of {len(tasks)}: {sum(one.right for one in results.values())} right", file=sys.stderr, flush=True)
+    if asked.talks:
+        asked.talks.write_text(json.dumps({one.task: one.talk for one in results.values()}, indent=1), "utf-8")
+    found: dict[str, Any] = {"all": figures(list(results.values()))}
+    if asked.tasks == "tau2_retail_tasks_dev.json":
+        read, unread = halves(len(tasks))
+        found["developed on"] = figures([one for place, one in results.items() if place in read])
+        found["not looked at"] = figures([one for place, one in results.items() if place in unread])
+    found["wrong"] = sorted((one.task for one in results.values() if not one.right), key=int)
+    print(json.dumps(found, indent=1))
+    command = f"python -m benchmarks.retail_tasks --data DATA --tasks {asked.tasks}"
+    measure.write("retail_tasks", claim=__doc__, command=command, figures=found, commit_measured=started)
+    bad = found["all"]["share"] < GATE or found["all"]["breaches"]
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
