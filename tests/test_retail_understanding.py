@@ -291,6 +291,24 @@ def test_reasons_are_known_by_their_words(text, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "city", "postcode", "country"),
+    [
+        ("5 Mill Lane, York, YO1 7AB", "York", "YO1 7AB", "United Kingdom"), ("Lindenstraße 5, 10115 Berlin, Germany", "Berlin", "10115", "Germany"),
+        ("12 rue de la Paix, 75002 Paris, France", "Paris", "75002", "France"), ("1234 Elm St, Springfield, IL, 62701", "Springfield", "62701", "United Kingdom"),
+        ("445 Maple Drive, Suite 394, Fort Worth, Texas, 76165", "Fort Worth", "76165", "United Kingdom"),
+    ],
+)  # fmt: skip
+def test_addresses_are_read_as_their_countries_write_them(text, city, postcode, country):
+    found = read_address(text, ANN, ORDERS)
+
+    assert found is not None and (found.city, found.postcode, found.country) == (city, postcode, country)
+
+
+def test_an_address_without_a_postcode_is_asked_for_again_and_never_made_up():
+    assert read_address("5 Mill Lane, York", ANN, ORDERS, HOME) is None
+
+
+@pytest.mark.parametrize(
     ("text", "line1", "line2", "city"),
     [
         ("5 Mill Lane, York, 54321", "5 Mill Lane", "", "York"), ("Flat 7 instead", "1 Low Road", "Flat 7", "Bath"), ("my place in Leeds", "9 High Street", "Flat 2", "Leeds"),
