@@ -195,6 +195,18 @@ def test_a_change_of_mind_within_a_message_is_the_later_one():
     assert found[0][1]["changes"] == [("kite-0", "kite-2")]
 
 
+@pytest.mark.parametrize("later", ["No, plum instead.", "Actually make it plum.", "I would rather have the plum one."])
+def test_a_change_of_mind_about_a_value_leaves_the_later_one(later):
+    found = steps(f"Change the kite in A1001 to amber.\n{later}")
+
+    assert found[0][1]["changes"] == [("kite-0", "kite-4")]
+
+
+@pytest.mark.parametrize("text", ["I want to send the flask back", "Give back the flask please", "I'd like a refund for the flask", "can I return my flask?"])
+def test_a_return_has_many_words(text):
+    assert [(name, arguments["items"]) for name, arguments in steps(text)] == [("return_items", ["flask-1"])]
+
+
 def test_what_was_delivered_is_exchanged_and_what_is_pending_is_changed():
     assert [name for name, _ in steps("Swap the kite I received for a teal one")] == ["exchange_items"]
     assert [name for name, _ in steps("Change the kite in my pending order to amber")] == ["change_items"]

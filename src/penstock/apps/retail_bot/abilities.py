@@ -85,8 +85,9 @@ class _Retail:
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
         if not wishes:
-            if current is not None and current.ability in _WRITES and self._adds(talk, said, products, orders):
-                return [Wanted("look_at_account", {"said": said})]
+            more = re.sub(r"^\W*no\b\W*", "actually ", said, flags=re.I)
+            if current is not None and current.ability in _WRITES and self._adds(talk, more, products, orders):
+                return [Wanted("look_at_account", {"said": more})]
             if mentions(words(said), products) and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I) and current is None:
                 return [Wanted("look_at_products", {"said": said})]
             return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
