@@ -97,6 +97,7 @@ class Ability:
     says: str | Callable[[Talk, Request], Reply]
     slots: Mapping[str, Slot] = field(default_factory=dict)
     label: str = ""  # on a button
+    offered: bool = True  # whether it has a button, and is told of when somebody asks what there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +406,9 @@ class _Turn:
             return taken
         if not self.agenda:
             self.agenda.extend(new)
+        elif all(self.bot.abilities[one["ability"]].action.effect == "reads" for one in new):
+            self.withdrawn()  # it is told at once, and then what is open is put again
+            self.agenda[:0] = new
         elif instead:
             self.withdrawn()
             self.agenda[:1] = new
@@ -540,13 +544,13 @@ class _Turn:
         self.quick = self.buttons(person=misses >= MOST_MISSES or not self.agenda)
 
     def offer(self) -> str:
-        names = ", ".join(_label(one) for one in self.bot.abilities.values())
+        names = ", ".join(_label(one) for one in self.bot.abilities.values() if one.offered)
         self.fixed.append(names)
         also = f" {self.sayings.asks_too}" if self.talk.ask else ""
         return self.sayings.can_do.format(abilities=names) + also
 
     def buttons(self, *, person: bool = True) -> tuple[str, ...]:
-        labels = [_label(one) for one in self.bot.abilities.values()]
+        labels = [_label(one) for one in self.bot.abilities.values() if one.offered]
         last = [self.sayings.person] if person and self.talk.people else []
         return (*labels[: MOST_BUTTONS - len(last)], *last)
 
@@ -612,8 +616,11 @@ class _Turn:
                     return
                 self.proposed(ability, item)
             except NotAllowed:
-                self.begin_signing(ability)
-                return
+                if item.get("signed", 0) > 1:  # whoever signs them in does not get them as far as is needed
+                    self.finish(self.sayings.not_known)
+                    continue
+                item["signed"] = item.get("signed", 0) + 1
+                self.begin_signing(ability)  # the message may have said who they are
             except NotFound:
                 self.finish(self.sayings.cannot)
             except BadArguments as error:
