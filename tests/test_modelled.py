@@ -317,10 +317,12 @@ def test_numbers_of_rows_are_said_with_the_rows_they_come_from(shop: Any):
     reply = made.say("How is #W123?")
 
     assert reply.text == "Order #W123 is pending; it cost 25.99 EUR."
-    assert [row.source for row in reply.rows] == ["look/look_at_order/{\"order\":\"#W123\"}"]
+    assert [row.source for row in reply.rows] == ['look/look_at_order/{"order":"#W123"}']
 
 
-@pytest.mark.parametrize("wrong", ["It cost 26.99 EUR.", "It comes in 3 days.", "That is order #W777.", "Two are left."])
+@pytest.mark.parametrize(
+    "wrong", ["It cost 26.99 EUR.", "It comes in 3 days.", "That is order #W777.", "Two are left."]
+)
 def test_a_number_that_no_row_has_is_written_anew_once(shop: Any, wrong: str):
     made = shop(calls(LOOK), says(wrong), says("It is pending."))
 
@@ -334,12 +336,14 @@ def test_a_model_that_insists_on_a_wrong_number_is_replaced_by_what_the_machine_
     reply = made.say("How is #W123?")
 
     assert reply.text == "Order #W123 is pending."
-    assert [row.source for row in reply.rows] == ["look/look_at_order/{\"order\":\"#W123\"}"]
+    assert [row.source for row in reply.rows] == ['look/look_at_order/{"order":"#W123"}']
 
 
 def test_a_state_that_a_row_has_may_be_said_and_a_deed_may_not(shop: Any):
     look = ("look_at_order", {"order": "#W125"})
-    made = shop(calls(look), says("Order #W125 was cancelled."), calls(look), says("I cancelled it."), says("I cancelled it."))
+    made = shop(
+        calls(look), says("Order #W125 was cancelled."), calls(look), says("I cancelled it."), says("I cancelled it.")
+    )
 
     assert made.say("How is #W125?").text == "Order #W125 was cancelled."
     assert made.say("Cancel #W125").text == "Order #W125 is cancelled."
