@@ -49,6 +49,7 @@ __all__ = ["Ability", "Heard", "Sayings", "Scripted", "Several", "Slot", "Unders
 
 SURE: Final = 0.5  # probability from where on an intent is taken for what is wanted
 SURE_BESIDE: Final = 0.7  # the same while something else is open
+SURE_IN_WORDS: Final = 0.85  # the same while any text may be the answer to what is open
 PERHAPS: Final = 0.1  # from where on somebody is asked whether it is that
 MOST_WANTED: Final = 8
 MOST_MISSES: Final = 2  # before a person is called
@@ -184,11 +185,10 @@ class Scripted:
                 self._intents = Intents([*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder)
             return self._intents
 
-    def understood(self, talk: Talk, said: str, current: Wanted | None) -> list[tuple[Wanted, str]]:
-        """What somebody wants, each with the part of the message that it is about."""
+    def understood(self, talk: Talk, said: str, current: Wanted | None, *, least: float = SURE) -> list[tuple[Wanted, str]]:
+        """What somebody wants, each with the part of the message that it is about. least: probability from where on."""
         if self._understand is not None:
             return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][:MOST_WANTED]
-        least = SURE_BESIDE if current else SURE
         found: dict[str, str] = {}
         for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
             intent = self.intents.of(_without_codes(part))
@@ -333,17 +333,19 @@ class _Turn:
         if is_thanks(said) and kind != "confirm":
             self.parts.append(self.sayings.welcome if not self.agenda else "")
             return None
-        current = self.current()
-        wants = self.bot.understood(self.talk, said, current)
-        question = asks_something(said) or said.endswith("?")
+        current, question = self.current(), asks_something(said) or said.endswith("?")
+        words = kind == "slot" and not question and self.argument().free
+        least = SURE_IN_WORDS if words else SURE_BESIDE if current else SURE
+        wants = self.bot.understood(self.talk, said, current, least=least)
+        if words and all(one.ability == self.agenda[0]["ability"] and not one.arguments for one, _ in wants):
+            self.filled(free=True)
+            return None
         if asks_something(said) and all(self.is_general(*one) for one in wants) and self.from_documents():
             return None
         if self.taken(wants) or (current and not wants and self.changed(self.agenda[0], said)):
             return None
         if kind == "confirm" and begins_with_no(said):
             return self.dropped()
-        if kind == "slot" and not question and self.filled(free=True):
-            return None
         if self.from_documents() or (kind == "slot" and self.filled(free=True)):
             return None
         return self.missed()
@@ -361,7 +363,7 @@ class _Turn:
     def taken(self, wants: Sequence[tuple[Wanted, str]]) -> bool:
         """Put what is wanted on the agenda. Returns whether there was anything."""
         new: list[dict[str, Any]] = []
-        taken = False
+        taken, instead = False, means_instead(self.said) or begins_with_no(self.said)
         for wanted, part in wants:
             current = self.agenda[0] if self.agenda else None
             if current and current["ability"] == wanted.ability:
@@ -369,14 +371,14 @@ class _Turn:
                 taken = True
             else:
                 before = current or self.state.get("last")
-                carry = dict(before["arguments"]) if before and points_back(part) else {}
+                carry = dict(before["arguments"]) if before and (points_back(part) or (current and instead)) else {}
                 known = {name: plain(value) for name, value in wanted.arguments.items() if value is not None}
                 new.append({"ability": wanted.ability, "arguments": known, "heard": part, "carry": carry})
         if not new:
             return taken
         if not self.agenda:
             self.agenda.extend(new)
-        elif means_instead(self.said) or begins_with_no(self.said):
+        elif instead:
             self.withdrawn()
             self.agenda[:1] = new
         elif means_too(self.said):
@@ -424,10 +426,14 @@ class _Turn:
                 found[one.name] = plain(value)
         return found
 
+    def argument(self) -> _Argument:
+        """What is asked for."""
+        return next(one for one in self.bot._slots[self.agenda[0]["ability"]] if one.name == self.opened["name"])
+
     def filled(self, *, free: bool) -> bool:
         """Take the message for what was asked. free: whether any text may be it. Returns whether it was."""
         opened, item = self.opened, self.agenda[0]
-        one = next(one for one in self.bot._slots[item["ability"]] if one.name == opened["name"])
+        one = self.argument()
         if chosen := _chosen(self.said, opened.get("values") or []):
             item["arguments"][one.name] = chosen[0]
             self.opened = {}
