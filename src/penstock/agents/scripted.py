@@ -21,7 +21,7 @@ from penstock.agents.actions import Action, Person, plain
 from penstock.agents.requests import CHANGED, Request
 from penstock.agents.sign_in import SignIn, Step
 from penstock.agents.slots import Finder, Heard, Several, Slot, choices_of, finder, is_free_text
-from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.talks import REQUESTS, Reply, Row, Talk, row_of
 from penstock.agents.words import (
     agreement,
     asks_something,
@@ -534,7 +534,7 @@ class _Turn:
         if self.handing:
             return self.to_person(self.handing)
         if self.opened:
-            self.parts.append(self.opened["text"])
+            self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
         elif not self.over and not self.quick:
             if not self.answer:
@@ -544,6 +544,15 @@ class _Turn:
         return Reply(
             text, self.quick, tuple(self.rows), self.answer, over=self.over, fixed=tuple(self.fixed + self.words_of_author())
         )
+
+    def put(self) -> None:
+        """Ask what is open, for the first time or again."""
+        opened = self.opened
+        self.parts.append(opened["text"])
+        if opened["kind"] != "confirm":
+            self.fixed.append(opened["text"])
+        elif all(row.source != f"{REQUESTS}{opened['request']}" for row in self.rows):
+            self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]
