@@ -77,7 +77,8 @@ class ByCode:
 def bot(house):
     with house.database.write() as w:
         w.execute(
-            "create table if not exists orders (id text primary key, customer text, tenant text, state text, cents integer, times integer)"
+            "create table if not exists orders"
+            " (id text primary key, customer text, tenant text, state text, cents integer, times integer)"
         )
         for row in [
             ("#W123", "anna", "", "paid", 2599, 0), ("#W124", "anna", "", "paid", 300, 0), ("#W900", "bo", "", "paid", 7700, 0),

@@ -378,7 +378,9 @@ def test_the_console_lists_what_was_asked_for_without_words_and_writes_down_who_
         ("look_at_order", "done", "person", False),
     ]
     assert boss.get("/console/apps/shop/actions?as=csv").text.count("\n") > 2
-    assert {one["state"] for one in boss.get("/console/apps/shop/actions?as=json&state=done").json()["requests"]} == {"done"}
+    assert {one["state"] for one in boss.get("/console/apps/shop/actions?as=json&state=done").json()["requests"]} == {
+        "done"
+    }
     assert boss.get("/console/apps/shop/actions?as=json&state=expired").json()["requests"] == []
     assert boss.get("/console/apps/shop/actions?state=nonsense").status_code == 400
 

@@ -12,7 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, evaluated, kept, serving, up, write
+from shopping import set_up
 
+from penstock.agents.actions import Person
 from penstock.evaluate.kept import STATES
 from penstock.language.phrases import catalogue
 from penstock.observe.faults import FAULTS
@@ -41,6 +43,8 @@ kind = "availability"
 target = 0.99
 [budgets.all]
 limit_usd_per_month = 5
+[apps.clerk]
+bot = "bot.py"
 """
 ROLES = {"admin": KEYS["boss"], "reviewer": REVIEWER, "anyone": KEYS["clerk"]}
 
@@ -50,7 +54,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("office")
     write(folder / "handbook", HANDBOOK | PAY | {"=cmd.md": "# <script>alert(1)</script>\n\nA hostile name & title.\n"})
     (folder / "handbook/broken.pdf").write_bytes(b"%PDF-1.7 broken")
-    with serving(folder, SETTINGS, embedder=WordEmbedder()) as served:
+    with serving(set_up(folder), SETTINGS, embedder=WordEmbedder()) as served:
+        anna = Person("anna", "verified")
+        served.house.requests_of("clerk").propose(anna, "talk", "look_at_order", {"order": "#W123"})
         for question in ("How long can books be returned?", "<img src=x onerror=alert(1)>"):
             served.client(KEYS["boss"]).post("/v1/chat/completions", json=asked("helper", question)).raise_for_status()
         served.client(KEYS["boss"]).post(
@@ -93,7 +99,8 @@ def addresses(served: Served) -> dict[str, str]:
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run = served.house.runs.latest()[0].id
     names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
-    return {page.path: page.path.format(**names) for page in door.PAGES}
+    of_bots = {"app": "clerk", "id": served.house.requests_of("clerk").latest(limit=1)[0].id}
+    return {page.path: page.path.format(**names | (of_bots if "/actions" in page.path else {})) for page in door.PAGES}
 
 
 def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: Served):

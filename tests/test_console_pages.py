@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from browsing import Open, browsing, in_chromium, opening
 from serving import HANDBOOK, Served, asked, evaluated, kept, serving, up, write
+from shopping import set_up
 
+from penstock.agents.actions import Person
 from penstock.observe.journal import COLUMNS, Row
 from penstock.review.content import Content
 from penstock.server.console import door
@@ -88,10 +90,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("shop")
     write(folder / "handbook", HANDBOOK)
     (folder / "handbook/broken.pdf").write_bytes(b"%PDF-1.7 broken")
-    with serving(folder, SETTINGS, embedder=WordEmbedder()) as served:
+    with serving(set_up(folder), SETTINGS + '[apps.clerk]\nbot = "bot.py"\n', embedder=WordEmbedder()) as served:
         (folder / "handbook/hours.txt").write_text("The shop opens at ten.\n")
         served.house.library["handbook"].sync()
         busy(served)
+        served.house.requests_of("clerk").propose(
+            Person("anna", "verified"), "talk", "cancel_order", {"order": "#W123"}
+        )
         kept(served.house, evaluated(folder))
         yield served
 
@@ -102,7 +107,10 @@ def addresses(served: Served) -> list[str]:
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run = served.house.runs.latest()[0].id
     names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
-    return [page.path.format(**names) for page in door.PAGES] + ["/console/sign-in", "/console/nothing"]
+    request = served.house.requests_of("clerk").latest(limit=1)[0].id
+    of_bots = [page.path.format(app="clerk", id=request) for page in door.PAGES if "/actions" in page.path]
+    others = [page.path.format(**names) for page in door.PAGES if "/actions" not in page.path]
+    return others + of_bots + ["/console/sign-in", "/console/nothing"]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -74,7 +74,11 @@ async def client(
 
 
 def over_http(
-    served: Served, work: Callable[[Client], Awaitable[Any]], key: str = "shopfront", person: Asked | None = None, **more: Any
+    served: Served,
+    work: Callable[[Client], Awaitable[Any]],
+    key: str = "shopfront",
+    person: Asked | None = None,
+    **more: Any,
 ) -> Any:
     async def done() -> Any:
         headers = {} if "headers" in more else ANNA
@@ -120,9 +124,10 @@ def test_an_apps_actions_are_tools_beside_the_others_and_none_can_agree(shop: Se
 def test_without_an_app_there_are_no_actions(shop: Served):
     async def work() -> list[str]:
         headers = {"authorization": "Bearer shopfront-key-0123456789", **ANNA}
-        async with httpx2.AsyncClient(headers=headers) as http, Client(
-            streamable_http_client(shop.url + PATH, http_client=http), cache=None
-        ) as made:
+        async with (
+            httpx2.AsyncClient(headers=headers) as http,
+            Client(streamable_http_client(shop.url + PATH, http_client=http), cache=None) as made,
+        ):
             with pytest.raises(MCPError):
                 await made.call_tool("cancel_order", CANCEL)
             return [tool.name for tool in (await made.list_tools()).tools]
@@ -270,7 +275,7 @@ def test_a_call_that_does_not_fit_is_an_error_that_the_model_can_read(shop: Serv
             assert result.is_error, name
             (block,) = result.content
             assert isinstance(block, types.TextContent)
-            assert "77" not in block.text.replace("0177", "")[:60]
+            assert "77.00" not in block.text
 
     over_http(shop, work, person=Asked())
     assert {state for state, _ in orders(shop).values()} == {"paid"}
@@ -370,8 +375,7 @@ def test_a_person_agrees_at_the_terminal_and_no_program_in_their_place(place: Pa
     assert [(row["action"], row["state"], row["agreed"]) for row in rows] == [("cancel_order", "done", True)]
     steps = json.loads(terminal(place, "actions", "show", asked["id"], "--json").stdout)["steps"]
     assert [step["state"] for step in steps][-1] == "done"
-    kinds = [json.loads(line)["kind"] for line in terminal(place, "audit", "list", "--json").stdout.splitlines() if line[:1] == "{"]
-    assert not kinds or "action.confirmed" in kinds
+    assert "action.confirmed" in terminal(place, "audit", "list").stdout
 
 
 def test_a_person_who_says_no_at_the_terminal_takes_it_back(place: Path):

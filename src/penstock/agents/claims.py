@@ -52,7 +52,9 @@ _SAID: Final[tuple[tuple[str, str], ...]] = (
     ),
 )
 _BARE: Final = (  # said without anything before it
-    r"(?:^|[.!?\n] ?)(?:all |it['’]s |that['’]s )?(?:done|erledigt|fatto|listo|hecho|gedaan|gotowe|feito|c['’]est fait)\b",
+    r"(?<!be )(?<!get )\b(?:all |it['’]s |that['’]s )?(?:done|erledigt|fatto|listo|hecho|gedaan|gotowe|feito|c['’]est fait)\b"
+    r"(?=\s*(?:[.!✓✅]|$))",
+    r"(?:^|[.!?\n] ?)(?:all |it['’]s |that['’]s )?done\b",
     r"\bsuccessfully \w+ed\b",
     r"\b(?:anulowałem|anulowałam|zmieniłem|zmieniłam|zwróciłem)\b",
 )

@@ -409,7 +409,9 @@ class Modelled:
 
     def _told(self, work: _Work) -> list[dict[str, Any]]:
         talk = work.talk
-        known = f"The customer is signed in ({talk.person.level})." if talk.person.id else "The customer has not signed in."
+        known = (
+            f"The customer is signed in ({talk.person.level})." if talk.person.id else "The customer has not signed in."
+        )
         opened = talk.state.get("open") or {}
         asked = opened["text"] if opened.get("kind") == "confirm" else ""
         waits = f"The system asked the customer this, and has no answer yet: {shown(asked, 1_000)}" if asked else ""
@@ -484,7 +486,9 @@ async def _read(model: Model, request: ModelRequest, left_s: float, longest: int
     except TimeoutError as error:
         raise UpstreamTimeout(f"'{request.model}' did not answer in time") from error
     made = [
-        _Call(call[0] or f"call_{index}", call[1], call[2]) for index, call in sorted(calls.items()) if call[1] or call[2]
+        _Call(call[0] or f"call_{index}", call[1], call[2])
+        for index, call in sorted(calls.items())
+        if call[1] or call[2]
     ]
     return _Said(text, made, usage)
 
@@ -550,7 +554,9 @@ def _summary(work: _Work) -> str:
     said = [one.content for one in talk.messages if one.role == "user"][-3:]
     states = [f"{one.action}: {one.state}" for one in talk.requests.of(talk.person, talk.id) if one.effect == "writes"]
     who = f"{talk.person.id} ({talk.person.level})" if talk.person.id else "a guest, who has not signed in"
-    return "\n".join((f"Who: {who}", f"Said: {' / '.join([*said, work.said])}", f"Asked for: {', '.join(states) or 'nothing'}"))
+    return "\n".join(
+        (f"Who: {who}", f"Said: {' / '.join([*said, work.said])}", f"Asked for: {', '.join(states) or 'nothing'}")
+    )
 
 
 def _digest(text: str) -> str:

@@ -527,7 +527,7 @@ class ActionRequests:
         marks = ", ".join("?" * len(names))
         rows = self._database.read(
             "select number, id, action, effect, state, created, changed, confirms, begun, expires from action_requests"
-            f" where action in ({marks}) and (? = 0 or number < ?) and (? or tenant = ?) order by number desc"  # noqa: S608
+            f" where action in ({marks}) and (? = 0 or number < ?) and (? or tenant = ?) order by number desc"
             " limit ?",
             (*names, before, before, tenant is None, tenant or "", limit if not state else -1),
         )
@@ -536,7 +536,9 @@ class ActionRequests:
             stands: State = "expired" if _is_late(now, *due) else now
             if state in ("", stands):
                 steps = self._database.read("select by from action_log where request = ? order by step", (id_,))
-                found.append(Logged(number, id_, action, effect, stands, created, changed, tuple(by for (by,) in steps)))
+                found.append(
+                    Logged(number, id_, action, effect, stands, created, changed, tuple(by for (by,) in steps))
+                )
             if len(found) == limit:
                 break
         return found
@@ -548,7 +550,9 @@ class ActionRequests:
         if not rows or not any(one.name == rows[0].action for one in self._actions):
             raise NotFound("there is no such request")
         row, words = rows[0], self._words(rows[0])
-        return Held(Person(row.person, words["level"], tuple(words["roles"]), row.tenant), row.conversation, self._shown(row))
+        return Held(
+            Person(row.person, words["level"], tuple(words["roles"]), row.tenant), row.conversation, self._shown(row)
+        )
 
     def check(self) -> list[str]:
         """What of the requests is not as the log says; nothing, where all is well."""

@@ -77,7 +77,9 @@ def show_(file: str | None, number: str, as_json: bool) -> None:
 def confirm(file: str | None, number: str) -> None:
     """Agree to what a client of the Model Context Protocol asked for, once you have read what it is. It takes a terminal."""
     if not sys.stdin.isatty():
-        raise NotAllowed("only a person at a terminal can agree", hint=f"penstock actions confirm {show.clean(number)[:64]}")
+        raise NotAllowed(
+            "only a person at a terminal can agree", hint=f"penstock actions confirm {show.clean(number)[:64]}"
+        )
     with closing(_house(file)) as house:
         requests, held = _held(house, number)
         _check_ours(held)
@@ -121,7 +123,9 @@ def _house(file: str | None) -> House:
 
 def _requests(house: House, app: str) -> ActionRequests:
     if app not in house.bots:
-        raise NotFound(f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(house.bots) or 'none'}")
+        raise NotFound(
+            f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(house.bots) or 'none'}"
+        )
     return house.requests_of(app)
 
 

@@ -83,7 +83,10 @@ def _entry(settings: Settings, kind: str) -> dict[str, Any]:
 @click.option("--app", required=True, metavar="NAME", help="Whose actions are tools too.")
 @click.option("--person", default="", metavar="ID", help="For whom they are asked for; without it, for a guest.")
 @click.option(
-    "--level", default="", metavar="LEVEL", help="How well it is known who that is: identified (the default) or verified."
+    "--level",
+    default="",
+    metavar="LEVEL",
+    help="How well it is known who that is: identified (the default) or verified.",
 )
 @click.pass_obj
 def serve(file: str | None, app: str, person: str, level: str) -> None:

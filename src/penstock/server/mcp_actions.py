@@ -1,8 +1,8 @@
 """An app's actions as tools of the Model Context Protocol. A model asks, and the person who has the client agrees.
 
-What reads is done at once. Of what changes something the client is asked to put the machine's words before the person (elicitation);
-their acceptance is the agreement, and the token for it travels in a state that the client cannot read. Where a client cannot do
-that, the result says how a person agrees elsewhere. There is no tool with which a model could.
+What reads is done at once. For what changes something the client is asked to put the machine's words before the person
+(elicitation); their acceptance is the agreement, and the token for it travels in a state that the client cannot read. Where a
+client cannot do that, the result says how a person agrees elsewhere. There is no tool with which a model could.
 """
 
 from __future__ import annotations

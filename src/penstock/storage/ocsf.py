@@ -69,6 +69,7 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "conversation.shared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
     "conversation.unshared": _Shape(ENTITY_MANAGEMENT, 3, "Update", 1, "conversation"),
     "tool.accepted": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "tool"),
+    "action.confirmed": _Shape(ENTITY_MANAGEMENT, 3, "Update", 2, "request for an action"),
     "review.exported": _Shape(API_ACTIVITY, 2, "Read"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),
     "vault.read": _Shape(API_ACTIVITY, 2, "Read", 2),

@@ -66,7 +66,9 @@ async def _one(request: Request, house: House) -> View:
 def _app(request: Request, house: House) -> str:
     app = request.path_values["app"]
     if app not in house.bots:
-        raise NotFound(f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(house.bots) or 'none yet'}")
+        raise NotFound(
+            f"there is no app '{app[:80]}' that does anything", hint=f"known: {', '.join(house.bots) or 'none yet'}"
+        )
     return app
 
 
