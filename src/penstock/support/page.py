@@ -55,9 +55,15 @@ def _moved(report: Report) -> str:
     )
     return (
         f"<h2>Against {e(report.against)}</h2><p>{title}</p><table><tr><th>figure</th><th class=n>before</th><th class=n>now</th>"
-        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>p may be looked at as often as you like while "
-        "the logs grow; q is p over all figures (Benjamini and Hochberg): of what is told at q ≤ .05, one in twenty is false.</p>"
+        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>{_looks(report)} q is p over all figures "
+        "(Benjamini and Hochberg): the share of what is told at q that is false.</p>"
     )
+
+
+def _looks(report: Report) -> str:
+    if report.moved[0].anytime:
+        return "p may be looked at as often as you like while the logs grow."
+    return "p is of one look at these two logs; compare growing logs with --watched."
 
 
 def _told(sure: bool, worse: bool) -> str:

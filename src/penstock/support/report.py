@@ -131,7 +131,7 @@ class Moved:
     p: float
     q: float
     sure: bool
-    anytime: bool = True
+    anytime: bool = False
     group: str = ""  # "intent: refund"; "" for all
 
     @property
