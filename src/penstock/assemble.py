@@ -7,6 +7,7 @@ import shutil
 import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
@@ -86,8 +87,11 @@ from penstock.types import (
 
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.agents.actions import Action
+    from penstock.agents.answering import Answering, People
+    from penstock.agents.kept_talks import KeptTalks
     from penstock.agents.mcp_client import Servers
     from penstock.agents.requests import ActionRequests
+    from penstock.agents.talks import Bot
     from penstock.answer import Told
     from penstock.documents.collection import Collection
     from penstock.documents.library import Library
@@ -125,6 +129,7 @@ SAMPLE = "penstock-docs"  # the collection of our own documentation
 COUNTERS, METRICS = "journal/counters", "journal/metrics"  # shared by the processes that serve together
 SEALED = "journal/sealed"
 FEW_TOKENS = 64  # of an answer that only shows that there is one
+BOTS_AT_ONCE = 32  # messages that bots answer at the same time; some wait for documents
 
 
 class House:
@@ -136,6 +141,9 @@ class House:
         self.locals: list[Local] = []  # models that run in this process
         self.watches: dict[str, Watch] = {}  # what is seen of each model, from when the gateway was built
         self._reloading = threading.Lock()  # of policies: one after the other
+        self._loading = threading.RLock()  # of bots
+        self._bots: dict[str, Bot] = {}
+        self._requests: dict[str, ActionRequests] = {}  # of bots
         self._exporter: Exporter | None = None  # of traces and numbers, from when the gateway was built
         self._exporting_of: dict[str, Served] = {}  # the models that it knows
         self._around: _Around | None = None  # what all models share, from when the gateway was built
@@ -262,6 +270,82 @@ class House:
         return ActionRequests(
             self.database, Actions(actions), encryption, valid_s=settings.agree_within, keep_s=settings.keep
         )
+
+    @property
+    def bots(self) -> list[str]:
+        """The apps whose answers are a bot's."""
+        return [name for name, app in self.settings.apps.items() if app.bot]
+
+    def bot(self, name: str) -> Bot:
+        """The bot of an app, read from its file when it is first asked for. Raises BadSetting, with the place in the file."""
+        with self._loading:
+            if name not in self._bots:
+                self._bots[name] = self._loaded(name)
+            return self._bots[name]
+
+    def _loaded(self, name: str) -> Bot:
+        from penstock.agents.loading import loaded, parted
+        from penstock.agents.scripted import Scripted
+        from penstock.agents.talks import Bot
+
+        where, said = f"apps.{name}.bot", self.settings.apps[name].bot
+        same = next((one for one in self._bots if self.settings.apps[one].bot == said), "")
+        if same:
+            return self._bots[same]
+        path, of = parted(said)
+        bot: Any = loaded(self.settings.folder / Path(path).expanduser(), of, where=where, house=self)
+        if not isinstance(bot, Bot):
+            hint = "a Scripted, or what has actions, reply and look_again; or a function of the house that gives one"
+            raise BadSetting(f"{where}: '{of}' of {path} is no bot, but a {type(bot).__name__}", hint=hint)
+        if isinstance(bot, Scripted) and bot.embedder is None:
+            bot.embedder = self.embedder
+        taken = {action.name: one for one, other in self._bots.items() for action in other.actions}
+        if again := next((action.name for action in bot.actions if action.name in taken), ""):
+            hint = "requests of all apps are in one place"
+            raise BadSetting(f"{where} and apps.{taken[again]}.bot both have an action '{again}'", hint=hint)
+        return typing.cast("Bot", bot)
+
+    def requests_of(self, name: str) -> ActionRequests:
+        """The machine that carries out what the bot of an app may ask for."""
+        bot = self.bot(name)
+        with self._loading:
+            if name not in self._requests:
+                self._requests[name] = self.actions(bot.actions)
+            return self._requests[name]
+
+    @cached_property
+    def talks(self) -> KeptTalks:
+        """The conversations of all bots."""
+        from penstock.agents.kept_talks import KeptTalks
+
+        encryption = Encryption(self.envelope, "talks") if self.settings.encryption.content else None
+
+        def since(name: str) -> float:
+            return next((key.created for key in self.keys.all() if key.name == name), 0.0)
+
+        return KeptTalks(self.database, encryption, keep_s=self.settings.actions.keep, since=since)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What texts are embedded by, where there may be no documents."""
+        if self.has_documents:
+            return self.library.embedder
+        from penstock.documents import embedders
+
+        settings = self.settings
+        return embedders.build(settings.embedder, settings.folder, threads=_threads(settings.embedder))
+
+    @cached_property
+    def _threads_of_bots(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(BOTS_AT_ONCE, "bot")
+
+    def _answering(self, name: str, app: AppSettings, people: People | None) -> Answering:
+        from penstock.agents.answering import Answering
+
+        return Answering(
+            name, self.bot(name), self.requests_of(name), self.talks, self._threads_of_bots, self.voice(name, app),
+            self.boundary(name), self._from_documents(name, app) if app.documents else None, people,
+        )  # fmt: skip
 
     @cached_property
     def guard(self) -> Guard:
@@ -471,12 +555,13 @@ class House:
             return asked.model
         if not self.gateway.has(asked.model):
             open_to = self._open_to(asked.caller)
-            if not all(self._source(name) in open_to for name in deal.settings.arms.values()):
+            if not all(self._source(name) in ("", *open_to) for name in deal.settings.arms.values()):
                 return asked.model
         return deal.deal(asked) or asked.model
 
     def _source(self, app: str) -> str:
-        return self.settings.apps.get(app, AppSettings()).documents or app
+        settings = self.settings.apps.get(app, AppSettings())
+        return settings.documents if settings.bot else settings.documents or app
 
     def answering(self, asked: ModelRequest) -> tuple[str, str]:
         """The collection that answers a request for an app, and the app. Raises NotFound where the caller may not ask for it."""
@@ -797,10 +882,12 @@ class House:
         return self.library[name]
 
     def apps(self, caller: Caller) -> dict[str, str]:
-        """What answers from documents: each app, and each collection by its own name -> the collection it answers from."""
+        """What answers: each app, and each collection by its own name -> the collection it answers from; "" for a bot that has
+        none."""
         names = self._open_to(caller)
         apps = {name: app.documents or name for name, app in self.settings.apps.items()}
         known = {name: name for name in names} | {app: name for app, name in apps.items() if name in names}
+        known |= {bot: apps[bot] if apps[bot] in names else "" for bot in self.bots}
         return {name: source for name, source in known.items() if allowed(name, caller)}
 
     def models(self, caller: Caller) -> list[str]:
@@ -868,6 +955,8 @@ class House:
         from penstock.people import Looked
 
         app = self.settings.apps.get(name, AppSettings())
+        if app.bot:
+            return self._answering(name, app, self._people(name) if self.settings.review.people else None)
         answering = self.alone(name)
         if not (app.hand_over_below or app.approve != "never"):
             return answering
@@ -887,17 +976,26 @@ class House:
         record = turn.record or Record("")
         return where.propose(content, caller=turn.caller, person=record.person, app=name, request=record.id)
 
+    def _people(self, name: str) -> People:
+        """The people who take over from the bot of an app."""
+        from penstock.review.taking_over import TakingOver
+
+        return TakingOver(self.review.hand_overs, name)
+
     def alone(self, name: str) -> Answerer:
         """Who answers, with nobody looking on: for evaluations and drills. What a caller may read of it is decided in the search
         itself.
 
         The sample is written by the first model that was pulled, if one was.
         """
-        from penstock.answer import Quoted, Written
-
         cards = self.shelf.cards() if name == SAMPLE else []
         pulled = tuple(card.name for card in cards if card.name in self.gateway.models)[:1]
         app = self.settings.apps.get(name, AppSettings(models=pulled))
+        return self._answering(name, app, None) if app.bot else self._from_documents(name, app)
+
+    def _from_documents(self, name: str, app: AppSettings) -> Answerer:
+        from penstock.answer import Quoted, Written
+
         checks = self.checks(name, app)
         collection = self.library[app.documents or name]
         index: Index = collection.pinned(app.version) if app.version else collection
@@ -1057,6 +1155,10 @@ class House:
             self._exporter.close()
         if "printer" in parts:
             self.printer.close()
+        if "_threads_of_bots" in parts:
+            self._threads_of_bots.shutdown()
+        for requests in self._requests.values():
+            requests.close()
         if "library" in parts:
             self.library.close()
         if "audit" in parts:

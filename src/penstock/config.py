@@ -643,6 +643,10 @@ class AppSettings:
     """One app: `[apps.NAME]`. Callers say `model = "NAME"`."""
 
     documents: str = setting("", "The collection it answers from.")
+    bot: str = setting(
+        "", "A file with a bot that answers, such as `bot.py`, or `bot.py:name` where it is not called `bot`; questions beside what it "
+        "does are answered from `documents`, where the app has some."
+    )
     questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     models: tuple[str, ...] = setting(
         (), "Models or routes that write its answers, in this order; none: they are quoted."
@@ -1102,6 +1106,15 @@ def _check_app(name: str, app: AppSettings, settings: Settings) -> None:
     if app.prompt and app.prompt not in settings.prompts:
         hint = _nearest(app.prompt, list(settings.prompts)) or f"add [prompts.{app.prompt}]"
         raise BadSetting(f"apps.{name}.prompt names '{app.prompt}', which is none", hint=hint)
+    if app.bot:
+        _path(app.bot, f"apps.{name}.bot")
+        if app.approve != "never" or app.hand_over_below:
+            one = "approve" if app.approve != "never" else "hand_over_below"
+            raise BadSetting(
+                f"apps.{name} has a bot and {one}", hint="what a bot changes is agreed to by the customer, and it calls people"
+            )
+        if app.version and not app.documents:
+            raise BadSetting(f"apps.{name}.version is set, and the bot has no documents", hint='documents = "NAME"')
     if app.glossary and app.glossary not in settings.glossaries:
         hint = _nearest(app.glossary, list(settings.glossaries)) or f"add [glossaries.{app.glossary}]"
         raise BadSetting(f"apps.{name}.glossary names '{app.glossary}', which is none", hint=hint)

@@ -127,6 +127,7 @@ class Plan:
     evaluations: int = 0
     conversations: int = 0
     actions: int = 0
+    talks: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -138,6 +139,7 @@ class Plan:
             **({"evaluations": self.evaluations} if self.evaluations else {}),
             **({"conversations": self.conversations} if self.conversations else {}),
             **({"actions": self.actions} if self.actions else {}),
+            **({"talks": self.talks} if self.talks else {}),
         }  # fmt: skip
 
 
@@ -161,6 +163,8 @@ def plan(house: House, subject: Subject) -> Plan:
         found.conversations = len(house.conversations.mentions(mentioned))
     if _is_there(database, "action_requests"):
         found.actions = len(house.actions().mentions(mentioned))
+    if _is_there(database, "talks"):
+        found.talks = len(house.talks.mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -228,6 +232,7 @@ def carry_out(
         *_evaluations(house, subject),
         *_talks(house, subject),
         *_actions(house, subject),
+        *_bots(house, subject),
         *_past(house, subject),
         *erasers,
     )
@@ -302,6 +307,12 @@ def _actions(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
     """What they asked apps to do, and what others asked for in which they stand. What was done stays done."""
     if _is_there(house.database, "action_requests"):
         yield "actions", lambda _: house.actions().erase(subject.mentioned_in)
+
+
+def _bots(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """What they said to bots, and conversations in which they stand."""
+    if _is_there(house.database, "talks"):
+        yield "talks", lambda _: house.talks.erase(subject.mentioned_in)
 
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

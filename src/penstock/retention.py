@@ -34,7 +34,8 @@ def has_rules(house: House) -> bool:
     to that themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
-    return bool(ruled or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep)
+    talks = bool(settings.actions.keep and house.bots)
+    return bool(ruled or talks or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep)
 
 
 def look(house: House) -> list[Due]:
@@ -88,6 +89,12 @@ def _rules(house: House) -> Iterator[_Rule]:
         yield _Rule(
             "requests for actions", "actions.keep",
             lambda: requests.made_before(last), lambda: requests.remove_made_before(last),
+        )  # fmt: skip
+    if settings.actions.keep and _is_there(house, "talks"):
+        kept, gone = house.talks, now - settings.actions.keep
+        yield _Rule(
+            "conversations with bots", "actions.keep",
+            lambda: kept.unchanged_since(gone), lambda: kept.remove_unchanged_since(gone),
         )  # fmt: skip
     if settings.audit.keep and _is_there(house, "audit"):
         audit, since = house.audit, now - settings.audit.keep

@@ -387,6 +387,7 @@ class Turn:
     found: Found | None = None
     boundary: Boundary | None = None  # between us and the models, where a policy holds
     conversation: str = ""  # 32 hexadecimal digits, where the caller says to which one the question belongs
+    message: str = ""  # the same for every try of this question in that conversation, where the caller says so
 
 
 # ---------------------------------------------------------------- what is streamed

@@ -214,6 +214,19 @@ class ActionRequests:
             self._resolved(row)
         return self._settled(row.id)
 
+    def look(self, person: Person, conversation: str, action: str, arguments: Mapping[str, Any] | str | bytes) -> Any:
+        """What an action that only reads gives now, without a request for it. Raises what `propose` raises, and what it does
+        where it refuses; BadRequest for one that writes, or needs an agreement."""
+        found = self._actions.allowed(action, person)
+        if found.effect != "reads" or found.confirms:
+            raise BadRequest(f"'{action}' does more than read")
+        read = found.read(arguments)
+        context = Context(person, conversation, new_id())
+        if not found.here:
+            return plain(found.run(context, read))
+        with self._database.snapshot() as r, _only(r, "reads"):
+            return plain(found.run(Context(person, conversation, context.key, r), read))
+
     def withdraw(self, person: Person, conversation: str, id: str, *, by: By = "person") -> Request:  # noqa: A002
         """Nothing is to come of it. Raises NotFound, and Conflict for what runs, or has ended otherwise."""
         self._ready()

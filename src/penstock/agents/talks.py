@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from penstock.agents.actions import Action, Person
+from penstock.agents.actions import Action, Person, plain
 from penstock.types import ANYBODY, Answer, Caller, Message
 
 if TYPE_CHECKING:
-    from penstock.agents.requests import ActionRequests
+    from penstock.agents.requests import ActionRequests, Request
 
-__all__ = ["Bot", "Reply", "Row", "Talk"]
+__all__ = ["REQUESTS", "Bot", "Reply", "Row", "Talk", "row_of"]
+
+REQUESTS = "requests/"  # what the source of a row begins with that is a request for an action
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Reply:
     hand_over: str = ""  # why a person is to take over; "" where none is. The bot is silent afterwards
     summary: str = ""  # for that person: who, what was wanted, what was done, what is open
     over: bool = False  # the conversation has come to its end
+    fixed: tuple[str, ...] = ()  # words of its author, whose numbers need no row: "returns take 30 days"
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Talk:
     """One conversation, while one message of it is answered. The engine keeps it, sealed, and gives it to one message at a time.
 
     state: the bot's own notes, plain JSON. ask: what the app's documents say to a question, with citations; None where the app
-    has none.
+    has none. key: the same for every try of this message, and for no other: what begins with it may name a request.
     """
 
     id: str  # 32 hexadecimal digits
@@ -58,8 +61,13 @@ class Talk:
     state: dict[str, Any] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)  # said before, oldest first
     ask: Callable[[str], Answer] | None = None
+    key: str = ""
+    visitor: str = ""  # who it is among those who come by the same caller, as far as that is told; nobody has checked it
+    people: bool = False  # whether there are people who can take over
+    handed_over: int = 0  # how often a person was to
 
 
+@runtime_checkable
 class Bot(Protocol):
     """Answers one message of a conversation. Synchronous: it is run in a thread, for one message of a conversation at a time."""
 
@@ -76,3 +84,11 @@ class Bot(Protocol):
         """A row by its name as it is now, as far as the person may see it; None where it is gone. Rows that were spoken of are
         looked at again with each message, and a changed one is told of, with the time."""
         ...
+
+
+def row_of(request: Request) -> Row:
+    """A request for an action as a row: what was read back, its arguments, and what came of it."""
+    result = request.result if isinstance(request.result, Mapping) else {"result": request.result}
+    said = {"read_back": request.read_back, "reason": request.reason}
+    values = {**plain(request.arguments), **result, **said}
+    return Row(f"{REQUESTS}{request.id}", {name: value for name, value in values.items() if value not in (None, "")})

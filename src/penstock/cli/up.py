@@ -84,8 +84,8 @@ def _index(house: House, places: Sequence[str], *, demo: bool) -> list[str]:
     """Bring every collection up to date. Returns the names of those that can be asked."""
     from penstock.assemble import samples
 
-    if not (places or demo or house.has_documents) and house.settings.models:
-        return []  # a plain gateway
+    if not (places or demo or house.has_documents) and (house.settings.models or house.bots):
+        return []  # a plain gateway, or bots without documents
     library = house.library
     chosen = library.named_for(places) if places else ""
     if chosen:

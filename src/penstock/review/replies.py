@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from penstock.config import iso
@@ -30,6 +30,8 @@ LONGEST_WAIT_S: Final = 60.0
 DELIVERED_S: Final = 86_400.0  # how long a reply can be fetched where words are not kept
 SWEEP_EVERY_S: Final = 60.0
 MOST_WAITING: Final = 1_000  # of one key
+MOST_BEFORE: Final = 100  # messages that are shown to whoever replies
+GIVEN_BACK: Final = "the customer went back to the bot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,35 @@ class HandOvers(_Replies):
         if len(text) > LONGEST_REPLY:
             raise TooLarge(f"the text has {len(text):,} characters, the limit is {LONGEST_REPLY:,}")
         return self._end(id, reviewer, "replied", {"text": text}, "reply.given")
+
+    def add(self, id: str, said: str) -> None:  # noqa: A002
+        """What the customer says while they wait goes to the end of what was said before. Raises NotFound, and Conflict where it
+        is over."""
+        rows = self._store.read("select words from review_replies where id = ? and kind = ?", (id, self.kind))
+        if not rows:
+            raise NotFound(f"nothing waits by the id '{id}'")
+        content = Content.read(self._store.opened(rows[0][0], of=id))
+        asked = [{"role": "user", "content": content.question}] if content.question else []
+        history = (*content.history, *asked)[-MOST_BEFORE:]
+        words = self._store.sealed(replace(content, question=said, history=history).plain(), of=id)
+        with self._store.write() as w:
+            done = w.execute(
+                "update review_replies set words = ? where id = ? and kind = ? and state = 'pending' and expires > ?",
+                (words, id, self.kind, time.time()),
+            )
+            if done.rowcount != 1:
+                raise Conflict("it is over already")
+
+    def give_back(self, id: str) -> None:  # noqa: A002
+        """The customer does not wait any more. What is over stays as it ended."""
+        now = time.time()
+        sealed = self._store.sealed({"reason": GIVEN_BACK}, of=id)
+        with self._store.write() as w:
+            w.execute(
+                "update review_replies set state = 'closed', reply = ?, reviewer = '', ended = ?"
+                " where id = ? and kind = ? and state = 'pending'",
+                (sealed, now, id, self.kind),
+            )
 
     def close(self, id: str, reviewer: str, *, reason: str = "") -> Outcome:  # noqa: A002
         """End it without an answer here: it was answered elsewhere, or needs none."""

@@ -143,6 +143,7 @@ ROUTES: list[tuple[str, str, Route]] = [
 
 KEYS_EVERY_S = 0.5
 AGAIN_S = 5.0
+RESOLVE_EVERY_S = 60.0
 HOUR_S = RETAIN_EVERY_S = 3600.0
 SEAL_AFTER_S = 300.0  # the end of the hour, so that long answers are in it
 CLIENT_LEFT = 499  # for the log, as nginx has it
@@ -257,6 +258,12 @@ class App:
             self.work.start(self._retain)
         if not self.house.worker and is_installed():
             self.work.start(self._seal)
+        for name in self.house.bots:
+            warm = getattr(self.house.bot(name), "warm", None)
+            if callable(warm):
+                warm()
+        if self.house.bots:
+            self.work.start(self._resolve)
         self.work.start(partial(self.house.lookout.run, self.work.stop))  # one of several processes does look
         for name, told in self.house.settings.probes.items():
             if told.every and not self.house.worker:
@@ -290,6 +297,19 @@ class App:
             except Exception as error:  # a background task ends here
                 log("retention failed", level="error", error=type(error).__name__, at=place(error))
             if self.work.stop.wait(RETAIN_EVERY_S):
+                return
+
+    def _resolve(self) -> None:
+        """Find out from time to time what became of what bots began and nobody knows the end of, and go on after an error."""
+        while True:
+            for name in self.house.bots:
+                try:
+                    self.house.requests_of(name).resolve()
+                except PenstockError as error:
+                    log("requests not resolved", level="warning", app=name, error=error.code)
+                except Exception as error:  # a background task ends here
+                    log("requests not resolved", level="error", app=name, error=type(error).__name__, at=place(error))
+            if self.work.stop.wait(RESOLVE_EVERY_S):
                 return
 
     def _seal(self) -> None:

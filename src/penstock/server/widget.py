@@ -224,16 +224,18 @@ async def ask(request: Request, house: House) -> Stream:
     widget, visitor = await _visitor(request, house)
     body = await request.json()
     messages = [*_before(body), {"role": "user", "content": _question(body)}]
+    more: dict[str, Any] = {name: body[name] for name in ("conversation", "message") if name in body}
     asked = ModelRequest(
-        dialect="chat", model=widget.app, body={"model": widget.app, "messages": messages, "stream": True}, stream=True,
+        dialect="chat", model=widget.app, body={"model": widget.app, "messages": messages, "stream": True, **more}, stream=True,
         caller=request.caller, record=Record(request.name, visitor, id=request.name),
     )  # fmt: skip
     try:
-        source, events = openai.answering(house, asked, asked.body)
+        source, events, _ = openai.answering(house, asked, asked.body)
         app = house.dealt(asked)
     except PenstockError as error:
         raise _Outside(error) from error
-    return Stream(_told(events, _Sources(house, house.library[source], _policy(house, app))))
+    collection = house.library[source] if source else None
+    return Stream(_told(events, _Sources(house, collection, _policy(house, app))))
 
 
 def _policy(house: House, app: str) -> Policy | None:
@@ -309,7 +311,8 @@ def _shown(found: Answer, told: Sequence[TextDelta], sources: _Sources) -> dict[
     return {
         "status": found.status.value, "pieces": pieces, "question": found.question, "language": found.language,
         "direction": direction(found.language), "sources": sources.plain(cited, text=found.text),
-        "nearest": sources.plain(nearest), "waiting": found.waiting,
+        "nearest": sources.plain(nearest), "waiting": found.waiting, "conversation": found.conversation,
+        "quick_replies": found.quick_replies, "over": found.over,
     }  # fmt: skip
 
 
@@ -352,14 +355,16 @@ def _written(found: Answer) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """The passages of one collection, as far as a policy lets them out."""
+    """The passages of one collection, as far as a policy lets them out. collection: None for a bot that has none."""
 
     house: House
-    collection: Collection
+    collection: Collection | None
     policy: Policy | None
 
     def plain(self, cited: Sequence[tuple[int, Citation]], *, text: str = "") -> list[dict[str, Any]]:
         """As JSON, by their numbers. text: of the answer; a quote that stands in it was looked at as a part of it."""
+        if self.collection is None:
+            return []
         around = self.collection.around([one for _, one in cited])
         return [
             self._one(n, one, *words, said=one.quote in text) for (n, one), words in zip(cited, around, strict=True)

@@ -1,0 +1,173 @@
+"""Whether what a reply says in numbers stands where it may come from: amounts, dates, counts, and codes such as an order's number.
+
+A number is held against values, not against texts: 12.5 in a row is 12.50 in a sentence. What only the person has said may be
+repeated to them; as an amount of money it may not. Numbers that are written as words are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from penstock.agents.talks import Row
+from penstock.text.quantities import Date, dates
+
+__all__ = ["Founded", "stands"]
+
+LONGEST: Final = 20_000  # characters of one text that are looked at
+_TOKEN: Final = re.compile(r"#?\w+(?:[.,:/’'\-]\w+)*")
+_NUMBER: Final = re.compile(r"\d+(?:[.,’']\d+)*")
+_MONEY_BEFORE: Final = re.compile(r"(?:[€$£¥₹]|\b(?:EUR|USD|GBP|CHF|US\$))\s?$", re.I)
+_MONEY_AFTER: Final = re.compile(r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I)
+_LISTED: Final = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]", re.M)
+
+
+@dataclass
+class Founded:
+    """What numbers may come from: rows as they were read, texts (quotes, what was read back, words of the author), and what the
+    person has said, which may be echoed."""
+
+    rows: Sequence[Row] = ()
+    texts: Sequence[str] = ()
+    echoes: Sequence[str] = ()
+    _numbers: set[Decimal] = field(init=False, default_factory=set)
+    _codes: set[str] = field(init=False, default_factory=set)
+    _dates: list[Date] = field(init=False, default_factory=list)
+    _said: Founded | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.rows:
+            self._numbers.add(Decimal(len(self.rows)))
+        for row in self.rows:
+            for value in _leaves(row.values):
+                self._take(value)
+            self._take_text(f"{row.source} {row.label}")
+        for text in self.texts:
+            self._take_text(text)
+        if self.echoes:
+            self._said = Founded(texts=self.echoes)
+
+    def missing(self, text: str) -> list[str]:
+        """The numbers, dates and codes of a text that stand nowhere, as they are written."""
+        text = _without_places(text)
+        found = []
+        covered = [one for one in dates(text) if (one.day or one.month) and self._has_date(one)]
+        for token in _TOKEN.finditer(text):
+            if not any(letter.isdigit() for letter in token[0]):
+                continue
+            if any(one.start <= token.start() and token.end() <= one.end for one in covered):
+                continue
+            if not self._has(token[0]) and not self._echoed(text, token):
+                found.append(token[0])
+        return found
+
+    def _echoed(self, text: str, token: re.Match[str]) -> bool:
+        money = _MONEY_BEFORE.search(text[: token.start()]) or _MONEY_AFTER.match(text[token.end() :])
+        return self._said is not None and not money and self._said._has(token[0])
+
+    def _has(self, token: str) -> bool:
+        if token.casefold() in self._codes or _values(token) & self._numbers:
+            return True
+        if _NUMBER.fullmatch(token):
+            return False
+        parts = re.split(r"[\-/:]", token)
+        if len(parts) > 1 and not all(part.isdigit() for part in parts):  # "10-day", and no date or time of pieces
+            return all(self._has(part) for part in parts if any(letter.isdigit() for letter in part))
+        unit = re.fullmatch(r"(\d[\d.,’']*)([^\W\d_]{1,4})", token)  # "12.50EUR"
+        return unit is not None and bool(_values(unit[1]) & self._numbers)
+
+    def _has_date(self, said: Date) -> bool:
+        return any(
+            all(mine in (0, theirs) for mine, theirs in zip(said[:3], there[:3], strict=True)) and there.decade == said.decade
+            for there in (*self._dates, *(self._said._dates if self._said else ()))
+        )
+
+    def _take(self, value: Any) -> None:
+        match value:
+            case bool() | None:
+                return
+            case int() | Decimal():
+                self._numbers |= {Decimal(value), abs(Decimal(value))}
+            case float():
+                self._numbers |= {Decimal(repr(value)), abs(Decimal(repr(value)))}
+            case str():
+                self._take_text(value)
+
+    def _take_text(self, text: str) -> None:
+        text = text[:LONGEST]
+        for token in _TOKEN.findall(text):
+            if any(letter.isdigit() for letter in token):
+                self._codes.add(token.casefold())
+                self._numbers |= _values(token)
+                if not _NUMBER.fullmatch(token):
+                    unit = re.fullmatch(r"(\d[\d.,’']*)([^\W\d_]{1,4})", token)
+                    self._numbers |= _values(unit[1]) if unit else set()
+        self._dates += [one for one in dates(text) if one.year or one.month]
+
+
+def stands(value: Any, text: str) -> bool:
+    """Whether a value of a row is said in a text."""
+    if isinstance(value, bool) or value is None:
+        return False
+    if isinstance(value, int | float | Decimal):
+        wanted = Decimal(repr(value) if isinstance(value, float) else value)
+        return any(wanted in _values(token) for token in _TOKEN.findall(text) if token[0].isdigit())
+    if isinstance(value, str) and re.fullmatch(r"-?\d+(?:\.\d+)?", value):  # an amount, as JSON has it
+        return any(Decimal(value) in _values(token) for token in _TOKEN.findall(text) if token[0].isdigit())
+    said = " ".join(str(value).split()).casefold()
+    return bool(said) and re.search(rf"(?<!\w){re.escape(said)}(?!\w)", " ".join(text.split()).casefold()) is not None
+
+
+def _without_places(text: str) -> str:
+    """A text without the numbers in front of the lines of a list."""
+    expected = 1
+    for place in list(_LISTED.finditer(text)):
+        if int(place[1]) == expected:
+            text = f"{text[: place.start(1)]}{' ' * len(place[1])}{text[place.end(1) :]}"
+            expected += 1
+    return text
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The single values of a row, and how many each list has."""
+    if isinstance(value, Mapping):
+        inside: Iterable[Any] = value.values()
+    elif isinstance(value, list | tuple):
+        yield len(value)
+        inside = value
+    else:
+        yield value
+        return
+    for one in inside:
+        yield from _leaves(one)
+
+
+def _values(token: str) -> set[Decimal]:
+    """What a number may be worth: "1.500" is one and a half, or fifteen hundred."""
+    if not _NUMBER.fullmatch(token) or len(token) > 40:
+        return set()
+    plain = re.sub(r"[’']", "", token)
+    readings = {plain.replace(",", "."), plain.replace(".", "").replace(",", "."), plain.replace(",", "")}
+    if re.fullmatch(r"\d{1,3}(?:[.,]\d{3})+", plain):
+        readings.add(re.sub(r"[.,]", "", plain))
+    found = set()
+    for one in readings:
+        if one.count(".") > 1 or (one.count(".") == 1 and plain.count(".") + plain.count(",") > 1 and not _grouped(plain)):
+            continue
+        try:
+            found.add(Decimal(one))
+        except InvalidOperation:
+            continue
+    if re.fullmatch(r"\d+\.\d+", plain) and not re.fullmatch(r"\d{1,3}\.\d{3}", plain):
+        found = {Decimal(plain)}  # 12.50 is never 1250
+    if re.fullmatch(r"\d+,\d+", plain) and not re.fullmatch(r"\d{1,3},\d{3}", plain):
+        found = {Decimal(plain.replace(",", "."))}
+    return found
+
+
+def _grouped(plain: str) -> bool:
+    """Whether it has groups of three digits, and perhaps decimals."""
+    return re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?", plain) is not None
