@@ -128,32 +128,112 @@ class _Wanted:
 
 @click.command("log")
 @click.argument("path", required=False, type=_file(), metavar="[FILE]")
-@click.option("--journal", is_flag=True, help="The conversations of this house instead of a file: its bots' and its apps'.")
-@click.option("--app", default="", metavar="NAME", help="Of the journal, this app alone; and whom suggestions are about.")
+@click.option(
+    "--journal", is_flag=True, help="The conversations of this house instead of a file: its bots' and its apps'."
+)
+@click.option(
+    "--app", default="", metavar="NAME", help="Of the journal, this app alone; and whom suggestions are about."
+)
 @click.option("--since", default=None, callback=_day, metavar="DAY", help="Of the journal, from this day on.")
-@click.option("--map", "mapping", multiple=True, callback=_pairs, metavar="FIELD=NAME", help="What the log calls a field: id, text, role, release, customer, …; may be repeated.")
-@click.option("--format", "kind", type=click.Choice(["jsonl", "csv", "otlp"]), help="Of the file, where it cannot be told by what is in it.")
-@click.option("--csat-scale", default="1-5", callback=_scale, metavar="LOW-HIGH", help="The ratings' scale.  [default: 1-5]")
-@click.option("--data", type=_file(), metavar="FILE", help="An export of your data to check facts by: JSON, CSV or SQLite.")
-@click.option("--intents", type=_file(), metavar="FILE", help="Examples of intents, JSON Lines or TOML; without, and where the log names none, they are found.")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    callback=_pairs,
+    metavar="FIELD=NAME",
+    help="What the log calls a field: id, text, role, release, customer, …; may be repeated.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv", "otlp"]),
+    help="Of the file, where it cannot be told by what is in it.",
+)
+@click.option(
+    "--csat-scale", default="1-5", callback=_scale, metavar="LOW-HIGH", help="The ratings' scale.  [default: 1-5]"
+)
+@click.option(
+    "--data", type=_file(), metavar="FILE", help="An export of your data to check facts by: JSON, CSV or SQLite."
+)
+@click.option(
+    "--intents",
+    type=_file(),
+    metavar="FILE",
+    help="Examples of intents, JSON Lines or TOML; without, and where the log names none, they are found.",
+)
 @click.option("--words", is_flag=True, help="Without the encoder: many times as fast, no relevance, a coarser mood.")
-@click.option("--keep-text", type=click.Choice(["always", "never"]), default="always", show_default=True, help="Whether what is written down quotes what was said.")
-@click.option("--against", type=_file(), metavar="FILE", help="An earlier log, or a result of --out: what is surely worse since?")
-@click.option("--between", callback=_releases, metavar="OLD,NEW", help="Compare these releases of the log; without, the last two.")
-@click.option("--watched", is_flag=True, help="The logs grow and are compared again and again: alarms hold at every look, and need more.")
+@click.option(
+    "--keep-text",
+    type=click.Choice(["always", "never"]),
+    default="always",
+    show_default=True,
+    help="Whether what is written down quotes what was said.",
+)
+@click.option(
+    "--against", type=_file(), metavar="FILE", help="An earlier log, or a result of --out: what is surely worse since?"
+)
+@click.option(
+    "--between", callback=_releases, metavar="OLD,NEW", help="Compare these releases of the log; without, the last two."
+)
+@click.option(
+    "--watched",
+    is_flag=True,
+    help="The logs grow and are compared again and again: alarms hold at every look, and need more.",
+)
 @click.option("--human", type=_file(), metavar="FILE", help="Ratings of people, to stand beside the figures.")
-@click.option("--draw", type=click.IntRange(1, 100_000), metavar="N", help="Draw so many conversations for people, where it tells most.")
-@click.option("--drawn", type=_file(exists=False), metavar="FILE", help="Write what was drawn here, and not into the queue `support`.")
+@click.option(
+    "--draw",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Draw so many conversations for people, where it tells most.",
+)
+@click.option(
+    "--drawn",
+    type=_file(exists=False),
+    metavar="FILE",
+    help="Write what was drawn here, and not into the queue `support`.",
+)
 @click.option("--seed", default=0, type=click.IntRange(0), metavar="N", help="For what is drawn.")
-@click.option("--changes", type=_file(), metavar="FILE", help="What was changed when, a line each: `2026-05-03 new prompt`.")
-@click.option("--until", default=None, callback=_day, metavar="DAY", help="When the log was closed; without, its last message.")
-@click.option("--metrics", multiple=True, callback=_names, metavar="NAMES", help="Only these figures, with commas between them.")
-@click.option("--limit", "limits", multiple=True, callback=_limits, metavar="NAME=VALUE", help="End with an error where a figure is worse; may be repeated.")
+@click.option(
+    "--changes", type=_file(), metavar="FILE", help="What was changed when, a line each: `2026-05-03 new prompt`."
+)
+@click.option(
+    "--until", default=None, callback=_day, metavar="DAY", help="When the log was closed; without, its last message."
+)
+@click.option(
+    "--metrics", multiple=True, callback=_names, metavar="NAMES", help="Only these figures, with commas between them."
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    callback=_limits,
+    metavar="NAME=VALUE",
+    help="End with an error where a figure is worse; may be repeated.",
+)
 @click.option("--gate", is_flag=True, help="End with an error where something is surely worse than before.")
-@click.option("--out", type=_file(exists=False), metavar="FILE", help="Write each scored conversation here as it is done, to go on with and to compare with.")
+@click.option(
+    "--out",
+    type=_file(exists=False),
+    metavar="FILE",
+    help="Write each scored conversation here as it is done, to go on with and to compare with.",
+)
 @click.option("--resume", type=_file(), metavar="FILE", help="Go on with what --out wrote.")
-@click.option("--report", "reports", multiple=True, type=_file(exists=False), callback=_reports, metavar="FILE", help="Write a report: .html, .md or .json; may be repeated.")
-@click.option("--suggestions", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="Write what may be tried as experiments.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=_file(exists=False),
+    callback=_reports,
+    metavar="FILE",
+    help="Write a report: .html, .md or .json; may be repeated.",
+)
+@click.option(
+    "--suggestions",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write what may be tried as experiments.",
+)
 @show.json_option
 @click.pass_obj
 def log(
@@ -231,7 +311,13 @@ def _scorer(wanted: _Wanted) -> Scorer:
     encoder = None if wanted.words else shipped(threads=2)
     intents = Intents(read_examples(wanted.intents), embedder=encoder) if wanted.intents else None
     data = read_data(wanted.data) if wanted.data else None
-    return Scorer(encoder=encoder, intents=intents, data=data, keep_text=wanted.keep_text == "always", find_intents=intents is None)
+    return Scorer(
+        encoder=encoder,
+        intents=intents,
+        data=data,
+        keep_text=wanted.keep_text == "always",
+        find_intents=intents is None,
+    )
 
 
 def _scored(source: Log, scorer: Scorer, wanted: _Wanted) -> tuple[Evaluation, bool]:
@@ -262,7 +348,12 @@ def _scored(source: Log, scorer: Scorer, wanted: _Wanted) -> tuple[Evaluation, b
 
 
 def _about(source: Log, wanted: _Wanted) -> dict[str, Any]:
-    return {"log": source.name, "keep_text": wanted.keep_text, "words": wanted.words, "data": wanted.data.name if wanted.data else ""}
+    return {
+        "log": source.name,
+        "keep_text": wanted.keep_text,
+        "words": wanted.words,
+        "data": wanted.data.name if wanted.data else "",
+    }
 
 
 def _check_same(kept: Kept, about: Mapping[str, Any]) -> None:
@@ -320,7 +411,11 @@ def _beyond(figure: Figure | None, name: str, limit: float) -> str:
     if figure is None or figure.value is None:
         return f"{about.label} could not be told, and its limit is {said(limit, about.unit)}"
     worse = figure.value < limit if about.better == "higher" else figure.value > limit
-    return f"{about.label} is {said(figure.value, about.unit)}, and its limit is {said(limit, about.unit)}" if worse else ""
+    return (
+        f"{about.label} is {said(figure.value, about.unit)}, and its limit is {said(limit, about.unit)}"
+        if worse
+        else ""
+    )
 
 
 # ---------------------------------------------------------------- for people
@@ -334,7 +429,11 @@ def _draw(
 
     found = {one.item.id: one for one in draw_some(scored, n, seed=seed)}
     again: Iterable[Conversation] = _journal(file, wanted.app, None) if path is None else _log(path, wanted)
-    rows = [_to_judge(one) | {"risk": round(found[one.id].item.risk, 3), "probability": found[one.id].probability} for one in again if one.id in found]
+    rows = [
+        _to_judge(one) | {"risk": round(found[one.id].item.risk, 3), "probability": found[one.id].probability}
+        for one in again
+        if one.id in found
+    ]
     if drawn is not None:
         _write(drawn, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         where = f"{drawn}: penstock review queue add {drawn}"
@@ -416,7 +515,13 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     from penstock.support.report import FEWEST
 
     if report.fields:
-        click.echo(click.style(f"read as: {show.clean(', '.join(f'{ours} from {theirs}' for ours, theirs in report.fields.items()))}", dim=True), err=True)
+        click.echo(
+            click.style(
+                f"read as: {show.clean(', '.join(f'{ours} from {theirs}' for ours, theirs in report.fields.items()))}",
+                dim=True,
+            ),
+            err=True,
+        )
     for note in report.notes:
         click.echo(show.clean(note), err=True)
     click.echo(show.clean(words.headline(report)))
@@ -426,13 +531,24 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     for figure in report.all.figures:
         text = said(figure.value, figure.about.unit)
         value = text if figure.tells or figure.value is None else f"({text})"
-        row = [f"{figure.about.label}{words.arrow(figure.metric)}", value, words.interval(figure), f"{figure.n:,}", f"{figure.units:,}"]
+        row = [
+            f"{figure.about.label}{words.arrow(figure.metric)}",
+            value,
+            words.interval(figure),
+            f"{figure.n:,}",
+            f"{figure.units:,}",
+        ]
         if people:
-            beside = people.get(figure.metric)
-            row.append(f"{beside.kappa:.2f}, n = {beside.n}" if beside and beside.kappa is not None else "")
+            theirs = people.get(figure.metric)
+            row.append(f"{theirs.kappa:.2f}, n = {theirs.n}" if theirs and theirs.kappa is not None else "")
         rows.append(row)
     show.table(rows, ("figure", "value", "95 % interval", "n", "from", *(["kappa with people"] if people else [])))
-    click.echo(click.style(f"↓ lower is better; (in brackets) from fewer than {FEWEST}, which tells nothing; what each does not show: --report FILE.html", dim=True))
+    click.echo(
+        click.style(
+            f"↓ lower is better; (in brackets) from fewer than {FEWEST}, which tells nothing; what each does not show: --report FILE.html",
+            dim=True,
+        )
+    )
     if report.moved:
         click.echo(click.style(f"\nagainst {show.clean(report.against)}", bold=True))
         for one in (one for one in report.moved if one.sure):
@@ -444,9 +560,11 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
         for group in report.of(by)[:50]:
             for one in (one for one in group.apart if one.worse):
                 unit = METRICS[one.metric].unit
-                click.echo(f"  {by} {show.clean(group.name)}: {METRICS[one.metric].label} {said(one.after, unit)}, others {said(one.before, unit)}")
-    for one in report.agreed:
-        click.echo(f"  {show.clean(words.agreement_words(one))}")
+                click.echo(
+                    f"  {by} {show.clean(group.name)}: {METRICS[one.metric].label} {said(one.after, unit)}, others {said(one.before, unit)}"
+                )
+    for beside in report.agreed:
+        click.echo(f"  {show.clean(words.agreement_words(beside))}")
     if report.findings:
         click.echo(click.style(f"\n{len(report.findings):,} findings", bold=True))
         for finding in report.findings[:SHOWN]:

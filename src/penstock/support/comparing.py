@@ -24,10 +24,15 @@ from penstock.support.scored import Scored
 
 __all__ = ["FALSE_ALARMS", "PLANNED", "apart", "moved"]
 
-FALSE_ALARMS = 0.03  # of all that is told after one look, the share that may be false: a quiet release is looked at often
+FALSE_ALARMS = (
+    0.03  # of all that is told after one look, the share that may be false: a quiet release is looked at often
+)
 WATCHED_FALSE_ALARMS = 0.05  # the same, where p-values hold at every look, which is strict by itself
 PLANNED = 100  # conversations of each release at which the sequence is sharpest
-WEIGHTS = {"accuracy": 5.0, "hallucination": 5.0}  # of what may be false, the part that facts get; any other figure gets 1
+WEIGHTS = {
+    "accuracy": 5.0,
+    "hallucination": 5.0,
+}  # of what may be false, the part that facts get; any other figure gets 1
 FEWEST = 30  # clusters on each side, for the normal limit to hold
 GROUP_ALPHA = 0.05
 
@@ -46,10 +51,13 @@ class _Test(NamedTuple):
 def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = False) -> tuple[Moved, ...]:
     """Every metric that both have enough of, those that moved most surely first. anytime: the logs grow, and are looked at again and
     again; without, each pair of logs is looked at once, which finds half as large a change."""
-    tests = {name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))}
+    tests = {
+        name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))
+    }
     rule, most = Always(WATCHED_FALSE_ALARMS), WATCHED_FALSE_ALARMS if anytime else FALSE_ALARMS
     p = {
-        name: rule.p_value(test.z, test.information) if anytime else 2 * normal_tail(abs(test.z)) for name, test in tests.items()
+        name: rule.p_value(test.z, test.information) if anytime else 2 * normal_tail(abs(test.z))
+        for name, test in tests.items()
     }
     weights = {name: WEIGHTS.get(name, 1.0) for name in p}  # Genovese, Roeder and Wasserman 2006
     mean = sum(weights.values()) / max(len(weights), 1)
@@ -59,7 +67,9 @@ def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = False
     return tuple(sorted(found, key=lambda one: (one.q, one.p, one.metric)))
 
 
-def apart(groups: Mapping[tuple[str, str], Sequence[Scored]], everybody: Sequence[Scored], *, fewest: int) -> dict[tuple[str, str], tuple[Moved, ...]]:
+def apart(
+    groups: Mapping[tuple[str, str], Sequence[Scored]], everybody: Sequence[Scored], *, fewest: int
+) -> dict[tuple[str, str], tuple[Moved, ...]]:
     """In which figures each group is surely unlike all others: (by, name) -> these. One look, over all groups and metrics."""
     tests: dict[tuple[tuple[str, str], str], _Test] = {}
     for key, members in groups.items():

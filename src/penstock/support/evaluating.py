@@ -110,15 +110,17 @@ def _groups(everybody: Sequence[Scored], closed: float | None, metrics: Sequence
     tested = {key: members for key, members in parts.items() if FEWEST <= len(members) < len(everybody)}
     unlike = apart(tested, everybody, fewest=FEWEST) if tested else {}
     found = [_group("all", "all", everybody, closed, metrics)]
-    for (by, value), members in parts.items():
-        one = _group(by, value, members, closed, metrics)
-        found.append(replace(one, apart=unlike.get((by, value), ())))
+    for (kind, value), members in parts.items():
+        group = _group(kind, value, members, closed, metrics)
+        found.append(replace(group, apart=unlike.get((kind, value), ())))
     return tuple(found)
 
 
 def _group(by: str, name: str, members: Sequence[Scored], closed: float | None, metrics: Sequence[str]) -> Group:
     kind: Literal["all", "release", "intent", "language"] = by  # type: ignore[assignment]  # of BY, or all
-    return Group(kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics))
+    return Group(
+        kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics)
+    )
 
 
 def _compared(

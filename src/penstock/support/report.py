@@ -9,7 +9,19 @@ from typing import Any, Literal
 from penstock.config import iso
 from penstock.support.metrics import METRICS, Metric
 
-__all__ = ["FEWEST", "Agreed", "Change", "Evidence", "Figure", "Finding", "Group", "Moved", "Point", "Report", "Suggestion"]
+__all__ = [
+    "FEWEST",
+    "Agreed",
+    "Change",
+    "Evidence",
+    "Figure",
+    "Finding",
+    "Group",
+    "Moved",
+    "Point",
+    "Report",
+    "Suggestion",
+]
 
 FEWEST = 20  # conversations, or customers, below which a figure tells nothing
 
