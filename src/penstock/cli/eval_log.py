@@ -344,6 +344,11 @@ def _scored(source: Log, scorer: Scorer, wanted: _Wanted) -> tuple[Evaluation, b
             return evaluation, True
         if writer is not None:
             writer.end(about)
+    if not evaluation.scored:
+        raise BadRequest(
+            f"there is no conversation in {source.name}",
+            hint="bots' and chats' conversations are kept; of other requests what [apps.NAME] keep_text says",
+        )
     return evaluation, False
 
 

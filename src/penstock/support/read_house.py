@@ -132,7 +132,7 @@ class House:
         model = next((one.model for one in requests.values() if one.model), "")
         return Conversation(
             id=chat.kept.id, turns=tuple(turns), app=chat.kept.asked, release=model, customer=chat.owner, started=chat.kept.created,
-            csat=self._csat(list(requests)),
+            csat=self._csat([turn.request for turn in chat.turns if turn.request]),
         )  # fmt: skip
 
     # ------------------------------------------------------------ other requests
