@@ -71,7 +71,7 @@ _ALL = (
         "relevance", "relevance", "answers", "higher",
         "Of the answers to a question, how many answer that question more likely than another one.",
         "Nearness by the shipped encoder, beside its nearness to 60 questions of support in general, and shared content words; the "
-        "share of those questions that are further away is the score, and an answer counts from .8 on.",
+        "share of those questions that are further away is the score, and an answer counts from .9 on.",
         "Whether the answer is right or complete. The encoder reads English: other languages are not scored. Calibrated on generated "
         "conversations; see the guide for how often it is right.",
     ),

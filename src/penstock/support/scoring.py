@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RELEVANT", "Scorer"]
 
 UPSET = 0.5  # probability of a rating below 3 from where on a turn is called upset
-RELEVANT = 0.8  # share of other questions that are further from an answer
+RELEVANT = 0.9  # share of other questions that are further from an answer
 COVERAGE = 0.15  # what the share of a question's words in the answer adds to their nearness
 FAMILIAR = 0.6  # of the encoder with an answer, from where on it may judge it
 UNSUPPORTED = 0.3  # probability below which a sentence is told to be in none of its texts
