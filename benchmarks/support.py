@@ -7,8 +7,8 @@ On generated conversations (support_logs.py: a shop, a telephone company and a b
 - found: answers with a changed fact that are found, of all; and answers that are called wrong and are not;
 - alarms: a later release with a wrong fact in a tenth of its conversations beside an earlier one, both of 50 to 200 conversations:
   how often factual accuracy or hallucination is told to be surely worse;
-- replays: two draws of conversations of the same release, again and again: how often anything is told to be worse, or changed; and a
-  log that is looked at ten times while it grows, with `--watched`;
+- replays: two draws of conversations of the same release, again and again: how often anything is told to be worse, or changed;
+  and a log that is looked at ten times while it grows, with `--watched`;
 - speed: turns scored a second, reading and the encoder included, on whatever else the machine does;
 - relevance: how well the score tells an answer to its own question from one to another question of the log.
 
@@ -58,7 +58,8 @@ def main() -> None:
     results["replays"] = [replays(good, n) for n in SIZES]
     results["watched"] = watched(good)
     results["relevance"] = relevance(scorer, data)
-    show("Wrong facts", {"found": "found", "of": "of", "share": "share", "called wrong and right": "false", "of answers": "of_answers"},
+    show("Wrong facts", {"found": "found", "of": "of", "share": "share", "called wrong and right": "false",
+    "of answers": "of_answers"},
          {"changed facts": results["found"]})  # fmt: skip
     show(
         "A tenth of the conversations with a wrong fact",

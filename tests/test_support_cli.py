@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmarks.support_logs import conversations
 from click.testing import CliRunner, Result
 from serving import serving
 
+from benchmarks.support_logs import conversations
 from penstock.assemble import assemble
 from penstock.cli.main import cli
 from penstock.config import load
@@ -39,12 +39,25 @@ def written(path: Path, n: int, **about: object) -> Path:
 def test_a_log_is_told_with_intervals_findings_and_what_to_try(tmp_path):
     log = written(tmp_path / "log.jsonl", 80, seed=1, wrong=0.4)
 
-    result = run(log, "--words", "--report", tmp_path / "r.html", "--report", tmp_path / "r.md", "--suggestions", tmp_path / "try")
+    result = run(
+        log,
+        "--words",
+        "--report",
+        tmp_path / "r.html",
+        "--report",
+        tmp_path / "r.md",
+        "--suggestions",
+        tmp_path / "try",
+    )
 
     assert result.exit_code == 0
-    assert "factual accuracy" in result.stdout and "wrong_fact" in result.stdout and "what to try" in result.stdout
+    assert "factual accuracy" in result.stdout
+    assert "wrong_fact" in result.stdout
+    assert "what to try" in result.stdout
     page = (tmp_path / "r.html").read_text()
-    assert "does not show" in page and "<mark>" in page and "<script" not in page
+    assert "does not show" in page
+    assert "<mark>" in page
+    assert "<script" not in page
     assert (tmp_path / "r.md").read_text().startswith("### log.jsonl: 80 conversations")
     assert list((tmp_path / "try").glob("*.toml"))
 
@@ -70,7 +83,8 @@ def test_what_surely_became_worse_ends_a_gate_with_an_error(tmp_path):
     assert kept.exit_code == 0
     assert run(same, "--words", "--against", tmp_path / "old.scored", "--gate").exit_code == 0
     result = run(worse, "--words", "--against", old, "--gate")
-    assert result.exit_code == 1 and "surely worse than old.jsonl" in result.stdout
+    assert result.exit_code == 1
+    assert "surely worse than old.jsonl" in result.stdout
 
 
 def test_a_limit_that_does_not_hold_is_an_error_with_its_reason(tmp_path):
@@ -79,10 +93,13 @@ def test_a_limit_that_does_not_hold_is_an_error_with_its_reason(tmp_path):
     result = run(log, "--words", "--limit", "accuracy=0.99", "--limit", "csat=1")
 
     assert result.exit_code == 1
-    assert "factual accuracy is" in result.stderr and "its limit is 99.0 %" in result.stderr and "CSAT" not in result.stderr
+    assert "factual accuracy is" in result.stderr
+    assert "its limit is 99.0 %" in result.stderr
+    assert "CSAT" not in result.stderr
 
 
-@pytest.mark.parametrize("more", [["--map", "x"], ["--limit", "niceness=1"], ["--metrics", "niceness"], ["--csat-scale", "five"], ["--between", "r1"], ["--drawn", "x"], ["--report", "x.pdf"]])  # fmt: skip
+@pytest.mark.parametrize("more", [["--map", "x"], ["--limit", "niceness=1"], ["--metrics", "niceness"], ["--csat-scale", "five"],
+    ["--between", "r1"], ["--drawn", "x"], ["--report", "x.pdf"]])  # fmt: skip
 def test_an_option_that_means_nothing_is_refused(tmp_path, more):
     log = written(tmp_path / "log.jsonl", 2, seed=1)
 
@@ -112,20 +129,25 @@ def test_going_on_with_other_options_is_refused(tmp_path):
 
 def test_an_interrupt_leaves_a_report_of_what_is_done_and_can_be_gone_on_with(tmp_path):
     log = written(tmp_path / "log.jsonl", 3000, seed=1)
-    command = [sys.executable, "-m", "penstock", "eval", "log", str(log), "--words", "--out", str(tmp_path / "kept"), "--report", str(tmp_path / "part.md")]  # fmt: skip
+    command = [sys.executable, "-m", "penstock", "eval", "log", str(log), "--words", "--out", str(tmp_path / "kept"), "--report",
+        str(tmp_path / "part.md")]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ, text=True)
     until = time.monotonic() + 60
-    while (not (tmp_path / "kept").exists() or (tmp_path / "kept").stat().st_size < 20_000) and time.monotonic() < until:
+    while (
+        not (tmp_path / "kept").exists() or (tmp_path / "kept").stat().st_size < 20_000
+    ) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
-    assert "NOT FINISHED" in out and "NOT FINISHED" in (tmp_path / "part.md").read_text()
+    assert "NOT FINISHED" in out
+    assert "NOT FINISHED" in (tmp_path / "part.md").read_text()
     assert "go on with --resume" in err
     small = written(tmp_path / "log.jsonl", 3000, seed=1)
     told = json.loads(run(small, "--words", "--resume", tmp_path / "kept", "--json", "--metrics", "accuracy").stdout)
-    assert told["conversations"] == 3000 and told["complete"]
+    assert told["conversations"] == 3000
+    assert told["complete"]
 
 
 def test_conversations_are_drawn_for_people_and_their_ratings_stand_beside(tmp_path):
@@ -133,13 +155,15 @@ def test_conversations_are_drawn_for_people_and_their_ratings_stand_beside(tmp_p
 
     run(log, "--words", "--draw", 20, "--drawn", tmp_path / "drawn.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "drawn.jsonl").read_text().splitlines()]
-    assert len(rows) == 20 and all(row["answer"] and 0 < row["probability"] <= 1 for row in rows)
+    assert len(rows) == 20
+    assert all(row["answer"] and 0 < row["probability"] <= 1 for row in rows)
     ratings = [{"conversation": row["id"], "rater": who, "resolved": True} for row in rows for who in ("anna", "bert")]
     (tmp_path / "ratings.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ratings))
 
     result = run(log, "--words", "--human", tmp_path / "ratings.jsonl")
 
-    assert "resolved and people" in result.stdout and "anna, bert on resolved" in result.stdout
+    assert "resolved and people" in result.stdout
+    assert "anna, bert on resolved" in result.stdout
 
 
 def test_drawn_conversations_wait_in_the_review_queue(tmp_path, monkeypatch):
@@ -152,7 +176,8 @@ def test_drawn_conversations_wait_in_the_review_queue(tmp_path, monkeypatch):
     assert "5 of them new" in result.stderr
     house = assemble(load(None))
     task = house.review.queue.claim("anna", "support")
-    assert task is not None and task.content.answer
+    assert task is not None
+    assert task.content.answer
     house.close()
 
 
@@ -163,16 +188,19 @@ def test_trends_show_what_was_changed(tmp_path):
     run(log, "--words", "--changes", tmp_path / "changes.txt", "--report", tmp_path / "r.html")
 
     page = (tmp_path / "r.html").read_text()
-    assert "2026-03-20" in page and "the prompt asks for the order" in page and "<polyline" in page
+    assert "2026-03-20" in page
+    assert "the prompt asks for the order" in page
+    assert "<polyline" in page
     (tmp_path / "changes.txt").write_text("soon something\n")
-    with pytest.raises(BadRequest, match="line 1 of .* has no day"):
+    with pytest.raises(BadRequest, match=r"line 1 of .* has no day"):
         run(log, "--words", "--changes", tmp_path / "changes.txt")
 
 
 def test_hostile_words_in_a_log_stay_words(tmp_path):
     evil = "</pre><script>alert(1)</script> \x1b[31m # | ` costs 99 EUR"
     rows = [{"id": f"<b>{n}</b>", "release": "<i>r</i>", "intent": "<svg onload=x>", "facts": {"total": "12 EUR"},
-             "messages": [{"role": "user", "content": "<img src=x onerror=y>"}, {"role": "assistant", "content": evil}]} for n in range(25)]  # fmt: skip
+             "messages": [{"role": "user", "content": "<img src=x onerror=y>"}, {"role": "assistant",
+             "content": evil}]} for n in range(25)]  # fmt: skip
     log = tmp_path / "<log>.jsonl"
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -180,7 +208,8 @@ def test_hostile_words_in_a_log_stay_words(tmp_path):
 
     page, told = (tmp_path / "r.html").read_text(), (tmp_path / "r.md").read_text()
     assert not [one for one in ("<script", "<img", "<svg onload", "<b>0") if one in page]
-    assert not re.search(r"(?<!\\)<(?:script|img|b|svg)", told) and "\x1b" not in result.stdout
+    assert not re.search(r"(?<!\\)<(?:script|img|b|svg)", told)
+    assert "\x1b" not in result.stdout
 
 
 def test_the_conversations_of_a_house_are_a_log(tmp_path, monkeypatch):
@@ -192,7 +221,9 @@ def test_the_conversations_of_a_house_are_a_log(tmp_path, monkeypatch):
         customer.says("Where is my order?")
         customer.says("#W123")
         house = served.house
-        turns = [Turn(new_id(), "What does it cost?", {"text": "It is free.", "status": "answer"}, "req-1", time.time())]
+        turns = [
+            Turn(new_id(), "What does it cost?", {"text": "It is free.", "status": "answer"}, "req-1", time.time())
+        ]
         house.conversations.keep(ANYBODY, new_id(), "handbook", turns)
         house.review.feedback.give(About("req-1", "anybody", app="handbook"), "anna", {"csat": 4})
 
@@ -200,10 +231,12 @@ def test_the_conversations_of_a_house_are_a_log(tmp_path, monkeypatch):
 
     bot = next(one for one in found if one.app == "shop")
     assert [turn.role for turn in bot.turns] == ["customer", "bot", "customer", "bot"]
-    assert "25.99" in bot.turns[3].text and "25.99" in str(bot.turns[3].rows)
+    assert "25.99" in bot.turns[3].text
+    assert "25.99" in str(bot.turns[3].rows)
     assert bot.turns[3].latency_ms is not None or bot.turns[3].at is not None
     chat = next(one for one in found if one.app == "handbook")
-    assert chat.turns[1].text == "It is free." and chat.csat == 4.0
+    assert chat.turns[1].text == "It is free."
+    assert chat.csat == 4.0
 
 
 def test_a_house_without_conversations_says_so(tmp_path, monkeypatch):

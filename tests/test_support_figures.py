@@ -1,13 +1,14 @@
-"""Figures of a support evaluation: right on known logs, honest where there is little, and the same in whatever order a log is read."""
+"""Figures of a support evaluation: right on known logs, honest where there is little, and the same in whatever order a log is
+read."""
 
 import random
 from dataclasses import replace
 
 import pytest
-from benchmarks.support_logs import conversations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.support_logs import conversations
 from penstock.errors import BadRequest
 from penstock.support.comparing import moved
 from penstock.support.conversations import Conversation, Spoken
@@ -46,10 +47,22 @@ def report(some: list[Conversation], **more: object) -> Report:
 
 
 def test_an_upset_customer_who_gets_a_word_of_understanding_counts_for_empathy():
-    cold = scored(chat("c: Where is it?", "b: Pending.", "c: No! This is ridiculous, nobody helps me.", "b: The order is pending."))
-    warm = scored(chat("c: Where is it?", "b: Pending.", "c: No! This is ridiculous, nobody helps me.", "b: I am sorry about that. It is pending."))
+    cold = scored(
+        chat(
+            "c: Where is it?", "b: Pending.", "c: No! This is ridiculous, nobody helps me.", "b: The order is pending."
+        )
+    )
+    warm = scored(
+        chat(
+            "c: Where is it?",
+            "b: Pending.",
+            "c: No! This is ridiculous, nobody helps me.",
+            "b: I am sorry about that. It is pending.",
+        )
+    )
 
-    assert cold.counts["empathy"] == (0.0, 1.0) and warm.counts["empathy"] == (1.0, 1.0)
+    assert cold.counts["empathy"] == (0.0, 1.0)
+    assert warm.counts["empathy"] == (1.0, 1.0)
     assert [one.kind for one in cold.findings if one.turn == 3] == ["no_empathy", "silent_failure"]
 
 
@@ -63,7 +76,8 @@ def test_who_is_handed_over_is_escalated_and_who_is_asked_whether_is_not():
 def test_a_conversation_that_ends_in_an_open_question_is_no_success():
     one = scored(chat("c: Where is it?", "b: It is on its way.", "c: And when will it arrive exactly?"))
 
-    assert not one.resolved and one.counts["silent_failure"] == (1.0, 1.0)
+    assert not one.resolved
+    assert one.counts["silent_failure"] == (1.0, 1.0)
     assert "unanswered" in {finding.kind for finding in one.findings}
 
 
@@ -76,7 +90,10 @@ def test_the_same_answer_to_another_message_is_a_repetition():
 
 def test_tokens_are_counted_for_each_conversation_that_was_resolved():
     def one(n: int, resolved: bool) -> Conversation:
-        turns = (Spoken(role="customer", text="Hi"), Spoken(role="bot", text="Hello", input_tokens=80, output_tokens=20))
+        turns = (
+            Spoken(role="customer", text="Hi"),
+            Spoken(role="bot", text="Hello", input_tokens=80, output_tokens=20),
+        )
         return Conversation(id=f"c{n}", turns=turns, resolved=resolved)
 
     found = report([one(1, True), one(2, False)])
@@ -85,10 +102,14 @@ def test_tokens_are_counted_for_each_conversation_that_was_resolved():
 
 
 def test_references_are_compared_where_there_are_any():
-    turns = (Spoken(role="customer", text="When?"), Spoken(role="bot", text="It comes on Monday.", references=("It comes on Monday.",)))
+    turns = (
+        Spoken(role="customer", text="When?"),
+        Spoken(role="bot", text="It comes on Monday.", references=("It comes on Monday.",)),
+    )
     (one,) = Scorer().score([Conversation(id="c", turns=turns)])
 
-    assert one.counts["rougeL"] == (1.0, 1.0) and one.counts["meteor"][0] > 0.9
+    assert one.counts["rougeL"] == (1.0, 1.0)
+    assert one.counts["meteor"][0] > 0.9
     assert one.unscored["bertscore"][0] == "there is no encoder"
 
 
@@ -97,29 +118,41 @@ def test_words_are_left_out_of_everything_where_they_are_not_kept():
     found = report_of(Scorer(keep_text=False).score(some), name="log", texts_kept=False)
 
     told = page(found) + markdown(found) + str(found.plain())
-    assert found.findings and injected
+    assert found.findings
+    assert injected
     assert not [one for one in injected if one.field in ("total", "tracking", "amount") and one.said in told]
-    assert "Where is my order" not in told and "@example.com" not in told
+    assert "Where is my order" not in told
+    assert "@example.com" not in told
 
 
 # ---------------------------------------------------------------- who comes back
 
 
 def visit(n: int, day: float, *, customer: str = "anna", intent: str = "refund") -> Scored:
-    return Scored(id=f"v{n}", customer=customer, intent=intent, started=day * DAY, ended=day * DAY, counts={"silent_failure": (0.0, 1.0)})
+    return Scored(
+        id=f"v{n}",
+        customer=customer,
+        intent=intent,
+        started=day * DAY,
+        ended=day * DAY,
+        counts={"silent_failure": (0.0, 1.0)},
+    )
 
 
 def test_who_comes_back_within_a_week_for_the_same_makes_a_silent_failure():
     first, second, other = with_returns([visit(1, 0), visit(2, 3), visit(3, 4, intent="stock")], until=40 * DAY)
 
-    assert first.counts["recontact_7d"] == (1.0, 1.0) and first.counts["silent_failure"] == (1.0, 1.0)
-    assert second.counts["recontact_7d"] == (0.0, 1.0) and other.counts["recontact_7d"] == (0.0, 1.0)
+    assert first.counts["recontact_7d"] == (1.0, 1.0)
+    assert first.counts["silent_failure"] == (1.0, 1.0)
+    assert second.counts["recontact_7d"] == (0.0, 1.0)
+    assert other.counts["recontact_7d"] == (0.0, 1.0)
 
 
 def test_a_conversation_whose_week_is_not_over_is_not_counted_yet():
     early, late = with_returns([visit(1, 0), visit(2, 8)], until=10 * DAY)
 
-    assert "recontact_7d" in early.counts and "recontact_30d" not in early.counts
+    assert "recontact_7d" in early.counts
+    assert "recontact_30d" not in early.counts
     assert "recontact_7d" not in late.counts
 
 
@@ -130,7 +163,8 @@ def test_retention_counts_those_who_may_still_come_back_until_the_log_ends():
     figure = figure_of(METRICS["retention_7d"], some, until=20 * DAY)
 
     assert figure.value == pytest.approx(0.4)  # and not 20 of 100
-    assert figure.low is not None and figure.low < 0.4 < (figure.high or 0)
+    assert figure.low is not None
+    assert figure.low < 0.4 < (figure.high or 0)
     assert figure_of(METRICS["retention_30d"], some, until=20 * DAY).value is None
 
 
@@ -142,7 +176,8 @@ def test_a_group_of_few_tells_nothing():
     found = report(some)
 
     assert not any(figure.tells for figure in found.all.figures)
-    assert "(" in markdown(found) and not found.all.apart
+    assert "(" in markdown(found)
+    assert not found.all.apart
 
 
 def test_the_interval_of_a_rate_counts_conversations_and_not_their_turns():
@@ -157,9 +192,13 @@ def test_the_interval_of_a_rate_counts_conversations_and_not_their_turns():
 
 
 def test_a_rate_without_a_failure_is_not_sure_to_have_none():
-    figure = figure_of(METRICS["escalated"], [Scored(id=f"c{n}", counts={"escalated": (0.0, 1.0)}) for n in range(40)], until=None)
+    figure = figure_of(
+        METRICS["escalated"], [Scored(id=f"c{n}", counts={"escalated": (0.0, 1.0)}) for n in range(40)], until=None
+    )
 
-    assert figure.value == 0.0 and figure.low == 0.0 and 0.05 < (figure.high or 0) < 0.12
+    assert figure.value == 0.0
+    assert figure.low == 0.0
+    assert 0.05 < (figure.high or 0) < 0.12
 
 
 # ---------------------------------------------------------------- order, parts
@@ -188,7 +227,8 @@ def test_scored_in_parts_is_the_same_as_scored_at_once(tmp_path):
     rest = Evaluation(Scorer(), {one.id: one for one in kept.scored})
     rest.run(some)
 
-    assert not kept.complete and len(kept.scored) == 20
+    assert not kept.complete
+    assert len(kept.scored) == 20
     assert report_of(rest.scored, name="log") == report_of(whole.scored, name="log")
 
 
@@ -196,7 +236,10 @@ def test_intents_that_nobody_named_are_found_whatever_the_order():
     pytest.importorskip("onnxruntime")
     from penstock.encoder import shipped
 
-    topics = {"refund": "I want my money back for the {0}", "password": "I cannot log in, my password for the {0} is wrong"}
+    topics = {
+        "refund": "I want my money back for the {0}",
+        "password": "I cannot log in, my password for the {0} is wrong",
+    }
     some = [
         chat(f"c: {text.format(thing)}", "b: Let me see.", id=f"{name}-{n}")
         for name, text in topics.items()
@@ -223,8 +266,10 @@ def test_one_wrong_fact_in_ten_conversations_is_an_alarm_that_leads_to_the_claim
     assert {"accuracy", "hallucination"} <= {one.metric for one in found.alarms}
     first = next(one for one in found.findings if one.kind == "wrong_fact")
     (truth,) = [one for one in injected if (one.conversation, one.turn) == (first.conversation, first.turn)]
-    assert truth.said in first.text and first.against[0].value
-    assert f"id='{first.id}'" in page(found) and "<mark>" in page(found)
+    assert truth.said in first.text
+    assert first.against[0].value
+    assert f"id='{first.id}'" in page(found)
+    assert "<mark>" in page(found)
 
 
 def test_two_halves_of_the_same_release_are_no_alarm():
@@ -271,16 +316,20 @@ def test_ratings_of_people_stand_beside_the_figures(tmp_path):
     people, pair = agreed(some, read_ratings(path))
 
     assert (people.metric, people.between, people.n) == ("resolved", "people", 80)
-    assert pair.between == "anna, bert" and pair.kappa is not None and 0.5 < pair.kappa < 1
-    assert people.kappa is not None and people.kappa > 0.6
-    assert people.kappa_low is not None and people.kappa_low < people.kappa
+    assert pair.between == "anna, bert"
+    assert pair.kappa is not None
+    assert 0.5 < pair.kappa < 1
+    assert people.kappa is not None
+    assert people.kappa > 0.6
+    assert people.kappa_low is not None
+    assert people.kappa_low < people.kappa
 
 
 def test_ratings_that_name_no_figure_say_which_there_are(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text('{"conversation": "c1", "metric": "niceness", "value": 3}\n')
 
-    with pytest.raises(BadRequest, match="line 1 of .* rates 'niceness'"):
+    with pytest.raises(BadRequest, match=r"line 1 of .* rates 'niceness'"):
         read_ratings(path)
 
 
@@ -308,6 +357,8 @@ def test_what_is_wrong_most_becomes_an_experiment_that_can_be_run(tmp_path):
 
     experiment = read(tmp_path / "try.toml")
 
-    assert first.metric == "accuracy" and first.findings
-    assert experiment.against == "shop" and "apps" in experiment.variants["rewritten"]
+    assert first.metric == "accuracy"
+    assert first.findings
+    assert experiment.against == "shop"
+    assert "apps" in experiment.variants["rewritten"]
     assert any(case.must_contain for case in load(experiment.cases).cases)
