@@ -28,7 +28,8 @@ MOST_GROUPS = 30  # of a kind
 MOST_FINDINGS = 1_000
 BY: tuple[Literal["release", "intent", "language"], ...] = ("release", "intent", "language")
 _ORDER = (
-    "wrong_fact", "made_up", "wrong_name", "unsupported", "contradiction", "unanswered", "silent_failure", "irrelevant", "repetition",
+    "wrong_fact", "made_up", "wrong_name", "unsupported", "contradiction", "unanswered", "silent_failure", "irrelevant",
+    "repetition",
     "no_empathy",
 )  # fmt: skip
 
@@ -68,17 +69,21 @@ def _batches(log: Iterable[Conversation]) -> Iterator[list[Conversation]]:
 
 
 def report_of(
-    scored: Sequence[Scored], *, name: str, app: str = "APP", against: Sequence[Scored] = (), against_name: str = "", between: tuple[str, str] | None = None,
-    ratings: Sequence[Rating] = (), changes: Sequence[Change] = (), notes: Sequence[str] = (), fields: Mapping[str, str] | None = None,
+    scored: Sequence[Scored], *, name: str, app: str = "APP", against: Sequence[Scored] = (), against_name: str = "",
+    between: tuple[str, str] | None = None,
+    watched: bool = False,
+    ratings: Sequence[Rating] = (), changes: Sequence[Change] = (), notes: Sequence[str] = (), fields: Mapping[str,
+    str] | None = None,
     metrics: Sequence[str] = (), until: float | None = None, complete: bool = True, seconds: float = 0.0, texts_kept: bool = True,
 ) -> Report:  # fmt: skip
-    """The report. against: an earlier log, scored the same way. between: two releases of this log, the earlier first; without either,
-    the two releases that were seen last are compared. until: when the log was closed, Unix time. metrics: only these."""
+    """The report. against: an earlier log, scored the same way. between: two releases of this log, the earlier first; without
+    either, the two releases that were seen last are compared. watched: it is looked at
+    again and again while the logs grow. until: when the log was closed, Unix time. metrics: only these."""
     everybody = sorted(with_returns(with_intents(scored), until=until), key=lambda one: one.id)
     closed = until if until is not None else ends(everybody)
     groups = _groups(everybody, closed, metrics)
     old, new, versus = _compared(everybody, against, against_name, between)
-    found = moved(old, new) if old and new else ()
+    found = moved(old, new, anytime=watched) if old and new else ()
     told = list(notes)
     if between is not None and not (old and new):
         missing = next((one for one in between if not any(each.release == one for each in everybody)), between[0])
@@ -88,8 +93,10 @@ def report_of(
         told.append(f"{len(findings):,} findings; the first {MOST_FINDINGS:,} are listed, the gravest kinds first")
     times = [one.started for one in everybody if one.started is not None]
     return Report(
-        name=name, conversations=len(everybody), turns=sum(one.turns for one in everybody), began=min(times, default=None), ended=closed,
-        groups=groups, findings=tuple(findings[:MOST_FINDINGS]), moved=tuple(one for one in found if not metrics or one.metric in metrics),
+        name=name, conversations=len(everybody), turns=sum(one.turns for one in everybody), began=min(times, default=None),
+        ended=closed,
+        groups=groups, findings=tuple(findings[:MOST_FINDINGS]),
+        moved=tuple(one for one in found if not metrics or one.metric in metrics),
         against=versus if found else "", trends=points(everybody), changes=changes_of(everybody, changes),
         agreed=agreed(everybody, ratings) if ratings else (), suggestions=suggestions(everybody, app=app), notes=tuple(told),
         fields=dict(fields or {}), complete=complete, seconds=seconds, texts_kept=texts_kept,
@@ -108,15 +115,17 @@ def _groups(everybody: Sequence[Scored], closed: float | None, metrics: Sequence
     tested = {key: members for key, members in parts.items() if FEWEST <= len(members) < len(everybody)}
     unlike = apart(tested, everybody, fewest=FEWEST) if tested else {}
     found = [_group("all", "all", everybody, closed, metrics)]
-    for (by, value), members in parts.items():
-        one = _group(by, value, members, closed, metrics)
-        found.append(replace(one, apart=unlike.get((by, value), ())))
+    for (kind, value), members in parts.items():
+        group = _group(kind, value, members, closed, metrics)
+        found.append(replace(group, apart=unlike.get((kind, value), ())))
     return tuple(found)
 
 
 def _group(by: str, name: str, members: Sequence[Scored], closed: float | None, metrics: Sequence[str]) -> Group:
     kind: Literal["all", "release", "intent", "language"] = by  # type: ignore[assignment]  # of BY, or all
-    return Group(kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics))
+    return Group(
+        kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics)
+    )
 
 
 def _compared(

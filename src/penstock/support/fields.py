@@ -15,7 +15,18 @@ import orjson
 from penstock.errors import BadRequest
 from penstock.support.conversations import Row, row_of
 
-__all__ = ["CONVERSATION", "MESSAGE", "Names", "as_count", "as_number", "as_rows", "as_texts", "as_time", "as_truth", "words_of"]
+__all__ = [
+    "CONVERSATION",
+    "MESSAGE",
+    "Names",
+    "as_count",
+    "as_number",
+    "as_rows",
+    "as_texts",
+    "as_time",
+    "as_truth",
+    "words_of",
+]
 
 MOST_ROWS = 200  # of one field
 LONGEST_TEXT = 100_000  # characters
@@ -40,7 +51,8 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
         "scenario.personal.username",
     ),
     "app": ("app", "application", "bot", "bot_name", "agent_name", "service"),
-    "started": ("started", "started_at", "start_time", "created", "created_at", "opened_at", "timestamp", "datetime", "date", "time", "at"),
+    "started": ("started", "started_at", "start_time", "created", "created_at", "opened_at", "timestamp", "datetime", "date",
+    "time", "at"),
     "csat": ("csat", "csat_score", "rating", "customer_rating", "satisfaction", "satisfaction_score", "stars", "survey"),
     "escalated": (
         "escalated", "hand_over", "handed_over", "handover", "handoff", "handed_off", "transferred", "escalation",
@@ -51,7 +63,8 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
     "sources": ("sources", "documents", "articles", "contexts", "context", "knowledge", "policy"),
 }  # fmt: skip
 MESSAGE: dict[str, tuple[str, ...]] = {
-    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "author", "sender", "from", "actor", "participant", "who"),
+    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "author", "sender", "from", "actor", "participant",
+    "who"),
     "text": ("text", "content", "message", "body", "utterance", "said", "msg", "value", "parts"),
     "question": ("question", "query", "user_input", "user_message", "prompt", "input", "customer_message"),
     "answer": ("answer", "response", "reply", "bot_response", "output", "completion", "assistant_message", "bot_message"),
@@ -73,8 +86,12 @@ MESSAGE: dict[str, tuple[str, ...]] = {
     "request": ("request_id", "message_id", "trace_id", "uuid", "id"),
 }  # fmt: skip
 _SPLIT = re.compile(r"[\s\-]+")
-_SPEAKER = re.compile(r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$")
-_TRUE = frozenset({"1", "true", "yes", "y", "t", "ja", "oui", "si", "sí", "x", "resolved", "solved", "escalated", "done"})
+_SPEAKER = re.compile(
+    r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$"
+)
+_TRUE = frozenset(
+    {"1", "true", "yes", "y", "t", "ja", "oui", "si", "sí", "x", "resolved", "solved", "escalated", "done"}
+)
 _FALSE = frozenset({"0", "false", "no", "n", "f", "nein", "non", "unresolved", "open", "none", "-"})
 _NUMBER = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*(\d+))?\s*(?:ms|s|stars?|%)?\s*$", re.I)
 
@@ -163,7 +180,8 @@ def _inner(row: Mapping[str, Any], path: str) -> Any:
 
 
 def as_time(value: Any) -> float | None:
-    """Unix time of a number of seconds, milliseconds, micro- or nanoseconds, or of ISO 8601; without a zone in UTC. None: it is none."""
+    """Unix time of a number of seconds, milliseconds, micro- or nanoseconds, or of ISO 8601; without a zone in UTC. None: it is
+    none."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):
@@ -244,7 +262,9 @@ def as_rows(value: Any) -> tuple[Row, ...]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise BadRequest("the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]') from error
+            raise BadRequest(
+                "the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]'
+            ) from error
     if isinstance(value, Mapping):
         inner = {str(name): one for name, one in value.items() if isinstance(one, Mapping)}
         if inner and not isinstance(value.get("values"), Mapping) and "source" not in value:
@@ -254,7 +274,9 @@ def as_rows(value: Any) -> tuple[Row, ...]:
         return (row_of(value),)
     if isinstance(value, list):
         return tuple(row_of(one) for one in value[:MOST_ROWS] if isinstance(one, Mapping))
-    raise BadRequest("the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]')
+    raise BadRequest(
+        "the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]'
+    )
 
 
 def words_of(content: Any) -> str:

@@ -1,8 +1,8 @@
 """From scored conversations to figures: each with how sure it is, and by which method.
 
-What comes from one conversation, and from one customer, is not independent: it is drawn together. A rate's interval is Wilson's, for
-as many independent trials as the clusters are worth; a mean's is a bootstrap over clusters while there are few of them, and Student's t
-with the variation between clusters beyond; a quantile's is that of the ranks around it.
+What comes from one conversation, and from one customer, is not independent: it is drawn together. A rate's interval is Wilson's,
+for as many independent trials as the clusters are worth; a mean's is a bootstrap over clusters while there are few of them, and
+Student's t with the variation between clusters beyond; a quantile's is that of the ranks around it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None) 
         return survival(metric.name, scored, days=7 if metric.name.endswith("7d") else 30, until=until)
     clusters = clusters_of(metric.name, scored)
     kinds = _KINDS.get(metric.name, ())
-    evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[:EVIDENCE]
+    evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[
+        :EVIDENCE
+    ]
     if not len(clusters.sums) or clusters.n <= 0:
         return Figure(metric=metric.name, value=None, n=0, units=0, unscored=told)
     value, units = clusters.value, len(clusters.sums)
@@ -163,7 +165,9 @@ def slower_than(scored: Sequence[Scored], ms: float) -> list[Scored]:
     from dataclasses import replace
 
     return [
-        replace(one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))})
+        replace(
+            one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))}
+        )
         for one in scored
         if one.latencies_ms
     ]

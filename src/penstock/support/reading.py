@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -42,10 +41,24 @@ MOST_SPANS = 20_000  # of one conversation
 SHOWN = 5
 HEAD = 8192
 AT_ONCE = 1 << 20
+PACKED = 1 << 16
 
-STAFF = frozenset({"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"})
-CUSTOMERS = frozenset({"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde"})
-BOTS = ASSISTANTS | {"chatbot", "virtual_assistant", "virtual agent", "virtual_agent", "va", "system_bot", "llm", "ai_agent"}
+STAFF = frozenset(
+    {"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"}
+)
+CUSTOMERS = frozenset(
+    {"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde"}
+)
+BOTS = ASSISTANTS | {
+    "chatbot",
+    "virtual_assistant",
+    "virtual agent",
+    "virtual_agent",
+    "va",
+    "system_bot",
+    "llm",
+    "ai_agent",
+}
 TOOLS = frozenset({"tool", "function", "action", "tool_result", "api"})
 
 
@@ -72,7 +85,9 @@ class Problems:
         if self.count:
             rest = self.count - len(self.first)
             more = f"; and {rest:,} more" if rest else ""
-            found.append(f"{self.count:,} {'row was' if self.count == 1 else 'rows were'} passed over: {'; '.join(self.first)}{more}")
+            found.append(
+                f"{self.count:,} {'row was' if self.count == 1 else 'rows were'} passed over: {'; '.join(self.first)}{more}"
+            )
         return found
 
 
@@ -111,7 +126,9 @@ def open_log(
         raise BadRequest(f"there is no format '{kind}'", hint=f"one of {', '.join(FORMATS)}")
     low, high = csat_scale
     if not low < high:
-        raise BadRequest(f"a scale of CSAT goes from low to high, not from {low:g} to {high:g}", hint="--csat-scale 1-5")
+        raise BadRequest(
+            f"a scale of CSAT goes from low to high, not from {low:g} to {high:g}", hint="--csat-scale 1-5"
+        )
     try:
         size = path.stat().st_size
         with path.open("rb"):
@@ -119,7 +136,10 @@ def open_log(
     except OSError as error:
         raise BadRequest(f"the log {path} cannot be read: {error.strerror or error}") from error
     if path.is_file() and not size:
-        raise BadRequest(f"{path} is empty", hint='{"id": "1", "messages": [{"role": "user", "content": "…"}]}, one conversation a line')
+        raise BadRequest(
+            f"{path} is empty",
+            hint='{"id": "1", "messages": [{"role": "user", "content": "…"}]}, one conversation a line',
+        )
     of_conversations = {name: other for name, other in given.items() if name in CONVERSATION}
     of_messages = {name: other for name, other in given.items() if name in MESSAGE and name not in ("rows", "sources")}
     of_messages |= {name: given[name] for name in ("rows", "sources") if name in given}
@@ -133,14 +153,14 @@ def _conversations(path: Path, log: Log, kind: Format) -> Iterator[Conversation]
     count = 0
     try:
         with path.open("rb") as raw, closing(_Laid(log)) as laid:
-            stream = _plain(raw)
+            stream = _plain(raw, log)
             for one in _read(stream, path, log, kind, laid):
                 count += 1
                 yield one
             for one in laid:
                 count += 1
                 yield one
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except OSError as error:
         if not count:
             raise Unreadable(f"{path} cannot be read to its end: {error}") from error
         log.problems.add(0, f"the file breaks off: {error}")
@@ -148,19 +168,56 @@ def _conversations(path: Path, log: Log, kind: Format) -> Iterator[Conversation]
         why = log.problems.first[0] if log.problems.first else "there is no row in it"
         raise BadRequest(
             f"no conversation could be read from {path}: {why}",
-            hint="one conversation a line, as {\"messages\": [{\"role\", \"content\"}]}; or one message a row, with a conversation, "
+            hint="one conversation a line, as {\"messages\": [{\"role\", \"content\"}]}; or one message a row, with a "
+                 "conversation, "
             "a role and a text. --map text=COLUMN names what is called otherwise",
         )  # fmt: skip
 
 
-def _plain(raw: BinaryIO) -> BinaryIO:
+def _plain(raw: BinaryIO, log: Log) -> BinaryIO:
     head = raw.read(2)
     raw.seek(0)
-    return cast(BinaryIO, gzip.open(raw, "rb")) if head == b"\x1f\x8b" else raw
+    return io.BufferedReader(_Unpacked(raw, log), AT_ONCE) if head == b"\x1f\x8b" else raw
+
+
+class _Unpacked(io.RawIOBase):
+    """What is in a file of gzip, as far as it goes: where that breaks off, the log is told, and what was there is there."""
+
+    def __init__(self, raw: BinaryIO, log: Log) -> None:
+        self._raw, self._log, self._packed, self._over = raw, log, b"", False
+        self._inflating = zlib.decompressobj(31)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while not self._over:
+            if self._inflating.eof:  # another part may follow
+                self._packed = self._inflating.unused_data or self._raw.read(PACKED)
+                self._inflating, self._over = zlib.decompressobj(31), not self._packed
+                continue
+            packed = self._packed or self._raw.read(PACKED)
+            if not packed:
+                self._breaks_off("it is cut")
+                break
+            try:
+                data = self._inflating.decompress(packed, len(into))
+            except zlib.error as error:
+                self._breaks_off(str(error))
+                break
+            self._packed = self._inflating.unconsumed_tail
+            if data:
+                into[: len(data)] = data
+                return len(data)
+        return 0
+
+    def _breaks_off(self, why: str) -> None:
+        self._over = True
+        self._log.problems.add(0, f"the file breaks off: {why}")
 
 
 def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> Iterator[Conversation]:
-    buffered = io.BufferedReader(cast(io.RawIOBase, stream), AT_ONCE) if not isinstance(stream, io.BufferedReader) else stream
+    buffered = cast(io.BufferedReader, stream)
     head = buffered.peek(HEAD)[:HEAD]
     encoding = _encoding(head)
     suffixes = [one.lower() for one in path.suffixes if one.lower() != ".gz"]
@@ -172,17 +229,23 @@ def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> 
         return
     text = io.TextIOWrapper(buffered, encoding, errors="replace", newline="")
     first = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")[:1]
-    if kind == "csv" or (not kind and (suffixes[-1:] in ([".csv"], [".tsv"]) or first not in ("{", "["))):
-        yield from _rows(_table(text, log), log, laid)
-    elif first == "[":
-        yield from _rows(_listed(text, log), log, laid)
-    else:
-        yield from _rows(_lines(text, path, log), log, laid)
+    try:
+        if kind == "csv" or (not kind and (suffixes[-1:] in ([".csv"], [".tsv"]) or first not in ("{", "["))):
+            rows = _table(text, log)
+        else:
+            rows = _listed(text, log) if first == "[" else _lines(text, path, log)
+        yield from _rows(rows, log, laid)
+    finally:
+        text.detach()  # whoever opened the file closes it
 
 
 def _encoding(head: bytes) -> str:
     """Of text; "" for what is none."""
-    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
         if head.startswith(mark):
             return name
     odd, even = head[1::2].count(0), head[::2].count(0)
@@ -201,7 +264,10 @@ def _encoding(head: bytes) -> str:
 def _whole(stream: BinaryIO, path: Path) -> bytes:
     data = stream.read(LARGEST_WHOLE + 1)
     if len(data) > LARGEST_WHOLE:
-        raise TooLarge(f"{path} has to be read at once and is larger than {LARGEST_WHOLE >> 20} MB", hint="split it, or use JSON Lines")
+        raise TooLarge(
+            f"{path} has to be read at once and is larger than {LARGEST_WHOLE >> 20} MB",
+            hint="split it, or use JSON Lines",
+        )
     return data
 
 
@@ -254,7 +320,9 @@ def _lines(text: io.TextIOWrapper, path: Path, log: Log) -> Rows:
 def _unwrapped(line: int, whole: Any) -> Rows:
     """The rows of an object that is none itself: {"conversations": [...]}, {"train": [...], "test": [...]}."""
     if isinstance(whole, dict) and not _is_row(whole):
-        lists = [one for one in whole.values() if isinstance(one, list) and one and all(isinstance(row, dict) for row in one)]
+        lists = [
+            one for one in whole.values() if isinstance(one, list) and one and all(isinstance(row, dict) for row in one)
+        ]
         if lists:
             n = 0
             for one in lists:
@@ -273,7 +341,17 @@ def _unwrapped(line: int, whole: Any) -> Rows:
 
 def _is_row(row: Mapping[str, Any]) -> bool:
     names = {str(name).casefold() for name in row}
-    return bool(names & {*CONVERSATION["turns"], *MESSAGE["text"], *MESSAGE["question"], "resourcespans", "resource_spans", "scopespans"})
+    return bool(
+        names
+        & {
+            *CONVERSATION["turns"],
+            *MESSAGE["text"],
+            *MESSAGE["question"],
+            "resourcespans",
+            "resource_spans",
+            "scopespans",
+        }
+    )
 
 
 def _json(text: str) -> tuple[Any, str]:
@@ -380,7 +458,10 @@ def _rows(rows: Rows, log: Log, laid: _Laid) -> Iterator[Conversation]:
         except BadRequest as error:
             log.problems.add(line, error.message)
             continue
-        key, digest = hashlib.sha1(found.id.encode(), usedforsecurity=False).digest()[:10], bytes.fromhex(found.digest[:16])
+        key, digest = (
+            hashlib.sha1(found.id.encode(), usedforsecurity=False).digest()[:10],
+            bytes.fromhex(found.digest[:16]),
+        )
         known = seen.setdefault(key, digest)
         if known is not digest:
             if known == digest:
@@ -440,11 +521,17 @@ def _turn(row: Mapping[str, Any], log: Log) -> list[dict[str, Any]]:
         question, answer = values.pop("question", None), values.pop("answer", None)
         found = []
         if question is not None:
-            found.append({"role": "customer", "text": named.words_of(question)} | {n: values[n] for n in ("at",) if n in values})
+            found.append(
+                {"role": "customer", "text": named.words_of(question)} | {n: values[n] for n in ("at",) if n in values}
+            )
         if answer is not None:
             found.append(values | {"role": "bot", "text": named.words_of(answer)})
         return found
-    if isinstance(text, list) and text and all(isinstance(one, Mapping) and one.get("type") == "tool_result" for one in text):
+    if (
+        isinstance(text, list)
+        and text
+        and all(isinstance(one, Mapping) and one.get("type") == "tool_result" for one in text)
+    ):
         values["role"] = "tool"
     values.pop("question", None)
     values.pop("answer", None)
@@ -501,11 +588,13 @@ def _roles(turns: Sequence[Mapping[str, Any]], log: Log) -> list[Role]:
         elif name in PASSED_OVER:
             found.append("system")
         else:
-            raise BadRequest(f"turn {n} is of '{name[:40]}'", hint="roles are customer, bot, person (of the staff), tool and system")
+            raise BadRequest(
+                f"turn {n} is of '{name[:40]}'", hint="roles are customer, bot, person (of the staff), tool and system"
+            )
     if "bot" not in found and "system" in found and "customer" in found:
         first = found.index("customer")
         if "system" in found[first:]:  # with some, the assistant is called the system
-            found = [cast(Role, "bot") if role == "system" and n > first else role for n, role in enumerate(found)]
+            found = ["bot" if role == "system" and n > first else role for n, role in enumerate(found)]
     return found
 
 
@@ -535,7 +624,8 @@ def _assembled(told: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], line
     own_rows = named.as_rows(told["rows"]) if told.get("rows") else ()
     found = Conversation(
         id="x", turns=tuple(spoken), release=_name(told.get("release")), language=_language(told.get("language")),
-        intent=_name(told.get("intent")), customer=_name(told.get("customer")), app=_name(told.get("app")), started=started, csat=csat,
+        intent=_name(told.get("intent")), customer=_name(told.get("customer")), app=_name(told.get("app")), started=started,
+        csat=csat,
         escalated=named.as_truth(told.get("escalated")), resolved=named.as_truth(told.get("resolved")), rows=own_rows,
         sources=named.as_texts(told.get("sources")),
     )  # fmt: skip
@@ -584,7 +674,11 @@ def _csat(value: Any, log: Log) -> float | None:
 def _name(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return named.whole(str(value)).strip()[:200] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return (
+        named.whole(str(value)).strip()[:200]
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+        else ""
+    )
 
 
 def _language(value: Any) -> str:
@@ -626,10 +720,16 @@ class _Laid:
             return
         self._database.execute("create index by_conversation on parts (conversation, place, line)")
         conversation, parts, line = None, list[tuple[str, Any]](), 0
-        apart, together = self._database.execute("select count(distinct conversation), count(*) from parts where kind = 'message'").fetchone()
+        apart, together = self._database.execute(
+            "select count(distinct conversation), count(*) from parts where kind = 'message'"
+        ).fetchone()
         if apart > 1 and apart == together and "role" in self._log.messages.found:
-            self._log.problems.note("every message is in a conversation of its own: if that is wrong, --map id=COLUMN names the right one")
-        order = "select conversation, line, kind, part from parts order by conversation, place is null, place, line, part"
+            self._log.problems.note(
+                "every message is in a conversation of its own: if that is wrong, --map id=COLUMN names the right one"
+            )
+        order = (
+            "select conversation, line, kind, part from parts order by conversation, place is null, place, line, part"
+        )
         for name, at, kind, part in self._database.execute(order):
             if conversation is not None and name != conversation:
                 yield from self._joined(conversation, parts, line)

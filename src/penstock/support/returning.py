@@ -24,8 +24,8 @@ def ends(scored: Sequence[Scored]) -> float | None:
 def with_returns(scored: Sequence[Scored], *, until: float | None = None) -> list[Scored]:
     """The conversations, each with whether its customer came back for the same. One that failed silently by that is marked too.
 
-    until: when the log was closed; without, its last conversation. Conversations without a customer, an intent or a time are as they
-    were: nothing is known of them.
+    until: when the log was closed; without, its last conversation. Conversations without a customer, an intent or a time are as
+    they were: nothing is known of them.
     """
     closed = until if until is not None else ends(scored)
     later: dict[tuple[str, str], list[float]] = {}
@@ -67,7 +67,9 @@ def survival(metric: str, scored: Sequence[Scored], *, days: int, until: float |
     for some in times.values():
         some.sort()
         back = next((at for at in some[1:] if at > some[0]), None)
-        events.append(((back - some[0]) / DAY_S, True) if back is not None else (max(0.0, closed - some[0]) / DAY_S, False))
+        events.append(
+            ((back - some[0]) / DAY_S, True) if back is not None else (max(0.0, closed - some[0]) / DAY_S, False)
+        )
     if max(time for time, _ in events) < days:
         why = f"the log is shorter than {days} days"
         return Figure(metric=metric, value=None, n=0, units=0, unscored=((why, len(times)),))

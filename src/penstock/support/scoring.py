@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RELEVANT", "Scorer"]
 
 UPSET = 0.5  # probability of a rating below 3 from where on a turn is called upset
-RELEVANT = 0.8  # share of other questions that are further from an answer
+RELEVANT = 0.9  # share of other questions that are further from an answer
 COVERAGE = 0.15  # what the share of a question's words in the answer adds to their nearness
 FAMILIAR = 0.6  # of the encoder with an answer, from where on it may judge it
 UNSUPPORTED = 0.3  # probability below which a sentence is told to be in none of its texts
@@ -53,8 +53,11 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _NEGATION = re.compile(r"\b(?:not|no|never|cannot|nicht|kein\w*|nie|pas|non|nunca|não|niet|geen)\b|n['’]t\b", re.I)
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.](?=\d)[^.!?\n]*)*[.!?]*")
 _OF_ITSELF = re.compile(  # what a bot says of itself, or asks for: in no source, and no invention
-    r"\W*(?:i|we|i['’]\w+|we['’]\w+|let me|sorry|please|thank|thanks|ich|wir|bitte|danke|je|nous|merci|veuillez|yo|nosotros|por favor|gracias"
-    r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b", re.I)
+    r"\W*(?:i|we|i['’]\w+|we['’]\w+|let me|sorry|please|thank|thanks|ich|wir|bitte|danke|je|nous|merci|veuillez|yo|nosotros|por "
+    r"favor|gracias"
+    r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b",
+    re.I,
+)
 _ASKS = re.compile(r"[?？؟]\s*$|[?？؟]\s")
 
 
@@ -76,8 +79,8 @@ class Scorer:
         self, *, encoder: Embedder | None = None, intents: Intents | None = None, data: Data | None = None, keep_text: bool = True,
         find_intents: bool = False,
     ) -> None:  # fmt: skip
-        """encoder: without one, relevance, BERTScore and the finer half of satisfaction are left out. find_intents: keep the vectors
-        of first questions, by which intents are found later."""
+        """encoder: without one, relevance, BERTScore and the finer half of satisfaction are left out. find_intents: keep the
+        vectors of first questions, by which intents are found later."""
         self._encoder = _Remembering(encoder) if encoder is not None else None
         self._intents, self._data, self._keep_text, self._find = intents, data, keep_text, find_intents
         remembering = self._encoder
@@ -107,7 +110,7 @@ class Scorer:
             intent = self._intents.of(first, language=language).name
         vector: tuple[int, ...] = ()
         if not intent and self._find and self._encoder is not None and first:
-            vector = tuple(int(round(one)) for one in self._encoder.embed([first[:LONGEST]])[0] * 127)
+            vector = tuple(round(float(one)) for one in self._encoder.embed([first[:LONGEST]])[0] * 127)
         about = {"intent": intent, "release": conversation.release, "language": language}
         findings = [_with_group(one, about) for one in looked.findings[:MOST_FINDINGS]]
         times = [turn.at for turn in conversation.turns if turn.at is not None]
@@ -179,7 +182,7 @@ class _Look:
     def find(
         self, kind: FindingKind, turn: int, why: str, *, span: tuple[int, int] = (0, 0), against: Sequence[Evidence] = ()
     ) -> None:  # fmt: skip
-        keep = self.scorer._keep_text  # noqa: SLF001  the look is a part of the scorer
+        keep = self.scorer._keep_text
         text = self.conversation.turns[turn].text
         start, end = span if span[1] else (0, len(text))
         sentence = sentence_around(text, *span, self.language)[:400] if span[1] else text[:400]
@@ -188,7 +191,8 @@ class _Look:
         asked = next((one.text for one in reversed(self.conversation.turns[: turn + 1]) if one.role == "customer"), "")
         self.findings.append(
             Finding(
-                kind=kind, conversation=self.conversation.id, turn=turn, why=why if keep else kind.replace("_", " "), start=start, end=end,
+                kind=kind, conversation=self.conversation.id, turn=turn, why=why if keep else kind.replace("_", " "), start=start,
+                end=end,
                 said=text[start:end][:200] if keep else "", text=sentence if keep else "",
                 asked=" ".join(asked.split())[:400] if keep else "", against=tuple(against),
             )
@@ -198,7 +202,7 @@ class _Look:
 
     def turns(self) -> None:
         conversation = self.conversation
-        given = Given(self.scorer._vocabulary)  # noqa: SLF001
+        given = Given(self.scorer._vocabulary)
         given.add_rows(conversation.rows)
         given.add_texts(conversation.sources)
         asked: list[tuple[int, Spoken]] = []  # since the last answer
@@ -234,11 +238,13 @@ class _Look:
             self.find("unanswered", asked[-1][0], "the last question has no answer")
 
     def _look_up(self, given: Given) -> None:
-        if self.scorer._data is not None:  # noqa: SLF001
+        if self.scorer._data is not None:
             said = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
-            given.add_rows(self.scorer._data.of(said, self.conversation.customer))  # noqa: SLF001
+            given.add_rows(self.scorer._data.of(said, self.conversation.customer))
 
-    def _answer(self, at: int, turn: Spoken, given: Given, asked: Sequence[tuple[int, Spoken]], rows_changed: int) -> None:
+    def _answer(
+        self, at: int, turn: Spoken, given: Given, asked: Sequence[tuple[int, Spoken]], rows_changed: int
+    ) -> None:
         question = "\n".join(one.text for _, one in asked)
         claims = given.check(turn.text, at=turn.at if turn.at is not None else self.conversation.started)
         self._facts(at, turn, given, claims, question)
@@ -256,10 +262,10 @@ class _Look:
             self._relevant(at, turn, question)
             self._coherent(at, turn, question, claims, rows_changed)
         for name in ("bleu", "rougeL", "meteor", "bertscore") if turn.references else ():
-            if name == "bertscore" and self.scorer._encoder is None:  # noqa: SLF001
+            if name == "bertscore" and self.scorer._encoder is None:
                 self.not_scored(name, "there is no encoder")
                 continue
-            score = self.scorer._bertscore.score if name == "bertscore" else text_metric(name).score  # noqa: SLF001
+            score = self.scorer._bertscore.score if name == "bertscore" else text_metric(name).score
             try:
                 self.count(name, score(turn.text, turn.references).value, at)
             except PenstockError as error:
@@ -275,7 +281,9 @@ class _Look:
         else:
             self.not_scored("accuracy", "nothing was given to check it by")
         for one in bad:
-            kind: FindingKind = "wrong_name" if one.kind == "name" else "made_up" if one.outcome == "not_found" else "wrong_fact"
+            kind: FindingKind = (
+                "wrong_name" if one.kind == "name" else "made_up" if one.outcome == "not_found" else "wrong_fact"
+            )
             against = (Evidence(one.row, one.field, one.instead),) if one.outcome == "contradicted" else ()
             self.find(kind, at, one.why, span=(one.start, one.end), against=against)
         unsupported = self._unsupported(at, turn, given, question) if given.texts else 0
@@ -287,16 +295,22 @@ class _Look:
     def _unsupported(self, at: int, turn: Spoken, given: Given, question: str) -> int:
         """How many of an answer's sentences are in none of its texts."""
         sources = [*given.texts, *given.row_texts][:200]
-        verdict = self.scorer._lexical.check(turn.text, sources, question=question, language=self.language or "en")  # noqa: SLF001
+        verdict = self.scorer._lexical.check(turn.text, sources, question=question, language=self.language or "en")
         found = 0
         for claim in verdict.claims:
             said = turn.text[claim.start : claim.end]
-            if claim.label not in ("not_found", "contradicted") or claim.support >= UNSUPPORTED or _OF_ITSELF.match(said):
+            if (
+                claim.label not in ("not_found", "contradicted")
+                or claim.support >= UNSUPPORTED
+                or _OF_ITSELF.match(said)
+            ):
                 continue
             if len(_content(said, self.language)) >= 4:
                 found += 1
                 if not any(one.turn == at and claim.start <= one.start < claim.end for one in self.findings):
-                    self.find("unsupported", at, "the texts that were given do not say this", span=(claim.start, claim.end))
+                    self.find(
+                        "unsupported", at, "the texts that were given do not say this", span=(claim.start, claim.end)
+                    )
         return found
 
     def _personal(self, at: int, turn: Spoken, given: Given, claims: Sequence[Checked]) -> None:
@@ -307,7 +321,7 @@ class _Look:
         self.count("personalisation", float(rightly and not wrong), at)
 
     def _relevant(self, at: int, turn: Spoken, question: str) -> None:
-        if self.scorer._encoder is None:  # noqa: SLF001
+        if self.scorer._encoder is None:
             self.not_scored("relevance", "there is no encoder")
         elif len(_content(question, self.language)) < 3:
             self.not_scored("relevance", "answers no question that stands by itself")
@@ -315,31 +329,48 @@ class _Look:
             self.not_scored("relevance", "asks back")
         elif len(_content(turn.text, self.language)) < 2:
             self.not_scored("relevance", "has too few words")
-        elif self.language not in ("", "en") or self.scorer._encoder.inner.familiarity(f"{question} {turn.text}") < FAMILIAR:  # noqa: SLF001
+        elif (
+            self.language not in ("", "en")
+            or self.scorer._encoder.inner.familiarity(f"{question} {turn.text}") < FAMILIAR
+        ):
             self.not_scored("relevance", f"the encoder does not read '{self.language}'")
         else:
             share = self.scorer.relevance(question, turn.text)
             self.count("relevance", float(share >= RELEVANT), at)
             if share < 0.5:
-                self.find("irrelevant", at, f"{1 - share:.0%} of general questions are nearer to this answer than its own")
+                self.find(
+                    "irrelevant", at, f"{1 - share:.0%} of general questions are nearer to this answer than its own"
+                )
 
     def _coherent(self, at: int, turn: Spoken, question: str, claims: Sequence[Checked], rows_changed: int) -> None:
         words, asked = _content(turn.text, self.language), _content(question, self.language)
-        parts = tuple((found.group(), _content(found.group(), self.language)) for found in _SENTENCE.finditer(turn.text))
+        parts = tuple(
+            (found.group(), _content(found.group(), self.language)) for found in _SENTENCE.finditer(turn.text)
+        )
         said = _Answered(at, asked, words, tuple(claims), parts)
         good = True
         if _ASKS.search(question) and not_understood(turn.text):
             good = False
             self.find("unanswered", at, "says that it did not understand, or has no answer")
         for before in self._answers:
-            if len(words) >= FEWEST_WORDS and _alike(words, before.words) >= SAME and _numbers(said) == _numbers(before):
-                if _alike(asked, before.asked) < 0.6 and asked:
-                    good = False
-                    self.find("repetition", at, f"repeats turn {before.at}", against=(Evidence(f"turn {before.at}"),))
-                    break
+            if (
+                len(words) >= FEWEST_WORDS
+                and _alike(words, before.words) >= SAME
+                and _numbers(said) == _numbers(before)
+                and asked
+                and _alike(asked, before.asked) < 0.6
+            ):
+                good = False
+                self.find("repetition", at, f"repeats turn {before.at}", against=(Evidence(f"turn {before.at}"),))
+                break
             if before.at >= rows_changed and (why := _contradicts(said, before)):
                 good = False
-                self.find("contradiction", at, f"turn {before.at} said: {why}", against=(Evidence(f"turn {before.at}", "", why),))
+                self.find(
+                    "contradiction",
+                    at,
+                    f"turn {before.at} said: {why}",
+                    against=(Evidence(f"turn {before.at}", "", why),),
+                )
                 break
         self.count("coherence", float(good), at)
         self._answers.append(said)
@@ -355,7 +386,7 @@ class _Look:
             for name in ("upset", "mood_change", "empathy", "unsatisfied_predicted"):
                 self.not_scored(name, f"there are no word lists for '{self.language}'")
             return
-        judged = self.scorer._satisfaction.judge(turns, language=language)  # noqa: SLF001
+        judged = self.scorer._satisfaction.judge(turns, language=language)
         if judged.unscored or not judged.turns:
             for name in ("upset", "unsatisfied_predicted"):
                 self.not_scored(name, judged.unscored or "no customer says anything")
@@ -370,7 +401,9 @@ class _Look:
         for felt in judged.turns:
             if felt.low < UPSET:
                 continue
-            reply = next((n for n in range(felt.at + 1, len(spoken)) if spoken[n].role in ("bot", "person", "customer")), None)
+            reply = next(
+                (n for n in range(felt.at + 1, len(spoken)) if spoken[n].role in ("bot", "person", "customer")), None
+            )
             if reply is None or spoken[reply].role != "bot":
                 continue
             cares = acknowledges(spoken[reply].text)
@@ -402,7 +435,11 @@ class _Look:
         failed = not self.escalated and (not self.resolved or (self.upset is not None and self.upset >= UPSET))
         self.count("silent_failure", float(failed))
         if failed:
-            why = "nobody took over, and it was not resolved" if not self.resolved else "nobody took over, and the customer left upset"
+            why = (
+                "nobody took over, and it was not resolved"
+                if not self.resolved
+                else "nobody took over, and the customer left upset"
+            )
             self.find("silent_failure", len(one.turns) - 1, why)
 
     def _looks_resolved(self, last: Spoken) -> bool:
@@ -418,6 +455,7 @@ class _Look:
         people = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
         thanked = bool(people) and lists_of(FOLDER, language)["thanks"].search(folded(people[-1])) is not None
         return thanked or failure.search(folded(last.text)) is None
+
 
 class _Remembering:
     """An encoder that knows what it embedded lately. Satisfies `Embedder`."""
@@ -471,7 +509,9 @@ def _language(conversation: Conversation) -> str:
 
 
 def _content(text: str, language: str) -> frozenset[str]:
-    return frozenset(word for word in _WORD.findall(text.casefold()) if word not in STOPWORDS.get(language or "en", _NONE))
+    return frozenset(
+        word for word in _WORD.findall(text.casefold()) if word not in STOPWORDS.get(language or "en", _NONE)
+    )
 
 
 _NONE: frozenset[str] = frozenset()

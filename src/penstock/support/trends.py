@@ -20,7 +20,8 @@ from penstock.support.scored import Scored
 __all__ = ["SHOWN", "changes_of", "points", "read_changes"]
 
 SHOWN = (
-    "accuracy", "hallucination", "relevance", "coherence", "upset", "empathy", "latency_p95", "csat", "unsatisfied_predicted", "escalated",
+    "accuracy", "hallucination", "relevance", "coherence", "upset", "empathy", "latency_p95", "csat", "unsatisfied_predicted",
+    "escalated",
     "resolved", "silent_failure", "recontact_7d",
 )  # fmt: skip
 DAY_S = 86_400.0
@@ -30,7 +31,8 @@ MOST_CHANGES = 200
 
 
 def points(scored: Sequence[Scored]) -> tuple[Point, ...]:
-    """Each metric by day, week, four weeks, … so that there are at most sixty steps; none where all is on one day, or has no time."""
+    """Each metric by day, week, four weeks, … so that there are at most sixty steps; none where all is on one day, or has no
+    time."""
     timed = [one for one in scored if one.started is not None]
     if not timed:
         return ()
@@ -57,7 +59,9 @@ def changes_of(scored: Sequence[Scored], written: Sequence[Change] = ()) -> tupl
         if one.release and one.started is not None:
             seen[one.release] = min(seen.get(one.release, one.started), one.started)
     named = {change.release for change in written}
-    found = [Change(at, f"release {release} is first seen", release) for release, at in seen.items() if release not in named]
+    found = [
+        Change(at, f"release {release} is first seen", release) for release, at in seen.items() if release not in named
+    ]
     return tuple(sorted((*found, *written), key=lambda one: (one.at, one.what))[:MOST_CHANGES])
 
 
@@ -73,10 +77,15 @@ def read_changes(path: Path) -> tuple[Change, ...]:
     found = []
     for number, row in _rows(text, path):
         at = next((as_time(row[name]) for name in ("at", "date", "time", "day") if row.get(name)), None)
-        what = next((str(row[name]).strip() for name in ("what", "change", "text", "note", "title") if row.get(name)), "")
+        what = next(
+            (str(row[name]).strip() for name in ("what", "change", "text", "note", "title") if row.get(name)), ""
+        )
         release = str(row.get("release") or row.get("version") or "").strip()
         if at is None or not (what or release):
-            raise BadRequest(f"line {number} of {path} has no day and no word of what was changed", hint="2026-05-03 the prompt asks for the order")
+            raise BadRequest(
+                f"line {number} of {path} has no day and no word of what was changed",
+                hint="2026-05-03 the prompt asks for the order",
+            )
         found.append(Change(at, what[:500] or f"release {release}", release[:200]))
     return tuple(found)
 
