@@ -25,7 +25,7 @@ def order_of(context: Context, number: str) -> tuple[str, Decimal]:
     row = context.rows.execute("select state, cents from orders where id = ?", (number,)).fetchone()
     if row is None:
         raise BadRequest(f"there is no order {number}")
-    return row[0], Decimal(row[1]) / 100
+    return row[0], Decimal(row[1]).scaleb(-2)
 
 
 @action("reads", here=True, level="guest")
@@ -110,3 +110,74 @@ def test_a_customer_cancels_an_order_over_http(shop: Served):
     anna.says("yes")
     assert orders(shop)["#W123"] == ("cancelled", 1)
     assert anna.says("that's all, thanks")["over"]
+
+
+def test_the_answer_is_streamed_as_it_is_whole(shop: Served):
+    body = {"model": "shop", "messages": [{"role": "user", "content": "where is order #W124?"}], "stream": True}
+    lines = shop.client().post("/v1/chat/completions", json=body).text.split("\n\n")
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    told = next(chunk["penstock"] for chunk in chunks if "penstock" in chunk)
+
+    assert text == told["text"]
+    assert text.startswith("Order #W124 is sent. It cost 3.00 EUR.")
+    assert told["citations"][0]["quote"] == "order: #W124; state: sent; amount: 3.00."
+    assert told["citations"][0]["date"].startswith("20")
+    assert len(told["conversation"]) == 32
+
+
+def test_the_same_message_sent_again_is_the_same_reply_and_does_nothing_twice(shop: Served):
+    anna = Customer(shop)
+    anna.says("I want to cancel #W123, it is not needed")
+    first = anna.says("yes", message="m2")
+    again = anna.says("yes", message="m2")
+
+    assert first == again
+    assert orders(shop)["#W123"] == ("cancelled", 1)
+    body = {"model": "shop", "messages": [{"role": "user", "content": "no"}], "conversation": anna.conversation, "message": "m2"}
+    assert anna.client.post("/v1/chat/completions", json=body).status_code == 409
+
+
+def test_a_changed_row_is_told_first_with_its_time(shop: Served):
+    anna = Customer(shop)
+    anna.says("where is order #W125?")
+    with shop.house.database.write() as w:
+        w.execute("update orders set cents = 1250 where id = '#W125'")
+    told = anna.says("thanks")
+
+    assert told["text"].startswith("As of ")
+    assert "amount is now 12.50; it was 10.00" in told["text"].split("\n")[0]
+    assert "now" not in anna.says("thanks")["text"]
+
+
+def test_what_the_conversation_changed_itself_is_no_news(shop: Served):
+    anna = Customer(shop)
+    anna.says("where is order #W123?")
+    anna.says("cancel order #W123, it is not needed")
+    anna.says("yes")
+
+    assert "As of" not in anna.says("thanks")["text"]
+
+
+def test_a_message_is_text_of_a_reasonable_length(shop: Served):
+    post = shop.client().post
+
+    for text in ("x" * 1_000_000, "", "   "):
+        answer = post("/v1/chat/completions", json={"model": "shop", "messages": [{"role": "user", "content": text}]})
+        assert answer.status_code == 400, text[:10]
+    for wrong in ("abc", "G" * 32, 7, ["a"], {"id": 3}):
+        body = {"model": "shop", "messages": [{"role": "user", "content": "hi"}], "conversation": wrong}
+        assert post("/v1/chat/completions", json=body).status_code == 400, wrong
+
+
+def test_other_dialects_hold_the_same_conversation(shop: Served):
+    client = shop.client()
+    number = "a" * 32
+    said = client.post("/v1/responses", json={"model": "shop", "input": "where is order #W124?", "conversation": number})
+    assert "#W124 is sent" in json.dumps(said.json())
+    assert said.headers["x-penstock-conversation"] == number
+    said = client.post(
+        "/v1/messages",
+        json={"model": "shop", "max_tokens": 100, "messages": [{"role": "user", "content": "please cancel it"}], "conversation": number},
+    )
+    assert said.json()["content"][0]["text"] == "Why?"

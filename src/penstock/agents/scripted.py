@@ -49,11 +49,13 @@ __all__ = ["Ability", "Heard", "Sayings", "Scripted", "Several", "Slot", "Unders
 
 SURE: Final = 0.5  # probability from where on an intent is taken for what is wanted
 SURE_BESIDE: Final = 0.7  # the same while something else is open
+PERHAPS: Final = 0.1  # from where on somebody is asked whether it is that
 MOST_WANTED: Final = 8
 MOST_MISSES: Final = 2  # before a person is called
 MOST_BUTTONS: Final = 6
 LOOKS: Final = "look/"  # what the source of a row begins with that is what an action reads
 _PARTS: Final = re.compile(r"(?<=[.!?;])\s+|\s*\b(?:and also|and then|and after that|also|plus|sowie|und auch|y tambien|et aussi|e anche)\b\s*", re.I)
+_CODE: Final = re.compile(r"#?\b[\w-]*\d[\w-]*")
 _OTHERS: Final = (
     "hello", "how are you?", "thanks a lot", "what is the weather like?", "tell me a joke", "who won the match yesterday?",
     "are you a robot?", "what can you do?", "I am not sure", "that is nice", "no idea", "let me think about it",
@@ -90,6 +92,7 @@ class Sayings:
     can_do: str = "I can help you with this: {abilities}."
     asks_too: str = "You can also ask me a question."
     not_understood: str = "I did not understand that."
+    mean: str = "Do you mean this: {ability}?"
     anything_else: str = "Is there anything else?"
     welcome: str = "You are welcome."
     bye: str = "Goodbye, and thank you!"
@@ -174,9 +177,9 @@ class Scripted:
         with self._lock:
             if self._intents is None:
                 examples = [
-                    Example(text, name)
+                    Example(_without_codes(text), name)
                     for name, one in self.abilities.items()
-                    for text in dict.fromkeys([*one.examples, *filter(None, [one.label])])
+                    for text in [*one.examples, *filter(None, [one.label])]
                 ]
                 self._intents = Intents([*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder)
             return self._intents
@@ -188,15 +191,28 @@ class Scripted:
         least = SURE_BESIDE if current else SURE
         found: dict[str, str] = {}
         for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
-            intent = self.intents.of(part)
+            intent = self.intents.of(_without_codes(part))
             if intent.name != OTHER and intent.confidence >= least:
                 found[intent.name] = f"{found[intent.name]} {part}" if intent.name in found else part
         if len(found) < 2:
-            intent = self.intents.of(said)
+            intent = self.intents.of(_without_codes(said))
             sure = intent.name != OTHER and intent.confidence >= least
             name = intent.name if sure else next(iter(found), "")
             found = {name: said} if name else {}
         return [(Wanted(name, {}), part) for name, part in found.items()]
+
+
+    def perhaps(self, said: str) -> str:
+        """The ability that somebody may mean; "" for none."""
+        if self._understand is not None:
+            return ""
+        intent = self.intents.of(_without_codes(said))
+        return intent.name if intent.name != OTHER and intent.confidence >= PERHAPS else ""
+
+
+def _without_codes(text: str) -> str:
+    """A text without numbers and codes, which say nothing of what is wanted."""
+    return " ".join(_CODE.sub(" ", text).split()) or text
 
 
 class _Argument(NamedTuple):
@@ -258,6 +274,7 @@ class _Turn:
         self.answer: Answer | None = None
         self.over = False
         self.handing = ""  # why a person is to take over
+        self.then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # what takes the place of the agenda
         self.asked_for = 0  # requests of this message
 
     @property
@@ -293,13 +310,20 @@ class _Turn:
     def heard(self) -> None:
         """Read the message beside what was asked last, and do what comes of it."""
         said, kind = self.said, self.opened.get("kind", "")
+        if kind == "mean":
+            meant, self.opened = self.opened, {}
+            if agreement(said) == "yes":
+                self.agenda.insert(0, {"ability": meant["ability"], "arguments": {}, "heard": meant["heard"], "carry": {}})
+                return None
+            if agreement(said) == "no":
+                return self.missed()
         if kind == "confirm":
             match agreement(said, self.opened["text"]):
                 case "yes":
                     return self.confirmed()
                 case "no":
                     return self.dropped()
-        if never_mind(said):
+        if never_mind(said) and self.agenda:
             return self.dropped()
         if kind == "slot" and self.filled(free=False):
             return None
@@ -462,8 +486,16 @@ class _Turn:
 
     def missed(self) -> None:
         """Nobody knows what was meant."""
-        if agreement(self.said) != "unclear" and not self.agenda:
-            return  # a yes to nothing
+        if not self.agenda and (agreement(self.said) == "yes" or never_mind(self.said)):
+            self.parts.append("" if agreement(self.said) == "yes" else self.sayings.nothing_open)
+            return
+        if not self.agenda and (name := self.bot.perhaps(self.said)):
+            text = self.sayings.mean.format(ability=_label(self.bot.abilities[name]))
+            self.fixed.append(text)
+            self.opened = {
+                "kind": "mean", "ability": name, "heard": self.said, "text": text, "quick": [self.sayings.yes, self.sayings.no],
+            }  # fmt: skip
+            return
         misses = self.state["misses"] = int(self.state.get("misses", 0)) + 1
         if self.opened.get("kind") == "confirm":
             self.parts.append(self.sayings.unclear)
@@ -637,6 +669,9 @@ class _Turn:
                 if ability.action.effect == "writes":
                     self.state["done"] = [*self.state.get("done", []), request.read_back or _label(ability)][-10:]
                 self.agenda.pop(0)
+                if self.then is not None:
+                    new = [{"ability": name, "arguments": plain(given), "heard": "", "carry": {}} for name, given in self.then]
+                    self.agenda[:], self.then = new, None
             case "refused":
                 self.rows.append(row_of(request))
                 self.finish(self.sayings.refused.format(why=request.reason.rstrip(".")))
@@ -655,6 +690,7 @@ class _Turn:
             self.rows += reply.rows
             self.fixed += reply.fixed
             self.answer = reply.answer or self.answer
+            self.then = reply.then if reply.then is not None else self.then
             self.quick, self.over = reply.quick_replies or self.quick, reply.over or self.over
             if reply.hand_over:
                 self.handing = reply.hand_over
@@ -696,11 +732,8 @@ class _Turn:
     def dropped(self) -> None:
         """The person does not want it any more."""
         self.state["misses"] = 0
-        if not self.agenda:
-            self.parts.append(self.sayings.nothing_open)
-            return
         self.withdrawn()
-        self.agenda.pop(0)
+        del self.agenda[:1]
         self.parts.append(self.sayings.dropped)
 
     # ---------------------------------------------------------------- who it is

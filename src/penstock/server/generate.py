@@ -66,16 +66,18 @@ def generating(dialect: Dialect) -> Route:
                     return await openai.embeddings(request, house, asked.body)
             if dialect not in DIALECTS:
                 raise house.unknown(asked.model, asked.caller)
-            body = DIALECTS[dialect].to_chat(asked.body)
-            _, answer = openai.answering(house, asked, body)
-            events: AsyncGenerator[ModelEvent, None] = openai.told(answer)
+            own = ("conversation", "message") if asked.model in house.bots else ()
+            body = DIALECTS[dialect].to_chat({name: value for name, value in asked.body.items() if name not in own})
+            answered = openai.answering(house, asked, body)
+            events: AsyncGenerator[ModelEvent, None] = openai.told(answered.events)
+            headers = answered.headers
         else:
-            events = house.gateway.stream(asked, by=house.dealt(asked))
+            events, headers = house.gateway.stream(asked, by=house.dealt(asked)), ()
         if asked.stream:
-            return Stream(_pieces(events, asked), error=_breaking_off(dialect))
+            return Stream(_pieces(events, asked), error=_breaking_off(dialect), headers=headers)
         if dialect == "speech":
             return await _sound(events)
-        return await _whole(events, asked)
+        return replace(await _whole(events, asked), headers=headers)
 
     route.__doc__ = ABOUT.get(dialect)
     return route

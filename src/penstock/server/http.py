@@ -132,11 +132,13 @@ class Stream:
     pieces: AsyncIterator[bytes]
     content_type: str = "text/event-stream"
     error: Callable[[PenstockError], bytes] = lambda error: event(error.body())
+    headers: tuple[tuple[str, str], ...] = ()
 
     async def send(self, request: Request, send: Send) -> None:
         first = await anext(self.pieces, b"")  # a refusal from here keeps its status
         head = [*_head(self.content_type), (b"x-request-id", request.id), (b"cache-control", b"no-cache")]
         head.append((b"x-accel-buffering", b"no"))
+        head += _encoded(self.headers)
         await send({"type": "http.response.start", "status": 200, "headers": head})
         try:
             await send({"type": "http.response.body", "body": first, "more_body": True})
@@ -163,8 +165,8 @@ def conditions(value: Any, name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def json_response(value: Any, status: int = 200) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status)
+def json_response(value: Any, status: int = 200, *, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(), status, headers=headers)
 
 
 def event(value: Any) -> bytes:

@@ -156,7 +156,7 @@ async def _search(asking: Asking, given: Mapping[str, Any]) -> dict[str, Any]:
 async def _ask(asking: Asking, given: Mapping[str, Any]) -> dict[str, Any]:
     asked = asking.request(given["app"], app=True)
     body = {"messages": [{"role": "user", "content": given["question"]}]}
-    collection, events = openai.answering(asking.house, asked, body)
+    collection, events, _ = openai.answering(asking.house, asked, body)
     answer, text = await _told(events)
     return {
         "answer": text, "status": str(answer.status), "confidence": round(answer.confidence, 4),

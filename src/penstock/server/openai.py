@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from penstock.assemble import House
@@ -34,9 +34,10 @@ from penstock.types import (
 )
 from penstock.writing import TOOL
 
-__all__ = ["MARK", "answering", "chat", "embeddings", "model", "models", "told"]
+__all__ = ["MARK", "Answered", "answering", "chat", "embeddings", "model", "models", "told"]
 
 MOST_TEXTS, MOST_CHARACTERS = 2048, 4_000_000
+CONVERSATION = "x-penstock-conversation"
 MARK = re.compile(r"\[(\d{1,3})\]")  # the number of a source, as models write it
 
 
@@ -68,11 +69,12 @@ async def chat(request: Request, house: House, asked: ModelRequest) -> Response 
     options = asked.body.get("stream_options") or {}
     if not isinstance(options, dict):
         raise BadRequest("'stream_options' must be an object")
-    source, events = answering(house, asked, asked.body)
+    source, events, _ = answered = answering(house, asked, asked.body)
     head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": asked.model}
     link = _Link(request, source)
     if asked.stream:
-        return Stream(_chunks(events, head, link, include_usage=bool(options.get("include_usage"))))
+        chunks = _chunks(events, head, link, include_usage=bool(options.get("include_usage")))
+        return Stream(chunks, headers=answered.headers)
     told = _Told(link)
     async for item in events:
         told.take(item)
@@ -83,7 +85,8 @@ async def chat(request: Request, house: House, asked: ModelRequest) -> Response 
         {
             **head, "object": "chat.completion", "choices": [choice], "usage": _usage(answer),
             "penstock": plain(answer, link),
-        }
+        },
+        headers=answered.headers,
     )  # fmt: skip
 
 
@@ -91,8 +94,21 @@ def _finish(answer: Answer) -> str:
     return "content_filter" if answer.status is Status.REFUSED else "stop"
 
 
-def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tuple[str, AsyncGenerator[Event, None]]:
-    """The collection that an app answers from, and its answer to the last message of a chat body, which is journalled.
+class Answered(NamedTuple):
+    """source: the collection that an app answers from. conversation: that a bot's answer belongs to; "" where it is no bot's."""
+
+    source: str
+    events: AsyncGenerator[Event, None]
+    conversation: str = ""
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """For dialects whose answers have no place for the conversation."""
+        return ((CONVERSATION, self.conversation),) if self.conversation else ()
+
+
+def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> Answered:
+    """An app's answer to the last message of a chat body, which is journalled.
 
     Raises BadRequest and NotFound.
     """
@@ -105,11 +121,12 @@ def answering(house: House, asked: ModelRequest, body: Mapping[str, Any]) -> tup
     source, app = house.answering(asked)
     asked.record.app, asked.record.question = asked.model, question.content
     where = conditions(body.get("where") or {}, "where")
+    conversation = (_conversation(asked) or secrets.token_hex(16)) if app in house.bots else ""
     turn = Turn(
-        question.content, asked.caller, tuple(history), where, returned, record=asked.record, conversation=_conversation(asked),
-        message=_key(asked),
+        question.content, asked.caller, tuple(history), where, returned, record=asked.record, conversation=conversation,
+        message=_key(asked) if conversation else "",
     )  # fmt: skip
-    return source, _visited(house, asked, house.answerer(app).stream(turn))
+    return Answered(source, _visited(house, asked, house.answerer(app).stream(turn)), conversation)
 
 
 def _conversation(asked: ModelRequest) -> str:

@@ -230,7 +230,7 @@ async def ask(request: Request, house: House) -> Stream:
         caller=request.caller, record=Record(request.name, visitor, id=request.name),
     )  # fmt: skip
     try:
-        source, events = openai.answering(house, asked, asked.body)
+        source, events, _ = openai.answering(house, asked, asked.body)
         app = house.dealt(asked)
     except PenstockError as error:
         raise _Outside(error) from error

@@ -1,0 +1,474 @@
+"""What the bot can do with the desk's actions: what a message asks for, what is still to be asked, and what is said of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from penstock.agents.requests import Request
+from penstock.agents.scripted import Ability, Heard, Sayings, Scripted, Several, Slot, Wanted
+from penstock.agents.sign_in import SignIn
+from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.apps.retail_bot.addresses import known_addresses, read_address, shown_address
+from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk, method_called
+from penstock.apps.retail_bot.planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
+from penstock.apps.retail_bot.replies import (
+    ARTICLES,
+    account_row,
+    joined,
+    note_text,
+    order_row,
+    order_text,
+    product_row,
+    product_text,
+    variant_text,
+)
+from penstock.apps.retail_bot.rules import called
+from penstock.apps.retail_bot.shop import Customer, Order, Product
+from penstock.apps.retail_bot.understanding import Place, Wish, mentions, methods_said, order_numbers, reason_said, understand
+from penstock.apps.retail_bot.variants import choose, fits, read_target, words
+from penstock.errors import PenstockError
+from penstock.types import Status
+
+__all__ = ["RetailBot", "retail_bot"]
+
+MOST_ORDERS: Final = 5  # that are told at once
+MOST_TEXTS: Final = 6  # messages about what is being worked on
+_WRITES: Final = {
+    "cancel_order": "Cancel an order", "change_items": "Change an order", "return_items": "Return something",
+    "exchange_items": "Exchange something", "change_address": "Change a delivery address",
+    "change_payment": "Change how an order is paid", "move": "Change my own address",
+}  # fmt: skip
+_RECOMMEND = re.compile(r"\b(?:recommend|suggest|what (?:else )?would you|something (?:similar|else) (?:for|to)|goes? with|ideas? for)\b", re.I)
+_OWN = re.compile(r"\b(?:my|mine|i|me|we|our)\b", re.I)
+_GENERAL = re.compile(
+    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|can (?:i|you|one)|could i|"
+    r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b", re.I
+)
+_WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
+SAYINGS: Final = Sayings(
+    greeting="Hello! I am the shop's assistant.", anything_else="Is there anything else I can do for you?",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Retail:
+    """The bot's understanding, over the desk."""
+
+    desk: Desk
+
+    # ---------------------------------------------------------------- what is wanted
+
+    def wanted(self, talk: Talk, said: str, current: Wanted | None) -> list[Wanted]:
+        said = said[:LONGEST_SAID]
+        products = self.desk.shop.products()
+        orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
+        wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
+        if _RECOMMEND.search(said):
+            return [Wanted("recommend", {"said": said})]
+        if not wishes:
+            if current is not None and current.ability in _WRITES and self._adds(talk, said, products, orders):
+                return [Wanted("look_at_account", {"said": said})]
+            if mentions(words(said), products) and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I) and current is None:
+                return [Wanted("look_at_products", {"said": said})]
+            return []
+        if self._is_general(said, wishes, products, orders):
+            return []
+        asks = all(wish.kind in ("price", "options") for wish in wishes)
+        if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
+            return [Wanted("look_at_products", {"said": said})]
+        return [Wanted("look_at_account", {"said": said})]
+
+    def _is_general(self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]) -> bool:
+        """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
+        if len(said) > 160 or order_numbers(said, orders) or re.search(r"#?\b\w?\d{5,}", said):
+            return False
+        if not _GENERAL.search(said):
+            return False
+        if re.search(r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b", said, re.I):
+            return bool(re.search(r"^\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))", said, re.I))
+        return not (any(wish.mentions for wish in wishes) and any(wish.kind in ("price", "options") for wish in wishes))
+
+    def _adds(self, talk: Talk, said: str, products: Sequence[Product], orders: Sequence[Order]) -> bool:
+        """Whether a message that asks for nothing by itself changes what is being worked on: `make it the red one`."""
+        texts = self._texts(talk)
+        if not texts or not orders or len(said) > 1_000:
+            return False
+        customer = self.desk.customer(talk.person.id)
+        before = self._plan(talk, customer, orders, products, texts)
+        after = self._plan(talk, customer, orders, products, [*texts, said])
+        return [(one.action, one.arguments) for one in before.steps] != [(one.action, one.arguments) for one in after.steps]
+
+    def _texts(self, talk: Talk) -> list[str]:
+        found: list[str] = talk.state.get("texts", [])
+        return list(found)
+
+    def _plan(self, talk: Talk, customer: Customer, orders: Sequence[Order], products: Sequence[Product], texts: Sequence[str]) -> Plan:
+        wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken", ())))
+        return plan(wishes, customer, orders, products, talk.state.get("answers", {}))
+
+    # ---------------------------------------------------------------- planned
+
+    def planned(self, talk: Talk, request: Request) -> Reply:
+        """Put what a message asks for on the agenda, and tell what it asks to be told, and what cannot be done."""
+        said = str(request.arguments["said"])
+        busy = [item for item in talk.state.get("agenda", ())[1:] if item["ability"] in _WRITES or item["ability"] == "tell_which"]
+        texts = [*self._texts(talk), said][-MOST_TEXTS:] if busy else [said]
+        if not busy:
+            talk.state.update(answers={}, finished=[], told=[])
+        talk.state["texts"] = texts
+        return self._decided(talk, texts, said)
+
+    def answered(self, talk: Talk, request: Request) -> Reply:
+        """The same again, with what was said to a question."""
+        talk.state["answers"] = {**talk.state.get("answers", {}), str(request.arguments["about"]): str(request.arguments["answer"])}
+        return self._decided(talk, self._texts(talk), "")
+
+    def _decided(self, talk: Talk, texts: Sequence[str], said: str) -> Reply:
+        customer = self.desk.customer(talk.person.id)
+        orders = self.desk.shop.orders(talk.person.id)
+        products = self.desk.shop.products()
+        found = self._plan(talk, customer, orders, products, texts)
+        finished = {tuple(one) for one in talk.state.get("finished", ())}
+        done = {number for _, number in finished}
+        steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in finished]
+        before = {
+            (item["ability"], item["arguments"].get("order", "")): item["arguments"] for item in talk.state.get("agenda", ())[1:] if item["ability"] in _WRITES
+        }
+        then: list[tuple[str, Mapping[str, Any]]] = []
+        for step in steps:
+            known = before.get((step.action, step.arguments.get("order", "")), {})
+            asked = {name: value for name, value in known.items() if name in ("method", "reason", "address")}
+            then.append((step.action, {**asked, **_arguments(step.arguments)}))
+        parts: list[Reply] = []
+        if said:
+            parts += self._told(talk, said, customer, orders, products)
+        told = talk.state.setdefault("told", [])
+        for note in found.notes:
+            key = f"{note.rule} {note.order} {' '.join(note.items)}"
+            if key not in told and note.order not in done:
+                told.append(key)
+                parts.append(self._refused(talk, note, customer, orders))
+        if found.questions:
+            question = self._question(talk, found.questions[0])
+            then.append(("tell_which", {"about": found.questions[0].about, "question": question}))
+        talk.state["spoken"] = list(dict.fromkeys(str(one.arguments["order"]) for one in found.steps if "order" in one.arguments))[:1] or talk.state.get("spoken", [])
+        reply = joined(parts)
+        if not then and not reply.text:
+            reply = self._unclear(talk, customer, orders)
+        return Reply(reply.text, reply.quick_replies if not then else (), reply.rows, reply.answer, fixed=reply.fixed, then=tuple(then))
+
+    def _unclear(self, talk: Talk, customer: Customer, orders: Sequence[Order]) -> Reply:
+        rows = [order_row(self.desk, customer, order) for order in orders[:MOST_ORDERS]]
+        if not rows:
+            return Reply("I find no orders in your account.")
+        text = "Which of your orders is it about, and what shall I do?\n" + "\n".join(
+            f"- {row.values['number']}, {row.values['status']}: {', '.join(row.values['items'])}" for row in rows
+        )
+        return Reply(text, tuple(str(row.values["number"]) for row in rows), tuple(rows))
+
+    def _question(self, talk: Talk, question: Question) -> str:
+        talk.state["asked"] = {"what": question.what, "places": [[one.order.number, one.at] for one in question.places]}
+        if question.what == "variant":
+            item = question.places[0].item
+            product = self.desk.shop.product(item.product)
+            options = [variant_text(one) for one in product.variants if one.stock > 0 and one.id != item.variant][:6] if product else []
+            talk.state["choices"] = options
+            return f"What shall {called(item)} become? Tell me what is to be different."
+        if question.kind in ("cancel", "address", "payment"):
+            orders = list({one.order.number: one.order for one in question.places}.values())
+            talk.state["choices"] = [one.number for one in orders]
+            return "Which order do you mean? " + "; ".join(f"{one.number}: {', '.join(item.name for item in one.items)}" for one in orders)
+        talk.state["choices"] = []
+        lines = [f"{called(one.item)} of order {one.order.number}" for one in question.places]
+        return "Which do you mean? " + "; ".join(lines) + ". You can also say all of them."
+
+    def _refused(self, talk: Talk, note: Note, customer: Customer, orders: Sequence[Order]) -> Reply:
+        rows = [order_row(self.desk, customer, order) for order in orders if order.number == note.order]
+        if note.choices and (product := next((one for one in self.desk.shop.products() if any(variant.id in note.choices for variant in one.variants)), None)):
+            rows.append(product_row(product, self.desk.policy.currency))
+        rows.append(account_row(self.desk, customer))
+        quick = (f"Cancel order {note.order}", "Leave it") if note.rule == "part_of_order" else ()
+        answer = None
+        if talk.ask is not None and note.rule in ARTICLES:
+            try:
+                answer = talk.ask(ARTICLES[note.rule])
+            except PenstockError:
+                answer = None
+        kept = answer if answer is not None and answer.status is Status.ANSWER else None
+        return Reply(note_text(note, self.desk, customer, orders), quick, tuple(rows), kept)
+
+    # ---------------------------------------------------------------- told
+
+    def _told(self, talk: Talk, said: str, customer: Customer, orders: Sequence[Order], products: Sequence[Product]) -> list[Reply]:
+        """Answers to what a message asks to be told."""
+        replies: list[Reply] = []
+        shown: set[str] = set()
+        for wish in understand(said, products, orders, tuple(talk.state.get("spoken", ()))):
+            if wish.kind in ("price", "options") and wish.mentions:
+                if mine := [one for one in self._meant(wish, orders) if not re.search(r"option|available|stock", wish.text)]:
+                    replies += self._orders_told(mine, customer, shown)
+                else:
+                    replies.append(self._products_told(wish.text, products))
+            elif wish.kind in ("status", "total", "price"):
+                replies += self._orders_told(self._meant(wish, orders) or list(orders), customer, shown)
+        return replies
+
+    def _meant(self, wish: Wish, orders: Sequence[Order]) -> list[Order]:
+        if wish.numbers:
+            return [order for order in orders if order.number in wish.numbers]
+        ids = {id for one in wish.mentions for id in one.products}
+        if ids:
+            return [order for order in orders if any(item.product in ids for item in order.items)]
+        if "recent" in wish.hints or re.search(r"\b(?:last|latest|most recent\w*|newest)\b", wish.text.lower()):
+            return list(orders[:1])
+        if "pending" in wish.hints:
+            return [order for order in orders if order.status.startswith("pending")]
+        return []
+
+    def _orders_told(self, orders: Sequence[Order], customer: Customer, shown: set[str]) -> list[Reply]:
+        replies = []
+        for order in orders[:MOST_ORDERS]:
+            if order.number not in shown:
+                shown.add(order.number)
+                row = order_row(self.desk, customer, order)
+                replies.append(Reply(order_text(row, self.desk.policy.currency), rows=(row,)))
+        return replies
+
+    def _products_told(self, said: str, products: Sequence[Product]) -> Reply:
+        found = mentions(words(said), products)
+        ids = {id for one in found for id in one.products}
+        named = [one for one in products if one.id in ids][:3]
+        replies = []
+        for product in named:
+            target = read_target(product, said)
+            wanted = [one for one in product.variants if all(fits(one.options, value) for value in target.values)]
+            if target.extremes and wanted:
+                wanted = choose(product, {}, wanted[0].price, target) or wanted
+            wanted = sorted(wanted, key=lambda one: (one.stock == 0, one.price))
+            row = product_row(product, self.desk.policy.currency)
+            replies.append(Reply(product_text(product, row, wanted, self.desk.policy.currency), rows=(row,)))
+        return joined(replies) if replies else Reply("I do not find that product.")
+
+    def told_products(self, talk: Talk, request: Request) -> Reply:
+        return self._products_told(str(request.arguments["said"]), self.desk.shop.products())
+
+    def recommended(self, talk: Talk, request: Request) -> Reply:
+        """What is in stock and goes with what was bought: of the same kinds of things first, never what they have."""
+        said = str(request.arguments["said"])
+        products = self.desk.shop.products()
+        orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
+        named = {id for one in mentions(words(said), products) for id in one.products}
+        bought = {item.product for order in orders for item in order.items}
+        kinds = {one.category for one in products if one.id in (named or bought) and one.category}
+        found = [one for one in products if one.id in named] or [one for one in products if one.category in kinds and one.id not in bought]
+        found = [one for one in (found or list(products)) if any(variant.stock > 0 for variant in one.variants)][:3]
+        currency = self.desk.policy.currency
+        replies = []
+        for product in found:
+            row = product_row(product, currency)
+            best = sorted((one for one in product.variants if one.stock > 0), key=lambda one: (-one.stock, one.price))[0]
+            replies.append(Reply(f"- {product.name} ({variant_text(best)}) for {best.price:.2f} {currency}, {best.stock} in stock", rows=(row,)))
+        if not replies:
+            return Reply("There is nothing in stock that I could recommend.")
+        why = "Going by what you have bought, these are in stock:" if bought and not named else "These are in stock:"
+        whole = joined(replies)
+        return Reply(why + "\n" + whole.text.replace("\n\n", "\n"), rows=whole.rows)
+
+    # ---------------------------------------------------------------- done
+
+    def done(self, talk: Talk, request: Request, text: str) -> Reply:
+        number = str(request.arguments.get("order", ""))
+        talk.state["finished"] = [*talk.state.get("finished", []), [request.action, number]][-20:]
+        row = row_of(request)
+        return Reply(text.format_map({name: value for name, value in row.values.items()}), rows=(row,))
+
+    # ---------------------------------------------------------------- what is missing
+
+    def order_in(self, heard: Heard) -> Any:
+        orders = self.desk.shop.orders(heard.talk.person.id)
+        found = order_numbers(heard.text, orders)
+        return found[0] if len(found) == 1 else Several(tuple((one, one) for one in found[:6])) if found else None
+
+    def _known_order(self, heard: Heard) -> tuple[Customer, Order] | None:
+        try:
+            return self.desk.order(heard.talk.person.id, str(heard.known["order"]))
+        except (PenstockError, KeyError):
+            return None
+
+    def reason_in(self, heard: Heard) -> str | None:
+        line = heard.text.casefold()
+        reasons = self.desk.policy.reasons
+        if exact := next((one for one in reasons if one.casefold() in line), None):
+            return exact
+        found = reason_said(heard.text)
+        return found if found in reasons and (heard.asked or len(heard.text) < 200) else None
+
+    def method_in(self, heard: Heard, what: str) -> str | None:
+        """The way to pay that is named, if it may be used for this."""
+        known = self._known_order(heard)
+        if known is None:
+            return None
+        customer, order = known
+        may = methods_for(customer, order, what)
+        labels = {method_called(one, self.desk.policy.currency).casefold(): one.id for one in may}
+        if (label := heard.text.strip().casefold()) in labels:
+            return labels[label]
+        if not heard.asked and len(heard.text) > 200:
+            return None
+        for name in methods_said(heard.text):
+            for one in method_named(customer, order, name):
+                if one in may:
+                    return one.id
+        return None
+
+    def methods(self, heard: Heard, what: str) -> list[str]:
+        known = self._known_order(heard)
+        return [method_called(one, self.desk.policy.currency) for one in methods_for(*known, what)] if known else []
+
+    def address_in(self, heard: Heard) -> dict[str, str] | None:
+        person = heard.talk.person.id
+        if not person or not (heard.asked or len(heard.text) < 300):
+            return None
+        known = self._known_order(heard)
+        customer = self.desk.customer(person)
+        found = read_address(heard.text, customer, self.desk.shop.orders(person), known[1].address if known else None, own=known is not None or heard.asked)
+        return None if found is None else {
+            "line1": found.line1, "line2": found.line2, "city": found.city, "region": found.region, "postcode": found.postcode,
+            "country": found.country,
+        }  # fmt: skip
+
+    def addresses(self, heard: Heard) -> list[str]:
+        person = heard.talk.person.id
+        return [shown_address(one) for one in known_addresses(self.desk.customer(person), self.desk.shop.orders(person))][:4] if person else []
+
+    def answer_in(self, heard: Heard) -> str | None:
+        """What is said to the question which thing is meant, or what it is to become."""
+        asked = heard.talk.state.get("asked")
+        if not heard.asked or not asked:
+            return None
+        keys = {tuple(one) for one in asked["places"]}
+        orders = self.desk.shop.orders(heard.talk.person.id)
+        places = [Place(order, item, at) for order in orders for at, item in enumerate(order.items) if (order.number, at) in keys]
+        products = self.desk.shop.products()
+        if asked["what"] == "variant" and places:
+            product = self.desk.shop.product(places[0].item.product)
+            return heard.text[:LONGEST_SAID] if product is not None and read_target(product, heard.text) else None
+        return heard.text[:LONGEST_SAID] if chosen_places(heard.text, places, products) else None
+
+    def items_in(self, heard: Heard) -> list[str] | None:
+        known = self._known_order(heard)
+        if known is None or not heard.asked:
+            return None
+        places = [Place(known[1], item, at) for at, item in enumerate(known[1].items)]
+        found = chosen_places(heard.text, places, self.desk.shop.products())
+        return [one.item.variant for one in found] or None
+
+    def changes_in(self, heard: Heard) -> list[dict[str, str]] | None:
+        known = self._known_order(heard)
+        if known is None or not heard.asked:
+            return None
+        customer, order = known
+        found = plan(understand(f"change {heard.text}", self.desk.shop.products(), [order]), customer, [order], self.desk.shop.products())
+        return next((_arguments(step.arguments)["changes"] for step in found.steps if "changes" in step.arguments), None)
+
+    # ---------------------------------------------------------------- rows
+
+    def look(self, talk: Talk, source: str) -> Row | None:
+        """A row by its name as it is now, as far as this person may see it."""
+        kind, _, number = source.partition("/")
+        try:
+            if kind == "products":
+                product = self.desk.shop.product(number)
+                return product_row(product, self.desk.policy.currency) if product else None
+            customer = self.desk.customer(talk.person.id)
+            if kind == "account":
+                return account_row(self.desk, customer)
+            return order_row(self.desk, customer, self.desk.order(talk.person.id, number)[1]) if kind == "orders" else None
+        except PenstockError as error:
+            if error.status >= 500:
+                raise
+            return None
+
+    # ---------------------------------------------------------------- all of it
+
+    def abilities(self) -> list[Ability]:
+        desk = self.desk
+        order = Slot("Which order is it? Tell me its number.", self.order_in)
+        changed = Slot("Which item shall become what?", self.changes_in)
+        difference = Slot("Which of your ways to pay shall I use for the difference in price?", lambda heard: self.method_in(heard, "change"), lambda heard: self.methods(heard, "change"))
+        reason = Slot("Why do you cancel it? I can take one of these reasons: {reasons}.".replace("{reasons}", "; ".join(desk.policy.reasons)), self.reason_in, desk.policy.reasons)
+        address = Slot("What is the new address?", self.address_in, self.addresses)
+        slots: dict[str, dict[str, Slot]] = {
+            "cancel_order": {"order": order, "reason": reason},
+            "change_items": {"order": order, "changes": changed, "method": difference},
+            "return_items": {
+                "order": order, "items": Slot("Which items shall go back?", self.items_in),
+                "method": Slot("Where shall the refund go?", lambda heard: self.method_in(heard, "return"), lambda heard: self.methods(heard, "return")),
+            },
+            "exchange_items": {"order": order, "changes": changed, "method": difference},
+            "change_address": {"order": order, "address": address},
+            "change_payment": {"order": order, "method": Slot("How shall the order be paid?", lambda heard: self.method_in(heard, "payment"), lambda heard: self.methods(heard, "payment"))},
+            "move": {"address": address},
+        }  # fmt: skip
+        says = {
+            "cancel_order": "Order {order} is cancelled. The money goes back as I said: to a gift card at once, otherwise within some days.",
+            "change_items": "Done: order {order} has its new items.",
+            "return_items": "Done: the return of order {order} has begun. You get an e-mail on how to send it back.",
+            "exchange_items": "Done: the exchange of order {order} has begun. You get an e-mail on how to send it back.",
+            "change_address": "Done: order {order} goes to {to}.",
+            "change_payment": "Done: order {order} is paid by {by}.",
+            "move": "Done: the address of your account is {now}.",
+        }
+        made = [
+            Ability(desk.named("look_at_account"), ("where is my order?",), self.planned, {"said": Slot("What is it about?")}, "My orders"),
+            *(
+                Ability(desk.named(name), (), self._saying(says[name]), slots[name], label) for name, label in _WRITES.items()
+            ),
+            Ability(
+                desk.named("tell_which"), (), self.answered,
+                {"about": Slot("What is it about?"), "question": Slot("What is asked?"), "answer": Slot("{question}", self.answer_in, lambda heard: heard.talk.state.get("choices", ()))},
+                "Say which",
+            ),
+            Ability(desk.named("look_at_products"), (), self.told_products, {"said": Slot("Which product?")}, "Price and stock"),
+            Ability(desk.named("recommend"), (), self.recommended, {"said": Slot("What for?")}, "Recommend something"),
+        ]  # fmt: skip
+        return made
+
+    def _saying(self, text: str) -> Any:
+        return lambda talk, request: self.done(talk, request, text)
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """As the actions take them. What is empty is asked for."""
+    made = {name: value for name, value in given.items() if value not in ("", None)}
+    if "changes" in made:
+        made["changes"] = [{"old": old, "new": new} for old, new in made["changes"]]
+    return made
+
+
+class RetailBot(Scripted):
+    """A scripted bot over a desk. What it asks about things of orders rests on the rows of these orders, each time it is asked."""
+
+    def __init__(self, desk: Desk, sign_in: SignIn, sayings: Sayings = SAYINGS) -> None:
+        self._retail = _Retail(desk)
+        super().__init__(
+            self._retail.abilities(), understand=self._retail.wanted, look=self._retail.look, sign_in=sign_in, sayings=sayings
+        )
+
+    def reply(self, talk: Talk, said: str) -> Reply:
+        reply = super().reply(talk, said)
+        agenda, asked = talk.state.get("agenda") or [], talk.state.get("asked")
+        if not (agenda and asked and talk.state.get("open") and agenda[0]["ability"] == "tell_which"):
+            return reply
+        sources = dict.fromkeys(f"orders/{number}" for number, _ in asked["places"])
+        rows = [row for source in sources if (row := self.look_again(talk, source)) is not None]
+        products = [row for number in asked.get("products", ()) if (row := self.look_again(talk, f"products/{number}")) is not None]
+        return replace(reply, rows=(*reply.rows, *(row for row in (*rows, *products) if all(row.source != one.source for one in reply.rows))))
+
+
+def retail_bot(desk: Desk, sign_in: SignIn) -> RetailBot:
+    """The bot over a desk."""
+    return RetailBot(desk, sign_in)
