@@ -314,7 +314,7 @@ def _change_address(source: _Source) -> Iterator[Goal]:
 
         yield Goal(
             id="-", wants=f"To have order {order.number} sent to {_line(address)}.", done=_DONE["address"],
-            agrees=(number, re.escape(address.line1)),
+            agrees=(number, re.escape(address.line1), re.escape(address.postcode)),
             opening=(f"Please send order {order.number} to another address: {_line(address)}",
                      f"I want to change the delivery address of order {order.number}.",
                      f"Change the address of {order.number} to {_line(address)}"),
@@ -333,7 +333,7 @@ def _move(source: _Source) -> Iterator[Goal]:
 
         yield Goal(
             id="-", wants=f"To have {_line(address)} as the address of your account.", done=_DONE["address"],
-            agrees=(re.escape(address.line1),),
+            agrees=(re.escape(address.line1), re.escape(address.postcode)),
             opening=(f"I have moved. My new address is {_line(address)}", "I want to change the address of my account.",
                      f"Please change the address in my account to {_line(address)}"),
             facts=source.of(customer, *_address_facts(address)), choices=("account", "my account"), reached=reached,
@@ -418,7 +418,7 @@ KINDS: Final[dict[str, Callable[[_Source], Iterator[Goal]]]] = {
     "change_items": _change_items, "exchange": _exchange, "return": _give_back, "change_address": _change_address, "move": _move,
     "change_payment": _change_payment, "late_return": _late_return, "policy": _policy_question, "person": _person,
 }  # fmt: skip
-_IS: Final = r"(?:is|are|was|were|has been|have been|have) (?:now )?"
+_IS: Final = r"(?<!nothing )\b(?:is|are|was|were|has been|have been|have) (?:now )?"
 _DONE: Final = {
     "cancel": rf"{_IS}cancell?ed",
     "change": rf"{_IS}(?:changed|modified)",
