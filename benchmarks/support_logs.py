@@ -20,7 +20,13 @@ __all__ = ["Injected", "conversations"]
 EPOCH = datetime(2026, 3, 2, 8, 0, tzinfo=UTC).timestamp()
 NAMES = "Anna Bela Chen Dario Elif Femi Greta Hugo Ines Jonas Kofi Lena Mara Nils Olga Piet Rosa Sven Tara Uwe Vera Wim Yara Zoe".split()
 THINGS = "mug lamp backpack kettle notebook headphones bicycle chair blender jacket tent keyboard".split()
-GERMAN = dict(zip(THINGS, "Tasse Lampe Rucksack Wasserkocher Notizbuch Kopfhörer Fahrrad Stuhl Mixer Jacke Zelt Tastatur".split(), strict=True))
+GERMAN = dict(
+    zip(
+        THINGS,
+        "Tasse Lampe Rucksack Wasserkocher Notizbuch Kopfhörer Fahrrad Stuhl Mixer Jacke Zelt Tastatur".split(),
+        strict=True,
+    )
+)
 MONTHS = "January February March April May June July August September October November December".split()
 GERMAN_MONTHS = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
 STATES = {"pending": "ausstehend", "shipped": "verschickt", "delivered": "geliefert", "cancelled": "storniert"}
@@ -54,13 +60,27 @@ class _Maker:
         if language == "de":
             return self.pick([f"{value.day}. {GERMAN_MONTHS[value.month - 1]} {value.year}", f"{value:%d.%m.%Y}"])
         month = MONTHS[value.month - 1]
-        return self.pick([f"{month} {value.day}, {value.year}", f"{value.day} {month} {value.year}", f"{value:%Y-%m-%d}", f"{month} {value.day}"])
+        return self.pick(
+            [
+                f"{month} {value.day}, {value.year}",
+                f"{value.day} {month} {value.year}",
+                f"{value:%Y-%m-%d}",
+                f"{month} {value.day}",
+            ]
+        )
 
     def changed(self, name: str, value: Any) -> Any:
         """Another value of the same kind."""
         match value:
             case float():
-                return round(value + self.pick([-1, 1]) * self.pick([0.5, 3.0, 10.0, 24.0, 100.0]) + self.pick([0.0, 0.11]), 2) if value > 110 else round(value + self.pick([2.5, 10.0, 31.4]), 2)
+                return (
+                    round(
+                        value + self.pick([-1, 1]) * self.pick([0.5, 3.0, 10.0, 24.0, 100.0]) + self.pick([0.0, 0.11]),
+                        2,
+                    )
+                    if value > 110
+                    else round(value + self.pick([2.5, 10.0, 31.4]), 2)
+                )
             case date():
                 return value + timedelta(days=self.pick([-9, -4, -2, 2, 3, 6, 11, 31]))
             case int():
@@ -108,16 +128,33 @@ def _one(
     today = datetime.fromtimestamp(at, UTC).date()
     intent, rows, exchanges = kind(maker, language, today)
     name = NAMES[person % len(NAMES)]
-    account = Row(f"users/{name.lower()}_{person}", {"first_name": name, "email": f"{name.lower()}{person}@example.com", "member_since": str(today - timedelta(days=400))})
+    account = Row(
+        f"users/{name.lower()}_{person}",
+        {
+            "first_name": name,
+            "email": f"{name.lower()}{person}@example.com",
+            "member_since": str(today - timedelta(days=400)),
+        },
+    )
     turns: list[Spoken] = []
     clock = at
     upset = rng.random() < rude
     for asked, answer, facts in exchanges:
         clock += rng.uniform(5, 60)
-        words = {"en": "This is ridiculous, nobody helps me! ", "de": "Das ist lächerlich, niemand hilft mir! "}[language] if upset and turns else ""
+        words = (
+            {"en": "This is ridiculous, nobody helps me! ", "de": "Das ist lächerlich, niemand hilft mir! "}[language]
+            if upset and turns
+            else ""
+        )
         turns.append(Spoken(role="customer", text=words + asked, at=clock))
-        care = {"en": "I'm sorry about the trouble. ", "de": "Es tut mir leid. "}[language] if words and rng.random() < 0.6 else ""
-        greet = {"en": f"Hi {name}, ", "de": f"Hallo {name}, "}[language] if len(turns) == 1 and rng.random() < 0.5 else ""
+        care = (
+            {"en": "I'm sorry about the trouble. ", "de": "Es tut mir leid. "}[language]
+            if words and rng.random() < 0.6
+            else ""
+        )
+        greet = (
+            {"en": f"Hi {name}, ", "de": f"Hallo {name}, "}[language] if len(turns) == 1 and rng.random() < 0.5 else ""
+        )
         latency = rng.lognormvariate(6.5, 0.5)
         right = answer
         values = dict(facts)
@@ -140,12 +177,46 @@ def _one(
     ending = rng.random()
     if ending < 0.6 and not upset:
         clock += rng.uniform(5, 30)
-        turns.append(Spoken(role="customer", text={"en": "Great, thanks a lot!", "de": "Super, vielen Dank!"}[language], at=clock))
-        turns.append(Spoken(role="bot", text={"en": "You're welcome. Have a nice day!", "de": "Gern geschehen. Einen schönen Tag noch!"}[language], at=clock + 0.4, latency_ms=400.0, input_tokens=300, output_tokens=9))
+        turns.append(
+            Spoken(
+                role="customer", text={"en": "Great, thanks a lot!", "de": "Super, vielen Dank!"}[language], at=clock
+            )
+        )
+        turns.append(
+            Spoken(
+                role="bot",
+                text={"en": "You're welcome. Have a nice day!", "de": "Gern geschehen. Einen schönen Tag noch!"}[
+                    language
+                ],
+                at=clock + 0.4,
+                latency_ms=400.0,
+                input_tokens=300,
+                output_tokens=9,
+            )
+        )
     escalated = upset and rng.random() < 0.5
     if escalated:
-        turns.append(Spoken(role="customer", text={"en": "I want to talk to a person.", "de": "Ich will mit einem Menschen sprechen."}[language], at=clock + 20))
-        turns.append(Spoken(role="bot", text={"en": "I am connecting you to a colleague now.", "de": "Ich verbinde Sie jetzt mit einer Kollegin."}[language], at=clock + 21, hand_over=True, latency_ms=500.0, input_tokens=300, output_tokens=10))
+        turns.append(
+            Spoken(
+                role="customer",
+                text={"en": "I want to talk to a person.", "de": "Ich will mit einem Menschen sprechen."}[language],
+                at=clock + 20,
+            )
+        )
+        turns.append(
+            Spoken(
+                role="bot",
+                text={
+                    "en": "I am connecting you to a colleague now.",
+                    "de": "Ich verbinde Sie jetzt mit einer Kollegin.",
+                }[language],
+                at=clock + 21,
+                hand_over=True,
+                latency_ms=500.0,
+                input_tokens=300,
+                output_tokens=10,
+            )
+        )
     return Conversation(
         id=id_, turns=tuple(turns), release=release, language=language, intent=intent, customer=f"{name.lower()}_{person}", started=at,
         csat=(rng.choice([1, 2, 2, 3]) if upset else rng.choice([3, 4, 5, 5])) if rng.random() < 0.3 else None, rows=(account,),
@@ -154,12 +225,18 @@ def _one(
 
 def _order(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[Any]]:
     number = f"#W{m.rng.randint(1_000_000, 9_999_999)}"
-    items = [{"name": thing, "price": round(m.rng.uniform(5, 200), 2), "quantity": 1} for thing in m.rng.sample(THINGS, m.rng.randint(1, 3))]
+    items = [
+        {"name": thing, "price": round(m.rng.uniform(5, 200), 2), "quantity": 1}
+        for thing in m.rng.sample(THINGS, m.rng.randint(1, 3))
+    ]
     placed = today - timedelta(days=m.rng.randint(2, 20))
     status = m.pick(list(STATES))
     total = round(sum(item["price"] for item in items), 2)
     tracking = f"TRK{m.rng.randint(10**8, 10**9 - 1)}"
-    row = Row(f"orders/{number}", {"status": status, "placed": str(placed), "total": f"{total:.2f}", "items": items, "tracking": tracking})
+    row = Row(
+        f"orders/{number}",
+        {"status": status, "placed": str(placed), "total": f"{total:.2f}", "items": items, "tracking": tracking},
+    )
     first = {"status": status, "placed": placed}
     second: dict[str, Any] = {"total": total}
     third = {"tracking": tracking}
@@ -174,7 +251,15 @@ def _order(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[
         (m.pick(["And how much did I pay in total?", "What was the total?"]), m.pick(["The total was {total}.", "You paid {total} for this order.", "In all it came to {total} for " + str(len(items)) + " items."]), second),
     ]  # fmt: skip
     if m.rng.random() < 0.5:
-        exchanges.append((m.pick(["How can I track the parcel?", "Is there a tracking number?"]), m.pick(["The tracking number is {tracking}.", "You can follow it with {tracking} on the carrier's site."]), third))
+        exchanges.append(
+            (
+                m.pick(["How can I track the parcel?", "Is there a tracking number?"]),
+                m.pick(
+                    ["The tracking number is {tracking}.", "You can follow it with {tracking} on the carrier's site."]
+                ),
+                third,
+            )
+        )
     return "track order", [row], exchanges
 
 
@@ -184,7 +269,17 @@ def _stock(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[
     row = Row(f"products/{m.rng.randint(1000, 9999)}", {"name": thing, "price": price, "stock": stock, "rating": 4.5})
     values = {"price": price, "stock": stock}
     if language == "de":
-        return "stock", [row], [(f"Haben Sie den Artikel {GERMAN[thing]} noch?", "Ja, {stock} Stück sind auf Lager, zum Preis von {price}.", values)]
+        return (
+            "stock",
+            [row],
+            [
+                (
+                    f"Haben Sie den Artikel {GERMAN[thing]} noch?",
+                    "Ja, {stock} Stück sind auf Lager, zum Preis von {price}.",
+                    values,
+                )
+            ],
+        )
     return "stock", [row], [
         (f"Do you still have the {thing}?", m.pick(["Yes, there are {stock} left in stock, at {price} each.", f"The {thing} costs {{price}}. We have {{stock}} in stock."]), values),
         ("How long does shipping take?", "Standard shipping takes 3 to 5 business days and is free over $50.", {}),
@@ -195,10 +290,28 @@ def _refund(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list
     number = f"#W{m.rng.randint(1_000_000, 9_999_999)}"
     amount = round(m.rng.uniform(8, 250), 2)
     received = today - timedelta(days=m.rng.randint(1, 9))
-    row = Row(f"refunds/{m.rng.randint(100, 999)}", {"order": number, "amount": f"-{amount:.2f}", "received": str(received), "card_last_four": str(m.rng.randint(1000, 9999))})
+    row = Row(
+        f"refunds/{m.rng.randint(100, 999)}",
+        {
+            "order": number,
+            "amount": f"-{amount:.2f}",
+            "received": str(received),
+            "card_last_four": str(m.rng.randint(1000, 9999)),
+        },
+    )
     values = {"amount": amount, "received": received}
     if language == "de":
-        return "refund", [row], [("Wann kommt meine Rückerstattung?", "Wir haben die Ware am {received} erhalten. Sie bekommen {amount} zurück.", values)]
+        return (
+            "refund",
+            [row],
+            [
+                (
+                    "Wann kommt meine Rückerstattung?",
+                    "Wir haben die Ware am {received} erhalten. Sie bekommen {amount} zurück.",
+                    values,
+                )
+            ],
+        )
     return "refund", [row], [
         (m.pick([f"When do I get the refund for {number}?", "My refund has not arrived, why?"]),
          m.pick(["We received the item on {received}. A refund of {amount} is on its way to your card.", "A refund of {amount} was started after your return came in on {received}; banks take up to 10 days."]), values),
@@ -207,11 +320,28 @@ def _refund(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list
 
 def _bill(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[Any]]:
     due = today + timedelta(days=m.rng.randint(3, 25))
-    amount, used, limit = round(m.rng.uniform(20, 120), 2), round(m.rng.uniform(1, 20), 1), float(m.pick([5.0, 15.0, 25.0, 50.0]))
-    row = Row(f"lines/L{m.rng.randint(1000, 9999)}", {"status": "active", "plan": "Basic", "bill": {"amount_due": amount, "due": str(due)}, "data_used_gb": used, "data_limit_gb": limit})
+    amount, used, limit = (
+        round(m.rng.uniform(20, 120), 2),
+        round(m.rng.uniform(1, 20), 1),
+        float(m.pick([5.0, 15.0, 25.0, 50.0])),
+    )
+    row = Row(
+        f"lines/L{m.rng.randint(1000, 9999)}",
+        {
+            "status": "active",
+            "plan": "Basic",
+            "bill": {"amount_due": amount, "due": str(due)},
+            "data_used_gb": used,
+            "data_limit_gb": limit,
+        },
+    )
     values = {"amount": amount, "due": due}
     if language == "de":
-        return "bill", [row], [("Wie hoch ist meine Rechnung?", "Ihre Rechnung beträgt {amount} und ist am {due} fällig.", values)]
+        return (
+            "bill",
+            [row],
+            [("Wie hoch ist meine Rechnung?", "Ihre Rechnung beträgt {amount} und ist am {due} fällig.", values)],
+        )
     return "bill", [row], [
         (m.pick(["How much is my phone bill this month?", "When is my bill due?"]), m.pick(["Your bill of {amount} is due on {due}.", "The amount due is {amount}, payable by {due}."]), values),
         ("Is my line still active?", "Yes, your line is active.", {}),
@@ -222,7 +352,10 @@ def _balance(m: _Maker, language: str, today: date) -> tuple[str, list[Row], lis
     balance = round(m.rng.uniform(50, 9000), 2)
     reference = f"TX{m.rng.randint(10**6, 10**7 - 1)}"
     when, amount = today - timedelta(days=m.rng.randint(1, 6)), round(m.rng.uniform(5, 400), 2)
-    rows = [Row(f"accounts/{m.rng.randint(10**7, 10**8 - 1)}", {"balance": balance, "currency": "USD"}), Row(f"transfers/{reference}", {"amount": amount, "date": str(when), "status": "pending"})]
+    rows = [
+        Row(f"accounts/{m.rng.randint(10**7, 10**8 - 1)}", {"balance": balance, "currency": "USD"}),
+        Row(f"transfers/{reference}", {"amount": amount, "date": str(when), "status": "pending"}),
+    ]
     if language == "de":
         return "balance", rows, [("Wie ist mein Kontostand?", "Ihr Guthaben ist {balance}.", {"balance": balance})]
     return "balance", rows, [

@@ -65,7 +65,7 @@ class Penstock:
             except BaseException:
                 house.close()
                 raise
-        elif name:
+        elif name and name not in house.bots:
             house.library[name]  # raises NotFound, with the names there are
         return cls(house, name or _only(house))
 
@@ -77,11 +77,13 @@ class Penstock:
         caller: Caller | None = None,
         where: Filter | None = None,
         returned: Mapping[str, Any] | None = None,
+        conversation: str = "",
     ) -> Answer:
         """Ask, and get the answer whole. history: the conversation so far, for follow-up questions. returned: the rows that your
-        tools gave for the question, by the names of the tools, as JSON values or text; they come before the documents."""
+        tools gave for the question, by the names of the tools, as JSON values or text; they come before the documents.
+        conversation: with a bot, that of an answer before; its bot knows what was said."""
         given = tuple(Returned(name, as_text(rows)) for name, rows in (returned or {}).items())
-        turn = Turn(question, caller or Caller(), tuple(history), where or {}, given)
+        turn = Turn(question, caller or Caller(), tuple(history), where or {}, given, conversation=conversation)
         return _run(self._asked(turn))
 
     async def _asked(self, turn: Turn) -> Answer:

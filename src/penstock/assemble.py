@@ -108,6 +108,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.memory import Memory
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
+    from penstock.support.reading import Log
     from penstock.models.shared import Shared
     from penstock.observe.alerts import Alerts, Condition
     from penstock.observe.analytics import Analytics
@@ -324,6 +325,14 @@ class House:
             return next((key.created for key in self.keys.all() if key.name == name), 0.0)
 
         return KeptTalks(self.database, encryption, keep_s=self.settings.actions.keep, since=since)
+
+    def support_log(self, *, app: str = "", since: float = 0.0) -> Log:
+        """What people and the house's apps said to each other, to be evaluated."""
+        from penstock.support.read_house import House as Own
+        from penstock.support.reading import Log
+
+        own = Own(self.talks, self.conversations, self.journal_tables, self.review.feedback, self.texts.read)
+        return Log(app or "journal", lambda log: own.conversations(app=app, since=since))
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -202,6 +202,18 @@ class Conversations:
                 w.execute("update conversations set changed = ?, size = size + ? where id = ?", (now, grown, number))
         return self._kept(caller, number)
 
+    def everything(self, *, asked: str = "", since: float = 0.0) -> Iterator[Conversation]:
+        """Everybody's, with an app or with all, that began at or after a Unix time, the oldest first; for whoever evaluates them."""
+        self._migrate()
+        rows = self._database.read(
+            "select id, owner, tenant, asked, title, created, changed from conversations where created >= ? and changed >= ?"
+            " and (? in ('', asked)) order by created, id",
+            (since, self._oldest, asked),
+        )
+        for number, owner, _, about, title, created, changed in rows:
+            turns = self._turns(number)
+            yield Conversation(Kept(number, self._opened(title, number), about, created, changed, len(turns)), owner, turns)
+
     def change(self, caller: Caller, number: str, turn: str, answer: Mapping[str, Any]) -> None:
         """Another answer in place of one. Raises NotFound."""
         with self._write() as w:

@@ -178,6 +178,18 @@ class KeptTalks:
         )
         return [self._said(kept.id, *row) for row in reversed(rows)]
 
+    def everything(self, *, app: str = "", since: float = 0.0) -> Iterator[tuple[Kept, list[Said]]]:
+        """All that is kept, of an app or of all, that began at or after a Unix time, the oldest first; for whoever evaluates it."""
+        self._ready()
+        rows = self._database.read(
+            "select id, app, tenant, owner, words, turns, created from talks where created >= ? and changed >= ? and (? in ('', app))"
+            " order by created, id",
+            (since, self._oldest, app),
+        )
+        for number, of, tenant, owner, words, turns, created in rows:
+            kept = self._read(number, of, Whose(owner, tenant), orjson.loads(self._opened(words, number)), turns, created)
+            yield kept, self.turns(kept)
+
     def keep(self, kept: Kept, said: Said) -> None:
         """Write what a message came to: all of it, or nothing. Raises Limited, and Conflict where somebody else went on."""
         self._ready()

@@ -362,7 +362,7 @@ class _Turn:
     def taken(self, wants: Sequence[tuple[Wanted, str]]) -> bool:
         """Put what is wanted on the agenda. Returns whether there was anything."""
         new: list[dict[str, Any]] = []
-        taken = False
+        taken, instead = False, means_instead(self.said) or begins_with_no(self.said)
         for wanted, part in wants:
             current = self.agenda[0] if self.agenda else None
             if current and current["ability"] == wanted.ability:
@@ -370,14 +370,14 @@ class _Turn:
                 taken = True
             else:
                 before = current or self.state.get("last")
-                carry = dict(before["arguments"]) if before and points_back(part) else {}
+                carry = dict(before["arguments"]) if before and (points_back(part) or (current and instead)) else {}
                 known = {name: plain(value) for name, value in wanted.arguments.items() if value is not None}
                 new.append({"ability": wanted.ability, "arguments": known, "heard": part, "carry": carry})
         if not new:
             return taken
         if not self.agenda:
             self.agenda.extend(new)
-        elif means_instead(self.said) or begins_with_no(self.said):
+        elif instead:
             self.withdrawn()
             self.agenda[:1] = new
         elif means_too(self.said):

@@ -33,6 +33,7 @@ Agreement = Literal["yes", "no", "unclear"]
 LONGEST: Final = 300  # characters of what is taken for one of these
 _MARKS: Final = re.compile("[\u0300-\u036f]")
 _WORD: Final = re.compile(r"[\w#]+(?:['’][\w]+)*")
+_MARKED: Final = re.compile(r"[?¿<>{}\[\]|\\/:=_*\"“”„«»]")  # a question, a quotation, or nothing that a person says
 _THUMBS: Final = {"👍": " yes ", "👌": " yes ", "✅": " yes ", "👎": " no ", "❌": " no "}
 
 # What is said, without accents and in lower case. `/` parts one from the next.
@@ -215,7 +216,7 @@ def _is_named(word: str, text: str) -> bool:
 
 def agreement(text: str, read_back: str = "") -> Agreement:
     """Whether somebody agrees to what was read back to them. It is a yes, or a no, where nothing else stands beside it."""
-    if len(text) > LONGEST or "?" in text:
+    if len(text) > LONGEST or _MARKED.search(text):
         return "unclear"
     words = _words(text)
     kinds = _parted(words, (("yes", YES), ("no", NO), ("polite", POLITE)), folded(read_back))

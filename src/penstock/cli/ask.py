@@ -30,15 +30,16 @@ JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads sta
     metavar="PLACE",
     help="Folder, file or web page to ask; indexed when it is new or changed.",
 )
-@click.option("--collection", metavar="NAME", help="Collection to ask; not needed where there is one.")
+@click.option("--collection", metavar="NAME", help="Collection to ask, or an app with a bot; not needed where there is one.")
+@click.option("--conversation", metavar="ID", default="", help="Of an answer of a bot: go on with it.")
 @click.option("--jsonl", type=click.File("rb"), metavar="FILE", help=JSONL_HELP)
 @show.where_option
 @show.role_option
 @show.json_option
 @click.pass_obj
 def ask(
-    file: str | None, question: str | None, places: tuple[str, ...], collection: str | None, jsonl: BinaryIO | None,
-    where: tuple[str, ...], roles: tuple[str, ...], as_json: bool,
+    file: str | None, question: str | None, places: tuple[str, ...], collection: str | None, conversation: str,
+    jsonl: BinaryIO | None, where: tuple[str, ...], roles: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Ask your documents.
 
@@ -51,6 +52,8 @@ def ask(
     """
     if question and jsonl:
         raise click.UsageError("ask a QUESTION or the rows of --jsonl, not both.")
+    if conversation and not question:
+        raise click.UsageError("--conversation goes on with a QUESTION; penstock talk holds a whole one.")
     if places and collection:
         check_name(collection)
     conditions = parse_where(where)
@@ -63,7 +66,7 @@ def ask(
         if jsonl:
             answer_rows(jsonl, lambda row: _answered(penstock, row, caller, conditions), unit="question")
         elif question:
-            answer = penstock.ask(question, caller=caller, where=conditions)
+            answer = penstock.ask(question, caller=caller, where=conditions, conversation=conversation)
             show.as_json(plain(answer)) if as_json else show.answer(answer, question)
             if places and not as_json:
                 show.skipped(penstock.documents)

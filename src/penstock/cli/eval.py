@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from penstock.cli import show
+from penstock.cli.eval_log import log
 from penstock.cli.spend import past
 from penstock.config import EvaluationSettings, Settings, load
 from penstock.errors import BadRequest, NotFound, PenstockError
@@ -670,3 +671,6 @@ def scores_(as_json: bool) -> None:
         )
         click.echo(click.style(f"    {about.note}", dim=True))
     click.echo("\n↓ lower is better", err=True)
+
+
+eval_.add_command(log)

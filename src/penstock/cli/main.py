@@ -20,6 +20,7 @@ __all__ = ["cli", "main"]
 VERBS = {
     "up": ("penstock.cli.up", "up"),
     "ask": ("penstock.cli.ask", "ask"),
+    "talk": ("penstock.cli.talk", "talk"),
     "docs": ("penstock.cli.docs", "docs"),
     "models": ("penstock.cli.models", "models"),
     "guard": ("penstock.cli.guard", "guard"),

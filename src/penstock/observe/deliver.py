@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
@@ -218,6 +219,11 @@ def _post(channel: ChannelSettings, body: bytes, headers: Mapping[str, str]) -> 
         raise UpstreamError(f"no answer: {type(error).__name__}") from None  # its words may have the address in them
     if not 200 <= response.status_code < 300:
         raise UpstreamError(f"the answer was status {response.status_code}")
+
+
+def mail(channel: ChannelSettings, to: str, subject: str, text: str) -> None:
+    """Send one mail by the server of a channel, to somebody else than it tells of alerts. Raises UpstreamError."""
+    _mail(replace(channel, to=(to,)), subject, text, "")
 
 
 def _mail(channel: ChannelSettings, head: str, body: str, number: str) -> None:

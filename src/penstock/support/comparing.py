@@ -1,9 +1,9 @@
 """Two releases beside each other, and a group beside all others: what surely differs, however often one looks and at however many
 metrics.
 
-Each metric's difference is a score test over clusters. Between releases its p-value may be looked at as often as one likes, as the
-logs grow (a confidence sequence); over all metrics, false alarms are held down by Benjamini and Hochberg's rule. Groups of one log are
-looked at once, and held down by Holm's.
+Each metric's difference is a score test over clusters. Between releases it is one look at two logs, or, where the logs grow and are
+looked at again and again, a confidence sequence; over all metrics, false alarms are held down by Benjamini and Hochberg's rule, in which
+facts have more weight. Groups of one log are looked at once, and held down by Holm's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,15 @@ from penstock.support.scored import Scored
 
 __all__ = ["FALSE_ALARMS", "PLANNED", "apart", "moved"]
 
-FALSE_ALARMS = 0.05  # of all that is told, the share that may be false
-PLANNED = 200  # conversations of each release at which the sequence is sharpest
+FALSE_ALARMS = (
+    0.03  # of all that is told after one look, the share that may be false: a quiet release is looked at often
+)
+WATCHED_FALSE_ALARMS = 0.05  # the same, where p-values hold at every look, which is strict by itself
+PLANNED = 100  # conversations of each release at which the sequence is sharpest
+WEIGHTS = {
+    "accuracy": 5.0,
+    "hallucination": 5.0,
+}  # of what may be false, the part that facts get; any other figure gets 1
 FEWEST = 30  # clusters on each side, for the normal limit to hold
 GROUP_ALPHA = 0.05
 
@@ -41,19 +48,28 @@ class _Test(NamedTuple):
     information: float
 
 
-def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = True) -> tuple[Moved, ...]:
-    """Every metric that both have enough of, those that moved most surely first. anytime: False for logs that are looked at once."""
-    tests = {name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))}
-    rule = Always(FALSE_ALARMS)
-    p = {
-        name: rule.p_value(test.z, test.information) if anytime else 2 * normal_tail(abs(test.z)) for name, test in tests.items()
+def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = False) -> tuple[Moved, ...]:
+    """Every metric that both have enough of, those that moved most surely first. anytime: the logs grow, and are looked at again and
+    again; without, each pair of logs is looked at once, which finds half as large a change."""
+    tests = {
+        name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))
     }
-    q = dict(zip(p, benjamini_hochberg(list(p.values())), strict=True)) if p else {}
-    found = [_as_moved(name, test, p[name], q[name], q[name] <= FALSE_ALARMS, anytime) for name, test in tests.items()]
+    rule, most = Always(WATCHED_FALSE_ALARMS), WATCHED_FALSE_ALARMS if anytime else FALSE_ALARMS
+    p = {
+        name: rule.p_value(test.z, test.information) if anytime else 2 * normal_tail(abs(test.z))
+        for name, test in tests.items()
+    }
+    weights = {name: WEIGHTS.get(name, 1.0) for name in p}  # Genovese, Roeder and Wasserman 2006
+    mean = sum(weights.values()) / max(len(weights), 1)
+    weighted = [min(1.0, one * mean / weights[name]) for name, one in p.items()]
+    q = dict(zip(p, benjamini_hochberg(weighted), strict=True)) if p else {}
+    found = [_as_moved(name, test, p[name], q[name], q[name] <= most, anytime) for name, test in tests.items()]
     return tuple(sorted(found, key=lambda one: (one.q, one.p, one.metric)))
 
 
-def apart(groups: Mapping[tuple[str, str], Sequence[Scored]], everybody: Sequence[Scored], *, fewest: int) -> dict[tuple[str, str], tuple[Moved, ...]]:
+def apart(
+    groups: Mapping[tuple[str, str], Sequence[Scored]], everybody: Sequence[Scored], *, fewest: int
+) -> dict[tuple[str, str], tuple[Moved, ...]]:
     """In which figures each group is surely unlike all others: (by, name) -> these. One look, over all groups and metrics."""
     tests: dict[tuple[tuple[str, str], str], _Test] = {}
     for key, members in groups.items():
@@ -80,7 +96,13 @@ def _tested(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest
     first, second = clusters_of(metric.name, old), clusters_of(metric.name, new)
     if min(len(first.sums), len(second.sums)) < fewest or min(first.n, second.n) <= 0:
         return None
-    return _test(first, second, is_rate=metric.kind == "rate")
+    return _test(first, second, _information(metric.name, old, new), is_rate=metric.kind == "rate")
+
+
+def _information(metric: str, old: Sequence[Scored], new: Sequence[Scored]) -> float:
+    """How much is known, as a share of what was planned: of conversations that count, the harmonic mean of both."""
+    n, m = (sum(metric in one.counts for one in some) for some in (old, new))
+    return 2 * n * m / (n + m) / PLANNED
 
 
 def _of_quantile(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest: int) -> _Test | None:
@@ -90,15 +112,16 @@ def _of_quantile(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], f
     if min(map(len, times)) == 0:
         return None
     edge = float(np.quantile(np.concatenate(times), share))
-    first, second = clusters_of("latency", slower_than(old, edge)), clusters_of("latency", slower_than(new, edge))
+    slower = slower_than(old, edge), slower_than(new, edge)
+    first, second = (clusters_of("latency", some) for some in slower)
     if min(len(first.sums), len(second.sums)) < fewest:
         return None
-    test = _test(first, second, is_rate=True)
+    test = _test(first, second, _information("latency", *slower), is_rate=True)
     before, after = (float(np.quantile(one, share)) for one in times)
     return test._replace(before=before, after=after, low=None, high=None)
 
 
-def _test(first: Clusters, second: Clusters, *, is_rate: bool) -> _Test:
+def _test(first: Clusters, second: Clusters, information: float, *, is_rate: bool) -> _Test:
     before, after = first.value, second.value
     together = (first.sums.sum() + second.sums.sum()) / (first.n + second.n)
     own = first.variance(before) + second.variance(after)
@@ -107,8 +130,7 @@ def _test(first: Clusters, second: Clusters, *, is_rate: bool) -> _Test:
     error = math.sqrt(max(pooled, 0.0))
     z = apart_by / error if error > 0 else 0.0
     half = normal_quantile(0.975) * math.sqrt(max(own, 0.0))
-    n, m = len(first.sums), len(second.sums)
-    return _Test(before, after, apart_by - half, apart_by + half, round(first.n), round(second.n), z, 2 * n * m / (n + m) / PLANNED)
+    return _Test(before, after, apart_by - half, apart_by + half, round(first.n), round(second.n), z, information)
 
 
 def _as_moved(name: str, test: _Test, p: float, q: float, sure: bool, anytime: bool) -> Moved:

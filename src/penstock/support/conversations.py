@@ -91,10 +91,14 @@ def _told(of: Any, silent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _SILENT = {
-    one.name: getattr(Spoken(role="bot", text=""), one.name) for one in fields(Spoken) if one.name not in ("role", "text")
+    one.name: getattr(Spoken(role="bot", text=""), one.name)
+    for one in fields(Spoken)
+    if one.name not in ("role", "text")
 }
 _EMPTY = {
-    one.name: getattr(Conversation(id="", turns=()), one.name) for one in fields(Conversation) if one.name not in ("id", "turns")
+    one.name: getattr(Conversation(id="", turns=()), one.name)
+    for one in fields(Conversation)
+    if one.name not in ("id", "turns")
 }
 
 
@@ -107,7 +111,9 @@ def plain_row(row: Row) -> dict[str, Any]:
 def row_of(value: Any) -> Row:
     """A row as a log has it: {source, values}, or the values alone. Raises BadRequest."""
     if not isinstance(value, Mapping):
-        raise BadRequest("a row of facts must be an object", hint='{"source": "orders/#W1", "values": {"status": "pending"}}')
+        raise BadRequest(
+            "a row of facts must be an object", hint='{"source": "orders/#W1", "values": {"status": "pending"}}'
+        )
     inner = value.get("values")
     if isinstance(inner, Mapping):
         at = value.get("at")

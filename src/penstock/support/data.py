@@ -25,7 +25,10 @@ MOST_ROWS = 2_000_000
 MOST_FOUND = 100  # rows for one conversation
 MOST_OF_KEY = 50  # rows that one key finds: what finds more is no key
 MOST_VALUES = 60  # of a column, for it to be a list of what something may be
-_KEY = re.compile(r"(?:^|_)(?:id|ids|number|no|code|sku|email|username|key|order|user|customer|account|owner|line|invoice|ticket)s?$", re.I)
+_KEY = re.compile(
+    r"(?:^|_)(?:id|ids|number|no|code|sku|email|username|key|order|user|customer|account|owner|line|invoice|ticket)s?$",
+    re.I,
+)
 _OWNER = re.compile(r"^(?:user|customer|client|account|member|owner)(?:_id|_number|id)?$", re.I)
 _TOKEN = re.compile(r"[#\w][\w.+@-]*")
 
@@ -41,12 +44,16 @@ class Data:
 
     @property
     def vocabulary(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset(some) for name, some in self._values.items() if len(some) > 1 and name not in self._open}
+        return {
+            name: frozenset(some) for name, some in self._values.items() if len(some) > 1 and name not in self._open
+        }
 
     def add(self, table: str, key: str, values: Mapping[str, Any]) -> None:
         self.rows += 1
         if self.rows > MOST_ROWS:
-            raise TooLarge(f"the export has more than {MOST_ROWS:,} rows", hint="leave out tables that no answer is about")
+            raise TooLarge(
+                f"the export has more than {MOST_ROWS:,} rows", hint="leave out tables that no answer is about"
+            )
         row = Row("/".join(filter(None, (table, key))), dict(values))
         for one in {_bare(key), *_keys(values)} - {""}:
             self._by_key.setdefault(one, []).append(row)
@@ -54,7 +61,13 @@ class Data:
             if name in self._open:
                 continue
             text = value.strip().lower()
-            if not text or len(text.split()) > 3 or any(letter.isdigit() for letter in text) or "@" in text or _KEY.search(name):
+            if (
+                not text
+                or len(text.split()) > 3
+                or any(letter.isdigit() for letter in text)
+                or "@" in text
+                or _KEY.search(name)
+            ):
                 continue
             some = self._values.setdefault(name, set())
             some.add(text)
@@ -71,7 +84,11 @@ class Data:
         keys = [_bare(token) for text in texts for token in _TOKEN.findall(text)]
         own = _bare(customer)
         self._take(found, [own] if own else [], "")
-        owners = {own, *(owner for row in found.values() for owner in _owners(row.values))} - {""} if own in self._by_key else set()
+        owners = (
+            {own, *(owner for row in found.values() for owner in _owners(row.values))} - {""}
+            if own in self._by_key
+            else set()
+        )
         self._take(found, [key for key in keys if any(letter.isdigit() for letter in key) or "@" in key], owners)
         owners = owners or {owner for row in found.values() for owner in _owners(row.values)}
         self._take(found, [key for row in list(found.values()) for key in _keys(row.values)], owners)
@@ -97,7 +114,9 @@ def read_data(path: Path) -> Data:
     except OSError as error:
         raise BadRequest(f"the data {path} cannot be read: {error.strerror or error}") from error
     if size > LARGEST:
-        raise TooLarge(f"the export {path} is larger than {LARGEST >> 20} MB", hint="leave out tables that no answer is about")
+        raise TooLarge(
+            f"the export {path} is larger than {LARGEST >> 20} MB", hint="leave out tables that no answer is about"
+        )
     data = Data()
     if head.startswith(b"SQLite format 3"):
         _from_sqlite(path, data)
@@ -114,7 +133,9 @@ def _from_json(path: Path, data: Data) -> None:
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadRequest(f"{path} is neither UTF-8 text nor an SQLite file", hint="JSON, JSON Lines, CSV, or SQLite") from error
+        raise BadRequest(
+            f"{path} is neither UTF-8 text nor an SQLite file", hint="JSON, JSON Lines, CSV, or SQLite"
+        ) from error
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -123,7 +144,9 @@ def _from_json(path: Path, data: Data) -> None:
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise BadRequest(f"line {n} of {path} is not JSON: {error}", hint="JSON with tables, or JSON Lines") from error
+                    raise BadRequest(
+                        f"line {n} of {path} is not JSON: {error}", hint="JSON with tables, or JSON Lines"
+                    ) from error
                 _add_any(data, path.stem, row)
         return
     _add_any(data, "", whole)
@@ -150,7 +173,9 @@ def _add_any(data: Data, table: str, value: Any, depth: int = 0) -> None:
 
 def _holds_tables(value: Mapping[str, Any]) -> bool:
     """Whether what stands there is a table by key and no row: all of it are objects with fields of their own."""
-    return bool(value) and not _has_key(value) and all(isinstance(one, Mapping) and len(one) > 1 for one in value.values())
+    return (
+        bool(value) and not _has_key(value) and all(isinstance(one, Mapping) and len(one) > 1 for one in value.values())
+    )
 
 
 def _has_key(value: Mapping[str, Any]) -> bool:
@@ -158,7 +183,11 @@ def _has_key(value: Mapping[str, Any]) -> bool:
 
 
 def _own_key(row: Mapping[str, Any]) -> str:
-    named = [name for name in row if _KEY.search(str(name)) and isinstance(row[name], str | int) and not isinstance(row[name], bool)]
+    named = [
+        name
+        for name in row
+        if _KEY.search(str(name)) and isinstance(row[name], str | int) and not isinstance(row[name], bool)
+    ]
     named.sort(key=lambda name: (bool(_OWNER.match(str(name))), str(name) not in ("id", "number")))
     return str(row[named[0]]) if named else ""
 
@@ -181,11 +210,17 @@ def _from_sqlite(path: Path, data: Data) -> None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             database.row_factory = sqlite3.Row
-            tables = [name for (name,) in database.execute("select name from sqlite_master where type in ('table', 'view')")]
+            tables = [
+                name for (name,) in database.execute("select name from sqlite_master where type in ('table', 'view')")
+            ]
             for table in tables:
                 quoted = table.replace('"', '""')
                 for row in database.execute(f'select * from "{quoted}"'):  # noqa: S608  a table of that file, quoted
-                    values = {name: _opened(row[name]) for name in row.keys() if row[name] is not None and not isinstance(row[name], bytes)}
+                    values = {
+                        name: _opened(row[name])
+                        for name in row.keys()
+                        if row[name] is not None and not isinstance(row[name], bytes)
+                    }
                     data.add(table, _own_key(values), values)
     except sqlite3.Error as error:
         raise BadRequest(f"{path} cannot be read as an SQLite file: {error}") from error
@@ -226,7 +261,12 @@ def _keys(values: Any, depth: int = 0) -> Iterator[str]:
                 if _KEY.search(str(name)):
                     yield from (_bare(str(one)) for one in value[:50] if isinstance(one, str | int))
                 yield from (key for one in value[:50] if isinstance(one, Mapping) for key in _keys(one, depth + 1))
-            elif _KEY.search(str(name)) and isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) > 2:
+            elif (
+                _KEY.search(str(name))
+                and isinstance(value, str | int)
+                and not isinstance(value, bool)
+                and len(str(value)) > 2
+            ):
                 yield _bare(str(value))
 
 

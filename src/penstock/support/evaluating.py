@@ -69,16 +69,18 @@ def _batches(log: Iterable[Conversation]) -> Iterator[list[Conversation]]:
 
 def report_of(
     scored: Sequence[Scored], *, name: str, app: str = "APP", against: Sequence[Scored] = (), against_name: str = "", between: tuple[str, str] | None = None,
+    watched: bool = False,
     ratings: Sequence[Rating] = (), changes: Sequence[Change] = (), notes: Sequence[str] = (), fields: Mapping[str, str] | None = None,
     metrics: Sequence[str] = (), until: float | None = None, complete: bool = True, seconds: float = 0.0, texts_kept: bool = True,
 ) -> Report:  # fmt: skip
     """The report. against: an earlier log, scored the same way. between: two releases of this log, the earlier first; without either,
-    the two releases that were seen last are compared. until: when the log was closed, Unix time. metrics: only these."""
+    the two releases that were seen last are compared. watched: it is looked at
+    again and again while the logs grow. until: when the log was closed, Unix time. metrics: only these."""
     everybody = sorted(with_returns(with_intents(scored), until=until), key=lambda one: one.id)
     closed = until if until is not None else ends(everybody)
     groups = _groups(everybody, closed, metrics)
     old, new, versus = _compared(everybody, against, against_name, between)
-    found = moved(old, new) if old and new else ()
+    found = moved(old, new, anytime=watched) if old and new else ()
     told = list(notes)
     if between is not None and not (old and new):
         missing = next((one for one in between if not any(each.release == one for each in everybody)), between[0])
@@ -108,15 +110,17 @@ def _groups(everybody: Sequence[Scored], closed: float | None, metrics: Sequence
     tested = {key: members for key, members in parts.items() if FEWEST <= len(members) < len(everybody)}
     unlike = apart(tested, everybody, fewest=FEWEST) if tested else {}
     found = [_group("all", "all", everybody, closed, metrics)]
-    for (by, value), members in parts.items():
-        one = _group(by, value, members, closed, metrics)
-        found.append(replace(one, apart=unlike.get((by, value), ())))
+    for (kind, value), members in parts.items():
+        group = _group(kind, value, members, closed, metrics)
+        found.append(replace(group, apart=unlike.get((kind, value), ())))
     return tuple(found)
 
 
 def _group(by: str, name: str, members: Sequence[Scored], closed: float | None, metrics: Sequence[str]) -> Group:
     kind: Literal["all", "release", "intent", "language"] = by  # type: ignore[assignment]  # of BY, or all
-    return Group(kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics))
+    return Group(
+        kind, name, len(members), sum(one.turns for one in members), figures_of(members, until=closed, only=metrics)
+    )
 
 
 def _compared(

@@ -121,7 +121,9 @@ class Checked:
 class Given:
     """What an answer may rest on, so far in a conversation. Grows with `add_rows`, `add_texts` and `add_said`."""
 
-    vocabulary: Mapping[str, frozenset[str]] = field(default_factory=dict)  # column -> all that it may say, of an export
+    vocabulary: Mapping[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # column -> all that it may say, of an export
     _leaves: list[Leaf] = field(default_factory=list)
     _past: list[Leaf] = field(default_factory=list)  # what rows said before they changed
     _rows: dict[tuple[str, str], int] = field(default_factory=dict)  # (source, field) -> its place in leaves
@@ -145,7 +147,9 @@ class Given:
         """The rows as lines, for a check of sentences."""
         lines: dict[str, list[str]] = {}
         for leaf in self._leaves:
-            lines.setdefault(leaf.row.source, []).append(f"{leaf.field.replace('_', ' ').replace('.', ' ')}: {leaf.text}")
+            lines.setdefault(leaf.row.source, []).append(
+                f"{leaf.field.replace('_', ' ').replace('.', ' ')}: {leaf.text}"
+            )
         return [f"{source}: {'; '.join(parts)}." for source, parts in lines.items()]
 
     def add_rows(self, rows: Iterable[Row]) -> None:
@@ -225,7 +229,10 @@ class Given:
             return Checked("code", "not_found" if self._texts else "unchecked", start, end, said)
         shape = _shape(bare)
         alike = [
-            (leaf, token) for leaf in self._leaves for token in _tokens(leaf.text) if _shape(token) == shape and token != bare
+            (leaf, token)
+            for leaf in self._leaves
+            for token in _tokens(leaf.text)
+            if _shape(token) == shape and token != bare
         ]
         if alike and len({token for _, token in alike}) == 1:
             leaf, token = alike[0]
@@ -291,21 +298,31 @@ class Given:
             wrong_place = self._misplaced(number, about, alike)
             if wrong_place is None:
                 return Checked(kind, "supported", *spot, said, leaf.row.source, leaf.field, own=True)
-            return Checked(kind, "contradicted", *spot, said, wrong_place.row.source, wrong_place.field, wrong_place.text)
+            return Checked(
+                kind, "contradicted", *spot, said, wrong_place.row.source, wrong_place.field, wrong_place.text
+            )
         if any(same(number, other) for one in self._said for other in _numbers_of(one)):
             return Checked(kind, "unchecked", *spot, said)
         if any(same(number, other) for one in self._texts for other in _numbers_of(one)):
             return Checked(kind, "supported", *spot, said)
         if self._is_reckoned(number, at):
             return Checked(kind, "supported", *spot, said)
-        stale = next((one for one in self._past if any(_equal(number, other, one.words) for other in one.numbers)), None)
+        stale = next(
+            (one for one in self._past if any(_equal(number, other, one.words) for other in one.numbers)), None
+        )
         if stale is not None:
-            now = next((one for one in self._leaves if one.row.source == stale.row.source and one.field == stale.field), None)
-            if now is None or any(_stands(one, text) for one in (now.text, *(t for n in now.numbers for t in (f"{n.plain:g}",)))):
+            now = next(
+                (one for one in self._leaves if one.row.source == stale.row.source and one.field == stale.field), None
+            )
+            if now is None or any(
+                _stands(one, text) for one in (now.text, *(t for n in now.numbers for t in (f"{n.plain:g}",)))
+            ):
                 return Checked(kind, "supported", *spot, said, stale.row.source, stale.field)
             return Checked(kind, "contradicted", *spot, said, now.row.source, now.field, now.text)
         if not self._leaves:
-            return Checked(kind, "not_found" if self._texts and (number.kind or number.value > FEW) else "unchecked", *spot, said)
+            return Checked(
+                kind, "not_found" if self._texts and (number.kind or number.value > FEW) else "unchecked", *spot, said
+            )
         candidates = [leaf for leaf in self._leaves if any(_comparable(number, other) for other in leaf.numbers)]
         meant = self._meant(text, spot, candidates, words=1)
         if meant is not None:
@@ -324,7 +341,11 @@ class Given:
         """Where a sentence names exactly one field of one row, and its value is another: 2 in stock, where 2 is the quantity."""
         if not about or number.kind not in ("", "money") or any(leaf.words & about for leaf in alike):
             return None
-        of_it = [leaf for leaf in self._leaves if leaf.words & about and any(_comparable(number, other) for other in leaf.numbers)]
+        of_it = [
+            leaf
+            for leaf in self._leaves
+            if leaf.words & about and any(_comparable(number, other) for other in leaf.numbers)
+        ]
         strong = [leaf for leaf in of_it if leaf.words & about & {"stock", "balance", "points"}]
         return strong[0] if len(strong) == 1 and len({leaf.text for leaf in strong}) == 1 else None
 
@@ -332,11 +353,20 @@ class Given:
         """Whether a number is a count of rows, a sum or a product of values of one field, a difference of amounts, or days from a
         day of a row until now."""
         value = number.plain
-        if number.kind == "" and value == int(value) and (int(value) in self._lists or int(value) in self._kinds.values()):
+        if (
+            number.kind == ""
+            and value == int(value)
+            and (int(value) in self._lists or int(value) in self._kinds.values())
+        ):
             return True
         if number.kind in ("time", "months") and at is not None:
             today = _today(at)
-            apart = {abs((known - today).days) for leaf in self._leaves for day in leaf.days if (known := _calendar(day)) is not None}
+            apart = {
+                abs((known - today).days)
+                for leaf in self._leaves
+                for day in leaf.days
+                if (known := _calendar(day)) is not None
+            }
             if number.kind == "time" and number.value >= 86_400 and round(number.value / 86_400) in apart:
                 return True
         if number.kind not in ("", "money"):
@@ -351,17 +381,26 @@ class Given:
                 return True
             if any(_close(one * count, value) for one in some for count in counts if count > 1):
                 return True
-            if not value.is_integer() and len(some) <= 20 and any(_close(abs(a - b), value) for a in some for b in some):
+            if (
+                not value.is_integer()
+                and len(some) <= 20
+                and any(_close(abs(a - b), value) for a in some for b in some)
+            ):
                 return True
         cents = [one for some in by_name.values() for one in some if not one.is_integer()]
         if not value.is_integer() and len(cents) <= 12:
-            return any(_close(a + b, value) or _close(abs(a - b), value) for n, a in enumerate(cents) for b in cents[n + 1 :])
+            return any(
+                _close(a + b, value) or _close(abs(a - b), value) for n, a in enumerate(cents) for b in cents[n + 1 :]
+            )
         return False
 
     def _named(self, text: str, spot: tuple[int, int]) -> frozenset[str]:
         """The words of fields that the words near a place stand for, the nearest side first: those of the same part of a sentence."""
         start = max(text.rfind(mark, 0, spot[0]) for mark in (". ", "\n", ";", "! ", "? ", ", ")) + 1
-        end = min((n for mark in (". ", "\n", ";", "! ", "? ", ", ") if (n := text.find(mark, spot[1])) >= 0), default=len(text))
+        end = min(
+            (n for mark in (". ", "\n", ";", "! ", "? ", ", ") if (n := text.find(mark, spot[1])) >= 0),
+            default=len(text),
+        )
         before = [word.lower() for word in _WORD.findall(text[start : spot[0]])][-NEAR:]
         after = [word.lower() for word in _WORD.findall(text[spot[1] : end])][:NEAR]
         near = {*before, *after}
@@ -402,21 +441,31 @@ class Given:
         if not known:
             return
         for found in said_states(text):
-            here = self._of_row(text, (found.start, found.end), known) if len({one.row.source for one in known}) > 1 else known
+            here = (
+                self._of_row(text, (found.start, found.end), known)
+                if len({one.row.source for one in known}) > 1
+                else known
+            )
             of_kind = [leaf for leaf in here if DIRECTLY.get(leaf.state) == DIRECTLY.get(found.state)]
             if not of_kind:
                 continue
             said = text[found.start : found.end]
-            right = next((leaf for leaf in of_kind if found.state == leaf.state or state_fits(found.state, leaf.text)), None)
+            right = next(
+                (leaf for leaf in of_kind if found.state == leaf.state or state_fits(found.state, leaf.text)), None
+            )
             if right is not None:
-                yield Checked("state", "supported", found.start, found.end, said, right.row.source, right.field, own=True)
+                yield Checked(
+                    "state", "supported", found.start, found.end, said, right.row.source, right.field, own=True
+                )
             elif any(found.state == one.state or state_fits(found.state, one.text) for one in known):
                 yield Checked("state", "unchecked", found.start, found.end, said)  # of another row perhaps
             elif found.done or any(state_fits(found.state, one) for one in self._texts):
                 yield Checked("state", "unchecked", found.start, found.end, said)  # it was done just now
             else:
                 leaf = of_kind[0]
-                yield Checked("state", "contradicted", found.start, found.end, said, leaf.row.source, leaf.field, leaf.text)
+                yield Checked(
+                    "state", "contradicted", found.start, found.end, said, leaf.row.source, leaf.field, leaf.text
+                )
 
     def _listed(self, text: str, covered: Sequence[tuple[int, int]]) -> Iterator[Checked]:
         """Values of columns of which an export lists all that they may say, where the row at hand says another."""
@@ -433,16 +482,30 @@ class Given:
                 continue  # several rows: which is meant is open
             place = _place(own, lower)
             if place >= 0:
-                yield Checked("value", "supported", place, place + len(own), text[place : place + len(own)], leaf.row.source, leaf.field)
+                yield Checked(
+                    "value",
+                    "supported",
+                    place,
+                    place + len(own),
+                    text[place : place + len(own)],
+                    leaf.row.source,
+                    leaf.field,
+                )
                 continue
             for other in sorted(others):
                 place = _place(other, lower) if len(other) > 2 and other not in _SAY_LITTLE else -1
-                if place < 0 or _within(place, covered) or any(_place(other, one.lower()) >= 0 for one in (*self._said, *self._texts)):
+                if (
+                    place < 0
+                    or _within(place, covered)
+                    or any(_place(other, one.lower()) >= 0 for one in (*self._said, *self._texts))
+                ):
                     continue
                 if any(_place(other, one.text.lower()) >= 0 for one in self._leaves):
                     continue
                 said = text[place : place + len(other)]
-                yield Checked("value", "contradicted", place, place + len(other), said, leaf.row.source, leaf.field, leaf.text)
+                yield Checked(
+                    "value", "contradicted", place, place + len(other), said, leaf.row.source, leaf.field, leaf.text
+                )
                 break
 
     def _names(self, text: str) -> Iterator[Checked]:
@@ -462,12 +525,30 @@ class Given:
             if name.lower() in names:
                 yield Checked("name", "supported", *found.span(1), name, own=True)
             elif not any(name.lower() in one.lower() for one in self._said):
-                yield Checked("name", "contradicted", *found.span(1), name, instead=", ".join(sorted(names))[:60], field="name")
+                yield Checked(
+                    "name", "contradicted", *found.span(1), name, instead=", ".join(sorted(names))[:60], field="name"
+                )
 
 
-_SAY_LITTLE = frozenset("none yes no full high low all any new old open other standard basic custom light dark free true false active".split())
+_SAY_LITTLE = frozenset(
+    "none yes no full high low all any new old open other standard basic custom light dark free true false active".split()
+)
 _OF_PERSONS = frozenset({"first", "last", "full", "given", "family", "customer", "client", "user"})
-_PERSONS = frozenset({"user", "users", "customer", "customers", "account", "accounts", "personal", "profile", "contact", "person", "persons"})
+_PERSONS = frozenset(
+    {
+        "user",
+        "users",
+        "customer",
+        "customers",
+        "account",
+        "accounts",
+        "personal",
+        "profile",
+        "contact",
+        "person",
+        "persons",
+    }
+)
 
 
 def _bare_kind(source: str) -> str:
@@ -513,7 +594,9 @@ def _leaf(row: Row, name: str, value: Any) -> Leaf:
     else:
         text = str(value)
     text = text[:2000]
-    words, numbers, days, state = _told(name, text, isinstance(value, int | float | Decimal) and not isinstance(value, bool))
+    words, numbers, days, state = _told(
+        name, text, isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    )
     return Leaf(row, name, text, words, numbers, days, state)
 
 
@@ -531,7 +614,9 @@ def _told(name: str, text: str, plain: bool) -> tuple[frozenset[str], tuple[Quan
     return words, numbers, days, _state_in(words, text)
 
 
-_OF_STATE = frozenset({"status", "state", "condition", "zustand", "estado", "statut", "stato", "fulfilment", "fulfillment", "situação"})
+_OF_STATE = frozenset(
+    {"status", "state", "condition", "zustand", "estado", "statut", "stato", "fulfilment", "fulfillment", "situação"}
+)
 _OF_STOCK = frozenset({"stock", "available", "availability", "inventory", "lager", "existencias", "disponible"})
 
 
@@ -589,15 +674,23 @@ def _within(place: int, spans: Sequence[tuple[int, int]]) -> bool:
 
 def _equal(said: Quantity, there: Quantity, words: frozenset[str]) -> bool:
     """Whether a row's number is what was said. words: of its field, which has to name the unit where the row does not."""
-    if said.kind not in ("", "money") and there.kind == "" and not words & _UNIT_WORDS.get(said.kind, frozenset({said.unit})):
+    if (
+        said.kind not in ("", "money")
+        and there.kind == ""
+        and not words & _UNIT_WORDS.get(said.kind, frozenset({said.unit}))
+    ):
         return False
     return same(said, there)
 
 
 _UNIT_WORDS = {
-    "time": frozenset("day days hour hours minute minutes week weeks second seconds time tage stunden días horas jours heures giorni ore".split()),
+    "time": frozenset(
+        "day days hour hours minute minutes week weeks second seconds time tage stunden días horas jours heures giorni ore".split()
+    ),
     "months": frozenset("month months year years monate jahre meses años mois ans mesi anni maanden jaar anos".split()),
-    "%": frozenset("percent percentage rate discount share prozent rabatt tax vat apr interest descuento remise sconto korting".split()),
+    "%": frozenset(
+        "percent percentage rate discount share prozent rabatt tax vat apr interest descuento remise sconto korting".split()
+    ),
     "data": frozenset("data gb mb usage limit allowance used daten datos données dati".split()),
 }
 

@@ -15,7 +15,18 @@ import orjson
 from penstock.errors import BadRequest
 from penstock.support.conversations import Row, row_of
 
-__all__ = ["CONVERSATION", "MESSAGE", "Names", "as_count", "as_number", "as_rows", "as_texts", "as_time", "as_truth", "words_of"]
+__all__ = [
+    "CONVERSATION",
+    "MESSAGE",
+    "Names",
+    "as_count",
+    "as_number",
+    "as_rows",
+    "as_texts",
+    "as_time",
+    "as_truth",
+    "words_of",
+]
 
 MOST_ROWS = 200  # of one field
 LONGEST_TEXT = 100_000  # characters
@@ -73,8 +84,12 @@ MESSAGE: dict[str, tuple[str, ...]] = {
     "request": ("request_id", "message_id", "trace_id", "uuid", "id"),
 }  # fmt: skip
 _SPLIT = re.compile(r"[\s\-]+")
-_SPEAKER = re.compile(r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$")
-_TRUE = frozenset({"1", "true", "yes", "y", "t", "ja", "oui", "si", "sí", "x", "resolved", "solved", "escalated", "done"})
+_SPEAKER = re.compile(
+    r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$"
+)
+_TRUE = frozenset(
+    {"1", "true", "yes", "y", "t", "ja", "oui", "si", "sí", "x", "resolved", "solved", "escalated", "done"}
+)
 _FALSE = frozenset({"0", "false", "no", "n", "f", "nein", "non", "unresolved", "open", "none", "-"})
 _NUMBER = re.compile(r"\s*([-+]?\d+(?:[.,]\d+)?)\s*(?:/\s*(\d+))?\s*(?:ms|s|stars?|%)?\s*$", re.I)
 
@@ -244,7 +259,9 @@ def as_rows(value: Any) -> tuple[Row, ...]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise BadRequest("the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]') from error
+            raise BadRequest(
+                "the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]'
+            ) from error
     if isinstance(value, Mapping):
         inner = {str(name): one for name, one in value.items() if isinstance(one, Mapping)}
         if inner and not isinstance(value.get("values"), Mapping) and "source" not in value:
@@ -254,7 +271,9 @@ def as_rows(value: Any) -> tuple[Row, ...]:
         return (row_of(value),)
     if isinstance(value, list):
         return tuple(row_of(one) for one in value[:MOST_ROWS] if isinstance(one, Mapping))
-    raise BadRequest("the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]')
+    raise BadRequest(
+        "the facts are neither an object nor a list of them", hint='[{"source": "orders/#W1", "values": {…}}]'
+    )
 
 
 def words_of(content: Any) -> str:

@@ -94,7 +94,9 @@ def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None) 
         return survival(metric.name, scored, days=7 if metric.name.endswith("7d") else 30, until=until)
     clusters = clusters_of(metric.name, scored)
     kinds = _KINDS.get(metric.name, ())
-    evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[:EVIDENCE]
+    evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[
+        :EVIDENCE
+    ]
     if not len(clusters.sums) or clusters.n <= 0:
         return Figure(metric=metric.name, value=None, n=0, units=0, unscored=told)
     value, units = clusters.value, len(clusters.sums)
@@ -163,7 +165,9 @@ def slower_than(scored: Sequence[Scored], ms: float) -> list[Scored]:
     from dataclasses import replace
 
     return [
-        replace(one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))})
+        replace(
+            one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))}
+        )
         for one in scored
         if one.latencies_ms
     ]

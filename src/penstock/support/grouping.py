@@ -55,7 +55,7 @@ def _with(one: Scored, intent: str) -> Scored:
 
 def _unit(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = vectors / np.where(lengths == 0, 1, lengths)
+    unit: Floats = (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
     return unit
 
 
@@ -67,12 +67,12 @@ def _fitted(vectors: Floats, count: int) -> Floats:
     while len(taken) < count:
         taken.append(int(near.argmin()))
         near = np.maximum(near, vectors @ vectors[taken[-1]])
-    found = vectors[taken].copy()
+    found: Floats = vectors[taken].copy()
     for _ in range(STEPS):
         which = (vectors @ found.T).argmax(1)
         sums = np.zeros_like(found)
         np.add.at(sums, which, vectors)
-        fresh = np.where(np.linalg.norm(sums, axis=1, keepdims=True) > 0, _unit(sums), found)
+        fresh: Floats = np.where(np.linalg.norm(sums, axis=1, keepdims=True) > 0, _unit(sums), found).astype(np.float32)
         if np.allclose(fresh, found, atol=1e-5):
             break
         found = fresh

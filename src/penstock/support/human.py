@@ -32,7 +32,23 @@ _CALLED = {  # what people call a metric in their files
     "personalization": "personalisation", "escalation": "escalated", "upset_turns": "upset", "unsatisfied": "unsatisfied_predicted",
 }  # fmt: skip
 _TURNED = {"satisfaction": "unsatisfied_predicted"}  # the more of the one, the less of the other
-_NO_VALUES = frozenset({"conversation", "conversation_id", "convo_id", "id", "turn", "at", "rater", "reviewer", "by", "metric", "value", "note", "comment"})
+_NO_VALUES = frozenset(
+    {
+        "conversation",
+        "conversation_id",
+        "convo_id",
+        "id",
+        "turn",
+        "at",
+        "rater",
+        "reviewer",
+        "by",
+        "metric",
+        "value",
+        "note",
+        "comment",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +72,25 @@ def read_ratings(path: Path) -> tuple[Rating, ...]:
     found: dict[tuple[str, int, str, str], Rating] = {}
     for line, row in _rated_rows(data, path):
         own = {str(name).strip().lower(): value for name, value in row.items()}
-        conversation = next((str(own[name]) for name in ("conversation", "conversation_id", "convo_id", "id") if own.get(name) not in (None, "")), "")
+        conversation = next(
+            (
+                str(own[name])
+                for name in ("conversation", "conversation_id", "convo_id", "id")
+                if own.get(name) not in (None, "")
+            ),
+            "",
+        )
         if not conversation:
-            raise BadRequest(f"line {line} of {path} names no conversation", hint="conversation,turn,rater,metric,value")
+            raise BadRequest(
+                f"line {line} of {path} names no conversation", hint="conversation,turn,rater,metric,value"
+            )
         rater = next((str(own[name]) for name in ("rater", "reviewer", "by") if own.get(name)), "people")
         turn = as_count(own.get("turn", own.get("at")))
-        pairs = {str(own["metric"]): own.get("value")} if own.get("metric") else {n: v for n, v in own.items() if n not in _NO_VALUES}
+        pairs = (
+            {str(own["metric"]): own.get("value")}
+            if own.get("metric")
+            else {n: v for n, v in own.items() if n not in _NO_VALUES}
+        )
         for name, value in pairs.items():
             if value in (None, ""):
                 continue
@@ -69,10 +98,14 @@ def read_ratings(path: Path) -> tuple[Rating, ...]:
             number = _value(value)
             if metric not in METRICS and metric not in _TURNED:
                 if own.get("metric"):
-                    raise BadRequest(f"line {line} of {path} rates '{name}'", hint=f"one of {', '.join((*METRICS, *_TURNED))}")
+                    raise BadRequest(
+                        f"line {line} of {path} rates '{name}'", hint=f"one of {', '.join((*METRICS, *_TURNED))}"
+                    )
                 continue
             if number is None:
-                raise BadRequest(f"line {line} of {path}: '{str(value)[:40]}' is no rating", hint="a number, or yes and no")
+                raise BadRequest(
+                    f"line {line} of {path}: '{str(value)[:40]}' is no rating", hint="a number, or yes and no"
+                )
             one = Rating(conversation, -1 if turn is None else turn, rater, metric, number)
             found[one.conversation, one.turn, one.rater, one.metric] = one
     if not found:
@@ -124,7 +157,9 @@ def agreed(scored: Sequence[Scored], ratings: Sequence[Rating]) -> tuple[Agreed,
         found.append(_beside(ours, "people", pairs, values))
         raters = sorted({rater for theirs in items.values() for rater in theirs})
         for first, second in combinations(raters, 2):
-            both = [(theirs[first], theirs[second]) for theirs in items.values() if first in theirs and second in theirs]
+            both = [
+                (theirs[first], theirs[second]) for theirs in items.values() if first in theirs and second in theirs
+            ]
             if both:
                 found.append(_beside(ours, f"{first}, {second}", both, values, stretched=False))
     return tuple(found)
@@ -139,7 +174,9 @@ def _automatic(scored: Scored | None, metric: str, turn: int) -> float | None:
     return pair[0] / pair[1] if pair is not None and pair[1] else None
 
 
-def _beside(metric: str, between: str, pairs: Sequence[tuple[float, float]], values: Sequence[float], *, stretched: bool = True) -> Agreed:
+def _beside(
+    metric: str, between: str, pairs: Sequence[tuple[float, float]], values: Sequence[float], *, stretched: bool = True
+) -> Agreed:
     """stretched: ours, from 0 to 1, on people's scale."""
     n = len(pairs)
     theirs, ours = [one for one, _ in pairs], [one for _, one in pairs]
@@ -149,16 +186,35 @@ def _beside(metric: str, between: str, pairs: Sequence[tuple[float, float]], val
         ours = [low + (high - low) * one for one in ours]
     automatic = float(np.mean(ours)) if n else None
     if n < FEWEST:
-        return Agreed(metric=metric, between=between, n=n, kappa=None, kappa_low=None, kappa_high=None, human=human, automatic=automatic)
-    labels = [low + step for step in range(int(high - low) + 1)] if high - low <= MOST_LABELS and float(high - low).is_integer() else []
+        return Agreed(
+            metric=metric,
+            between=between,
+            n=n,
+            kappa=None,
+            kappa_low=None,
+            kappa_high=None,
+            human=human,
+            automatic=automatic,
+        )
+    labels = (
+        [low + step for step in range(int(high - low) + 1)]
+        if high - low <= MOST_LABELS and float(high - low).is_integer()
+        else []
+    )
     kappa = None
     if labels:
-        nearest = [[min(labels, key=lambda label: (abs(label - one), label)) for one in some] for some in (theirs, ours)]
+        nearest = [
+            [min(labels, key=lambda label: (abs(label - one), label)) for one in some] for some in (theirs, ours)
+        ]
         if len({*nearest[0], *nearest[1]}) > 1:
             kappa = cohen_kappa(*nearest, weights="quadratic", order=labels)
     rho = _spearman(theirs, ours)
     half = normal_quantile(0.975) * 1.06 / math.sqrt(n - 3) if n > 3 else math.inf  # Fieller, Hartley and Pearson 1957
-    ends = (math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)) if rho is not None and abs(rho) < 1 and n > 3 else (None, None)
+    ends = (
+        (math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half))
+        if rho is not None and abs(rho) < 1 and n > 3
+        else (None, None)
+    )
     return Agreed(
         metric=metric, between=between, n=n, kappa=kappa.estimate if kappa else None, kappa_low=kappa.low if kappa else None,
         kappa_high=kappa.high if kappa else None, spearman=rho, spearman_low=ends[0], spearman_high=ends[1], human=human, automatic=automatic,
@@ -190,7 +246,10 @@ def drawn(scored: Sequence[Scored], n: int, *, seed: int = 0) -> list[Drawn]:
 
 def _risk(one: Scored) -> float:
     """How likely something is wrong, as far as our figures tell; most is learnt where they are of two minds."""
-    strong = sum(finding.kind in ("wrong_fact", "made_up", "contradiction", "silent_failure", "unsupported") for finding in one.findings)
+    strong = sum(
+        finding.kind in ("wrong_fact", "made_up", "contradiction", "silent_failure", "unsupported")
+        for finding in one.findings
+    )
     weak = len(one.findings) - strong
     upset = one.upset if one.upset is not None else 0.3
     return min(0.95, max(0.05, 0.1 + 0.3 * min(strong, 2) + 0.1 * min(weak, 3) + 0.3 * upset - 0.2 * one.resolved))

@@ -112,7 +112,9 @@ def read_kept(path: Path) -> Kept:
                 raise BadRequest(f"line {number} of {path} is no result of `penstock eval log`")
             if MARK in row:
                 if row[MARK] != VERSION:
-                    raise BadRequest(f"{path} is of version {row[MARK]} of these files, and this Penstock reads {VERSION}")
+                    raise BadRequest(
+                        f"{path} is of version {row[MARK]} of these files, and this Penstock reads {VERSION}"
+                    )
                 about |= {name: value for name, value in row.items() if name not in (MARK, "complete")}
                 complete = complete or bool(row.get("complete"))
                 continue

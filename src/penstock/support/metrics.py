@@ -36,9 +36,19 @@ class Metric:
         }  # fmt: skip
 
 
-def _rate(name: str, label: str, of: str, better: Literal["higher", "lower", ""], what: str, method: str, not_shown: str) -> Metric:
+def _rate(
+    name: str, label: str, of: str, better: Literal["higher", "lower", ""], what: str, method: str, not_shown: str
+) -> Metric:
     return Metric(
-        name=name, label=label, kind="rate", unit="share", of=of, better=better, what=what, method=method, does_not_show=not_shown
+        name=name,
+        label=label,
+        kind="rate",
+        unit="share",
+        of=of,
+        better=better,
+        what=what,
+        method=method,
+        does_not_show=not_shown,
     )
 
 

@@ -55,9 +55,15 @@ def _moved(report: Report) -> str:
     )
     return (
         f"<h2>Against {e(report.against)}</h2><p>{title}</p><table><tr><th>figure</th><th class=n>before</th><th class=n>now</th>"
-        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>p may be looked at as often as you like while "
-        "the logs grow; q is p over all figures (Benjamini and Hochberg): of what is told at q ≤ .05, one in twenty is false.</p>"
+        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>{_looks(report)} q is p over all figures "
+        "(Benjamini and Hochberg): the share of what is told at q that is false.</p>"
     )
+
+
+def _looks(report: Report) -> str:
+    if report.moved[0].anytime:
+        return "p may be looked at as often as you like while the logs grow."
+    return "p is of one look at these two logs; compare growing logs with --watched."
 
 
 def _told(sure: bool, worse: bool) -> str:
@@ -78,7 +84,9 @@ def _overview(report: Report) -> str:
 
 
 def _row(figure: Figure, beside: str) -> str:
-    links = "".join(f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>" for n, one in enumerate(figure.evidence, 1))
+    links = "".join(
+        f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>" for n, one in enumerate(figure.evidence, 1)
+    )
     evidence = f"<div class=dim>see{links}</div>" if links else ""
     why = "; ".join(f"{count:,} {why}" for why, count in figure.unscored)
     unscored = f"<div class=dim>not counted: {e(why)}</div>" if why else ""
@@ -105,7 +113,9 @@ def _bar(figure: Figure) -> str:
     low, high = {"share": (0.0, 1.0), "points": (1.0, 5.0)}.get(figure.about.unit, (0.0, 0.0))
     if low == high or figure.value < low:
         return ""
-    at, start, end = (min(100.0, max(0.0, 100 * (one - low) / (high - low))) for one in (figure.value, figure.low, figure.high))
+    at, start, end = (
+        min(100.0, max(0.0, 100 * (one - low) / (high - low))) for one in (figure.value, figure.low, figure.high)
+    )
     words = f"{figure.about.label}: {said(figure.value, figure.about.unit)}, 95 % interval {interval(figure)}"
     return line_with(at, start, end, words, zero=None)
 
@@ -116,7 +126,8 @@ def _groups(groups: Sequence[Group], by: str) -> str:
     names = [
         one.metric
         for one in max(groups, key=lambda group: len(group.figures)).figures
-        if one.metric not in ("contained", "unsatisfied_given", "mood_change", "retention_7d", "retention_30d", "recontact_30d")
+        if one.metric
+        not in ("contained", "unsatisfied_given", "mood_change", "retention_7d", "retention_30d", "recontact_30d")
     ]
     heads = "".join(f"<th class=n>{e(METRICS[name].label)}{_mark(name)}</th>" for name in names)
     rows = ""
@@ -206,7 +217,11 @@ def _findings(findings: Sequence[Finding]) -> str:
     by_kind: dict[str, list[Finding]] = {}
     for one in findings[:SHOWN_FINDINGS]:
         by_kind.setdefault(one.kind, []).append(one)
-    rest = f"<p class=dim>The first {SHOWN_FINDINGS} of {len(findings):,}; <code>--json</code> has the others.</p>" if len(findings) > SHOWN_FINDINGS else ""
+    rest = (
+        f"<p class=dim>The first {SHOWN_FINDINGS} of {len(findings):,}; <code>--json</code> has the others.</p>"
+        if len(findings) > SHOWN_FINDINGS
+        else ""
+    )
     parts = "".join(
         f"<details{' open' if n == 0 else ''}><summary><h3>{e(_KINDS.get(kind, kind))}</h3> {len(some)}</summary>"
         f"<table>{''.join(map(_finding, some))}</table></details>"
@@ -218,7 +233,8 @@ def _findings(findings: Sequence[Finding]) -> str:
 def _finding(one: Finding) -> str:
     about = ", ".join(filter(None, (one.intent, one.language, one.release)))
     against = "".join(
-        f"<dt>held against</dt><dd><code>{e(' '.join(filter(None, (each.source, each.field))))}</code> {e(each.value)}</dd>" for each in one.against
+        f"<dt>held against</dt><dd><code>{e(' '.join(filter(None, (each.source, each.field))))}</code> {e(each.value)}</dd>"
+        for each in one.against
     )
     asked = f"<dt>customer</dt><dd><pre>{e(one.asked)}</pre></dd>" if one.asked else ""
     text = f"<dt>said</dt><dd><pre>{_marked(one)}</pre></dd>" if one.text else ""

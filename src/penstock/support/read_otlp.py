@@ -23,7 +23,14 @@ __all__ = ["conversation_of", "of_json", "of_protobuf", "turns_of"]
 
 Span = dict[str, Any]  # trace, id, parent, name, start, end (Unix seconds), values, resource, events, failed
 
-CONVERSATION = ("gen_ai.conversation.id", "session.id", "langfuse.session.id", "penstock.conversation", "thread.id", "conversation.id")
+CONVERSATION = (
+    "gen_ai.conversation.id",
+    "session.id",
+    "langfuse.session.id",
+    "penstock.conversation",
+    "thread.id",
+    "conversation.id",
+)
 RELEASE = ("penstock.release", "langfuse.release", "app.version", "release")
 OF_RESOURCE = ("service.version", "deployment.release", "penstock.release")
 CUSTOMER = ("user.id", "enduser.id", "langfuse.user.id", "gen_ai.user.id")
@@ -33,7 +40,9 @@ SOME_TOKENS = (
 )
 COST = ("llm.cost.total", "gen_ai.usage.cost", "penstock.cost_usd")
 FIRST = ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token")  # seconds
-_INDEXED = re.compile(r"^(llm\.input_messages|llm\.output_messages|gen_ai\.prompt|gen_ai\.completion)\.(\d+)\.(?:message\.)?(role|content)$")
+_INDEXED = re.compile(
+    r"^(llm\.input_messages|llm\.output_messages|gen_ai\.prompt|gen_ai\.completion)\.(\d+)\.(?:message\.)?(role|content)$"
+)
 _DOCUMENT = re.compile(r"^retrieval\.documents\.(\d+)\.document\.content$")
 _TOOLS = ("TOOL",)
 _RETRIEVERS = ("RETRIEVER", "RERANKER")
@@ -56,7 +65,10 @@ def _span(one: Mapping[str, Any], resource: Mapping[str, Any]) -> Span:
     def either(camel: str, snake: str) -> Any:
         return one.get(camel, one.get(snake))
 
-    start, end = _nanos(either("startTimeUnixNano", "start_time_unix_nano")), _nanos(either("endTimeUnixNano", "end_time_unix_nano"))
+    start, end = (
+        _nanos(either("startTimeUnixNano", "start_time_unix_nano")),
+        _nanos(either("endTimeUnixNano", "end_time_unix_nano")),
+    )
     events = [
         {"name": str(event.get("name") or ""), "at": _nanos(event.get("timeUnixNano", event.get("time_unix_nano"))),
          "values": _attributes(_list(event, "attributes"))}
@@ -128,11 +140,13 @@ def _value(value: Any, depth: int = 0) -> Any:
 def of_protobuf(data: bytes) -> Iterator[list[Span]]:
     """The spans of each request in a file: one request, or several, each behind its length. Raises Unreadable."""
     try:
-        from google.protobuf.json_format import MessageToDict
-        from google.protobuf.message import DecodeError
+        from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     except ImportError as error:
-        raise Unreadable("the log may be OTLP in protobuf, and that is not installed", hint="pip install 'penstock[otel]'") from error
+        raise Unreadable(
+            "the log may be OTLP in protobuf, and that is not installed", hint="pip install 'penstock[otel]'"
+        ) from error
     parts = _framed(data) or [data]
     for part in parts:
         request = ExportTraceServiceRequest()
@@ -143,7 +157,9 @@ def of_protobuf(data: bytes) -> Iterator[list[Span]]:
                 "the log is neither text nor traces in protobuf", hint="JSON Lines, CSV, or OTLP in JSON or protobuf"
             ) from error
         if not request.resource_spans:
-            raise Unreadable("the log is neither text nor traces in protobuf", hint="JSON Lines, CSV, or OTLP in JSON or protobuf")
+            raise Unreadable(
+                "the log is neither text nor traces in protobuf", hint="JSON Lines, CSV, or OTLP in JSON or protobuf"
+            )
         yield of_json(MessageToDict(request))
 
 
@@ -162,10 +178,13 @@ def _framed(data: bytes) -> list[bytes]:
 # ---------------------------------------------------------------- turns
 
 
-def conversation_of(span: Span) -> str:
+def conversation_of(span: Mapping[str, Any]) -> str:
     """The conversation that a span says it belongs to, else its trace. A trace of which only some spans say so stays together where
     the outermost does."""
-    return str(_first(span["values"], CONVERSATION) or _first(span["resource"], CONVERSATION) or "") or f"trace {span['trace']}"
+    return (
+        str(_first(span["values"], CONVERSATION) or _first(span["resource"], CONVERSATION) or "")
+        or f"trace {span['trace']}"
+    )
 
 
 def turns_of(spans: Sequence[Span]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -193,7 +212,9 @@ def turns_of(spans: Sequence[Span]) -> tuple[dict[str, Any], list[dict[str, Any]
 def _of_trace(spans: Sequence[Span]) -> Iterator[dict[str, Any]]:
     """The outermost spans with words, in their order, each as what was asked and what was answered."""
     by_id = {span["id"]: span for span in spans}
-    speaking = {span["id"]: said for span in spans if _kind(span) not in (*_TOOLS, *_RETRIEVERS) and any(said := _said(span))}
+    speaking = {
+        span["id"]: said for span in spans if _kind(span) not in (*_TOOLS, *_RETRIEVERS) and any(said := _said(span))
+    }
 
     def above(span: Span) -> Iterator[Span]:
         seen = set[str]()
@@ -211,7 +232,14 @@ def _of_trace(spans: Sequence[Span]) -> Iterator[dict[str, Any]]:
         if question:
             yield {"role": "customer", "text": question, "at": span["start"]}
         if answer:
-            yield {"role": "bot", "text": answer, "at": span["end"], "request": span["id"], **_counted(span, beneath), **_given(beneath)}
+            yield {
+                "role": "bot",
+                "text": answer,
+                "at": span["end"],
+                "request": span["id"],
+                **_counted(span, beneath),
+                **_given(beneath),
+            }
 
 
 def _kind(span: Span) -> str:

@@ -43,9 +43,22 @@ SHOWN = 5
 HEAD = 8192
 AT_ONCE = 1 << 20
 
-STAFF = frozenset({"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"})
-CUSTOMERS = frozenset({"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde"})
-BOTS = ASSISTANTS | {"chatbot", "virtual_assistant", "virtual agent", "virtual_agent", "va", "system_bot", "llm", "ai_agent"}
+STAFF = frozenset(
+    {"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"}
+)
+CUSTOMERS = frozenset(
+    {"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde"}
+)
+BOTS = ASSISTANTS | {
+    "chatbot",
+    "virtual_assistant",
+    "virtual agent",
+    "virtual_agent",
+    "va",
+    "system_bot",
+    "llm",
+    "ai_agent",
+}
 TOOLS = frozenset({"tool", "function", "action", "tool_result", "api"})
 
 
@@ -72,7 +85,9 @@ class Problems:
         if self.count:
             rest = self.count - len(self.first)
             more = f"; and {rest:,} more" if rest else ""
-            found.append(f"{self.count:,} {'row was' if self.count == 1 else 'rows were'} passed over: {'; '.join(self.first)}{more}")
+            found.append(
+                f"{self.count:,} {'row was' if self.count == 1 else 'rows were'} passed over: {'; '.join(self.first)}{more}"
+            )
         return found
 
 
@@ -111,7 +126,9 @@ def open_log(
         raise BadRequest(f"there is no format '{kind}'", hint=f"one of {', '.join(FORMATS)}")
     low, high = csat_scale
     if not low < high:
-        raise BadRequest(f"a scale of CSAT goes from low to high, not from {low:g} to {high:g}", hint="--csat-scale 1-5")
+        raise BadRequest(
+            f"a scale of CSAT goes from low to high, not from {low:g} to {high:g}", hint="--csat-scale 1-5"
+        )
     try:
         size = path.stat().st_size
         with path.open("rb"):
@@ -119,7 +136,10 @@ def open_log(
     except OSError as error:
         raise BadRequest(f"the log {path} cannot be read: {error.strerror or error}") from error
     if path.is_file() and not size:
-        raise BadRequest(f"{path} is empty", hint='{"id": "1", "messages": [{"role": "user", "content": "…"}]}, one conversation a line')
+        raise BadRequest(
+            f"{path} is empty",
+            hint='{"id": "1", "messages": [{"role": "user", "content": "…"}]}, one conversation a line',
+        )
     of_conversations = {name: other for name, other in given.items() if name in CONVERSATION}
     of_messages = {name: other for name, other in given.items() if name in MESSAGE and name not in ("rows", "sources")}
     of_messages |= {name: given[name] for name in ("rows", "sources") if name in given}
@@ -160,7 +180,9 @@ def _plain(raw: BinaryIO) -> BinaryIO:
 
 
 def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> Iterator[Conversation]:
-    buffered = io.BufferedReader(cast(io.RawIOBase, stream), AT_ONCE) if not isinstance(stream, io.BufferedReader) else stream
+    buffered = (
+        io.BufferedReader(cast(io.RawIOBase, stream), AT_ONCE) if not isinstance(stream, io.BufferedReader) else stream
+    )
     head = buffered.peek(HEAD)[:HEAD]
     encoding = _encoding(head)
     suffixes = [one.lower() for one in path.suffixes if one.lower() != ".gz"]
@@ -182,7 +204,11 @@ def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> 
 
 def _encoding(head: bytes) -> str:
     """Of text; "" for what is none."""
-    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
         if head.startswith(mark):
             return name
     odd, even = head[1::2].count(0), head[::2].count(0)
@@ -201,7 +227,10 @@ def _encoding(head: bytes) -> str:
 def _whole(stream: BinaryIO, path: Path) -> bytes:
     data = stream.read(LARGEST_WHOLE + 1)
     if len(data) > LARGEST_WHOLE:
-        raise TooLarge(f"{path} has to be read at once and is larger than {LARGEST_WHOLE >> 20} MB", hint="split it, or use JSON Lines")
+        raise TooLarge(
+            f"{path} has to be read at once and is larger than {LARGEST_WHOLE >> 20} MB",
+            hint="split it, or use JSON Lines",
+        )
     return data
 
 
@@ -254,7 +283,9 @@ def _lines(text: io.TextIOWrapper, path: Path, log: Log) -> Rows:
 def _unwrapped(line: int, whole: Any) -> Rows:
     """The rows of an object that is none itself: {"conversations": [...]}, {"train": [...], "test": [...]}."""
     if isinstance(whole, dict) and not _is_row(whole):
-        lists = [one for one in whole.values() if isinstance(one, list) and one and all(isinstance(row, dict) for row in one)]
+        lists = [
+            one for one in whole.values() if isinstance(one, list) and one and all(isinstance(row, dict) for row in one)
+        ]
         if lists:
             n = 0
             for one in lists:
@@ -273,7 +304,17 @@ def _unwrapped(line: int, whole: Any) -> Rows:
 
 def _is_row(row: Mapping[str, Any]) -> bool:
     names = {str(name).casefold() for name in row}
-    return bool(names & {*CONVERSATION["turns"], *MESSAGE["text"], *MESSAGE["question"], "resourcespans", "resource_spans", "scopespans"})
+    return bool(
+        names
+        & {
+            *CONVERSATION["turns"],
+            *MESSAGE["text"],
+            *MESSAGE["question"],
+            "resourcespans",
+            "resource_spans",
+            "scopespans",
+        }
+    )
 
 
 def _json(text: str) -> tuple[Any, str]:
@@ -380,7 +421,10 @@ def _rows(rows: Rows, log: Log, laid: _Laid) -> Iterator[Conversation]:
         except BadRequest as error:
             log.problems.add(line, error.message)
             continue
-        key, digest = hashlib.sha1(found.id.encode(), usedforsecurity=False).digest()[:10], bytes.fromhex(found.digest[:16])
+        key, digest = (
+            hashlib.sha1(found.id.encode(), usedforsecurity=False).digest()[:10],
+            bytes.fromhex(found.digest[:16]),
+        )
         known = seen.setdefault(key, digest)
         if known is not digest:
             if known == digest:
@@ -440,11 +484,17 @@ def _turn(row: Mapping[str, Any], log: Log) -> list[dict[str, Any]]:
         question, answer = values.pop("question", None), values.pop("answer", None)
         found = []
         if question is not None:
-            found.append({"role": "customer", "text": named.words_of(question)} | {n: values[n] for n in ("at",) if n in values})
+            found.append(
+                {"role": "customer", "text": named.words_of(question)} | {n: values[n] for n in ("at",) if n in values}
+            )
         if answer is not None:
             found.append(values | {"role": "bot", "text": named.words_of(answer)})
         return found
-    if isinstance(text, list) and text and all(isinstance(one, Mapping) and one.get("type") == "tool_result" for one in text):
+    if (
+        isinstance(text, list)
+        and text
+        and all(isinstance(one, Mapping) and one.get("type") == "tool_result" for one in text)
+    ):
         values["role"] = "tool"
     values.pop("question", None)
     values.pop("answer", None)
@@ -501,11 +551,13 @@ def _roles(turns: Sequence[Mapping[str, Any]], log: Log) -> list[Role]:
         elif name in PASSED_OVER:
             found.append("system")
         else:
-            raise BadRequest(f"turn {n} is of '{name[:40]}'", hint="roles are customer, bot, person (of the staff), tool and system")
+            raise BadRequest(
+                f"turn {n} is of '{name[:40]}'", hint="roles are customer, bot, person (of the staff), tool and system"
+            )
     if "bot" not in found and "system" in found and "customer" in found:
         first = found.index("customer")
         if "system" in found[first:]:  # with some, the assistant is called the system
-            found = [cast(Role, "bot") if role == "system" and n > first else role for n, role in enumerate(found)]
+            found = ["bot" if role == "system" and n > first else role for n, role in enumerate(found)]
     return found
 
 
@@ -584,7 +636,11 @@ def _csat(value: Any, log: Log) -> float | None:
 def _name(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return named.whole(str(value)).strip()[:200] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return (
+        named.whole(str(value)).strip()[:200]
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+        else ""
+    )
 
 
 def _language(value: Any) -> str:
@@ -626,10 +682,16 @@ class _Laid:
             return
         self._database.execute("create index by_conversation on parts (conversation, place, line)")
         conversation, parts, line = None, list[tuple[str, Any]](), 0
-        apart, together = self._database.execute("select count(distinct conversation), count(*) from parts where kind = 'message'").fetchone()
+        apart, together = self._database.execute(
+            "select count(distinct conversation), count(*) from parts where kind = 'message'"
+        ).fetchone()
         if apart > 1 and apart == together and "role" in self._log.messages.found:
-            self._log.problems.note("every message is in a conversation of its own: if that is wrong, --map id=COLUMN names the right one")
-        order = "select conversation, line, kind, part from parts order by conversation, place is null, place, line, part"
+            self._log.problems.note(
+                "every message is in a conversation of its own: if that is wrong, --map id=COLUMN names the right one"
+            )
+        order = (
+            "select conversation, line, kind, part from parts order by conversation, place is null, place, line, part"
+        )
         for name, at, kind, part in self._database.execute(order):
             if conversation is not None and name != conversation:
                 yield from self._joined(conversation, parts, line)

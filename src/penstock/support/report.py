@@ -9,7 +9,19 @@ from typing import Any, Literal
 from penstock.config import iso
 from penstock.support.metrics import METRICS, Metric
 
-__all__ = ["FEWEST", "Agreed", "Change", "Evidence", "Figure", "Finding", "Group", "Moved", "Point", "Report", "Suggestion"]
+__all__ = [
+    "FEWEST",
+    "Agreed",
+    "Change",
+    "Evidence",
+    "Figure",
+    "Finding",
+    "Group",
+    "Moved",
+    "Point",
+    "Report",
+    "Suggestion",
+]
 
 FEWEST = 20  # conversations, or customers, below which a figure tells nothing
 
@@ -131,7 +143,7 @@ class Moved:
     p: float
     q: float
     sure: bool
-    anytime: bool = True
+    anytime: bool = False
     group: str = ""  # "intent: refund"; "" for all
 
     @property

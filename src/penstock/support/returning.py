@@ -67,7 +67,9 @@ def survival(metric: str, scored: Sequence[Scored], *, days: int, until: float |
     for some in times.values():
         some.sort()
         back = next((at for at in some[1:] if at > some[0]), None)
-        events.append(((back - some[0]) / DAY_S, True) if back is not None else (max(0.0, closed - some[0]) / DAY_S, False))
+        events.append(
+            ((back - some[0]) / DAY_S, True) if back is not None else (max(0.0, closed - some[0]) / DAY_S, False)
+        )
     if max(time for time, _ in events) < days:
         why = f"the log is shorter than {days} days"
         return Figure(metric=metric, value=None, n=0, units=0, unscored=((why, len(times)),))

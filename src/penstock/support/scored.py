@@ -54,7 +54,9 @@ class Scored:
             values = dict(told)
             values["counts"] = {name: (float(a), float(b)) for name, (a, b) in told.get("counts", {}).items()}
             values["unscored"] = {name: (str(why), int(n)) for name, (why, n) in told.get("unscored", {}).items()}
-            values["values"] = {name: {int(at): float(one) for at, one in some.items()} for name, some in told.get("values", {}).items()}
+            values["values"] = {
+                name: {int(at): float(one) for at, one in some.items()} for name, some in told.get("values", {}).items()
+            }
             values["latencies_ms"] = tuple(map(float, told.get("latencies_ms", ())))
             values["vector"] = tuple(map(int, told.get("vector", ())))
             values["findings"] = tuple(_finding(one) for one in told.get("findings", ()))

@@ -54,7 +54,9 @@ _NEGATION = re.compile(r"\b(?:not|no|never|cannot|nicht|kein\w*|nie|pas|non|nunc
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.](?=\d)[^.!?\n]*)*[.!?]*")
 _OF_ITSELF = re.compile(  # what a bot says of itself, or asks for: in no source, and no invention
     r"\W*(?:i|we|i['’]\w+|we['’]\w+|let me|sorry|please|thank|thanks|ich|wir|bitte|danke|je|nous|merci|veuillez|yo|nosotros|por favor|gracias"
-    r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b", re.I)
+    r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b",
+    re.I,
+)
 _ASKS = re.compile(r"[?？؟]\s*$|[?？؟]\s")
 
 
@@ -238,7 +240,9 @@ class _Look:
             said = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
             given.add_rows(self.scorer._data.of(said, self.conversation.customer))  # noqa: SLF001
 
-    def _answer(self, at: int, turn: Spoken, given: Given, asked: Sequence[tuple[int, Spoken]], rows_changed: int) -> None:
+    def _answer(
+        self, at: int, turn: Spoken, given: Given, asked: Sequence[tuple[int, Spoken]], rows_changed: int
+    ) -> None:
         question = "\n".join(one.text for _, one in asked)
         claims = given.check(turn.text, at=turn.at if turn.at is not None else self.conversation.started)
         self._facts(at, turn, given, claims, question)
@@ -275,7 +279,9 @@ class _Look:
         else:
             self.not_scored("accuracy", "nothing was given to check it by")
         for one in bad:
-            kind: FindingKind = "wrong_name" if one.kind == "name" else "made_up" if one.outcome == "not_found" else "wrong_fact"
+            kind: FindingKind = (
+                "wrong_name" if one.kind == "name" else "made_up" if one.outcome == "not_found" else "wrong_fact"
+            )
             against = (Evidence(one.row, one.field, one.instead),) if one.outcome == "contradicted" else ()
             self.find(kind, at, one.why, span=(one.start, one.end), against=against)
         unsupported = self._unsupported(at, turn, given, question) if given.texts else 0
@@ -291,12 +297,18 @@ class _Look:
         found = 0
         for claim in verdict.claims:
             said = turn.text[claim.start : claim.end]
-            if claim.label not in ("not_found", "contradicted") or claim.support >= UNSUPPORTED or _OF_ITSELF.match(said):
+            if (
+                claim.label not in ("not_found", "contradicted")
+                or claim.support >= UNSUPPORTED
+                or _OF_ITSELF.match(said)
+            ):
                 continue
             if len(_content(said, self.language)) >= 4:
                 found += 1
                 if not any(one.turn == at and claim.start <= one.start < claim.end for one in self.findings):
-                    self.find("unsupported", at, "the texts that were given do not say this", span=(claim.start, claim.end))
+                    self.find(
+                        "unsupported", at, "the texts that were given do not say this", span=(claim.start, claim.end)
+                    )
         return found
 
     def _personal(self, at: int, turn: Spoken, given: Given, claims: Sequence[Checked]) -> None:
@@ -315,31 +327,47 @@ class _Look:
             self.not_scored("relevance", "asks back")
         elif len(_content(turn.text, self.language)) < 2:
             self.not_scored("relevance", "has too few words")
-        elif self.language not in ("", "en") or self.scorer._encoder.inner.familiarity(f"{question} {turn.text}") < FAMILIAR:  # noqa: SLF001
+        elif (
+            self.language not in ("", "en")
+            or self.scorer._encoder.inner.familiarity(f"{question} {turn.text}") < FAMILIAR
+        ):  # noqa: SLF001
             self.not_scored("relevance", f"the encoder does not read '{self.language}'")
         else:
             share = self.scorer.relevance(question, turn.text)
             self.count("relevance", float(share >= RELEVANT), at)
             if share < 0.5:
-                self.find("irrelevant", at, f"{1 - share:.0%} of general questions are nearer to this answer than its own")
+                self.find(
+                    "irrelevant", at, f"{1 - share:.0%} of general questions are nearer to this answer than its own"
+                )
 
     def _coherent(self, at: int, turn: Spoken, question: str, claims: Sequence[Checked], rows_changed: int) -> None:
         words, asked = _content(turn.text, self.language), _content(question, self.language)
-        parts = tuple((found.group(), _content(found.group(), self.language)) for found in _SENTENCE.finditer(turn.text))
+        parts = tuple(
+            (found.group(), _content(found.group(), self.language)) for found in _SENTENCE.finditer(turn.text)
+        )
         said = _Answered(at, asked, words, tuple(claims), parts)
         good = True
         if _ASKS.search(question) and not_understood(turn.text):
             good = False
             self.find("unanswered", at, "says that it did not understand, or has no answer")
         for before in self._answers:
-            if len(words) >= FEWEST_WORDS and _alike(words, before.words) >= SAME and _numbers(said) == _numbers(before):
+            if (
+                len(words) >= FEWEST_WORDS
+                and _alike(words, before.words) >= SAME
+                and _numbers(said) == _numbers(before)
+            ):
                 if _alike(asked, before.asked) < 0.6 and asked:
                     good = False
                     self.find("repetition", at, f"repeats turn {before.at}", against=(Evidence(f"turn {before.at}"),))
                     break
             if before.at >= rows_changed and (why := _contradicts(said, before)):
                 good = False
-                self.find("contradiction", at, f"turn {before.at} said: {why}", against=(Evidence(f"turn {before.at}", "", why),))
+                self.find(
+                    "contradiction",
+                    at,
+                    f"turn {before.at} said: {why}",
+                    against=(Evidence(f"turn {before.at}", "", why),),
+                )
                 break
         self.count("coherence", float(good), at)
         self._answers.append(said)
@@ -370,7 +398,9 @@ class _Look:
         for felt in judged.turns:
             if felt.low < UPSET:
                 continue
-            reply = next((n for n in range(felt.at + 1, len(spoken)) if spoken[n].role in ("bot", "person", "customer")), None)
+            reply = next(
+                (n for n in range(felt.at + 1, len(spoken)) if spoken[n].role in ("bot", "person", "customer")), None
+            )
             if reply is None or spoken[reply].role != "bot":
                 continue
             cares = acknowledges(spoken[reply].text)
@@ -402,7 +432,11 @@ class _Look:
         failed = not self.escalated and (not self.resolved or (self.upset is not None and self.upset >= UPSET))
         self.count("silent_failure", float(failed))
         if failed:
-            why = "nobody took over, and it was not resolved" if not self.resolved else "nobody took over, and the customer left upset"
+            why = (
+                "nobody took over, and it was not resolved"
+                if not self.resolved
+                else "nobody took over, and the customer left upset"
+            )
             self.find("silent_failure", len(one.turns) - 1, why)
 
     def _looks_resolved(self, last: Spoken) -> bool:
@@ -418,6 +452,7 @@ class _Look:
         people = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
         thanked = bool(people) and lists_of(FOLDER, language)["thanks"].search(folded(people[-1])) is not None
         return thanked or failure.search(folded(last.text)) is None
+
 
 class _Remembering:
     """An encoder that knows what it embedded lately. Satisfies `Embedder`."""
@@ -471,7 +506,9 @@ def _language(conversation: Conversation) -> str:
 
 
 def _content(text: str, language: str) -> frozenset[str]:
-    return frozenset(word for word in _WORD.findall(text.casefold()) if word not in STOPWORDS.get(language or "en", _NONE))
+    return frozenset(
+        word for word in _WORD.findall(text.casefold()) if word not in STOPWORDS.get(language or "en", _NONE)
+    )
 
 
 _NONE: frozenset[str] = frozenset()

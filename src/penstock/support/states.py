@@ -74,14 +74,22 @@ _DOUBTS = re.compile(
     r"|peut|une fois|non|se|quando|finché|sarà|può|niet|als|zodra|tot|kan|wordt|não|quando|até|será|pode)\b",
     re.I,
 )
-_DONE = re.compile(r"(?:has been|have been|now|just|wurde|wurden|ha sido|a été|è stat[oa]|foi|werd)\b[^.;\n]{0,20}$", re.I)
-_ACTS = frozenset({"cancelled", "returned", "refunded", "exchanged", "suspended", "closed", "active", "paid", "approved"})
+_DONE = re.compile(
+    r"(?:has been|have been|now|just|wurde|wurden|ha sido|a été|è stat[oa]|foi|werd)\b[^.;\n]{0,20}$", re.I
+)
+_ACTS = frozenset(
+    {"cancelled", "returned", "refunded", "exchanged", "suspended", "closed", "active", "paid", "approved"}
+)
 
 
 @lru_cache(maxsize=4096)
 def state_of(text: str) -> State:
     """The state that a row's value names: `pending (items modified)` is pending."""
-    places = [(found.start(), -(found.end() - found.start()), name) for name, pattern in _PATTERNS.items() if (found := pattern.search(text.replace("_", " ")))]
+    places = [
+        (found.start(), -(found.end() - found.start()), name)
+        for name, pattern in _PATTERNS.items()
+        if (found := pattern.search(text.replace("_", " ")))
+    ]
     if not places:
         return State("", frozenset())
     names = {name for _, _, name in places}
@@ -92,7 +100,9 @@ def state_of(text: str) -> State:
 def said_states(text: str) -> Iterator[SaidState]:
     """Where a text says outright that something is in a state: "it is still pending", and neither "once it is delivered" nor "not"."""
     seen: list[tuple[int, int]] = []
-    found = [(match.start(), match.end(), name) for name, pattern in _PATTERNS.items() for match in pattern.finditer(text)]
+    found = [
+        (match.start(), match.end(), name) for name, pattern in _PATTERNS.items() for match in pattern.finditer(text)
+    ]
     for start, end, name in sorted(found, key=lambda one: (one[0], -one[1])):
         if any(a <= start < b for a, b in seen):
             continue

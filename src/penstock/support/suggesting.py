@@ -83,8 +83,8 @@ def suggestions(scored: Sequence[Scored], *, app: str = "APP") -> tuple[Suggesti
         for finding in one.findings:
             if finding.kind in _REMEDIES:
                 wrong.setdefault((one.intent, finding.kind), {}).setdefault(one.id, []).append(finding)
-    order = sorted(wrong.items(), key=lambda entry: (-len(entry[1]) ** 2 / members[entry[0][0]], entry[0]))
-    found = []
+    order = sorted(wrong.items(), key=lambda entry: (-(len(entry[1]) ** 2) / members[entry[0][0]], entry[0]))
+    found: list[Suggestion] = []
     for (intent, kind), by_conversation in order:
         if len(by_conversation) < FEWEST or len(found) >= MOST:
             continue

@@ -57,7 +57,9 @@ def changes_of(scored: Sequence[Scored], written: Sequence[Change] = ()) -> tupl
         if one.release and one.started is not None:
             seen[one.release] = min(seen.get(one.release, one.started), one.started)
     named = {change.release for change in written}
-    found = [Change(at, f"release {release} is first seen", release) for release, at in seen.items() if release not in named]
+    found = [
+        Change(at, f"release {release} is first seen", release) for release, at in seen.items() if release not in named
+    ]
     return tuple(sorted((*found, *written), key=lambda one: (one.at, one.what))[:MOST_CHANGES])
 
 
@@ -73,10 +75,15 @@ def read_changes(path: Path) -> tuple[Change, ...]:
     found = []
     for number, row in _rows(text, path):
         at = next((as_time(row[name]) for name in ("at", "date", "time", "day") if row.get(name)), None)
-        what = next((str(row[name]).strip() for name in ("what", "change", "text", "note", "title") if row.get(name)), "")
+        what = next(
+            (str(row[name]).strip() for name in ("what", "change", "text", "note", "title") if row.get(name)), ""
+        )
         release = str(row.get("release") or row.get("version") or "").strip()
         if at is None or not (what or release):
-            raise BadRequest(f"line {number} of {path} has no day and no word of what was changed", hint="2026-05-03 the prompt asks for the order")
+            raise BadRequest(
+                f"line {number} of {path} has no day and no word of what was changed",
+                hint="2026-05-03 the prompt asks for the order",
+            )
         found.append(Change(at, what[:500] or f"release {release}", release[:200]))
     return tuple(found)
 

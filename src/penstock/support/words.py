@@ -13,7 +13,16 @@ __all__ = ["agreement_words", "arrow", "day", "headline", "interval", "markdown"
 
 SHOWN_FINDINGS = 20
 SHOWN_GROUPS = 8
-SHOWN_METRICS = ("accuracy", "hallucination", "relevance", "resolved", "escalated", "silent_failure", "unsatisfied_predicted", "latency_p95")
+SHOWN_METRICS = (
+    "accuracy",
+    "hallucination",
+    "relevance",
+    "resolved",
+    "escalated",
+    "silent_failure",
+    "unsatisfied_predicted",
+    "latency_p95",
+)
 
 
 def headline(report: Report) -> str:
@@ -66,7 +75,11 @@ def moved_words(one: Moved, against: str) -> str:
 
 def agreement_words(one: Agreed) -> str:
     """How far a metric and people agree, or two of them."""
-    who = f"{METRICS[one.metric].label} and people" if one.between == "people" else f"{one.between} on {METRICS[one.metric].label}"
+    who = (
+        f"{METRICS[one.metric].label} and people"
+        if one.between == "people"
+        else f"{one.between} on {METRICS[one.metric].label}"
+    )
     if one.kappa is None and one.spearman is None:
         return f"{who}: n = {one.n}, too few, or all the same: nothing can be told"
     parts = [f"kappa {one.kappa:.2f} ({one.kappa_low:.2f} to {one.kappa_high:.2f})"] if one.kappa is not None else []
@@ -84,8 +97,17 @@ def markdown(report: Report) -> str:
     lines = [f"### {plain_md(headline(report))}", ""]
     if report.against:
         alarms = report.alarms
-        lines += [f"**{len(alarms)} figures are surely worse than {plain_md(report.against)}**" if alarms else f"**Nothing is surely worse than {plain_md(report.against)}**", ""]
-        lines += [f"- {'❌' if one.worse else '✅'} {plain_md(moved_words(one, report.against))}" for one in report.moved if one.sure]
+        lines += [
+            f"**{len(alarms)} figures are surely worse than {plain_md(report.against)}**"
+            if alarms
+            else f"**Nothing is surely worse than {plain_md(report.against)}**",
+            "",
+        ]
+        lines += [
+            f"- {'❌' if one.worse else '✅'} {plain_md(moved_words(one, report.against))}"
+            for one in report.moved
+            if one.sure
+        ]
         lines.append("")
     people = {one.metric: one for one in report.agreed if one.between == "people"}
     heads = ["figure", "value", "95 % interval", "n", *(["people: kappa"] if people else [])]
@@ -96,7 +118,11 @@ def markdown(report: Report) -> str:
             beside = people.get(figure.metric)
             cells.append(f"{beside.kappa:.2f} (n = {beside.n})" if beside and beside.kappa is not None else "")
         lines.append(md_line(cells))
-    lines += ["", f"↓ lower is better. A figure in brackets comes from fewer than {FEWEST} conversations or customers and tells nothing.", ""]
+    lines += [
+        "",
+        f"↓ lower is better. A figure in brackets comes from fewer than {FEWEST} conversations or customers and tells nothing.",
+        "",
+    ]
     for by in ("release", "intent", "language"):
         lines += _groups(report.of(by), by)
     lines += _findings(report.findings)
@@ -109,7 +135,9 @@ def markdown(report: Report) -> str:
     lines += ["", "<details><summary>How each figure is made, and what it does not show</summary>", ""]
     for figure in report.all.figures:
         about = figure.about
-        lines.append(f"- **{about.label}**: {plain_md(about.what)} {plain_md(about.method)} *Does not show:* {plain_md(about.does_not_show)}")
+        lines.append(
+            f"- **{about.label}**: {plain_md(about.what)} {plain_md(about.method)} *Does not show:* {plain_md(about.does_not_show)}"
+        )
     lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
@@ -122,7 +150,9 @@ def _value(figure: Figure) -> str:
 def _groups(groups: Sequence[Group], by: str) -> list[str]:
     if len(groups) < 2:
         return []
-    shown = [name for name in SHOWN_METRICS if any((one := group.figure(name)) and one.value is not None for group in groups)]
+    shown = [
+        name for name in SHOWN_METRICS if any((one := group.figure(name)) and one.value is not None for group in groups)
+    ]
     heads = [by, "conversations", *(f"{METRICS[name].label}{arrow(name)}" for name in shown)]
     lines = [md_line(heads), md_line(["---"] * len(heads))]
     for group in groups[:SHOWN_GROUPS]:
