@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.agents.states import Step
+from penstock.agents.tries import Tries
 from penstock.answer import whole as whole_answer
-from penstock.apps.retail_bot.abilities import RetailBot, retail_bot
+from penstock.apps.retail_bot.abilities import RetailBot
 from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk
 from penstock.apps.retail_bot.rules import Policy
 from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, Payment, PaymentMethod, Product, Variant
@@ -33,7 +34,6 @@ from penstock.apps.retail_bot.sign_in import CustomerSignIn
 from penstock.assemble import House
 from penstock.config import load
 from penstock.errors import BadRequest, NotFound
-from penstock.storage.database import Tables
 from penstock.types import Turn
 
 REASONS = ("no longer needed", "ordered by mistake")
@@ -339,10 +339,11 @@ POLICY = Policy(return_days=None, reasons=REASONS, countries=(), refunds_anywher
 MOST_TURNS = 30
 
 
-def bot(folder: str, tables: Tables) -> RetailBot:
+def bot(folder: str, house: House) -> RetailBot:
     """The bot over a task's shop. As the benchmark's policy wants it, an e-mail address or a name and postcode is enough."""
     shop = SHOPS[folder]
-    return retail_bot(Desk(shop, POLICY, changes="identified", moves="identified"), CustomerSignIn(shop, tables, mail=None))
+    sign_in = CustomerSignIn(shop, Tries(house.database, lambda: house.envelope.secret("", "sign-in")), codes=None)
+    return RetailBot(Desk(shop, POLICY, changes="identified", moves="identified"), sign_in)
 
 
 def as_said(text: str) -> str:
@@ -422,8 +423,8 @@ class Player:
             if re.search(r"confirm", one, re.I) and one not in self.used:
                 self.used.add(one)
                 _, _, then = one.partition(",")
-                also = re.search(r"\b(?:because|also|say|tell|want)\b.*", then)
-                return as_said(re.sub(r"^because ", "", also[0])) if also else as_said(then)
+                also = re.search(r"\bbecause (.*)|\b(?:also|instead)\b.*", then)
+                return as_said((also[1] or also[0]) if also else then)
         return "Yes"
 
     def _reason(self, choices: Sequence[str]) -> str:
@@ -503,7 +504,7 @@ def play(whole: Mapping[str, Any], task: Mapping[str, Any], folder: Path) -> Res
     SHOPS[str(folder)] = shop
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "penstock.toml").write_text('home = "home"\n[apps.tasks]\nbot = "bot.py"\n')
-    (folder / "bot.py").write_text(f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house.database)\n")
+    (folder / "bot.py").write_text(f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house)\n")
     house = House(load(folder / "penstock.toml"))
     try:
         turns, seconds = asyncio.run(_talk(house, Player(task["user_scenario"]["instructions"])))
@@ -544,3 +545,66 @@ def _breaches(shop: Tau2Shop, log: Sequence[Step]) -> list[str]:
     if any(count > 1 for count in agreed.values()):
         found.append("one request was agreed to twice")
     return found
+
+
+# ---------------------------------------------------------------- all of them
+
+
+GATE = 0.4
+SEED = 8  # by which the half is drawn on which the bot was developed
+
+
+def halves(count: int) -> tuple[set[int], set[int]]:
+    """Places of the tasks that were read while the bot was written, and of those of which only the figure was looked at."""
+    places = list(range(count))
+    random.Random(SEED).shuffle(places)
+    return set(places[: count // 2]), set(places[count // 2 :])
+
+
+def figures(results: Sequence[Result]) -> dict[str, Any]:
+    right = sum(one.right for one in results)
+    seconds = sorted(second for one in results for second in one.seconds[1:])  # the first loads what every process loads once
+    return {
+        "tasks": len(results), "right": right, "share": round(right / len(results), 3) if results else 0.0,
+        "breaches": sum(len(one.breaches) for one in results), "messages": sum(one.turns for one in results),
+        "p50_s": round(seconds[len(seconds) // 2], 3) if seconds else 0.0,
+        "p95_s": round(seconds[int(len(seconds) * 0.95)], 3) if seconds else 0.0,
+    }  # fmt: skip
+
+
+def main() -> None:
+    import argparse
+    import tempfile
+
+    from benchmarks import measure
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with tau2_retail_db.json and the tasks")
+    parser.add_argument("--tasks", default="tau2_retail_tasks_dev.json", help="file of tasks in that folder")
+    parser.add_argument("--talks", type=Path, help="where the conversations are written to")
+    asked = parser.parse_args()
+    whole = json.loads((asked.data / "tau2_retail_db.json").read_text("utf-8"))
+    tasks = json.loads((asked.data / asked.tasks).read_text("utf-8"))
+    started = measure.commit()
+    results: dict[int, Result] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for place, task in enumerate(tasks):
+            results[place] = play(whole, task, Path(folder) / str(place))
+            print(f"{place + 1} of {len(tasks)}: {sum(one.right for one in results.values())} right", file=sys.stderr, flush=True)
+    if asked.talks:
+        asked.talks.write_text(json.dumps({one.task: one.talk for one in results.values()}, indent=1), "utf-8")
+    found: dict[str, Any] = {"all": figures(list(results.values()))}
+    if asked.tasks == "tau2_retail_tasks_dev.json":
+        read, unread = halves(len(tasks))
+        found["developed on"] = figures([one for place, one in results.items() if place in read])
+        found["not looked at"] = figures([one for place, one in results.items() if place in unread])
+    found["wrong"] = sorted((one.task for one in results.values() if not one.right), key=int)
+    print(json.dumps(found, indent=1))
+    command = f"python -m benchmarks.retail_tasks --data DATA --tasks {asked.tasks}"
+    measure.write("retail_tasks", claim=__doc__, command=command, figures=found, commit_measured=started)
+    bad = found["all"]["share"] < GATE or found["all"]["breaches"]
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from penstock.agents.actions import Action, Person, plain
 from penstock.agents.requests import CHANGED, Request
 from penstock.agents.sign_in import SignIn, Step
 from penstock.agents.slots import Finder, Heard, Several, Slot, choices_of, finder, is_free_text
-from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.talks import REQUESTS, Reply, Row, Talk, row_of
 from penstock.agents.words import (
     agreement,
     asks_something,
@@ -82,6 +82,7 @@ class Ability:
     says: str | Callable[[Talk, Request], Reply]
     slots: Mapping[str, Slot] = field(default_factory=dict)
     label: str = ""  # on a button
+    offered: bool = True  # whether it has a button, and is told of when somebody asks what there is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +381,7 @@ class _Turn:
         elif instead:
             self.withdrawn()
             self.agenda[:1] = new
-        elif means_too(self.said):
+        elif means_too(self.said) and any(self.bot.abilities[one["ability"]].action.effect == "writes" for one in new):
             self.agenda.extend(new)
             self.parts.append(self.sayings.noted)
         else:
@@ -508,13 +509,13 @@ class _Turn:
         self.quick = self.buttons(person=misses >= MOST_MISSES or not self.agenda)
 
     def offer(self) -> str:
-        names = ", ".join(_label(one) for one in self.bot.abilities.values())
+        names = ", ".join(_label(one) for one in self.bot.abilities.values() if one.offered)
         self.fixed.append(names)
         also = f" {self.sayings.asks_too}" if self.talk.ask else ""
         return self.sayings.can_do.format(abilities=names) + also
 
     def buttons(self, *, person: bool = True) -> tuple[str, ...]:
-        labels = [_label(one) for one in self.bot.abilities.values()]
+        labels = [_label(one) for one in self.bot.abilities.values() if one.offered]
         last = [self.sayings.person] if person and self.talk.people else []
         return (*labels[: MOST_BUTTONS - len(last)], *last)
 
@@ -530,6 +531,7 @@ class _Turn:
             return self.to_person(self.handing)
         if self.opened:
             self.parts.append(self.opened["text"])
+            self.rows += self.read_back_row()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
         elif not self.over and not self.quick:
             if not self.answer:
@@ -539,6 +541,15 @@ class _Turn:
         return Reply(
             text, self.quick, tuple(self.rows), self.answer, over=self.over, fixed=tuple(self.fixed + self.words_of_author())
         )
+
+    def read_back_row(self) -> list[Row]:
+        """What is read back again rests on the request, as it did the first time."""
+        if self.opened.get("kind") != "confirm" or any(row.source == f"{REQUESTS}{self.opened['request']}" for row in self.rows):
+            return []
+        try:
+            return [row_of(self.requests.get(self.talk.person, self.talk.id, self.opened["request"]))]
+        except NotFound:
+            return []
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]

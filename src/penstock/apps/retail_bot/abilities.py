@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from penstock.agents.requests import Request
@@ -14,6 +16,7 @@ from penstock.agents.talks import Reply, Row, Talk, row_of
 from penstock.apps.retail_bot.addresses import known_addresses, read_address, shown_address
 from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk, method_called
 from penstock.apps.retail_bot.planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
+from penstock.apps.retail_bot.recommend import Recommender
 from penstock.apps.retail_bot.replies import (
     ARTICLES,
     account_row,
@@ -32,8 +35,10 @@ from penstock.apps.retail_bot.variants import choose, fits, read_target, words
 from penstock.errors import PenstockError
 from penstock.types import Status
 
-__all__ = ["RetailBot", "retail_bot"]
+__all__ = ["RetailBot"]
 
+Histories = Callable[[], Iterable[Sequence[Sequence[str]]]]
+COUNTED_S: Final = 86_400.0
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
@@ -48,6 +53,11 @@ _GENERAL = re.compile(
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b", re.I
 )
 _WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
+# What is on a button -> what is wanted by it
+_BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "my orders": ("look_at_account", {"said": "Where are my orders?"}), "change my own address": ("move", {}), "price and stock": ("look_at_products", {}),
+    "recommend something": ("recommend", {"said": "Recommend something"}),
+}  # fmt: skip
 SAYINGS: Final = Sayings(
     greeting="Hello! I am the shop's assistant.", anything_else="Is there anything else I can do for you?",
 )  # fmt: skip
@@ -58,15 +68,20 @@ class _Retail:
     """The bot's understanding, over the desk."""
 
     desk: Desk
+    histories: Histories
+    counting: threading.Lock = field(default_factory=threading.Lock)
+    _counted: tuple[float, Recommender] | None = None
 
     # ---------------------------------------------------------------- what is wanted
 
     def wanted(self, talk: Talk, said: str, current: Wanted | None) -> list[Wanted]:
         said = said[:LONGEST_SAID]
+        if (button := said.strip().casefold().rstrip(".")) in _BUTTONS:
+            return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
-        if _RECOMMEND.search(said):
+        if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
         if not wishes:
             if current is not None and current.ability in _WRITES and self._adds(talk, said, products, orders):
@@ -256,26 +271,30 @@ class _Retail:
         return self._products_told(str(request.arguments["said"]), self.desk.shop.products())
 
     def recommended(self, talk: Talk, request: Request) -> Reply:
-        """What is in stock and goes with what was bought: of the same kinds of things first, never what they have."""
+        """What goes with what they bought, or what there is of what they name; in stock, and with the reason."""
         said = str(request.arguments["said"])
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         named = {id for one in mentions(words(said), products) for id in one.products}
         bought = {item.product for order in orders for item in order.items}
-        kinds = {one.category for one in products if one.id in (named or bought) and one.category}
-        found = [one for one in products if one.id in named] or [one for one in products if one.category in kinds and one.id not in bought]
-        found = [one for one in (found or list(products)) if any(variant.stock > 0 for variant in one.variants)][:3]
+        if named - bought:
+            return self._products_told(said, products)
         currency = self.desk.policy.currency
         replies = []
-        for product in found:
-            row = product_row(product, currency)
-            best = sorted((one for one in product.variants if one.stock > 0), key=lambda one: (-one.stock, one.price))[0]
-            replies.append(Reply(f"- {product.name} ({variant_text(best)}) for {best.price:.2f} {currency}, {best.stock} in stock", rows=(row,)))
+        for one in self.recommender(products).recommend(orders, products):
+            text = f"- {one.product.name} ({variant_text(one.variant)}) for {one.variant.price:.2f} {currency}, {one.reason}"
+            replies.append(Reply(text, rows=(product_row(one.product, currency),), fixed=(one.reason,)))
         if not replies:
             return Reply("There is nothing in stock that I could recommend.")
-        why = "Going by what you have bought, these are in stock:" if bought and not named else "These are in stock:"
         whole = joined(replies)
-        return Reply(why + "\n" + whole.text.replace("\n\n", "\n"), rows=whole.rows)
+        return Reply("These are in stock, and may be something for you:\n" + whole.text.replace("\n\n", "\n"), rows=whole.rows, fixed=whole.fixed)
+
+    def recommender(self, products: Sequence[Product]) -> Recommender:
+        """Counted at its first use, and again after a day."""
+        with self.counting:
+            if self._counted is None or time.monotonic() > self._counted[0] + COUNTED_S:
+                self._counted = time.monotonic(), Recommender(products, self.histories())
+            return self._counted[1]
 
     # ---------------------------------------------------------------- done
 
@@ -430,7 +449,7 @@ class _Retail:
             Ability(
                 desk.named("tell_which"), (), self.answered,
                 {"about": Slot("What is it about?"), "question": Slot("What is asked?"), "answer": Slot("{question}", self.answer_in, lambda heard: heard.talk.state.get("choices", ()))},
-                "Say which",
+                offered=False,
             ),
             Ability(desk.named("look_at_products"), (), self.told_products, {"said": Slot("Which product?")}, "Price and stock"),
             Ability(desk.named("recommend"), (), self.recommended, {"said": Slot("What for?")}, "Recommend something"),
@@ -452,8 +471,9 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 class RetailBot(Scripted):
     """A scripted bot over a desk. What it asks about things of orders rests on the rows of these orders, each time it is asked."""
 
-    def __init__(self, desk: Desk, sign_in: SignIn, sayings: Sayings = SAYINGS) -> None:
-        self._retail = _Retail(desk)
+    def __init__(self, desk: Desk, sign_in: SignIn, histories: Histories | None = None, *, sayings: Sayings = SAYINGS) -> None:
+        """histories: what customers bought, order by order, by which things are recommended; without, by what most people buy."""
+        self._retail = _Retail(desk, histories or list)
         super().__init__(
             self._retail.abilities(), understand=self._retail.wanted, look=self._retail.look, sign_in=sign_in, sayings=sayings
         )
@@ -468,7 +488,3 @@ class RetailBot(Scripted):
         products = [row for number in asked.get("products", ()) if (row := self.look_again(talk, f"products/{number}")) is not None]
         return replace(reply, rows=(*reply.rows, *(row for row in (*rows, *products) if all(row.source != one.source for one in reply.rows))))
 
-
-def retail_bot(desk: Desk, sign_in: SignIn) -> RetailBot:
-    """The bot over a desk."""
-    return RetailBot(desk, sign_in)

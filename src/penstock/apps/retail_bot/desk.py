@@ -19,6 +19,7 @@ from penstock.errors import BadRequest, NotFound
 
 __all__ = ["Desk", "Swap", "method_called"]
 
+NOTHING: Final = Decimal("0.00")
 LONGEST_SAID: Final = 4_000  # characters of a message that is read
 OrderNumber = Annotated[str, "The number of an order of this customer, such as #W2378156.", Text(1, 60)]
 Method = Annotated[str, "The id of one of the customer's payment methods.", Text(1, 80)]
@@ -202,8 +203,8 @@ class Desk:
             _refuse(why)
             amount = rules.difference(order, swaps, products)
             return {
-                "items": _swaps_said(order, swaps, products, self.policy.currency), "pay": max(amount, Decimal(0)),
-                "back": max(-amount, Decimal(0)), "currency": self.policy.currency, "by": self.method(customer, arguments.method),
+                "items": _swaps_said(order, swaps, products, self.policy.currency), "pay": max(amount, NOTHING), "back": max(-amount, NOTHING),
+                 "currency": self.policy.currency, "by": self.method(customer, arguments.method),
             }  # fmt: skip
 
         def swapped(done: Order) -> dict[str, Any]:

@@ -209,11 +209,11 @@ def _methods(dice: Dice, place: int) -> Iterator[PaymentMethod]:
     if has[0] or not any(has):
         brand = dice.weighted({"Visa": 5, "Mastercard": 4, "American Express": 1})
         yield PaymentMethod(f"card-{place:06}", "credit_card", brand, f"{dice.below(10_000):04}")
-    if has[1]:
-        yield PaymentMethod(f"paypal-{place:06}", "paypal")
     if has[2]:
         cents = 0 if dice.random() < 0.15 else 500 + 5 * dice.below(4_000)
         yield PaymentMethod(f"gift-{place:06}", "gift_card", balance=Decimal(cents).scaleb(-2))
+    if has[1]:
+        yield PaymentMethod(f"paypal-{place:06}", "paypal")
 
 
 def _orders(dice: Dice, customer: Customer, place: int, shelf: _Shelf, seed: int, today: date) -> Iterator[Order]:

@@ -4,18 +4,23 @@ exactly is refused with the place where it does not: what comes from another sys
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-__all__ = ["Misfit", "read"]
+from penstock.errors import BadRequest
+
+__all__ = ["Misfit", "check_key", "read"]
+
+KEY = re.compile(r"[\x21-\x7e]{1,200}")  # it must fit into a header
 
 LONGEST = 10_000  # characters of one text
 MOST = 100_000  # things in one list
-AMOUNT = Decimal(10) ** 9
+AMOUNT = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,2})?")
 _T = TypeVar("_T")
 
 
@@ -26,6 +31,12 @@ class Misfit(ValueError):
 def read(kind: type[_T], value: Any, where: str = "") -> _T:
     """Raises Misfit. Fields that are not known are left out, so that another system may say more than we asked."""
     return typing.cast(_T, _read(kind, value, where or kind.__name__.lower()))
+
+
+def check_key(key: Any) -> None:
+    """Raises BadRequest for what cannot be the idempotency key of a change."""
+    if not isinstance(key, str) or not KEY.fullmatch(key):
+        raise BadRequest("the key of a change is a text of 1 to 200 letters, digits and signs")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
@@ -82,10 +93,6 @@ def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
 
 def _amount(value: Any, where: str) -> Decimal:
     """An amount is a text with at most two decimals, and comes back with two."""
-    try:
-        found = Decimal(value) if isinstance(value, str) and len(value) < 30 else Decimal("nan")
-    except InvalidOperation:
-        found = Decimal("nan")
-    if not found.is_finite() or abs(found) > AMOUNT or found != found.quantize(Decimal("0.01")):
+    if not isinstance(value, str) or not AMOUNT.fullmatch(value):
         raise Misfit(f"{where} is no amount such as '12.50'")
-    return found.quantize(Decimal("0.01"))
+    return Decimal(value).quantize(Decimal("0.01"))

@@ -149,7 +149,7 @@ def chosen_places(answer: str, places: Sequence[Place], products: Sequence[Produ
         if word in said and len(places) > abs(at):
             return [list(places)[at]]
     for word, at in (("newest", 0), ("latest", 0), ("recent", 0), ("oldest", -1), ("older", -1), ("earlier", -1)):
-        if word in said:
+        if word in said and all(one.order.placed for one in places):
             return [one for one in places if one.order.number == places[at].order.number]
     return []
 
@@ -241,6 +241,13 @@ def _cancel(world: _World, wish: Wish) -> bool:
             return _return(world, replace(wish, kind="return", otherwise=[]))
         world.plan.notes.append(Note("not_pending" if found else "not_found", *_about(found), said=wish.text))
         return False
+    numbers = list(dict.fromkeys(one.order.number for one in pending))
+    if len(numbers) > 1 and wish.whole and wish.only is None and wish.hints & {"older", "recent"}:
+        placed = [order.placed for order in world.orders if order.number in numbers]
+        if not all(placed) or len(set(placed)) < len(placed):
+            return _asked(world, wish, pending)  # nobody knows which is the older one
+        kept = numbers[-1] if "older" in wish.hints else numbers[0]
+        pending = [one for one in pending if one.order.number == kept]
     done = False
     for order in [order for order in world.orders if any(one.order.number == order.number for one in pending)]:
         meant = {one.at for one in pending if one.order.number == order.number}

@@ -24,7 +24,7 @@ import orjson
 
 from penstock.agents.actions import canonical, plain
 from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.plain import read
+from penstock.apps.retail_bot.plain import check_key, read
 from penstock.apps.retail_bot.rules import OURS, Policy
 from penstock.apps.retail_bot.shop import (
     Address,
@@ -80,7 +80,6 @@ SCHEMA = [
     create table done (key text primary key, request text not null, result text not null, day text not null) strict
     """,
 ]
-LONGEST_KEY = 200
 BATCH = 2_000  # customers that are written at once
 _T = TypeVar("_T")
 
@@ -303,6 +302,9 @@ class SqlShop:
         return self._once(key, ("move", customer, address), Customer, make)
 
     def _order_once(self, key: str, request: tuple[Any, ...], make: Callable[[_Change], None]) -> Order:
+        if not _storable(request[2]):
+            raise _not_theirs(request[2])
+
         def made(w: Any) -> Order:
             change = _Change(self, w, customer=request[1], order=request[2], day=self._today().isoformat())
             make(change)
@@ -312,8 +314,7 @@ class SqlShop:
 
     def _once(self, key: str, request: tuple[Any, ...], kind: type[_T], make: Callable[[Any], _T]) -> _T:
         """One change in one transaction, with its result under its key."""
-        if not _storable(key) or not 0 < len(key) <= LONGEST_KEY:
-            raise BadRequest(f"the key of a change is a text of 1 to {LONGEST_KEY} characters")
+        check_key(key)
         try:
             digest = hashlib.sha256(canonical(request)).hexdigest()
         except TypeError as error:  # half of a character, which nothing that is stored has in it
@@ -365,7 +366,7 @@ class _Change:
         self.orders = shop._orders(w, customer) if found else ()
         seen = next((one for one in self.orders if one.number == order), None)
         if found is None or seen is None:
-            raise NotFound(f"there is no order {shown(str(order), 40)} of yours")
+            raise _not_theirs(order)
         self.customer, self.order, self._next = found, seen, len(seen.payments)
 
     def check(self, why: str | None) -> None:
@@ -413,6 +414,10 @@ class _Change:
         """The order as it is after the change."""
         orders = self._shop._orders(self._w, self.customer.id)
         return next(one for one in orders if one.number == self.order.number)
+
+
+def _not_theirs(order: object) -> NotFound:
+    return NotFound(f"there is no order {shown(str(order), 40)} of yours")
 
 
 def fill(tables: Tables, products: Iterable[Product], people: Iterable[tuple[Customer, Sequence[Order]]]) -> None:

@@ -316,7 +316,7 @@ _NOTHING = re.compile(
 )
 _ITEMS_WORD = re.compile(r"\b(?:everything|all (?:of )?(?:the |my |your |these |those )?(?:item|thing|stuff|product)s?|all of (?:it|them)|all item)\b")
 _ABOUT_OWN = re.compile(r"\b(?:default|user|profile|account|home|own|primary|personal|registered)\b[\w ]{0,12}\baddress|\baddress\b[\w ]{0,15}\b(?:profile|account|on file)")
-_ADDRESS = re.compile(r"\baddress(?:es)?\b|\b(?:suite|apartment|apt)\b \d|\b(?:deliver|ship|sent|send|shipped)\w* (?:it |them |the order |that |this |everything )?to\b")
+_ADDRESS = re.compile(r"\baddress(?:es)?\b|\b(?:suite|apartment|apt)\b \d|\b(?:deliver|ship|sent|send)\w*(?! back)(?: \w+){0,4} to\b")
 _PAYMENT = re.compile(r"\bpayment method|\bpayment\b|\bpay (?:for )?(?:it |the order |that |this )?with\b|\bcharge\w* (?:to|on)\b")
 
 

@@ -65,10 +65,11 @@ def words(text: str) -> list[str]:
     text = re.sub(r"'(?:s|m|re|ll|d|ve)\b|(?<=s)'(?=\s|$)", "", text)
     text = re.sub(r"(\d)\s*(?:\"|''|”)", r"\1 inch", text).replace("%", " percent ")
     text = re.sub(r"(\d),(?=\d{3}\b)", r"\1", text)
+    text = re.sub(r"\bone (?=(?:lit(?:re|er)|inch|foot|tb)s?\b)", "1 ", text)
+    text = re.sub(r"(\d+(?:\.\d+)?)\s*(l|lit(?:re|er)s?|tb)\b", _smaller, text)
     found = re.findall(r"[a-z]+\d+[a-z\d]*|\d+(?:\.\d+)?|[^\W\d_]+", text)
-    one = [_stem(word) for word in found]
-    one = " ".join(_SAME.get(word, word) for word in one).split()
-    return _amounts(_extra(one))
+    same = " ".join(_SAME.get(word, word) for word in map(_stem, found)).split()
+    return _extra(same)
 
 
 def _negated(match: re.Match[str]) -> str:
@@ -97,15 +98,9 @@ def _extra(found: list[str]) -> list[str]:
     return made
 
 
-def _amounts(found: list[str]) -> list[str]:
-    """1.5 l is 1500 ml, and 2 tb are 2000 gb, so that either finds the other."""
-    made: list[str] = []
-    for word in found:
-        if word in ("l", "tb") and made and re.fullmatch(r"\d+(\.\d+)?", made[-1]):
-            made[-1] = f"{float(made[-1]) * 1000:g}" if float(made[-1]) < 1000 else made[-1]
-            word = "ml" if word == "l" else "gb"
-        made.append(word)
-    return made
+def _smaller(match: re.Match[str]) -> str:
+    """1.5 l is 1500 ml, and 2 TB are 2000 GB, so that either finds the other."""
+    return f"{float(match[1]) * 1000:g} {'gb' if match[2] == 'tb' else 'ml'}" if len(match[1]) < 6 else match[0]
 
 
 # ---------------------------------------------------------------- what is said of options
@@ -375,6 +370,8 @@ def _pointed(orderable: Mapping[str, Sequence[str]], hints: Sequence[str], said:
             if any(name == one or (len(name) > 4 and one[:5] == name[:5]) for name in words(option) for one in near):
                 return option
     going = [option for option in orderable if any(hint in option.lower() for hint in hints)]
+    if not going and "size" in hints:  # sizes by whatever name: what is counted in a unit
+        going = [option for option, values in orderable.items() if all(re.match(r"\d[\d.]*\s*[a-zA-Z]", value) for value in values)]
     return going[0] if going else ""
 
 
@@ -443,7 +440,8 @@ def _chosen(product: Product, old: Mapping[str, str], old_price: Decimal, target
     spoken |= {option for one in target.wishes for option in one.options}
     found = [one for one in product.variants if may(one)]
     if target.rest == "same":
-        found = [one for one in found if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)]
+        same = [one for one in found if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)]
+        found = same if same or not any(one.of_all for one in target.extremes) else found  # else the nearest, of which all is read back
     if not found:
         return []
 
