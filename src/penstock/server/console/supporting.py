@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from penstock.support.reading import Log
     from penstock.support.report import Report
 
-__all__ = ["FILES", "command", "main", "told_of"]
+__all__ = ["FILES", "command", "evaluated", "main", "told_of"]
 
 FILES: Final = ("log", "ratings", "changes", "data")  # that somebody may have sent, by the field of the form
 MOST_TALKS: Final = 400  # conversations that are kept with their words, those with findings first
@@ -52,7 +52,7 @@ def main(told: Mapping[str, Any]) -> int:
     folder, run = Path(told["folder"]), str(told["run"])
     house = assemble(load(told["config"], keys=False))
     try:
-        _evaluated(house, run, folder, told)
+        evaluated(house, run, folder, told)
     except PenstockError as error:
         with suppress(PenstockError):
             house.runs.end(run, "failed", {"error": error.message, "hint": error.hint}, only_running=True)
@@ -63,7 +63,8 @@ def main(told: Mapping[str, Any]) -> int:
     return 0
 
 
-def _evaluated(house: House, run: str, folder: Path, told: Mapping[str, Any]) -> None:
+def evaluated(house: House, run: str, folder: Path, told: Mapping[str, Any]) -> None:
+    """Evaluate what is in a folder, and keep what came of it. Raises PenstockError for what cannot be read."""
     from penstock.encoder import shipped
     from penstock.support.data import read_data
     from penstock.support.evaluating import Evaluation, report_of
