@@ -219,7 +219,7 @@ def _one(
         )
     return Conversation(
         id=id_, turns=tuple(turns), release=release, language=language, intent=intent, customer=f"{name.lower()}_{person}", started=at,
-        csat=(rng.choice([1, 2, 2, 3]) if upset else rng.choice([3, 4, 5, 5])) if rng.random() < 0.3 else None, rows=(account,),
+        csat=(rng.choice([1.0, 2.0, 2.0, 3.0]) if upset else rng.choice([3.0, 4.0, 5.0, 5.0])) if rng.random() < 0.3 else None, rows=(account,),
     )  # fmt: skip
 
 

@@ -110,7 +110,8 @@ def read_data(path: Path) -> Data:
     """Raises BadRequest or TooLarge."""
     try:
         size = path.stat().st_size
-        head = path.open("rb").read(16)
+        with path.open("rb") as file:
+            head = file.read(16)
     except OSError as error:
         raise BadRequest(f"the data {path} cannot be read: {error.strerror or error}") from error
     if size > LARGEST:

@@ -206,7 +206,7 @@ class Given:
                 found.append(self._day(plain, day, at))
                 covered.append((day.start, day.end))
         for number in quantities(plain):
-            if not any(start < number.end and number.start < end for start, end in covered):
+            if math.isfinite(number.value) and not any(start < number.end and number.start < end for start, end in covered):
                 found.append(self._number(plain, number, at))
         found = [_asked(plain, one) for one in found]
         found += self._states(plain)
@@ -305,7 +305,7 @@ class Given:
             return Checked(kind, "unchecked", *spot, said)
         if any(same(number, other) for one in self._texts for other in _numbers_of(one)):
             return Checked(kind, "supported", *spot, said)
-        if self._is_reckoned(number, at):
+        if self._is_reckoned(number, at, text):
             return Checked(kind, "supported", *spot, said)
         stale = next(
             (one for one in self._past if any(_equal(number, other, one.words) for other in one.numbers)), None
@@ -349,9 +349,9 @@ class Given:
         strong = [leaf for leaf in of_it if leaf.words & about & {"stock", "balance", "points"}]
         return strong[0] if len(strong) == 1 and len({leaf.text for leaf in strong}) == 1 else None
 
-    def _is_reckoned(self, number: Quantity, at: float | None) -> bool:
+    def _is_reckoned(self, number: Quantity, at: float | None, text: str) -> bool:
         """Whether a number is a count of rows, a sum or a product of values of one field, a difference of amounts, or days from a
-        day of a row until now."""
+        day of a row until now. Where the text names one row, nothing is summed over several."""
         value = number.plain
         if (
             number.kind == ""
@@ -371,10 +371,12 @@ class Given:
                 return True
         if number.kind not in ("", "money"):
             return False
+        named = {leaf.row.source for leaf in self._leaves if leaf.row.source and self._is_named(leaf.row, text)}
         by_name: dict[str, list[float]] = {}
         for leaf in self._leaves:
-            if leaf.numbers and len(leaf.numbers) == 1:
-                by_name.setdefault(leaf.field.rpartition(".")[2], []).append(leaf.numbers[0].plain)
+            if len(leaf.numbers) == 1 and (not named or leaf.row.source in named):
+                around = f"{leaf.row.source}/" if len(named) > 1 else ""
+                by_name.setdefault(around + leaf.field.rpartition(".")[2], []).append(leaf.numbers[0].plain)
         counts = [int(one) for name in ("quantity", "qty", "count", "menge", "units") for one in by_name.get(name, ())]
         for some in by_name.values():
             if len(some) > 1 and _close(sum(some), value):
@@ -393,6 +395,11 @@ class Given:
                 _close(a + b, value) or _close(abs(a - b), value) for n, a in enumerate(cents) for b in cents[n + 1 :]
             )
         return False
+
+    @staticmethod
+    def _is_named(row: Row, text: str) -> bool:
+        tokens = {*_tokens(row.source), *_tokens(row.label)}
+        return any(len(one) > 2 and any(map(str.isdigit, one)) and _place(one, text.lower()) >= 0 for one in tokens)
 
     def _named(self, text: str, spot: tuple[int, int]) -> frozenset[str]:
         """The words of fields that the words near a place stand for, the nearest side first: those of the same part of a sentence."""

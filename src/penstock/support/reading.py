@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -42,6 +41,7 @@ MOST_SPANS = 20_000  # of one conversation
 SHOWN = 5
 HEAD = 8192
 AT_ONCE = 1 << 20
+PACKED = 1 << 16
 
 STAFF = frozenset(
     {"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"}
@@ -153,14 +153,14 @@ def _conversations(path: Path, log: Log, kind: Format) -> Iterator[Conversation]
     count = 0
     try:
         with path.open("rb") as raw, closing(_Laid(log)) as laid:
-            stream = _plain(raw)
+            stream = _plain(raw, log)
             for one in _read(stream, path, log, kind, laid):
                 count += 1
                 yield one
             for one in laid:
                 count += 1
                 yield one
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except OSError as error:
         if not count:
             raise Unreadable(f"{path} cannot be read to its end: {error}") from error
         log.problems.add(0, f"the file breaks off: {error}")
@@ -173,16 +173,50 @@ def _conversations(path: Path, log: Log, kind: Format) -> Iterator[Conversation]
         )  # fmt: skip
 
 
-def _plain(raw: BinaryIO) -> BinaryIO:
+def _plain(raw: BinaryIO, log: Log) -> BinaryIO:
     head = raw.read(2)
     raw.seek(0)
-    return cast(BinaryIO, gzip.open(raw, "rb")) if head == b"\x1f\x8b" else raw
+    return io.BufferedReader(_Unpacked(raw, log), AT_ONCE) if head == b"\x1f\x8b" else raw
+
+
+class _Unpacked(io.RawIOBase):
+    """What is in a file of gzip, as far as it goes: where that breaks off, the log is told, and what was there is there."""
+
+    def __init__(self, raw: BinaryIO, log: Log) -> None:
+        self._raw, self._log, self._packed, self._over = raw, log, b"", False
+        self._inflating = zlib.decompressobj(31)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while not self._over:
+            if self._inflating.eof:  # another part may follow
+                self._packed = self._inflating.unused_data or self._raw.read(PACKED)
+                self._inflating, self._over = zlib.decompressobj(31), not self._packed
+                continue
+            packed = self._packed or self._raw.read(PACKED)
+            if not packed:
+                self._breaks_off("it is cut")
+                break
+            try:
+                data = self._inflating.decompress(packed, len(into))
+            except zlib.error as error:
+                self._breaks_off(str(error))
+                break
+            self._packed = self._inflating.unconsumed_tail
+            if data:
+                into[: len(data)] = data
+                return len(data)
+        return 0
+
+    def _breaks_off(self, why: str) -> None:
+        self._over = True
+        self._log.problems.add(0, f"the file breaks off: {why}")
 
 
 def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> Iterator[Conversation]:
-    buffered = (
-        io.BufferedReader(cast(io.RawIOBase, stream), AT_ONCE) if not isinstance(stream, io.BufferedReader) else stream
-    )
+    buffered = cast(io.BufferedReader, stream)
     head = buffered.peek(HEAD)[:HEAD]
     encoding = _encoding(head)
     suffixes = [one.lower() for one in path.suffixes if one.lower() != ".gz"]
@@ -194,12 +228,14 @@ def _read(stream: BinaryIO, path: Path, log: Log, kind: Format, laid: _Laid) -> 
         return
     text = io.TextIOWrapper(buffered, encoding, errors="replace", newline="")
     first = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")[:1]
-    if kind == "csv" or (not kind and (suffixes[-1:] in ([".csv"], [".tsv"]) or first not in ("{", "["))):
-        yield from _rows(_table(text, log), log, laid)
-    elif first == "[":
-        yield from _rows(_listed(text, log), log, laid)
-    else:
-        yield from _rows(_lines(text, path, log), log, laid)
+    try:
+        if kind == "csv" or (not kind and (suffixes[-1:] in ([".csv"], [".tsv"]) or first not in ("{", "["))):
+            rows = _table(text, log)
+        else:
+            rows = _listed(text, log) if first == "[" else _lines(text, path, log)
+        yield from _rows(rows, log, laid)
+    finally:
+        text.detach()  # whoever opened the file closes it
 
 
 def _encoding(head: bytes) -> str:
