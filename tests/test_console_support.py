@@ -50,7 +50,7 @@ def test_a_log_is_sent_evaluated_and_told_with_what_is_wrong_in_it(house: Served
     report = data["report"]
     assert report["conversations"] == 60
     assert {group["by"] for group in report["groups"]} == {"all", "release", "intent", "language"}
-    wrong = [one for one in data["findings"] if one["kind"] == "wrong_fact"]
+    wrong = [one for one in data["findings"] if one["kind"] == "made_up"]
     assert len(wrong) == 12
     assert any(change["what"] == "a new prompt" for change in report["changes"])
     page = visitor.get(path).text
@@ -68,13 +68,12 @@ def test_a_log_is_sent_evaluated_and_told_with_what_is_wrong_in_it(house: Served
 def test_from_a_finding_to_the_claim_in_its_conversation(house: Served, tmp_path: Path):
     visitor, run = Visitor(house), kept_log(house.house, tmp_path)
     path = f"/console/support/{run}"
-    link = re.search(rf'href="({path}/talk\?conversation=[^"#]+)#turn-1"', visitor.get(f"{path}?kind=wrong_fact").text)
+    link = re.search(rf'href="({path}/talk\?conversation=[^"#]+)#turn-1"', visitor.get(f"{path}?kind=made_up").text)
     assert link
 
     page = visitor.get(link[1]).text
 
     assert re.search(r"<mark>[^<]*99\.00[^<]*</mark>", page)
-    assert "orders/#W12" in page
     assert "&lt;b&gt;Thanks" in page
     assert [row.split(",")[1] for row in visitor.get(f"{link[1]}&as=csv").text.splitlines()[1:]] == ["customer", "bot"] * 2
     assert visitor.get(f"{path}/talk?conversation=none").status_code == 404
