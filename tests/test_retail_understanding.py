@@ -195,6 +195,18 @@ def test_a_change_of_mind_within_a_message_is_the_later_one():
     assert found[0][1]["changes"] == [("kite-0", "kite-2")]
 
 
+@pytest.mark.parametrize("later", ["No, plum instead.", "Actually make it plum.", "I would rather have the plum one."])
+def test_a_change_of_mind_about_a_value_leaves_the_later_one(later):
+    found = steps(f"Change the kite in A1001 to amber.\n{later}")
+
+    assert found[0][1]["changes"] == [("kite-0", "kite-4")]
+
+
+@pytest.mark.parametrize("text", ["I want to send the flask back", "Give back the flask please", "I'd like a refund for the flask", "can I return my flask?"])
+def test_a_return_has_many_words(text):
+    assert [(name, arguments["items"]) for name, arguments in steps(text)] == [("return_items", ["flask-1"])]
+
+
 def test_what_was_delivered_is_exchanged_and_what_is_pending_is_changed():
     assert [name for name, _ in steps("Swap the kite I received for a teal one")] == ["exchange_items"]
     assert [name for name, _ in steps("Change the kite in my pending order to amber")] == ["change_items"]
@@ -288,6 +300,24 @@ def test_ways_to_pay_are_named_in_their_order(text, expected):
 )
 def test_reasons_are_known_by_their_words(text, expected):
     assert reason_said(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "city", "postcode", "country"),
+    [
+        ("5 Mill Lane, York, YO1 7AB", "York", "YO1 7AB", "United Kingdom"), ("Lindenstraße 5, 10115 Berlin, Germany", "Berlin", "10115", "Germany"),
+        ("12 rue de la Paix, 75002 Paris, France", "Paris", "75002", "France"), ("1234 Elm St, Springfield, IL, 62701", "Springfield", "62701", "United Kingdom"),
+        ("445 Maple Drive, Suite 394, Fort Worth, Texas, 76165", "Fort Worth", "76165", "United Kingdom"),
+    ],
+)  # fmt: skip
+def test_addresses_are_read_as_their_countries_write_them(text, city, postcode, country):
+    found = read_address(text, ANN, ORDERS)
+
+    assert found is not None and (found.city, found.postcode, found.country) == (city, postcode, country)
+
+
+def test_an_address_without_a_postcode_is_asked_for_again_and_never_made_up():
+    assert read_address("5 Mill Lane, York", ANN, ORDERS, HOME) is None
 
 
 @pytest.mark.parametrize(

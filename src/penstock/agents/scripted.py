@@ -569,8 +569,11 @@ class _Turn:
                     return
                 self.proposed(ability, item)
             except NotAllowed:
-                self.begin_signing(ability)
-                return
+                if item.get("signed", 0) > 1:  # whoever signs them in does not get them as far as is needed
+                    self.finish(self.sayings.not_known)
+                    continue
+                item["signed"] = item.get("signed", 0) + 1
+                self.begin_signing(ability)  # the message may have said who they are
             except NotFound:
                 self.finish(self.sayings.cannot)
             except BadArguments as error:

@@ -30,6 +30,7 @@ from penstock.apps.retail_bot.replies import (
 )
 from penstock.apps.retail_bot.rules import called
 from penstock.apps.retail_bot.shop import Customer, Order, Product
+from penstock.apps.retail_bot.sign_in import introduces
 from penstock.apps.retail_bot.understanding import Place, Wish, mentions, methods_said, order_numbers, reason_said, understand
 from penstock.apps.retail_bot.variants import choose, fits, read_target, words
 from penstock.errors import PenstockError
@@ -84,11 +85,12 @@ class _Retail:
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
         if not wishes:
-            if current is not None and current.ability in _WRITES and self._adds(talk, said, products, orders):
-                return [Wanted("look_at_account", {"said": said})]
+            more = re.sub(r"^\W*no\b\W*", "actually ", said, flags=re.I)
+            if current is not None and current.ability in _WRITES and self._adds(talk, more, products, orders):
+                return [Wanted("look_at_account", {"said": more})]
             if mentions(words(said), products) and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I) and current is None:
                 return [Wanted("look_at_products", {"said": said})]
-            return []
+            return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
         if self._is_general(said, wishes, products, orders):
             return []
         asks = all(wish.kind in ("price", "options") for wish in wishes)
@@ -419,7 +421,7 @@ class _Retail:
         changed = Slot("Which item shall become what?", self.changes_in)
         difference = Slot("Which of your ways to pay shall I use for the difference in price?", lambda heard: self.method_in(heard, "change"), lambda heard: self.methods(heard, "change"))
         reason = Slot("Why do you cancel it? I can take one of these reasons: {reasons}.".replace("{reasons}", "; ".join(desk.policy.reasons)), self.reason_in, desk.policy.reasons)
-        address = Slot("What is the new address?", self.address_in, self.addresses)
+        address = Slot("What is the new address? Please tell me the street, the city and the postcode.", self.address_in, self.addresses)
         slots: dict[str, dict[str, Slot]] = {
             "cancel_order": {"order": order, "reason": reason},
             "change_items": {"order": order, "changes": changed, "method": difference},

@@ -23,10 +23,17 @@ _STATES: Final = {
         ).split("|")
     )
 }  # fmt: skip
+COUNTRIES: Final = frozenset(
+    "austria|australia|belgium|canada|denmark|finland|france|germany|greece|hungary|iceland|ireland|italy|japan|luxembourg|mexico|netherlands|"
+    "new zealand|norway|poland|portugal|romania|spain|sweden|switzerland|united kingdom|united states|usa|uk|czechia|brazil|india|china".split("|")
+)
+_POSTCODE: Final = r"\b(?:[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d{2}\s?[A-Z\d]{4}|\d{5}(?:-\d{4})?|\d{4}\s?[A-Z]{2}|\d{3}\s\d{2}|\d{2}-\d{3}|\d{4}-\d{3}|\d{4})\b"
 _SHORT: Final = {"nyc": "new york", "la": "los angeles", "sf": "san francisco", "philly": "philadelphia", "dc": "washington"}
 _STREET = (
     r"\d{1,6}[a-zA-Z]?\s+(?:[A-Z][\w.'-]*\s+){1,4}?(?:Street|St|Avenue|Ave|Road|Rd|Drive|Dr|Lane|Ln|Boulevard|Blvd|Way|Court|Ct|Place|Pl|Terrace|"
-    r"Square|Circle|Highway|Hwy|Parkway|Broadway)\b\.?|\d{1,6}\s+Broadway\b|[A-Z]\w+(?:strasse|straße|weg|gasse|platz)\s+\d+\w?"
+    r"Square|Circle|Highway|Hwy|Parkway|Broadway|Close|Crescent|Gardens|Grove|Hill|Row|Bank|Mews|Park|Walk|Green|Quay)\b\.?|\d{1,6}\s+Broadway\b|"
+    r"[A-Z][\wäöüß]+(?:strasse|straße|str\.|weg|gasse|platz|allee|straat|gatan|vej|laan|gade)\s+\d+\w?|"
+    r"(?:\d{1,4},?\s+)?(?:[Rr]ue|[Aa]venue|[Vv]ia|[Cc]alle|[Rr]ua|[Uu]l\.|[Pp]iazza|[Pp]laza|[Bb]oulevard)\s+[\w' .-]+?(?:\s+\d+\w?)?(?=,|$)"
 )
 _UNIT = r"\b(?:Suite|Apartment|Apt|Unit|Flat|Floor|Room)\b\.?\s*#?\s?\d\w{0,5}"
 
@@ -59,24 +66,33 @@ def read_address(
     return None
 
 
-def _whole(text: str, street: re.Match[str], unit: re.Match[str] | None, customer: Customer, orders: list[Order]) -> Address:
-    known = known_addresses(customer, orders)
-    line1 = street[0].strip(" .")
-    same = [one for one in known if one.line1.lower() == line1.lower()]
-    tail = text[street.end() :]
-    line2 = ""
+def _whole(text: str, street: re.Match[str], unit: re.Match[str] | None, customer: Customer, orders: list[Order]) -> Address | None:
+    """An address that is given line by line. Nothing of it is made up: one without a postcode is none, unless it is known."""
+    line1, line2, tail = street[0].strip(" ."), "", text[street.end() :]
     if unit and unit.start() >= street.end():
         line2, tail = unit[0].strip(), text[unit.end() :]
-    match = re.match(
-        r"[\s,]*(?:in\s+)?(?P<city>[A-Z][A-Za-z.' -]+?)\s*(?:,\s*|\s+)(?P<state>[A-Z]{2}|[A-Z][a-z]+(?: [A-Z][a-z]+)?)?\s*(?:,\s*)?(?P<post>\d{4,5}(?:-\d{4})?)\b", tail
-    )
-    if match is None and same:
-        return replace(same[0], line2=line2 or same[0].line2)
-    if match is None:
-        city = re.match(r"[\s,]*(?:in\s+)?([A-Z][A-Za-z.' -]+)", tail)
-        return replace(customer.address, line1=line1, line2=line2, city=city[1].strip() if city else customer.address.city)
-    state = match["state"] or ""
-    return Address(line1, line2, match["city"].strip(" ,"), _STATES.get(state.lower(), state), match["post"], customer.address.country)
+    same = [one for one in known_addresses(customer, orders) if one.line1.casefold() == line1.casefold()]
+    found = re.search(_POSTCODE, tail)
+    if found is None:
+        return replace(same[0], line2=line2 or same[0].line2) if same else None
+    before = [part.strip(" .") for part in re.split(r"[,\n]| in ", tail[: found.start()]) if part.strip(" .")]
+    after = [part.strip(" .") for part in re.split(r"[,\n.]", tail[found.end() :])]
+    first = after[0] if after and tail[found.end() : found.end() + 1] == " " and re.match(r"[A-Z]", after[0]) else ""
+    region = ""
+    if first and (not before or first.casefold() not in COUNTRIES):  # 10115 Berlin
+        city, after = first, after[1:]
+    elif before:
+        whole = before[-1]
+        code = re.fullmatch(r"(.*?)[ ]?\b([A-Z]{2})", whole)
+        if code and code[2] in _STATES.values():
+            region, whole = code[2], code[1]
+        elif whole.casefold() in _STATES and len(before) > 1:
+            region, whole = _STATES[whole.casefold()], ""
+        city = whole or (before[-2] if len(before) > 1 else "")
+    else:
+        return None
+    country = next((one for one in after if one.casefold() in COUNTRIES), customer.address.country)
+    return Address(line1, line2, city, region, found[0], country) if city else None
 
 
 def _named(text: str, customer: Customer, orders: list[Order], *, own: bool) -> Address | None:

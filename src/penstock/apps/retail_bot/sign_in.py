@@ -15,7 +15,7 @@ from penstock.agents.tries import Tries
 from penstock.apps.retail_bot.shop import Customer, Shop
 from penstock.storage.database import Database
 
-__all__ = ["CustomerSignIn"]
+__all__ = ["CustomerSignIn", "introduces"]
 
 WRONG: Final = {"person": 10, "talk": 5, "caller": 200}  # names and postcodes that fit nobody, in an hour
 MOST_PAIRS: Final = 12  # first and last names that a message is tried with
@@ -125,6 +125,11 @@ class CustomerSignIn:
         if talk.person.id and step.person.id != talk.person.id:
             return Step(OTHER, over=True)
         return step._replace(person=Person(step.person.id, step.person.level, tenant=talk.person.tenant))
+
+
+def introduces(said: str) -> bool:
+    """Whether somebody says who they are, and no more than that."""
+    return len(said) < 120 and bool(EMAIL.search(said) or (_POSTCODE.search(said) and _pairs(said)))
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -107,6 +107,7 @@ _JOINT = re.compile(
 
 def clauses(text: str) -> list[str]:
     """A message in parts that say one thing each. What begins with `if` keeps what follows from it."""
+    text = re.sub(r"(^|[.!?]\s+)no[,.!]\s+", r"\1", text, flags=re.I)
     text = re.sub(r"\(([^()]*)\)", _aside, text)
     text = re.sub(r"\b(St|Ave|Rd|Dr|Mr|Mrs|Ms|No|Apt|Blvd|vs|etc|e\.g|i\.e)\.", r"\1", text)
     parts: list[str] = []
@@ -385,6 +386,8 @@ def _share(wishes: Sequence[Wish], text: str) -> None:
 def _verb_of(said: Sequence[str]) -> tuple[str, int]:
     """The word that says what is to be done, and where; ("", -1) for none."""
     for at, word in enumerate(said):
+        if word in ("send", "give", "bring", "ship", "mail") and "back" in said[at + 1 : at + 9]:
+            return "return", at
         if word not in _VERBS:
             continue
         before = said[max(0, at - 4) : at]

@@ -319,6 +319,9 @@ def read_target(product: Product, text: str, *, price: Decimal | None = None) ->
     for one in (*options_said(product, said), *_unknown_amounts(product, said)):
         soft = one.at > wish_from
         (wishes if soft and not one.negated else values).append(one)
+    if re.search(r"\b(?:actually|instead(?! of)|rather(?! than))\b", line):  # a change of mind: of each option what was said last
+        last = {one.options: one for one in values if not one.negated}
+        values = [one for one in values if one.negated or last[one.options] is one]
     variant = next((one.id for one in product.variants if one.id.lower() in said), "")
     rest: Literal["kept", "same", "free"] = "kept"
     if _FREE.search(line):
