@@ -52,7 +52,7 @@ CUSTOMERS, SEED, AT_ONCE, AGAIN = 3_000, 1, 20, 0.2
 GOAL, P95_MS = 0.95, 1_000.0
 ARTICLES = Path(retail_bot.__file__).parent / "articles"
 BOT = '''
-from penstock.apps.retail_bot.abilities import retail_bot
+from penstock.apps.retail_bot.abilities import RetailBot
 from penstock.apps.retail_bot.demo import demo_shop
 from penstock.apps.retail_bot.desk import Desk
 from penstock.apps.retail_bot.sign_in import CustomerSignIn
@@ -74,7 +74,8 @@ class Box:
 def bot(house):
     home = house.settings.home_path
     shop = demo_shop(home / "shop.db", customers=CUSTOMERS)
-    return retail_bot(Desk(shop), CustomerSignIn(shop, house.database, Box(home / "outbox"), "Tarnholt"))
+    sign_in = CustomerSignIn.by_mail(shop, house.database, lambda: house.envelope.secret("", "sign-in"), Box(home / "outbox"))
+    return RetailBot(Desk(shop), sign_in, shop.histories)
 '''
 TOML = """
 home = "home"
@@ -138,7 +139,7 @@ class Wire:
             raise UpstreamError(f"{type(error).__name__}") from error
         self.times_ms.append((time.perf_counter() - began) * 1e3)
         if reply.status_code != 200:
-            self.failed[f"{reply.status_code} {reply.json()['error']['code']}"] += 1
+            self.failed[f"{reply.status_code} {reply.json()['error']['message'][:80]}"] += 1
             raise UpstreamError(reply.text[:200])
         told = reply.json()["penstock"]
         return Answer(
@@ -563,8 +564,9 @@ def _failures(name: str, found: Mapping[str, Any]) -> Iterator[str]:
 
 def _write_failures(path: Path, outcome: Outcome) -> None:
     lines = []
+    odd = " ".join([*outcome.disclosed, *outcome.wrong, *(f"{two.about} {two.why}" for two in outcome.breaches)])
     for one in outcome.held:
-        if not one.reached:
+        if not one.reached or re.search(rf"\b{re.escape(one.id)}\b", odd):
             lines.append(f"\n## {one.id} ({', '.join(one.moods) or 'no mood'}): {one.wants} — {one.ended}\n")
             lines += [f"- C: {each.said}\n- B: {each.reply} {list(each.quick_replies)}" for each in one.exchanges]
     path.write_text("\n".join(lines) + "\n")
