@@ -108,13 +108,15 @@ def unagreed(before: Books, after: Books, house: Tables, held: Mapping[str, Simu
         if not _in_order(AGREED, states) or ("confirmed", "person") not in steps[number]:
             found.append(Problem("unagreed", number, f"{action} was done after {', '.join(states)}"))
         read_back = str(orjson.loads(words).get("read_back", ""))
-        if conversation in held and not _was_agreed(held[conversation], read_back):
-            found.append(
-                Problem("unagreed", number, f"{action} was done, and '{read_back[:80]}' was not shown and agreed to")
-            )
-    for (conversation, action, _), times in seen.items():
-        if times > 1:
-            found.append(Problem("twice", conversation, f"{action} with the same arguments was done {times} times"))
+        if conversation in held:
+            agreements[conversation, action, digest] = given = _agreements(held[conversation], read_back)
+            if not given:
+                said = f"'{read_back[:80]}' was not shown and agreed to in {held[conversation].id}"
+                found.append(Problem("unagreed", number, f"{action} was done, and {said}"))
+    for (conversation, action, digest), times in seen.items():
+        if times > agreements.get((conversation, action, digest), 1):  # who agrees twice to the same has it twice
+            name = held[conversation].id if conversation in held else conversation
+            found.append(Problem("twice", name, f"{action} with the same arguments was done {times} times"))
     return found
 
 

@@ -218,7 +218,8 @@ def _cancel(source: _Source) -> Iterator[Goal]:
             return found.status == "cancelled" and (found.notes or {}).get("cancelled", {}).get("reason") == reason
 
         yield Goal(
-            id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"], agrees=(number, re.escape(reason)),
+            id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"],
+            agrees=(number, re.escape(reason)),
             opening=(f"I want to cancel order {order.number}.", f"Please cancel my order {order.number}, {reason}.",
                      f"Can you cancel {order.number}?", f"I do not want order {order.number} any more, cancel it."),
             facts=source.of(customer, Fact("order", order.number), Fact("reason", reason)), choices=(number, re.escape(reason)),
