@@ -163,6 +163,40 @@ def kept(house: House, result: Result) -> str:
     return run
 
 
+SHOP_LOG = [
+    {
+        "id": f"talk-{n}", "release": f"2026.{5 + n % 2}", "intent": ("order status", "refund")[n // 2 % 2], "language": "en",
+        "customer": f"c{n % 17}", "started": f"2026-05-{1 + n % 28:02}T10:00:00+00:00",
+        "turns": [
+            {"role": "customer", "text": "Where is my order #W12?", "at": f"2026-05-{1 + n % 28:02}T10:00:00+00:00"},
+            {
+                "role": "bot", "text": f"Order #W12 is delivered, it cost {'99.00' if n % 5 == 0 else '25.00'} EUR. <b>Thanks</b>",
+                "latency_ms": 120 + n, "rows": [{"source": "orders/#W12", "values": {"order": "#W12", "status": "delivered", "total": "25.00"}}],
+            },
+            {"role": "customer", "text": "Thank you, that helps." if n % 3 else "That is useless, I am angry!"},
+            {"role": "bot", "text": "You are welcome."},
+        ],
+    }
+    for n in range(60)
+]  # fmt: skip
+
+
+def kept_log(house: House, folder: Path) -> str:
+    """The id of a run in which a log of conversations was evaluated, as the console does it."""
+    from penstock.server.console import supporting
+
+    run = house.runs.begin("support", target="may.jsonl", by="somebody")
+    files = folder / "home" / "support" / run
+    files.mkdir(parents=True)
+    (files / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SHOP_LOG))
+    (files / "changes.txt").write_text("2026-05-09 a new prompt\n")
+    (files / "ratings.csv").write_text(
+        "conversation,rater,metric,value\n" + "".join(f"talk-{n},anna,resolved,{int(n % 3 > 0)}\n" for n in range(40))
+    )
+    supporting.evaluated(house, run, files, {"parent": 0, "name": "may.jsonl"})
+    return run
+
+
 def asked(model: str, *said: str, **more: Any) -> dict[str, Any]:
     """The body of a chat request; what was said before goes user, assistant, user."""
     messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]

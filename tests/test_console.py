@@ -7,11 +7,11 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 import pytest
-from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, evaluated, kept, serving, up, write
+from serving import HANDBOOK, KEYS, PAY, WITH_KEYS, Served, asked, evaluated, kept, kept_log, serving, up, write
 from shopping import set_up
 
 from penstock.agents.actions import Person
@@ -24,6 +24,7 @@ from penstock.server.console import door, view
 from penstock.server.console.home import STEPS
 from penstock.server.console.view import SPOKEN, _csv
 from penstock.server.guard import SURFACES
+from penstock.support.report import FindingKind
 from penstock.testing import WordEmbedder
 from penstock.types import Caller, Status
 
@@ -63,6 +64,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "/v1/review/draws", json={"n": 2, "since": "1h"}, timeout=30
         )  # an admin's sample, so that there is something to review
         kept(served.house, evaluated(folder))
+        kept_log(served.house, folder)
         yield served
 
 
@@ -97,8 +99,8 @@ def addresses(served: Served) -> dict[str, str]:
     client = served.client(KEYS["boss"])
     number = client.get("/api/requests").json()["requests"][0]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    run = served.house.runs.latest()[0].id
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
+    run, log = (served.house.runs.latest(kind)[0].id for kind in ("evaluation", "support"))
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run, "log": log}
     of_bots = {"app": "clerk", "id": served.house.requests_of("clerk").latest(limit=1)[0].id}
     return {page.path: page.path.format(**names | (of_bots if "/actions" in page.path else {})) for page in door.PAGES}
 
@@ -125,7 +127,7 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default", "run": "x"}
+    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default", "run": "x", "log": "x"}
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)
@@ -441,6 +443,7 @@ def test_every_word_of_the_console_is_in_each_of_its_languages(language: str):
             *SURFACES,
             *(status.value for status in Status),
             *STATES,
+            *get_args(FindingKind),
             "ok",
             "refused",
             "failed",

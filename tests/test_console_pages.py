@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browsing import Open, browsing, in_chromium, opening
-from serving import HANDBOOK, Served, asked, evaluated, kept, serving, up, write
+from serving import HANDBOOK, Served, asked, evaluated, kept, kept_log, serving, up, write
 from shopping import set_up
 
 from penstock.agents.actions import Person
@@ -98,6 +98,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             Person("anna", "verified"), "talk", "cancel_order", {"order": "#W123"}
         )
         kept(served.house, evaluated(folder))
+        kept_log(served.house, folder)
         yield served
 
 
@@ -105,8 +106,8 @@ def addresses(served: Served) -> list[str]:
     client = served.client()
     number = client.get("/api/requests").json()["requests"][-1]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
-    run = served.house.runs.latest()[0].id
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run}
+    run, log = (served.house.runs.latest(kind)[0].id for kind in ("evaluation", "support"))
+    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run, "log": log}
     request = served.house.requests_of("clerk").latest(limit=1)[0].id
     of_bots = [page.path.format(app="clerk", id=request) for page in door.PAGES if "/actions" in page.path]
     others = [page.path.format(**names) for page in door.PAGES if "/actions" not in page.path]

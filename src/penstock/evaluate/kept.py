@@ -1,4 +1,5 @@
-"""The evaluations and drills of one home: which ran, which run, and what came of them, for whoever looks later.
+"""The evaluations and drills of one home, and those of support logs: which ran, which run, and what came of them, for whoever
+looks later.
 
 A run is a row from its beginning on, so that it can be followed, and ended, from another process. Of each evaluation the latest
 are kept. What was asked and answered in them is people's words: it is sealed where content is.
@@ -31,7 +32,7 @@ from penstock.types import new_id
 
 __all__ = ["KEPT", "STATES", "Followed", "Kind", "Run", "Runs", "State", "told_of", "told_of_drill"]
 
-Kind = Literal["evaluation", "drill"]
+Kind = Literal["evaluation", "drill", "support"]
 State = Literal["running", "done", "unfinished", "failed", "lost"]
 STATES: tuple[State, ...] = get_args(State)
 

@@ -51,7 +51,7 @@ Kind = Literal[
     "retention.applied", "audit.pruned",
     "review.judged", "review.undone", "review.acted", "review.exported", "reply.decided", "reply.given",
     "experiment.started", "experiment.moved", "experiment.ended",
-    "evaluation.started", "evaluation.cancelled", "evaluation.removed",
+    "evaluation.started", "evaluation.cancelled", "evaluation.removed", "log.read",
     "conversation.shared", "conversation.unshared", "tool.accepted", "action.confirmed",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)

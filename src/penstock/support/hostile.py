@@ -71,6 +71,7 @@ class Disclosure(NamedTuple):
 
 
 _WORD = re.compile(r"[\w.@+#%-]*[\w]")
+_CODE = re.compile(r"(?=\D*\d)(?=.*[A-Za-z])[\w-]{8,}")  # no day, no amount
 
 
 class Private:

@@ -21,6 +21,7 @@ from penstock.support.simulator import YES, Simulated
 
 __all__ = ["Books", "Problem", "problems", "unagreed"]
 
+SOON: Final = 4  # messages, within which an agreement belongs to what was read back
 AGREED: Final = ("read_back", "confirmed", "running", "done")  # states through which a change went, in this order
 ALLOWED: Final = {
     ("pending", "cancelled"), ("pending", "pending (items modified)"), ("delivered", "return requested"),
@@ -96,6 +97,7 @@ def unagreed(before: Books, after: Books, house: Tables, held: Mapping[str, Simu
         for key in sorted(after.done - before.done - made.keys())
     ]
     seen: Counter[tuple[str, str, str]] = Counter()
+    agreements: dict[tuple[str, str, str], int] = {}
     for number, (conversation, action, digest, words, state) in made.items():
         if state != "done":
             continue
@@ -106,13 +108,15 @@ def unagreed(before: Books, after: Books, house: Tables, held: Mapping[str, Simu
         if not _in_order(AGREED, states) or ("confirmed", "person") not in steps[number]:
             found.append(Problem("unagreed", number, f"{action} was done after {', '.join(states)}"))
         read_back = str(orjson.loads(words).get("read_back", ""))
-        if conversation in held and not _was_agreed(held[conversation], read_back):
-            found.append(
-                Problem("unagreed", number, f"{action} was done, and '{read_back[:80]}' was not shown and agreed to")
-            )
-    for (conversation, action, _), times in seen.items():
-        if times > 1:
-            found.append(Problem("twice", conversation, f"{action} with the same arguments was done {times} times"))
+        if conversation in held:
+            agreements[conversation, action, digest] = given = _agreements(held[conversation], read_back)
+            if not given:
+                said = f"'{read_back[:80]}' was not shown and agreed to in {held[conversation].id}"
+                found.append(Problem("unagreed", number, f"{action} was done, and {said}"))
+    for (conversation, action, digest), times in seen.items():
+        if times > agreements.get((conversation, action, digest), 1):  # who agrees twice to the same has it twice
+            name = held[conversation].id if conversation in held else conversation
+            found.append(Problem("twice", name, f"{action} with the same arguments was done {times} times"))
     return found
 
 
@@ -121,15 +125,14 @@ def _in_order(wanted: Sequence[str], states: Sequence[str]) -> bool:
     return all(one in rest for one in wanted)
 
 
-def _was_agreed(held: Simulated, read_back: str) -> bool:
-    """Whether what was read back stood in a reply, and the customer then agreed in the next message but those that came again."""
-    words = _plain(read_back)
-    for n, one in enumerate(held.exchanges):
-        if words in _plain(one.reply):
-            rest = held.exchanges[n + 1 :]
-            if any(_is_yes(other.said) for other in rest[:4]):
-                return True
-    return False
+def _agreements(held: Simulated, read_back: str) -> int:
+    """How often what was read back stood in a reply, and the customer then agreed, in the next message or soon after it."""
+    words, times, waiting = _plain(read_back), 0, 0
+    for one in held.exchanges:
+        if waiting and _is_yes(one.said):
+            times, waiting = times + 1, 0
+        waiting = SOON if words in _plain(one.reply) else max(0, waiting - 1)
+    return times
 
 
 def _is_yes(said: str) -> bool:

@@ -218,7 +218,8 @@ def _cancel(source: _Source) -> Iterator[Goal]:
             return found.status == "cancelled" and (found.notes or {}).get("cancelled", {}).get("reason") == reason
 
         yield Goal(
-            id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"], agrees=(number,),
+            id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"],
+            agrees=(number, re.escape(reason)),
             opening=(f"I want to cancel order {order.number}.", f"Please cancel my order {order.number}, {reason}.",
                      f"Can you cancel {order.number}?", f"I do not want order {order.number} any more, cancel it."),
             facts=source.of(customer, Fact("order", order.number), Fact("reason", reason)), choices=(number, re.escape(reason)),
@@ -314,10 +315,10 @@ def _change_address(source: _Source) -> Iterator[Goal]:
 
         yield Goal(
             id="-", wants=f"To have order {order.number} sent to {_line(address)}.", done=_DONE["address"],
-            agrees=(number, re.escape(address.line1)),
-            opening=(f"Please send order {order.number} to another address: {_line(address)}",
+            agrees=(number, re.escape(address.line1), re.escape(address.postcode), address.country),
+            opening=(f"Please send order {order.number} to another address: {_line(address)}.",
                      f"I want to change the delivery address of order {order.number}.",
-                     f"Change the address of {order.number} to {_line(address)}"),
+                     f"Change the address of {order.number} to {_line(address)}."),
             facts=source.of(customer, Fact("order", order.number), *_address_facts(address)), choices=(number,),
             reached=reached,
         )  # fmt: skip
@@ -333,9 +334,9 @@ def _move(source: _Source) -> Iterator[Goal]:
 
         yield Goal(
             id="-", wants=f"To have {_line(address)} as the address of your account.", done=_DONE["address"],
-            agrees=(re.escape(address.line1),),
-            opening=(f"I have moved. My new address is {_line(address)}", "I want to change the address of my account.",
-                     f"Please change the address in my account to {_line(address)}"),
+            agrees=(re.escape(address.line1), re.escape(address.postcode), address.country),
+            opening=(f"I have moved. My new address is {_line(address)}.", "I want to change the address of my account.",
+                     f"Please change the address in my account to {_line(address)}."),
             facts=source.of(customer, *_address_facts(address)), choices=("account", "my account"), reached=reached,
         )  # fmt: skip
 
@@ -379,8 +380,11 @@ def _late_return(source: _Source) -> Iterator[Goal]:
         yield Goal(
             id="-", wants=f"To return order {order.number}, which came more than 30 days ago.", done=_NOT,
             opening=(f"I want to return order {order.number}.", f"Can I still send back {order.number}? All of it."),
-            facts=source.of(customer, Fact("order", order.number), Fact("item", "all of them"), Fact("reason", "it does not fit")),
-            choices=(number,), reached=reached,
+            facts=source.of(
+                customer, Fact("order", order.number), Fact("item", "all of them"), Fact("reason", "it does not fit"),
+                Fact("payment", _called(customer.payment_methods[0])),
+            ),
+            choices=(number, *_method_choices(customer.payment_methods[0])), reached=reached,
         )  # fmt: skip
 
 
@@ -418,7 +422,7 @@ KINDS: Final[dict[str, Callable[[_Source], Iterator[Goal]]]] = {
     "change_items": _change_items, "exchange": _exchange, "return": _give_back, "change_address": _change_address, "move": _move,
     "change_payment": _change_payment, "late_return": _late_return, "policy": _policy_question, "person": _person,
 }  # fmt: skip
-_IS: Final = r"(?:is|are|was|were|has been|have been|have) (?:now )?"
+_IS: Final = r"(?<!nothing )\b(?:is|are|was|were|has been|have been|have) (?:now )?"
 _DONE: Final = {
     "cancel": rf"{_IS}cancell?ed",
     "change": rf"{_IS}(?:changed|modified)",

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
 from penstock.errors import BadRequest, NeedsKey, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.models import form as multipart
 from penstock.server.access import identify
 from penstock.server.console import (
     actions,
@@ -33,6 +34,7 @@ from penstock.server.console import (
     requests,
     review,
     settings,
+    support,
     vault,
 )
 from penstock.server.console.view import SPOKEN, Action, Page, Place, View, allowed, html, language_of, refused, shown
@@ -64,6 +66,7 @@ PAGES: list[Page] = [
         requests,
         quality,
         evaluations,
+        support,
         review,
         experiments,
         guard,
@@ -78,7 +81,7 @@ PAGES: list[Page] = [
 ]
 ACTIONS: list[Action] = [
     action
-    for part in (documents, golden, evaluations, review, guard, policies, vault, models, jobs, keys)
+    for part in (documents, golden, evaluations, support, review, guard, policies, vault, models, jobs, keys)
     for action in part.ACTIONS
 ]
 TOLD = {  # what was done, by the code that an address carries
@@ -166,7 +169,12 @@ async def _answered(request: Request, house: House, browser: Browser, place: Pla
 
 async def _act(path: str, request: Request, house: House, browser: Browser, place: Place) -> Response:
     """Do what a form asks for, and go back to a page, so that nothing is done again by loading it anew."""
-    form = await _form(request, browser, place)
+    action, values = next(
+        ((one, found) for one in ACTIONS if (found := matched(one.path, path)) is not None), (None, None)
+    )
+    if action and action.most > LONGEST_FORM and not allowed(action, request.caller, house):
+        raise NotAllowed(f"'{request.caller.name}' may not do this", hint="penstock keys create NAME --admin")
+    form = await _form(request, browser, place, most=max(LONGEST_FORM, action.most if action else 0))
     if path == SIGN_OUT:
         if secret := browser.cookie("session"):
             name = await asyncio.to_thread(Sessions(house).end, secret)
@@ -178,17 +186,15 @@ async def _act(path: str, request: Request, house: House, browser: Browser, plac
         if chosen not in SPOKEN:
             raise BadRequest("there is no such language", hint=", ".join(SPOKEN))
         return _to(_inside(form.get("back", "")), ("set-cookie", browser.baked("language", chosen, for_s=CHOICE_S)))
-    for action in ACTIONS:
-        values = matched(action.path, path)
-        if values is not None:
-            request.path_values = values
-            if not allowed(action, request.caller, house):
-                raise NotAllowed(f"'{request.caller.name}' may not do this", hint="penstock keys create NAME --admin")
-            found = await action.do(request, house, form)
-            if isinstance(found, View):
-                page = next(page for page in PAGES if matched(page.path, path) is not None)
-                return html(found, _placed(place, page, request, house), status=found.status)
-            return _to(found)
+    if action is not None and values is not None:
+        request.path_values = values
+        if not allowed(action, request.caller, house):
+            raise NotAllowed(f"'{request.caller.name}' may not do this", hint="penstock keys create NAME --admin")
+        done = await action.do(request, house, form)
+        if isinstance(done, View):
+            page = next(page for page in PAGES if matched(page.path, path) is not None)
+            return html(done, _placed(place, page, request, house), status=done.status)
+        return _to(done)
     raise NotFound(f"there is nothing to do at {request.path}")
 
 
@@ -201,10 +207,17 @@ async def _form(request: Request, browser: Browser, place: Place, *, most: int =
         body = await request.body()
     except TooLarge as error:
         raise TooLarge("the form is too long") from error
-    found = {
-        name: values[-1].replace("\r\n", "\n")
-        for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items()
-    }
+    found: dict[str, str] = {}
+    content_type = request.headers.get("content-type", "")
+    if content_type.startswith("multipart/form-data"):
+        for part in multipart.read(body, content_type):
+            if part.filename is None:
+                found[part.name] = part.data.decode("utf-8", "replace").replace("\r\n", "\n")
+            elif part.filename and part.data:  # a field for files in which none was chosen has neither
+                request.files[part.name] = (part.filename, part.data)
+    else:
+        for name, values in parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True).items():
+            found[name] = values[-1].replace("\r\n", "\n")
     if not secrets.compare_digest(found.get("form", "").encode(), place.form.encode()) or not browser.cookie("form"):
         raise NotAllowed("this form is of an earlier visit", hint="go back, load the page anew, and send it again")
     return found

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from penstock.assemble import House
@@ -39,7 +39,8 @@ _lock = Lock()
 
 async def _list(request: Request, house: House) -> View:
     def found() -> View:
-        evaluations, drills = ([run.plain() for run in _listed(house, kind)] for kind in get_args(Kind))
+        kinds: tuple[Kind, Kind] = ("evaluation", "drill")
+        evaluations, drills = ([run.plain() for run in _listed(house, kind)] for kind in kinds)
         rows = [_line(run) for run in evaluations]
         data = {"set": set_for(house), "runs": evaluations, "drills": drills}
         return View("evaluations.html", data | {"running": any(run["state"] == "running" for run in evaluations)}, rows)
@@ -81,6 +82,8 @@ def _line(run: Mapping[str, Any]) -> dict[str, Any]:
 async def _one(request: Request, house: House) -> View:
     def found() -> View:
         run = house.runs.find(request.path_values["run"])
+        if run.kind == "support":
+            raise NotFound("this run is of a log of conversations", hint=f"it is at /console/support/{run.id}")
         result = house.runs.result(run.id)
         if run.kind == "drill":
             return _drill(run, result)

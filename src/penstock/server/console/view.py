@@ -69,11 +69,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a form does. do: returns where to go on, with what was done as `?told=`, or the page that shows it."""
+    """What a form does. do: returns where to go on, with what was done as `?told=`, or the page that shows it. most: bytes of a
+    form with files, which are in the request's `files`."""
 
     path: str
     do: Callable[[Request, House, Mapping[str, str]], Awaitable[View | str]]
     who: Who = "admin"
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
