@@ -23,7 +23,7 @@ PATH = "/app/{name}"
 
 
 async def page(request: Request, house: House) -> Response:
-    """The page, which holds nobody's data and so needs no key."""
+    """The chat with one app alone, for phones first. The page holds nobody's data and needs no key."""
     name = request.path_values["name"]
     check_host(request.header(b"host").decode("latin-1"), house.settings)
     public = next((one for one, widget in house.settings.widgets.items() if widget.app == name), "")
