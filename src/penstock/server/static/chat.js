@@ -94,8 +94,6 @@ async function ask(question) {
     const request = response.headers.get("x-request-id");
     const turn = { id: newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
     draw(node, turn);
-    const { height } = node.getBoundingClientRect();
-    node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
     if (found.passed) say(t("Sent to the person."));
     else say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
     talk.turns.push(turn);
@@ -118,6 +116,7 @@ async function ask(question) {
       state.busy = null;
       $("send").textContent = t("Ask");
       offer();
+      node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
       if (node.offsetHeight + $("further").offsetHeight < $("scroll").clientHeight) $("further").scrollIntoView({ block: "end" });
       const elsewhere = document.activeElement?.closest("dialog, input, textarea:not(#question), .talks, .source");
       if (!elsewhere) $("question").focus({ preventScroll: true });
@@ -149,9 +148,9 @@ function begin({ id = newId(), asked = state.asked, turns = [], kept = null, tit
     node.querySelector(".answer")?.classList.remove("waiting");
     state.talk.turns.push(turn);
   }
-  $("turns").lastElementChild?.scrollIntoView({ block: "end" });
   $("composer").hidden = Boolean(shared) || closed;
   offer();
+  $("turns").lastElementChild?.scrollIntoView({ block: "end" });
   conversations.draw();
 }
 

@@ -186,7 +186,6 @@ async function ask(question) {
     state.turns.push(turn);
     keep();
     show(turn, node);
-    node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" });
     const more = answer.conversation ? besides(answer) : t("Sources: {count}", { count: answer.sources.length });
     say(answer.passed ? t("Sent to the person.") : `${wordsOf(answer)} ${more}`.trim());
     tell({ penstock: "answer", status: answer.status });
@@ -206,6 +205,7 @@ async function ask(question) {
       $("send").textContent = t("Ask");
     }
     told();
+    node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
     if (document.hasFocus() && !document.activeElement.closest("main, section, #bar")) settle();
     if (!state.busy && state.waiting.length) ask(state.waiting.shift());
   }
