@@ -65,4 +65,4 @@ def opening(browser: Any) -> Iterator[Open]:
     yield opened
     for context in contexts:
         context.close()
-    assert not wrong
+    assert not wrong, wrong

@@ -171,7 +171,10 @@ def test_replies_are_reached_and_pressed_by_keyboard_and_said_to_whoever_cannot_
     expect(page.locator("#status")).to_contain_text("Quick replies: Cancel it, Where is <b>it</b>?, That is all")
     for _ in range(8):
         page.keyboard.press("Shift+Tab")
-        if page.locator(".quick button:focus").count() and page.evaluate("document.activeElement.textContent") == "Cancel it":
+        if (
+            page.locator(".quick button:focus").count()
+            and page.evaluate("document.activeElement.textContent") == "Cancel it"
+        ):
             break
     page.keyboard.press("Enter")
     shown(page, 1)
@@ -224,7 +227,12 @@ def test_a_message_that_failed_is_known_again_when_it_is_sent_again(shop: Served
     page.locator("#question").press("Enter")
     page.locator("#turns .problem").wait_for()
     page.unroute(where)
-    page.on("request", lambda one: sent.append(one.post_data_json) if one.method == "POST" and "message" in (one.post_data or "") else None)
+    page.on(
+        "request",
+        lambda one: (
+            sent.append(one.post_data_json) if one.method == "POST" and "message" in (one.post_data or "") else None
+        ),
+    )
     expect(page.locator("#question")).to_have_value("Cancel my order")
     page.locator("#question").press("Enter")
     expect(page.locator(".answer .said").last).to_contain_text("#W7")
@@ -398,7 +406,9 @@ def test_many_long_replies_are_a_row_that_scrolls(shop: Served, open_page: Open)
     row = page.locator(".quick").bounding_box()
 
     assert row["height"] < 60
-    assert page.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)(document.querySelector('.quick'))")
+    assert page.evaluate(
+        "(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)(document.querySelector('.quick'))"
+    )
     button(page, "That is all").focus()
     expect(button(page, "That is all")).to_be_in_viewport(ratio=0.9)
 
@@ -450,7 +460,17 @@ def test_no_other_site_frames_the_page_of_an_app_or_asks_by_it(shop: Served):
     assert shop.client(host="evil.example").get("/app/helper").status_code == 403
 
 
-@pytest.mark.parametrize("body", [{}, {"question": " "}, {"question": 3}, {"question": "x", "history": "y"}, {"question": "x", "conversation": "short"}, {"question": "x", "conversation": 3}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"question": " "},
+        {"question": 3},
+        {"question": "x", "history": "y"},
+        {"question": "x", "conversation": "short"},
+        {"question": "x", "conversation": 3},
+    ],
+)
 def test_what_cannot_be_understood_is_refused(shop: Served, body: dict[str, Any]):
     assert shop.client().post("/app/helper/ask", json=body).status_code == 400
 

@@ -16,7 +16,7 @@ import click
 import penstock
 from penstock import config, errors
 from penstock.cli.main import cli
-from penstock.server import widget
+from penstock.server import alone, widget
 from penstock.server.app import ROUTES
 
 OUT = Path(__file__).parent.parent / "docs" / "reference"
@@ -116,6 +116,7 @@ def routes() -> str:
         "| GET | `/healthz` | Whether the process lives. |",
         "| GET | `/readyz` | Whether it takes requests: 503 while starting and draining. |",
         "| GET | `/` | The chat page. |",
+        f"| GET | `{alone.PATH}` | {_cell(_flat(alone.page))} |",
     ]
     for method, path, route in ROUTES:
         lines.append(f"| {method} | `{path}` | {_cell(_flat(route))} |")

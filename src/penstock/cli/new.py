@@ -84,10 +84,10 @@ def copy(app: str, target: Path) -> None:
         raise Conflict(
             f"'{target}' is there already, and is not written over", hint=f"name another: penstock new {app} FOLDER"
         )
-    if target.absolute().resolve().is_relative_to(APPS):
-        raise BadRequest(f"'{target}' is inside of Penstock itself", hint="name a folder of your own")
     beside: Path | None = None
     try:
+        if target.absolute().resolve().is_relative_to(APPS):
+            raise BadRequest(f"'{target}' is inside of Penstock itself", hint="name a folder of your own")
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         beside.chmod(0o755)  # others may read it, as any folder that somebody makes

@@ -3,6 +3,7 @@ whoever is nobody here is led to that."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from penstock.assemble import House
@@ -22,7 +23,7 @@ PATH = "/app/{name}"
 
 
 async def page(request: Request, house: House) -> Response:
-    """The page, which holds nobody's data and so needs no key."""
+    """The chat with one app alone, for phones first. The page holds nobody's data and needs no key."""
     name = request.path_values["name"]
     check_host(request.header(b"host").decode("latin-1"), house.settings)
     public = next((one for one, widget in house.settings.widgets.items() if widget.app == name), "")
@@ -51,9 +52,12 @@ async def visit(request: Request, house: House) -> Response:
     asked = (await request.json()).get("language")
     if not isinstance(asked, str | None):
         raise BadRequest("'language' must be a text")
-    widget = next((one for one in house.settings.widgets.values() if one.app == who.app), None)
-    if widget is None:
-        widget = WidgetSettings(app=who.app, title=who.app, suggestions=_questions(house, who.app))
+    widget = next(
+        (one for one in house.settings.widgets.values() if one.app == who.app),
+        WidgetSettings(app=who.app, title=who.app),
+    )
+    if not widget.suggestions:
+        widget = replace(widget, suggestions=_questions(house, who.app))
     language = spoken(widget.language or (asked or "")[:35])
     return json_response({"expires_in": VISIT_S, "origins": []} | face.told(house, widget, language))
 

@@ -40,7 +40,6 @@ __all__ = [
     "looks",
     "reply",
     "told",
-    "written",
 ]
 
 LARGEST_BODY: Final = 128 << 10

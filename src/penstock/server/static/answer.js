@@ -1,6 +1,6 @@
 // An answer: its words with their sources, what people think of it, and asking a person instead.
 
-import { isWithPerson, rowsOf } from "./bot.js";
+import { rowsOf } from "./bot.js";
 import { apart, call, directionOf, dotted, get, headings, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
 import { change } from "./conversations.js";
 import { howItWas, opinionOn } from "./opinion.js";
@@ -14,7 +14,7 @@ const LINES = { not_found: "not in the sources", contradicted: "the sources say 
 // What every answer has. One that was kept, or that somebody shared, may be of an earlier time.
 const PLAIN = {
   text: "", status: "answered", confidence: 0, citations: [], quoted: [], nearest: [], withheld: [], conflicts: [], copied: [],
-  question: "", language: "", written_by: "", verdict: null, conversation: "", quick_replies: [], over: false,
+  question: "", language: "", written_by: "", verdict: null, conversation: "", quick_replies: [], over: false, passed: false,
 };
 
 // Draws a turn: the question, its answer, its request, what is thought of it, and the conversation that it is part of.
@@ -25,7 +25,7 @@ export function show(node, turn) {
   const asked = make("p", { className: "question", textContent: question });
   const isBot = Boolean(found.conversation); // who asks a person for one, and has no doubts to show
   const people = (state.people || opinion.person.state) && !turn.talk.shared ? person(turn, { offered: !isBot }) : "";
-  if (isBot && found.status === "handed_over" && isWithPerson(before(turn))) { // it went to the person who had taken over
+  if (found.passed) { // it went to the person who had taken over
     node.replaceChildren(asked, make("p", { className: "understood", textContent: t("Sent to the person.") }), people);
     return;
   }
@@ -36,7 +36,7 @@ export function show(node, turn) {
   const more = found.written_by || isBot ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
   const rate = !opinion.request ? "" : found.over ? howItWas(opinion, ways(opinion.request))
     : opinionOn(opinion, { corrects: true, ...ways(opinion.request) });
-  const answer = make("article", { className: silent && !isBot ? "answer refused" : "answer", ariaLabel: t("Answer") },
+  const answer = make("article", { className: isBot ? "answer bot" : silent ? "answer refused" : "answer", ariaLabel: t("Answer") },
     found.status === "related" ? make("span", { className: "label", textContent: t("Possibly related") }) : "",
     said,
     quoted.length && !found.written_by && !isBot ? list(quoted.map((n) => [found.citations[n], n + 1]), { words: false }) : "",
@@ -49,13 +49,6 @@ export function show(node, turn) {
     asked,
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
     answer);
-}
-
-// The turn before, and what came of asking a person there.
-function before({ talk, id }) {
-  const n = talk.turns.findIndex((one) => one.id === id);
-  const turn = n < 0 ? talk.turns.at(-1) : talk.turns[n - 1];
-  return turn && { answer: turn.answer, person: turn.opinion.person };
 }
 
 const isRow = ({ passage_id }) => String(passage_id).startsWith(ROW);

@@ -7,6 +7,9 @@ const TAKES_OVER = "A person takes over. The assistant is silent until they repl
 // Whether a person has the conversation after that turn.
 export const isWithPerson = (turn) => turn?.answer.status === "handed_over" && !["replied", "closed", "expired"].includes(turn.person?.state);
 
+// Whether an answer only says that the message went to the person who had taken over with the turn before.
+export const isPassed = (answer, before) => answer.status === "handed_over" && isWithPerson(before) && answer.waiting === before.answer.waiting;
+
 // What stands between a conversation and the box where it goes on. place: an empty element. ask: says something; back: ends that a
 // person has it. There is one bar, so there is one set of replies at most.
 export function barIn(place, { ask, back }) {

@@ -2,7 +2,7 @@
 
 import { $, CHAT, CUT, Problem, call, get, greet, problemOf, refusal, said, say, speak, state, t, wrong } from "./common.js";
 import { show } from "./answer.js";
-import { barIn, besides, isWithPerson } from "./bot.js";
+import { barIn, besides, isPassed, isWithPerson } from "./bot.js";
 import * as conversations from "./conversations.js";
 import * as documents from "./documents.js";
 import { noOpinion } from "./opinion.js";
@@ -65,8 +65,8 @@ async function ask(question) {
   $("question").value = "";
   grow();
   const { node, answer, words } = place(question);
-  const passing = isWithPerson(lastOf(talk)); // it is for whoever has taken over, and no assistant is seen to think
-  answer.hidden = passing;
+  const last = lastOf(talk);
+  answer.hidden = isWithPerson(last); // it is for whoever has taken over, and no assistant is seen to think
   offer();
   node.scrollIntoView({ block: "end" });
   const busy = state.busy = new AbortController();
@@ -90,12 +90,11 @@ async function ask(question) {
       if (data.penstock) found = data.penstock;
     }
     if (!found) throw new Problem(CUT);
+    found.passed = isPassed(found, last);
     const request = response.headers.get("x-request-id");
     const turn = { id: newId(), question, answer: found, request, opinion: opinionOf(request, found), talk };
     draw(node, turn);
-    const { height } = node.getBoundingClientRect();
-    node.scrollIntoView({ block: height > $("scroll").clientHeight ? "start" : "end" });
-    if (passing && found.status === "handed_over") say(t("Sent to the person."));
+    if (found.passed) say(t("Sent to the person."));
     else say([found.text, found.conversation ? besides(found) : t("Sources: {count}", { count: found.citations.length })].join(" ").trim());
     talk.turns.push(turn);
     conversations.keep(talk);
@@ -117,6 +116,7 @@ async function ask(question) {
       state.busy = null;
       $("send").textContent = t("Ask");
       offer();
+      node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
       if (node.offsetHeight + $("further").offsetHeight < $("scroll").clientHeight) $("further").scrollIntoView({ block: "end" });
       const elsewhere = document.activeElement?.closest("dialog, input, textarea:not(#question), .talks, .source");
       if (!elsewhere) $("question").focus({ preventScroll: true });
@@ -148,9 +148,9 @@ function begin({ id = newId(), asked = state.asked, turns = [], kept = null, tit
     node.querySelector(".answer")?.classList.remove("waiting");
     state.talk.turns.push(turn);
   }
-  $("turns").lastElementChild?.scrollIntoView({ block: "end" });
   $("composer").hidden = Boolean(shared) || closed;
   offer();
+  $("turns").lastElementChild?.scrollIntoView({ block: "end" });
   conversations.draw();
 }
 

@@ -32,7 +32,7 @@ export async function keyFor(language, { refused, label }) {
   dialog.addEventListener("cancel", (event) => event.preventDefault());
   document.body.append(dialog);
   dialog.showModal();
-  await new Promise((resolve) => { form.addEventListener("submit", resolve); });
+  await new Promise((resolve) => { dialog.addEventListener("close", resolve); });
   dialog.remove();
   return key.value.trim();
 }

@@ -90,7 +90,7 @@ export function opinionOn(opinion, { corrects = false, ...ways }) {
 
 // How a whole conversation was, once it is over: one to five, which is kept at once, then a word for whoever has one.
 export function howItWas(opinion, ways) {
-  const node = make("div", { className: "opinion whole" });
+  const node = make("div", { className: "opinion ending" });
   const told = make("span", { className: "hint" });
   const send = sending(opinion, ways);
   const thank = () => {
@@ -117,6 +117,7 @@ export function howItWas(opinion, ways) {
         draw();
         if (csat) say(t(THANKS));
         node.querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
+        node.scrollIntoView({ block: "nearest" });
       },
     });
     node.replaceChildren(asked, told, ...(opinion.csat ? [more()] : []));

@@ -1,7 +1,7 @@
 // The page of one app alone: in a widget's frame for visitors of other sites, or the whole screen for whoever may ask the app. Plain
 // DOM; everything that comes from documents or people is set as text, never as HTML.
 
-import { barIn, besides, isWithPerson, rowsOf } from "./bot.js";
+import { barIn, besides, isPassed, isWithPerson, rowsOf } from "./bot.js";
 import { howItWas, noOpinion, opinionOn } from "./opinion.js";
 import { composing, events, inline, make, newId, numbered, press, say, t, words } from "./parts.js";
 
@@ -153,8 +153,9 @@ async function ask(question) {
   $("question").value = "";
   grow();
   const said = make("div", { className: "said", dir: "auto" });
-  const passing = isWithPerson(state.turns.at(-1)); // it is for whoever has taken over, and no assistant is seen to think
-  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer"), hidden: passing }, said);
+  const last = state.turns.at(-1);
+  const hidden = isWithPerson(last); // it is for whoever has taken over, and no assistant is seen to think
+  const article = make("article", { className: "answer waiting", ariaLabel: t("Answer"), hidden }, said);
   const node = make("li", {}, make("p", { className: "question", textContent: question }), article);
   $("turns").append(node);
   node.scrollIntoView({ block: "end" });
@@ -178,16 +179,15 @@ async function ask(question) {
       answer = event.answer ?? answer;
     }
     if (!answer) throw problem(CUT);
+    answer.passed = isPassed(answer, last);
     const person = answer.waiting ? { id: answer.waiting, state: "pending" } : {};
     const turn = { question, answer, request: response.headers.get("x-request-id"), opinion: noOpinion(), person };
     if (!node.isConnected) return; // another conversation was begun meanwhile
     state.turns.push(turn);
     keep();
     show(turn, node);
-    node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" });
-    const passed = passing && answer.status === "handed_over";
     const more = answer.conversation ? besides(answer) : t("Sources: {count}", { count: answer.sources.length });
-    say(passed ? t("Sent to the person.") : `${wordsOf(answer)} ${more}`.trim());
+    say(answer.passed ? t("Sent to the person.") : `${wordsOf(answer)} ${more}`.trim());
     tell({ penstock: "answer", status: answer.status });
   } catch (error) {
     const text = error.name === "AbortError" ? t("Stopped.") : problemOf(error);
@@ -205,6 +205,7 @@ async function ask(question) {
       $("send").textContent = t("Ask");
     }
     told();
+    node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
     if (document.hasFocus() && !document.activeElement.closest("main, section, #bar")) settle();
     if (!state.busy && state.waiting.length) ask(state.waiting.shift());
   }
@@ -227,8 +228,7 @@ function show(turn, node) {
   const isBot = Boolean(answer.conversation); // who asks a person for one
   const people = state.widget.people || turn.person.id ? personFor(turn, { offered: !isBot }) : "";
   const asked = make("p", { className: "question", textContent: question });
-  const before = state.turns[state.turns.includes(turn) ? state.turns.indexOf(turn) - 1 : state.turns.length - 1];
-  if (isBot && answer.status === "handed_over" && isWithPerson(before)) { // it went to the person who had taken over
+  if (answer.passed) { // it went to the person who had taken over
     node.replaceChildren(asked, make("p", { className: "hint understood", textContent: t("Sent to the person.") }), people);
     return node;
   }
@@ -236,7 +236,7 @@ function show(turn, node) {
   node.replaceChildren(
     asked,
     understood && make("p", { className: "hint understood", textContent: understood }),
-    make("article", { className: "answer", ariaLabel: t("Answer") },
+    make("article", { className: isBot ? "answer bot" : "answer", ariaLabel: t("Answer") },
       answer.status === "related" ? make("p", { className: "label", textContent: t("Possibly related") }) : "",
       make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...said.filter(Boolean)),
       ...marks.map((mark) => make("p", { className: "hint" }, make("span", { className: mark, textContent: t(LINES[mark]) }))),
