@@ -36,7 +36,6 @@ from penstock.encoder import shipped
 from penstock.language.intents import OTHER, Example, Intents
 from penstock.stats import auroc, expected_calibration_error
 
-
 SPLITS = 5
 LANGUAGES = ("de", "nl", "it", "da", "tr", "id", "ar", "zh", "ja", "en")
 Rows = list[tuple[str, str]]

@@ -47,6 +47,8 @@ KINDS: Final = {
     "calls": "none of the calls of the kernel that no tool needs",
     "not root": "not the user root",
 }
+OFTEN: Final = Rate(60, 60.0)
+SELDOM: Final = Rate(20, 60.0)
 MB: Final = 1 << 20
 
 
@@ -375,7 +377,7 @@ def protection() -> Mapping[str, bool]:
 
 def computed(
     function: Callable[..., Any], *, sandbox: Sandbox | None = None, name: str = "", level: Level = "guest",
-    roles: Sequence[str] = (), rate: Rate = Rate(60, 60.0),
+    roles: Sequence[str] = (), rate: Rate = OFTEN,
 ) -> Action:  # fmt: skip
     """An action that computes: a function of a module, with typed parameters and no context, run in a sandbox each time.
 
@@ -395,7 +397,7 @@ def computed(
     return action("reads", name=name or function.__name__, level=level, roles=roles, rate=rate)(run)
 
 
-def python_tool(*, sandbox: Sandbox | None = None, level: Level = "verified", rate: Rate = Rate(20, 60.0)) -> Action:
+def python_tool(*, sandbox: Sandbox | None = None, level: Level = "verified", rate: Rate = SELDOM) -> Action:
     """An action that runs Python which a model wrote: with the standard library, and with nothing of ours.
 
     Without a sandbox, one that is refused where the network or other files cannot be kept from it. Raises BadSetting then, when

@@ -1,9 +1,9 @@
 """The process in which a tool runs: it gives up what the tool is not to have, and then becomes the tool.
 
 It is started by its path, with the standard library alone: nothing of Penstock is loaded beside the tool. `sandbox` writes one
-order to its standard input, and keeps that open for as long as somebody waits: when it closes, all of it ends. On Linux there are up
-to three processes: the first leaves the namespaces of the house, the second is the first process in the new ones, with which
-everything in them ends, the third is the tool.
+order to its standard input, and keeps that open for as long as somebody waits: when it closes, all of it ends. On Linux there
+are up to three processes: the first leaves the namespaces of the house, the second is the first process in the new ones, with
+which everything in them ends, the third is the tool.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ def _keep(order: dict[str, Any], held: set[str]) -> None:
             os.read(woken, 512)
             continue
         else:
-            report["limit"] = _past(order, held, tool)
+            limits = order["limits"]
+            over = _is_over(order["folder"], limits["folder_bytes"], limits["folder_files"])
+            report["limit"] = "folder" if over else ""
         if report["limit"]:
             os.kill(tool, signal.SIGKILL)
             _, status, used = _waited(tool)
@@ -179,16 +181,6 @@ def _waited(tool: int) -> tuple[int, int, float]:
         pid, status, used = os.wait4(-1, 0)
         if pid == tool:
             return pid, status, used.ru_utime + used.ru_stime
-
-
-def _past(order: dict[str, Any], held: set[str], tool: int) -> str:
-    """The limit of those that are looked at now and then which is passed; "" for none."""
-    limits = order["limits"]
-    if _is_over(order["folder"], limits["folder_bytes"], limits["folder_files"]):
-        return "folder"
-    if limits["processes"] > 1 and "own processes" not in held and len(_descendants(os.getpid())) > limits["processes"]:
-        return "processes"
-    return ""
 
 
 def _is_over(folder: str, most_bytes: int, most_files: int) -> bool:
@@ -314,7 +306,7 @@ def _become(order: dict[str, Any], held: set[str], said: int) -> None:
     _limit(order["limits"], held)
     if LINUX:
         _give_up(order, held)
-    missing = set(order["requires"]) - held
+    missing = {*order["requires"], *(("processes",) if order["limits"]["processes"] > 1 else ())} - held
     os.write(said, json.dumps(sorted(held)).encode())
     os.close(said)
     if missing:
@@ -353,11 +345,25 @@ def _limit(limits: dict[str, Any], held: set[str]) -> None:
     most(resource.RLIMIT_FSIZE, limits["file_bytes"])
     most(resource.RLIMIT_NOFILE, limits["open_files"])
     most(resource.RLIMIT_AS, limits["memory_bytes"])
-    if "own processes" in held and "not root" in held:
-        most(resource.RLIMIT_NPROC, 2 + (limits["processes"] if limits["processes"] > 1 else 32))
+    if not LINUX and limits["processes"] == 1:
+        most(resource.RLIMIT_NPROC, 1)
+        held.add("processes")
+    if LINUX and "not root" in held:  # no such limit holds for root
+        others = 0 if "own processes" in held or os.getuid() >= STRANGERS else _of_user()
+        most(resource.RLIMIT_NPROC, 2 + others + (limits["processes"] if limits["processes"] > 1 else 32))
         held.add("processes")
     if sys.platform != "darwin":
         held.add("memory")
+
+
+def _of_user() -> int:
+    """How many threads the user has."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                count += len(os.listdir(f"/proc/{name}/task")) if os.stat(f"/proc/{name}").st_uid == os.getuid() else 0
+    return count
 
 
 def _give_up(order: dict[str, Any], held: set[str]) -> None:
@@ -453,10 +459,10 @@ def _run(order: dict[str, Any]) -> None:
     match order["kind"]:
         case "command":
             os.set_inheritable(order["result"], False)
-            os.execve(order["argv"][0], order["argv"], dict(os.environ))
+            os.execve(order["argv"][0], order["argv"], dict(os.environ))  # noqa: S606, without a shell on purpose
         case "code":
             space: dict[str, Any] = {"__name__": "__main__", "arguments": order["arguments"]}
-            exec(compile(order["code"], "<code>", "exec"), space)
+            exec(compile(order["code"], "<code>", "exec"), space)  # noqa: S102, which is what all of this is for
             _tell(order, {"value": _plain(space.get("result"))})
         case "function":
             import importlib

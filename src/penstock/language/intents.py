@@ -119,7 +119,7 @@ class Intents:
         self._lock = Lock()
 
     def learn(self) -> None:
-        """Learn now what would be learnt when it is first asked: seconds for ten thousand examples, beside the time of the encoder."""
+        """Learn now what would be learnt when it is first asked: seconds for ten thousand examples, and the encoder's minute."""
         for language in sorted(self._whole) or [""]:
             self._part(language)
 
