@@ -35,7 +35,6 @@ from benchmarks.measure import show, versions, write
 from penstock.encoder import shipped
 from penstock.language.intents import OTHER, Example, Intents
 from penstock.stats import auroc, expected_calibration_error
-from penstock.types import Vectors
 
 SPLITS = 5
 LANGUAGES = ("de", "nl", "it", "da", "tr", "id", "ar", "zh", "ja", "en")
@@ -49,7 +48,7 @@ class Remembering:
         self._inner, self._known = shipped(), dict[str, Any]()
         self.id, self.dim = self._inner.id, self._inner.dim
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         for text in texts:
             if text not in self._known:
                 self._known[text] = self._inner.embed([text])[0]
@@ -141,7 +140,12 @@ def banking(rows: Rows, elsewhere: dict[str, list[str]], counts: Sequence[int]) 
         figures[f"{name}, a quarter of the intents left out"] = averaged(
             [left_out(rows, count, 0.25, n, elsewhere) for n in range(SPLITS)]
         )
-        columns = {"found": "found", "answered": "answered", "outside, held": "auroc_held", "calibration": "calibration"}
+        columns = {
+            "found": "found",
+            "answered": "answered",
+            "outside, held": "auroc_held",
+            "calibration": "calibration",
+        }
         show(f"banking77, {name}", columns, {key: row for key, row in figures.items() if key.startswith(name)})
     return figures
 
@@ -161,7 +165,9 @@ def clinc(path: Path, counts: Sequence[int]) -> dict[str, Any]:
             outside = {"held": [text for text, intent in test if intent in gone], "elsewhere": nowhere}
             runs.append(judged(known, asked, outside))
         figures[f"{count or 'all'} examples"] = averaged(runs)
-    show("CLINC150", {"found": "found", "answered": "answered", "held": "auroc_held", "out": "auroc_elsewhere"}, figures)
+    show(
+        "CLINC150", {"found": "found", "answered": "answered", "held": "auroc_held", "out": "auroc_elsewhere"}, figures
+    )
     return figures
 
 

@@ -16,6 +16,8 @@
     ├── Limited                   429   too many requests or tokens for now: try again after `retry_after_s`
     │   └── BudgetSpent           429   no money or tokens left in this day or month
     ├── MissingExtra              501   an optional part is not installed; the message has the command
+    ├── ToolFailed                500   a tool in a process of its own failed, in its own words
+    │   └── ToolStopped           500   it met one of its limits; it says which
     ├── UpstreamError             502   a server we call failed: try again
     │   ├── UpstreamRefused       4xx   it refused the request itself, in its own words
     │   ├── UpstreamBusy          429   it has too much to do: try again after `retry_after_s`
@@ -54,6 +56,8 @@ __all__ = [
     "PenstockError",
     "StorageError",
     "TooLarge",
+    "ToolFailed",
+    "ToolStopped",
     "Unreadable",
     "Untranslated",
     "UpstreamBusy",
@@ -202,6 +206,22 @@ class MissingExtra(PenstockError):
 
     def __init__(self, what: str, *, extra: str) -> None:
         super().__init__(f"{what} is not installed", hint=f"pip install 'penstock[{extra}]'")
+
+
+class ToolFailed(PenstockError):
+    """A tool in a process of its own failed, or gave nothing that can be read."""
+
+    code = "tool_failed"
+
+
+class ToolStopped(ToolFailed):
+    """A tool in a process of its own met a limit and was ended. limit: its name, or `cancelled`."""
+
+    code = "tool_stopped"
+
+    def __init__(self, message: str, *, limit: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.limit = limit
 
 
 class UpstreamError(PenstockError):

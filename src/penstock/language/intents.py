@@ -48,7 +48,12 @@ LANDMARKS = 1_500  # examples against whose n-grams a text is held; beyond, the 
 FAMILIAR = 0.6  # familiarity of the examples from which on the encoder knows their language
 OUTSIDE = 0.2  # share of texts that are expected to belong to no intent
 FOLDS = 5
-USUAL_INSIDE = (0.6, 0.9, 0.4, 2.3)  # what the features say in most sets of examples, and the bias: measured on four sets,
+USUAL_INSIDE = (
+    0.6,
+    0.9,
+    0.4,
+    2.3,
+)  # what the features say in most sets of examples, and the bias: measured on four sets,
 USUAL_RIGHT = (0.0, 1.5, 0.0, 2.5)  # in twelve languages
 HOLD = 20.0  # how many examples that is worth
 SPREAD = (1.3, 1.4, 0.16)  # by which the features of texts differ in most sets
@@ -114,7 +119,7 @@ class Intents:
         self._lock = Lock()
 
     def learn(self) -> None:
-        """Learn now what would be learnt when it is first asked: seconds for ten thousand examples, beside the time of the encoder."""
+        """Learn now what would be learnt when it is first asked: seconds for ten thousand examples, and the encoder's minute."""
         for language in sorted(self._whole) or [""]:
             self._part(language)
 
