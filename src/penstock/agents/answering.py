@@ -191,10 +191,10 @@ class Answering:
         return self._finished(turn, kept, replace(reply, text=text), messages)
 
     def _talk(self, turn: Turn, kept: Kept, key: str, messages: list[Message], loop: asyncio.AbstractEventLoop) -> Talk:
-        named = key or f"{kept.turns}/{turn.question}"
+        named = hashlib.sha256(f"{kept.id}/{key or f'{kept.turns}/{turn.question}'}".encode()).hexdigest()[:32]
         return Talk(
             kept.id, self.app, self.requests, kept.person, turn.caller, kept.language, kept.state, messages,
-            self._asking(turn, kept.language, messages, loop), hashlib.sha256(f"{kept.id}/{named}".encode()).hexdigest()[:32], _visitor(turn),
+            self._asking(turn, kept.language, messages, loop), named, _visitor(turn),
             self.people is not None, kept.handed_over,
         )  # fmt: skip
 
@@ -358,6 +358,7 @@ class Answering:
                 state, text = found.state, found.text
         kept.waiting = ""
         if state == "replied":
+            self.talks.keep(kept, Said("", {"text": text}))
             messages.append(Message("assistant", text))
             return "", None
         return self._say(NOBODY_REPLIED if state == "expired" else PERSON_ENDED, kept), None

@@ -355,13 +355,14 @@ class _Turn:
             return None
         if is_bye(said):
             return self.said_bye()
-        if is_greeting(said):
+        any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
+        if is_greeting(said) and not any_text:
             return self.greeted()
-        if is_thanks(said) and kind != "confirm":
+        if is_thanks(said) and kind != "confirm" and not any_text:
             self.parts.append(self.sayings.welcome if not self.agenda else "")
             return None
         current, question = self.current(), asks_something(said) or said.endswith("?")
-        words = kind == "slot" and not question and self.argument().free
+        words = any_text and not question
         least = SURE_IN_WORDS if words else SURE_BESIDE if current else SURE
         wants = self.bot.understood(self.talk, said, current, least=least)
         if words and all(one.ability == self.agenda[0]["ability"] and not one.arguments for one, _ in wants):
