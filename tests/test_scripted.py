@@ -327,7 +327,8 @@ def test_abilities_that_nobody_could_talk_about_are_refused():
 
 def test_words_are_told_apart():
     for said in (
-        "talk to a human", "agent", "can I speak with someone?", "Ich möchte mit einem Menschen sprechen", "operator", "a real person!",
+        "talk to a human", "agent", "can I speak with someone?", "Ich möchte mit einem Menschen sprechen", "operator",
+        "a real person!",
         "is there a human I can talk to?", "get me a manager", "I need to speak to customer support",
     ):  # fmt: skip
         assert wants_person(said), said
