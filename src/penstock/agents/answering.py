@@ -142,7 +142,9 @@ class Answering:
         """The conversation, for this message. Whoever waits holds no thread."""
         waiting = self.talks.waiting
         if waiting[number] >= MOST_WAITING:
-            raise Limited("too many messages of this conversation wait already", hint="wait for a reply", retry_after_s=1.0)
+            raise Limited(
+                "too many messages of this conversation wait already", hint="wait for a reply", retry_after_s=1.0
+            )
         until = time.monotonic() + WAIT_S
         waiting[number] += 1
         try:
@@ -197,14 +199,18 @@ class Answering:
             self.people is not None, kept.handed_over, across(loop), turn.record,
         )  # fmt: skip
 
-    def _asking(self, turn: Turn, messages: Sequence[Message], loop: asyncio.AbstractEventLoop) -> Callable[[str], Answer] | None:
+    def _asking(
+        self, turn: Turn, messages: Sequence[Message], loop: asyncio.AbstractEventLoop
+    ) -> Callable[[str], Answer] | None:
         """What the documents say, asked from a thread of a bot."""
         documents = self.documents
         if documents is None:
             return None
 
         def ask(question: str) -> Answer:
-            asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=turn.language, record=turn.record)
+            asked = Turn(
+                question, turn.caller, tuple(messages[-8:]), turn.where, language=turn.language, record=turn.record
+            )
             found: Answer = across(loop)(whole(documents.stream(asked)))
             return found
 
@@ -268,7 +274,9 @@ class Answering:
     def _missing(self, turn: Turn, talk: Talk, reply: Reply, rows: Sequence[Row]) -> list[str]:
         """The numbers of a reply that stand nowhere."""
         answer = reply.answer
-        quotes = [f"{one.quote} {one.title} {one.date}" for one in (*answer.citations, *answer.nearest)] if answer else []
+        quotes = (
+            [f"{one.quote} {one.title} {one.date}" for one in (*answer.citations, *answer.nearest)] if answer else []
+        )
         echoes = [turn.question, *(message.content for message in talk.messages if message.role == "user")]
         return Founded(rows, [*quotes, *reply.fixed], echoes).missing(reply.text)
 
@@ -356,12 +364,16 @@ class Answering:
         if not reply.hand_over:
             return self._answer(turn, kept, reply, reply.answer.status if reply.answer else Status.ANSWER)
         if self.people is None:
-            return self._answer(turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER)
+            return self._answer(
+                turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
+            )
         try:
             kept.waiting = self.people.take_over(turn, messages, reply.hand_over, reply.summary)
         except PenstockError as error:  # the queue is full, or the disk: nobody would look
             log("nobody can take over", level="error", app=self.app, error=error.code)
-            return self._answer(turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER)
+            return self._answer(
+                turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
+            )
         kept.handed_over += 1
         quick = reply.quick_replies or (self._say(BACK, kept),)
         return self._answer(turn, kept, replace(reply, quick_replies=quick), Status.HANDED_OVER)
@@ -370,7 +382,10 @@ class Answering:
         text, boundary = reply.text, turn.boundary
         if boundary is not None:
             text = boundary.leaving().gated(text, last=True)
-        rows = [_cited(n, row, reply.text) for n, row in enumerate(r for r in reply.rows if not r.source.startswith(REQUESTS))]
+        rows = [
+            _cited(n, row, reply.text)
+            for n, row in enumerate(r for r in reply.rows if not r.source.startswith(REQUESTS))
+        ]
         rows = [one for one in rows if one.quote]
         told = reply.answer or Answer("", status, 1.0)
         by = len(rows)
@@ -425,7 +440,9 @@ def _visitor(turn: Turn) -> str:
 
 def _stopped(error: Blocked, turn: Turn, voice: Voice) -> Answer:
     text = voice.say(error.said or STOPPED, turn.language)
-    return Answer(text, Status.REFUSED, 0.0, question=turn.question, language=turn.language, conversation=turn.conversation)
+    return Answer(
+        text, Status.REFUSED, 0.0, question=turn.question, language=turn.language, conversation=turn.conversation
+    )
 
 
 def _said_of(row: Row, text: str) -> list[str]:
@@ -488,7 +505,8 @@ def _plain(answer: Answer) -> dict[str, Any]:
 def _read(values: Mapping[str, Any]) -> Answer:
     names = [one.name for one in fields(Citation)]
     rows: list[list[Any]] = [
-        [tuple(one[name]) if isinstance(one[name], list) else one[name] for name in names] for one in values["citations"]
+        [tuple(one[name]) if isinstance(one[name], list) else one[name] for name in names]
+        for one in values["citations"]
     ]
     citations = tuple(Citation(*row) for row in rows)
     return Answer(

@@ -189,7 +189,8 @@ class KeptTalks:
         with self._database.write() as w:
             self._keep(w, kept, words, now)
             w.execute(
-                "insert into talk_turns values (?, ?, ?, ?, ?)", (kept.id, kept.turns, said.key or f"#{kept.turns}", turn, now)
+                "insert into talk_turns values (?, ?, ?, ?, ?)",
+                (kept.id, kept.turns, said.key or f"#{kept.turns}", turn, now),
             )
         kept.turns += 1
 
@@ -273,7 +274,9 @@ class KeptTalks:
 def checked_conversation(number: object) -> str:
     """The name of a conversation. Raises BadRequest for what is none."""
     if not isinstance(number, str) or not _ID.fullmatch(number):
-        raise BadRequest("'conversation' must be 32 hexadecimal digits", hint="leave it out, and take the one of the first answer")
+        raise BadRequest(
+            "'conversation' must be 32 hexadecimal digits", hint="leave it out, and take the one of the first answer"
+        )
     return number
 
 

@@ -21,7 +21,9 @@ LONGEST: Final = 20_000  # characters of one text that are looked at
 _TOKEN: Final = re.compile(r"#?\w+(?:[.,:/’'\-]\w+)*")
 _NUMBER: Final = re.compile(r"\d+(?:[.,’']\d+)*")
 _MONEY_BEFORE: Final = re.compile(r"(?:[€$£¥₹]|\b(?:EUR|USD|GBP|CHF|US\$))\s?$", re.I)
-_MONEY_AFTER: Final = re.compile(r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I)
+_MONEY_AFTER: Final = re.compile(
+    r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I
+)
 _LISTED: Final = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]", re.M)
 
 
@@ -36,7 +38,9 @@ class Founded:
     _numbers: set[Decimal] = field(init=False, default_factory=set)
     _codes: set[str] = field(init=False, default_factory=set)
     _dates: list[Date] = field(init=False, default_factory=list)
-    _counts: set[int] = field(init=False, default_factory=set)  # how many rows there are, and how many values a list has
+    _counts: set[int] = field(
+        init=False, default_factory=set
+    )  # how many rows there are, and how many values a list has
     _said: Founded | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -80,13 +84,16 @@ class Founded:
             return False
         parts = re.split(r"[\-/:]", token)
         if len(parts) > 1 and not all(part.isdigit() for part in parts):  # "10-day", and no date or time of pieces
-            return all(self._has(part) or self._counted(part) for part in parts if any(letter.isdigit() for letter in part))
+            return all(
+                self._has(part) or self._counted(part) for part in parts if any(letter.isdigit() for letter in part)
+            )
         unit = re.fullmatch(r"(\d[\d.,’']*)([^\W\d_]{1,4})", token)  # "12.50EUR"
         return unit is not None and bool(_values(unit[1]) & self._numbers)
 
     def _has_date(self, said: Date) -> bool:
         return any(
-            all(mine in (0, theirs) for mine, theirs in zip(said[:3], there[:3], strict=True)) and there.decade == said.decade
+            all(mine in (0, theirs) for mine, theirs in zip(said[:3], there[:3], strict=True))
+            and there.decade == said.decade
             for there in (*self._dates, *(self._said._dates if self._said else ()))
         )
 
@@ -166,7 +173,9 @@ def _values(token: str) -> set[Decimal]:
         readings.add(re.sub(r"[.,]", "", plain))
     found = set()
     for one in readings:
-        if one.count(".") > 1 or (one.count(".") == 1 and plain.count(".") + plain.count(",") > 1 and not _grouped(plain)):
+        if one.count(".") > 1 or (
+            one.count(".") == 1 and plain.count(".") + plain.count(",") > 1 and not _grouped(plain)
+        ):
             continue
         try:
             found.add(Decimal(one))

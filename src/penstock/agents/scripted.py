@@ -11,6 +11,7 @@ import re
 import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -37,7 +38,17 @@ from penstock.agents.words import (
     points_back,
     wants_person,
 )
-from penstock.errors import BadArguments, BadRequest, BadSetting, Conflict, Limited, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.errors import (
+    BadArguments,
+    BadRequest,
+    BadSetting,
+    Conflict,
+    Limited,
+    NotAllowed,
+    NotFound,
+    PenstockError,
+    TooLarge,
+)
 from penstock.language.intents import OTHER, Example, Intents
 from penstock.trace import log
 from penstock.types import Answer, Embedder, Status
@@ -55,7 +66,10 @@ MOST_WANTED: Final = 8
 MOST_MISSES: Final = 2  # before a person is called
 MOST_BUTTONS: Final = 6
 LOOKS: Final = "look/"  # what the source of a row begins with that is what an action reads
-_PARTS: Final = re.compile(r"(?<=[.!?;])\s+|\s*\b(?:and also|and then|and after that|also|plus|sowie|und auch|y tambien|et aussi|e anche)\b\s*", re.I)
+_PARTS: Final = re.compile(
+    r"(?<=[.!?;])\s+|\s*\b(?:and also|and then|and after that|also|plus|sowie|und auch|y tambien|et aussi|e anche)\b\s*",
+    re.I,
+)
 _CODE: Final = re.compile(r"#?\b[\w-]*\d[\w-]*")
 _OTHERS: Final = (
     "hello", "how are you?", "thanks a lot", "what is the weather like?", "tell me a joke", "who won the match yesterday?",
@@ -107,7 +121,9 @@ class Sayings:
     wrong: str = "That does not fit: {why}."
     refused: str = "That cannot be done: {why}."
     failed: str = "That did not work, and nothing was changed."
-    unknown: str = "I do not know yet whether it was done. Please do not try again; write to me in a minute, and I will look."
+    unknown: str = (
+        "I do not know yet whether it was done. Please do not try again; write to me in a minute, and I will look."
+    )
     expired: str = "That took too long, so I ask once more."
     changed: str = "Something has changed since I asked, so I ask once more."
     too_often: str = "That was asked for too often. Please try again later."
@@ -182,13 +198,19 @@ class Scripted:
                     for name, one in self.abilities.items()
                     for text in [*one.examples, *filter(None, [one.label])]
                 ]
-                self._intents = Intents([*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder)
+                self._intents = Intents(
+                    [*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder
+                )
             return self._intents
 
-    def understood(self, talk: Talk, said: str, current: Wanted | None, *, least: float = SURE) -> list[tuple[Wanted, str]]:
+    def understood(
+        self, talk: Talk, said: str, current: Wanted | None, *, least: float = SURE
+    ) -> list[tuple[Wanted, str]]:
         """What somebody wants, each with the part of the message that it is about. least: probability from where on."""
         if self._understand is not None:
-            return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][:MOST_WANTED]
+            return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][
+                :MOST_WANTED
+            ]
         found: dict[str, str] = {}
         for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
             intent = self.intents.of(_without_codes(part))
@@ -200,7 +222,6 @@ class Scripted:
             name = intent.name if sure else next(iter(found), "")
             found = {name: said} if name else {}
         return [(Wanted(name, {}), part) for name, part in found.items()]
-
 
     def perhaps(self, said: str) -> str:
         """The ability that somebody may mean; "" for none."""
@@ -241,7 +262,9 @@ def _slots(ability: Ability) -> list[_Argument]:
         find = slot.find or finder(hints[one.name])
         if find is None:
             if needed and slot.usual is None:
-                raise BadSetting(f"nobody can say the {one.name} of '{name}' in a sentence", hint="give its slot a `find`")
+                raise BadSetting(
+                    f"nobody can say the {one.name} of '{name}' in a sentence", hint="give its slot a `find`"
+                )
             find = _nothing
         free = slot.find is None and is_free_text(hints[one.name])
         found.append(_Argument(one.name, slot, find, needed, free, choices_of(hints[one.name])))
@@ -293,6 +316,7 @@ class _Turn:
 
     def reply(self) -> Reply:
         self.tell_known()
+        self.check_open()
         if not self.said:
             return self.ended()
         if wants_person(self.said):
@@ -312,7 +336,9 @@ class _Turn:
         if kind == "mean":
             meant, self.opened = self.opened, {}
             if agreement(said) == "yes":
-                self.agenda.insert(0, {"ability": meant["ability"], "arguments": {}, "heard": meant["heard"], "carry": {}})
+                self.agenda.insert(
+                    0, {"ability": meant["ability"], "arguments": {}, "heard": meant["heard"], "carry": {}}
+                )
                 return None
             if agreement(said) == "no":
                 return self.missed()
@@ -542,7 +568,12 @@ class _Turn:
             self.quick = self.buttons() if not self.answer else ()
         text = "\n\n".join(part for part in self.parts if part)
         return Reply(
-            text, self.quick, tuple(self.rows), self.answer, over=self.over, fixed=tuple(self.fixed + self.words_of_author())
+            text,
+            self.quick,
+            tuple(self.rows),
+            self.answer,
+            over=self.over,
+            fixed=tuple(self.fixed + self.words_of_author()),
         )
 
     def put(self) -> None:
@@ -553,6 +584,14 @@ class _Turn:
             self.fixed.append(opened["text"])
         elif all(row.source != f"{REQUESTS}{opened['request']}" for row in self.rows):
             self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
+
+    def check_open(self) -> None:
+        """What was read back and is not there any more, since somebody was erased or is somebody else now, is asked for anew."""
+        if self.opened.get("kind") == "confirm":
+            try:
+                self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
+            except NotFound:
+                self.opened = {}
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]
@@ -734,10 +773,8 @@ class _Turn:
         """What was read back is void."""
         opened, self.opened = self.opened, {}
         if opened.get("kind") == "confirm":
-            try:
+            with suppress(NotFound, Conflict):  # it ended otherwise, and no token of it is left
                 self.requests.withdraw(self.talk.person, self.talk.id, opened["request"])
-            except (NotFound, Conflict):
-                pass  # it ended otherwise, and no token of it is left
 
     def dropped(self) -> None:
         """The person does not want it any more."""

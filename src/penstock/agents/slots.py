@@ -20,9 +20,23 @@ from penstock.agents.words import agreement, folded
 __all__ = ["Finder", "Heard", "Several", "Slot", "choices_of", "finder", "is_free_text"]
 
 MOST_SEVERAL: Final = 6
-_NUMBER: Final = re.compile(r"(?<![\w.,#/-])\d{1,3}(?:[,’' ]\d{3})+(?:\.\d+)?(?![\w#/-])|(?<![\w.,#/-])\d+(?:[.,]\d+)?(?![\w#/-])")
+_NUMBER: Final = re.compile(
+    r"(?<![\w.,#/-])\d{1,3}(?:[,’' ]\d{3})+(?:\.\d+)?(?![\w#/-])|(?<![\w.,#/-])\d+(?:[.,]\d+)?(?![\w#/-])"
+)
 _ONES: Final = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_DAYS: Final = {"today": 0, "tomorrow": 1, "yesterday": -1, "heute": 0, "morgen": 1, "gestern": -1, "hoy": 0, "manana": 1, "demain": 1, "oggi": 0, "domani": 1}
+_DAYS: Final = {
+    "today": 0,
+    "tomorrow": 1,
+    "yesterday": -1,
+    "heute": 0,
+    "morgen": 1,
+    "gestern": -1,
+    "hoy": 0,
+    "manana": 1,
+    "demain": 1,
+    "oggi": 0,
+    "domani": 1,
+}
 
 
 class Heard(NamedTuple):
@@ -123,7 +137,9 @@ def _one_of(found: Sequence[Any], heard: Heard) -> Any:
 def _choice(heard: Heard, values: Sequence[Any]) -> Any:
     said = f" {_spaced(heard.text)} "
     found = [one for one in values if f" {_spaced(str(one))} " in said]
-    found = [one for one in found if not any(one != other and _spaced(str(one)) in _spaced(str(other)) for other in found)]
+    found = [
+        one for one in found if not any(one != other and _spaced(str(one)) in _spaced(str(other)) for other in found)
+    ]
     if not found and heard.asked:
         near = get_close_matches(said.strip(), [_spaced(str(one)) for one in values], 1, 0.8)
         found = [one for one in values if near and _spaced(str(one)) == near[0]]
@@ -169,11 +185,8 @@ def _whole(heard: Heard) -> Any:
 
 
 def _amount(heard: Heard, places: int) -> Any:
-    found: list[str] = []
-    for one in _digits(heard.text):
-        if len(one) < 24 and len(one.partition(".")[2]) <= places:
-            found.append(str(Decimal(one)))
-    return _one_of(found, heard)
+    numbers = [one for one in _digits(heard.text) if len(one) < 24 and len(one.partition(".")[2]) <= places]
+    return _one_of([str(Decimal(one)) for one in numbers], heard)
 
 
 def _digits(text: str) -> list[str]:
@@ -191,17 +204,22 @@ def _day(heard: Heard) -> Any:
     from penstock.text.quantities import dates
 
     said = folded(heard.text)
-    found: list[str] = []
-    for one in re.findall(r"\b\d{4}-\d\d-\d\d\b", said):
-        try:
-            found.append(date.fromisoformat(one).isoformat())
-        except ValueError:
-            continue
-    if not found:
-        for one in dates(heard.text[:4_000]):
-            if one.year and one.month and one.day:
-                found.append(date(one.year, one.month, one.day).isoformat())
+    written = [tuple(map(int, one)) for one in re.findall(r"\b(\d{4})-(\d\d)-(\d\d)\b", said)]
+    written = written or [one[:3] for one in dates(heard.text[:4_000]) if all(one[:3])]
+    found = [day for one in written if (day := _iso(*one))]
     if not found:
         today = date.today()
-        found = [(today + timedelta(days=days)).isoformat() for word, days in _DAYS.items() if re.search(rf"\b{word}\b", said)]
+        found = [
+            (today + timedelta(days=days)).isoformat()
+            for word, days in _DAYS.items()
+            if re.search(rf"\b{word}\b", said)
+        ]
     return _one_of(found, heard)
+
+
+def _iso(year: int, month: int, day: int) -> str:
+    """A day as JSON has it; "" for one that is in no calendar."""
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return ""
