@@ -327,19 +327,15 @@ def test_abilities_that_nobody_could_talk_about_are_refused():
 
 def test_words_are_told_apart():
     for said in (
-        "talk to a human",
-        "agent",
-        "can I speak with someone?",
-        "Ich möchte mit einem Menschen sprechen",
-        "operator",
-    ):
+        "talk to a human", "agent", "can I speak with someone?", "Ich möchte mit einem Menschen sprechen", "operator",
+        "a real person!",
+        "is there a human I can talk to?", "get me a manager", "I need to speak to customer support",
+    ):  # fmt: skip
         assert wants_person(said), said
     for said in (
-        "I am the person who ordered",
-        "don't give me an agent",
-        "is there a person in charge of returns?",
-        "where is it?",
-    ):
+        "I am the person who ordered", "don't give me an agent", "is there a person in charge of returns?", "where is it?",
+        "the agent said I can return it", "I bought it for another person and it is too small", "someone stole my parcel",
+    ):  # fmt: skip
         assert not wants_person(said), said
     for said in ("cancel order #W1", "never mind the colour, is it red?", "stop by the shop"):
         assert not never_mind(said), said
