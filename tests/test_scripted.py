@@ -3,6 +3,7 @@
 import functools
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -323,6 +324,20 @@ def test_abilities_that_nobody_could_talk_about_are_refused():
     ]:
         with pytest.raises(BadSetting, match=said):
             Scripted(wrong)
+
+
+def test_a_bot_that_was_changed_goes_on_with_what_it_still_can(anna: Played):
+    abilities = list(anna.bot.abilities.values())
+    anna.all("cancel my order")
+    anna.bot = Scripted(abilities[:1], embedder=shipped())
+    assert "Where is my order?" in anna.says("hello").text
+
+    anna.bot = shops()
+    anna.begin()
+    anna.all("cancel my order")
+    changed = replace(abilities[1], action=abilities[2].action, slots={})
+    anna.bot = Scripted([abilities[0], changed], embedder=shipped())
+    assert anna.says("hello").text
 
 
 def test_words_are_told_apart():

@@ -588,7 +588,16 @@ class _Turn:
             self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
 
     def check_open(self) -> None:
-        """What was read back and is not there any more, since somebody was erased or is somebody else now, is asked for anew."""
+        """What is open and cannot be answered any more is asked for anew: the bot is another one since, or the request is gone, as
+        somebody was erased or is somebody else now."""
+        known = [item for item in self.agenda if item["ability"] in self.bot.abilities]
+        if len(known) < len(self.agenda):
+            self.agenda[:], self.opened = known, {}
+        if self.opened.get("kind") == "slot":
+            names = [one.name for one in self.bot._slots[self.agenda[0]["ability"]]] if self.agenda else []
+            self.opened = self.opened if self.opened["name"] in names else {}
+        if self.bot.sign_in is None and self.state.pop("signing", None):
+            self.opened = {}
         if self.opened.get("kind") == "confirm":
             try:
                 self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
