@@ -16,6 +16,7 @@ from penstock.storage.database import Database
 from penstock.types import Answer
 
 Number = Annotated[str, Text(pattern=r"#W\d{3,7}")]
+GUEST = Person()
 ROWS = [("#W123", "paid", 2599, 0), ("#W124", "sent", 300, 0), ("#W125", "paid", 1000, 0)]
 
 
@@ -74,7 +75,7 @@ def bot(*, level: Level = "guest", sign_in: SignIn | None = None) -> Scripted:
             ),
             Ability(
                 move,
-                ["send my order to another street", "change the delivery address of my order", "I have moved, deliver it elsewhere"],
+                ["send my order to another street", "change the address of my order", "I have moved, deliver it elsewhere"],
                 "It goes to {street}.", {"order": number, "street": Slot("Which street?")}, "Change the street",
             ),
         ],
@@ -95,14 +96,14 @@ def filled(database: Database) -> Database:
 class Played:
     """A conversation with a bot, without a server."""
 
-    def __init__(self, folder: Path, bot: Scripted, *, person: Person = Person(), people: bool = True) -> None:
+    def __init__(self, folder: Path, bot: Scripted, *, person: Person = GUEST, people: bool = True) -> None:
         self.database = filled(Database(folder / "penstock.db"))
         self.requests = ActionRequests(self.database, Actions(bot.actions))
         self.bot, self.people = bot, people
         self.ask: Callable[[str], Answer] | None = None
         self.begin(person)
 
-    def begin(self, person: Person = Person()) -> None:
+    def begin(self, person: Person = GUEST) -> None:
         self.talk = Talk(secrets.token_hex(16), "shop", self.requests, person, people=self.people)
 
     def says(self, text: str) -> Reply:

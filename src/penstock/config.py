@@ -644,8 +644,9 @@ class AppSettings:
 
     documents: str = setting("", "The collection it answers from.")
     bot: str = setting(
-        "", "A file with a bot that answers, such as `bot.py`, or `bot.py:name` where it is not called `bot`; questions beside what it "
-        "does are answered from `documents`, where the app has some."
+        "",
+        "A file with a bot that answers, such as `bot.py`, or `bot.py:name` where it is not called `bot`; questions beside what "
+        "it does are answered from `documents`, where the app has some.",
     )
     questions: tuple[str, ...] = setting((), "Questions that the chat page offers as buttons.")
     models: tuple[str, ...] = setting(
@@ -1111,7 +1112,8 @@ def _check_app(name: str, app: AppSettings, settings: Settings) -> None:
         if app.approve != "never" or app.hand_over_below:
             one = "approve" if app.approve != "never" else "hand_over_below"
             raise BadSetting(
-                f"apps.{name} has a bot and {one}", hint="what a bot changes is agreed to by the customer, and it calls people"
+                f"apps.{name} has a bot and {one}",
+                hint="what a bot changes is agreed to by the customer, and it calls people",
             )
         if app.version and not app.documents:
             raise BadSetting(f"apps.{name}.version is set, and the bot has no documents", hint='documents = "NAME"')

@@ -35,7 +35,9 @@ def has_rules(house: House) -> bool:
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
     talks = bool(settings.actions.keep and house.bots)
-    return bool(ruled or talks or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep)
+    return bool(
+        ruled or talks or settings.audit.keep or settings.batches.keep or settings.vault.keep or settings.chat.keep
+    )
 
 
 def look(house: House) -> list[Due]:

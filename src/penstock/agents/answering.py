@@ -112,9 +112,6 @@ class Answering:
         check_message(turn)
         if not turn.conversation:
             turn = replace(turn, conversation=secrets.token_hex(16))
-        if not turn.language:
-            history = [message for message in turn.history if message.role == "user"]
-            turn = replace(turn, language=await asyncio.to_thread(self.voice.language_of, turn.question, history))
         if self.guard is not None:
             turn = replace(turn, boundary=self.guard(turn))
             try:
@@ -142,7 +139,9 @@ class Answering:
         """The conversation, for this message. Whoever waits holds no thread."""
         waiting = self.talks.waiting
         if waiting[number] >= MOST_WAITING:
-            raise Limited("too many messages of this conversation wait already", hint="wait for a reply", retry_after_s=1.0)
+            raise Limited(
+                "too many messages of this conversation wait already", hint="wait for a reply", retry_after_s=1.0
+            )
         until = time.monotonic() + WAIT_S
         waiting[number] += 1
         try:
@@ -168,16 +167,18 @@ class Answering:
                 return _read(known.reply)
             if not kept.turns:
                 kept.person = Person(tenant=turn.caller.tenant)
-            kept.language = turn.language or kept.language
-            answer = self._replied(turn, kept, key, loop)
+            messages = self.talks.messages(kept)
+            kept.language = turn.language or self.voice.language_of(turn.question, messages)
+            answer = self._replied(turn, kept, key, messages, loop)
             self.talks.keep(kept, Said(turn.question, _plain(answer), key))
             return answer
         finally:
             lock.release()
 
-    def _replied(self, turn: Turn, kept: Kept, key: str, loop: asyncio.AbstractEventLoop) -> Answer:
+    def _replied(
+        self, turn: Turn, kept: Kept, key: str, messages: list[Message], loop: asyncio.AbstractEventLoop
+    ) -> Answer:  # fmt: skip
         opening = ""
-        messages = self.talks.messages(kept)
         if kept.waiting:
             opening, answer = self._with_person(turn, kept, messages)
             if answer is not None:
@@ -190,21 +191,23 @@ class Answering:
         return self._finished(turn, kept, replace(reply, text=text), messages)
 
     def _talk(self, turn: Turn, kept: Kept, key: str, messages: list[Message], loop: asyncio.AbstractEventLoop) -> Talk:
-        named = key or f"{kept.turns}/{turn.question}"
+        named = hashlib.sha256(f"{kept.id}/{key or f'{kept.turns}/{turn.question}'}".encode()).hexdigest()[:32]
         return Talk(
             kept.id, self.app, self.requests, kept.person, turn.caller, kept.language, kept.state, messages,
-            self._asking(turn, messages, loop), hashlib.sha256(f"{kept.id}/{named}".encode()).hexdigest()[:32], _visitor(turn),
+            self._asking(turn, kept.language, messages, loop), named, _visitor(turn),
             self.people is not None, kept.handed_over,
         )  # fmt: skip
 
-    def _asking(self, turn: Turn, messages: Sequence[Message], loop: asyncio.AbstractEventLoop) -> Callable[[str], Answer] | None:
+    def _asking(
+        self, turn: Turn, language: str, messages: Sequence[Message], loop: asyncio.AbstractEventLoop
+    ) -> Callable[[str], Answer] | None:
         """What the documents say, asked from a thread of a bot."""
         documents = self.documents
         if documents is None:
             return None
 
         def ask(question: str) -> Answer:
-            asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=turn.language, record=turn.record)
+            asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=language, record=turn.record)
             future: Future[Answer] = asyncio.run_coroutine_threadsafe(whole(documents.stream(asked)), loop)
             while True:
                 try:
@@ -274,7 +277,9 @@ class Answering:
     def _missing(self, turn: Turn, talk: Talk, reply: Reply, rows: Sequence[Row]) -> list[str]:
         """The numbers of a reply that stand nowhere."""
         answer = reply.answer
-        quotes = [f"{one.quote} {one.title} {one.date}" for one in (*answer.citations, *answer.nearest)] if answer else []
+        quotes = (
+            [f"{one.quote} {one.title} {one.date}" for one in (*answer.citations, *answer.nearest)] if answer else []
+        )
         echoes = [turn.question, *(message.content for message in talk.messages if message.role == "user")]
         return Founded(rows, [*quotes, *reply.fixed], echoes).missing(reply.text)
 
@@ -353,6 +358,7 @@ class Answering:
                 state, text = found.state, found.text
         kept.waiting = ""
         if state == "replied":
+            self.talks.keep(kept, Said("", {"text": text}))
             messages.append(Message("assistant", text))
             return "", None
         return self._say(NOBODY_REPLIED if state == "expired" else PERSON_ENDED, kept), None
@@ -362,12 +368,18 @@ class Answering:
         if not reply.hand_over:
             return self._answer(turn, kept, reply, reply.answer.status if reply.answer else Status.ANSWER)
         if self.people is None:
-            return self._answer(turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER)
+            return self._answer(
+                turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
+            )
         try:
-            kept.waiting = self.people.take_over(turn, messages, reply.hand_over, reply.summary)
+            kept.waiting = self.people.take_over(
+                replace(turn, language=kept.language), messages, reply.hand_over, reply.summary
+            )
         except PenstockError as error:  # the queue is full, or the disk: nobody would look
             log("nobody can take over", level="error", app=self.app, error=error.code)
-            return self._answer(turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER)
+            return self._answer(
+                turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
+            )
         kept.handed_over += 1
         quick = reply.quick_replies or (self._say(BACK, kept),)
         return self._answer(turn, kept, replace(reply, quick_replies=quick), Status.HANDED_OVER)
@@ -376,7 +388,10 @@ class Answering:
         text, boundary = reply.text, turn.boundary
         if boundary is not None:
             text = boundary.leaving().gated(text, last=True)
-        rows = [_cited(n, row, reply.text) for n, row in enumerate(r for r in reply.rows if not r.source.startswith(REQUESTS))]
+        rows = [
+            _cited(n, row, reply.text)
+            for n, row in enumerate(r for r in reply.rows if not r.source.startswith(REQUESTS))
+        ]
         rows = [one for one in rows if one.quote]
         told = reply.answer or Answer("", status, 1.0)
         by = len(rows)
@@ -412,8 +427,9 @@ def _visitor(turn: Turn) -> str:
 
 
 def _stopped(error: Blocked, turn: Turn, voice: Voice) -> Answer:
-    text = voice.say(error.said or STOPPED, turn.language)
-    return Answer(text, Status.REFUSED, 0.0, question=turn.question, language=turn.language, conversation=turn.conversation)
+    language = turn.language or voice.language_of(turn.question)
+    text = voice.say(error.said or STOPPED, language)
+    return Answer(text, Status.REFUSED, 0.0, question=turn.question, language=language, conversation=turn.conversation)
 
 
 def _said_of(row: Row, text: str) -> list[str]:
@@ -476,7 +492,8 @@ def _plain(answer: Answer) -> dict[str, Any]:
 def _read(values: Mapping[str, Any]) -> Answer:
     names = [one.name for one in fields(Citation)]
     rows: list[list[Any]] = [
-        [tuple(one[name]) if isinstance(one[name], list) else one[name] for name in names] for one in values["citations"]
+        [tuple(one[name]) if isinstance(one[name], list) else one[name] for name in names]
+        for one in values["citations"]
     ]
     citations = tuple(Citation(*row) for row in rows)
     return Answer(

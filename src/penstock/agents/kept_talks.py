@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -125,19 +124,6 @@ class KeptTalks:
                 return None
         return lock
 
-    @contextmanager
-    def alone(self, number: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
-        """The same, for who may wait in a thread. Raises Conflict after a while."""
-        until = time.monotonic() + wait_s
-        while (lock := self.taken(number)) is None:
-            if time.monotonic() > until:
-                raise busy()
-            time.sleep(0.02)
-        try:
-            yield
-        finally:
-            lock.release()
-
     # ---------------------------------------------------------------- found, and kept
 
     def find(self, whose: Whose, app: str, number: str) -> Kept:
@@ -202,7 +188,8 @@ class KeptTalks:
         with self._database.write() as w:
             self._keep(w, kept, words, now)
             w.execute(
-                "insert into talk_turns values (?, ?, ?, ?, ?)", (kept.id, kept.turns, said.key or f"#{kept.turns}", turn, now)
+                "insert into talk_turns values (?, ?, ?, ?, ?)",
+                (kept.id, kept.turns, said.key or f"#{kept.turns}", turn, now),
             )
         kept.turns += 1
 
@@ -286,7 +273,9 @@ class KeptTalks:
 def checked_conversation(number: object) -> str:
     """The name of a conversation. Raises BadRequest for what is none."""
     if not isinstance(number, str) or not _ID.fullmatch(number):
-        raise BadRequest("'conversation' must be 32 hexadecimal digits", hint="leave it out, and take the one of the first answer")
+        raise BadRequest(
+            "'conversation' must be 32 hexadecimal digits", hint="leave it out, and take the one of the first answer"
+        )
     return number
 
 

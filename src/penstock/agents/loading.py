@@ -13,12 +13,12 @@ import types
 from pathlib import Path
 from typing import Any, Final
 
-import penstock
+from penstock import errors
 from penstock.errors import BadSetting, PenstockError
 
 __all__ = ["loaded", "parted"]
 
-OURS: Final = Path(penstock.__file__).parent
+OURS: Final = Path(errors.__file__).parent
 
 
 def parted(said: str) -> tuple[str, str]:
@@ -49,8 +49,8 @@ def loaded(path: Path, name: str, *, where: str, house: Any) -> Any:
 
 
 def _name_of(path: Path) -> str:
-    """The name by which a file is imported: its own, where it belongs to an installed package of ours; else in a package that stands
-    for its folder."""
+    """The name by which a file is imported: its own, where it belongs to our package; else in a package that stands for its
+    folder."""
     if path.is_relative_to(OURS):
         return ".".join(("penstock", *path.relative_to(OURS).with_suffix("").parts))
     package = f"penstock_bot_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]}"
@@ -58,7 +58,8 @@ def _name_of(path: Path) -> str:
         first = path.parent / "__init__.py"
         if first.is_file():
             spec = importlib.util.spec_from_file_location(package, first, submodule_search_locations=[str(path.parent)])
-            assert spec is not None and spec.loader is not None, "a file of Python has a loader"
+            assert spec is not None, "a file of Python has a loader"
+            assert spec.loader is not None, "a file of Python has a loader"
             module = importlib.util.module_from_spec(spec)
             sys.modules[package] = module
             try:
@@ -78,7 +79,11 @@ def _at(error: BaseException, path: Path) -> str:
     """Where an error came from: the last line that is in the folder of the file."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(path.resolve().parent)]
+    frames = [
+        one
+        for one in traceback.extract_tb(error.__traceback__)
+        if Path(one.filename).is_relative_to(path.resolve().parent)
+    ]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
 
 

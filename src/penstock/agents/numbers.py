@@ -21,7 +21,9 @@ LONGEST: Final = 20_000  # characters of one text that are looked at
 _TOKEN: Final = re.compile(r"#?\w+(?:[.,:/’'\-]\w+)*")
 _NUMBER: Final = re.compile(r"\d+(?:[.,’']\d+)*")
 _MONEY_BEFORE: Final = re.compile(r"(?:[€$£¥₹]|\b(?:EUR|USD|GBP|CHF|US\$))\s?$", re.I)
-_MONEY_AFTER: Final = re.compile(r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I)
+_MONEY_AFTER: Final = re.compile(
+    r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I
+)
 _LISTED: Final = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]", re.M)
 
 
@@ -36,11 +38,13 @@ class Founded:
     _numbers: set[Decimal] = field(init=False, default_factory=set)
     _codes: set[str] = field(init=False, default_factory=set)
     _dates: list[Date] = field(init=False, default_factory=list)
+    _counts: set[int] = field(
+        init=False, default_factory=set
+    )  # how many rows there are, and how many values a list has
     _said: Founded | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.rows:
-            self._numbers.add(Decimal(len(self.rows)))
+        self._counts = {len(self.rows), *(count for row in self.rows for count in _counts(row.values))}
         for row in self.rows:
             for value in _leaves(row.values):
                 self._take(value)
@@ -60,13 +64,18 @@ class Founded:
                 continue
             if any(one.start <= token.start() and token.end() <= one.end for one in covered):
                 continue
-            if not self._has(token[0]) and not self._echoed(text, token):
+            if not self._has(token[0]) and not self._counted_or_echoed(text, token):
                 found.append(token[0])
         return found
 
-    def _echoed(self, text: str, token: re.Match[str]) -> bool:
-        money = _MONEY_BEFORE.search(text[: token.start()]) or _MONEY_AFTER.match(text[token.end() :])
-        return self._said is not None and not money and self._said._has(token[0])
+    def _counted_or_echoed(self, text: str, token: re.Match[str]) -> bool:
+        before, after = text[max(0, token.start() - 8) : token.start()], text[token.end() : token.end() + 12]
+        if _MONEY_BEFORE.search(before) or _MONEY_AFTER.match(after):
+            return False
+        return self._counted(token[0]) or (self._said is not None and self._said._has(token[0]))
+
+    def _counted(self, token: str) -> bool:
+        return token.isdecimal() and len(token) < 9 and int(token) in self._counts
 
     def _has(self, token: str) -> bool:
         if token.casefold() in self._codes or _values(token) & self._numbers:
@@ -75,13 +84,16 @@ class Founded:
             return False
         parts = re.split(r"[\-/:]", token)
         if len(parts) > 1 and not all(part.isdigit() for part in parts):  # "10-day", and no date or time of pieces
-            return all(self._has(part) for part in parts if any(letter.isdigit() for letter in part))
+            return all(
+                self._has(part) or self._counted(part) for part in parts if any(letter.isdigit() for letter in part)
+            )
         unit = re.fullmatch(r"(\d[\d.,’']*)([^\W\d_]{1,4})", token)  # "12.50EUR"
         return unit is not None and bool(_values(unit[1]) & self._numbers)
 
     def _has_date(self, said: Date) -> bool:
         return any(
-            all(mine in (0, theirs) for mine, theirs in zip(said[:3], there[:3], strict=True)) and there.decade == said.decade
+            all(mine in (0, theirs) for mine, theirs in zip(said[:3], there[:3], strict=True))
+            and there.decade == said.decade
             for there in (*self._dates, *(self._said._dates if self._said else ()))
         )
 
@@ -98,6 +110,8 @@ class Founded:
 
     def _take_text(self, text: str) -> None:
         text = text[:LONGEST]
+        if not any(map(str.isdigit, text)):
+            return
         for token in _TOKEN.findall(text):
             if any(letter.isdigit() for letter in token):
                 self._codes.add(token.casefold())
@@ -132,17 +146,23 @@ def _without_places(text: str) -> str:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The single values of a row, and how many each list has."""
-    if isinstance(value, Mapping):
-        inside: Iterable[Any] = value.values()
-    elif isinstance(value, list | tuple):
-        yield len(value)
-        inside = value
+    """The single values of a row."""
+    if isinstance(value, Mapping | list | tuple):
+        inside: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
+        for one in inside:
+            yield from _leaves(one)
     else:
         yield value
-        return
-    for one in inside:
-        yield from _leaves(one)
+
+
+def _counts(value: Any) -> Iterator[int]:
+    """How many values each list of a row has."""
+    if isinstance(value, list | tuple):
+        yield len(value)
+    if isinstance(value, Mapping | list | tuple):
+        inside: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
+        for one in inside:
+            yield from _counts(one)
 
 
 def _values(token: str) -> set[Decimal]:
@@ -155,12 +175,17 @@ def _values(token: str) -> set[Decimal]:
         readings.add(re.sub(r"[.,]", "", plain))
     found = set()
     for one in readings:
-        if one.count(".") > 1 or (one.count(".") == 1 and plain.count(".") + plain.count(",") > 1 and not _grouped(plain)):
+        if one.count(".") > 1 or (
+            one.count(".") == 1 and plain.count(".") + plain.count(",") > 1 and not _grouped(plain)
+        ):
             continue
         try:
             found.add(Decimal(one))
         except InvalidOperation:
             continue
+    if _grouped(plain) and "," in plain and "." in plain:
+        first = "," if plain.index(",") < plain.index(".") else "."
+        found = {Decimal(plain.replace(first, "").replace(",", "."))}
     if re.fullmatch(r"\d+\.\d+", plain) and not re.fullmatch(r"\d{1,3}\.\d{3}", plain):
         found = {Decimal(plain)}  # 12.50 is never 1250
     if re.fullmatch(r"\d+,\d+", plain) and not re.fullmatch(r"\d{1,3},\d{3}", plain):

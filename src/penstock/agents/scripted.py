@@ -11,6 +11,7 @@ import re
 import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +22,7 @@ from penstock.agents.actions import Action, Person, plain
 from penstock.agents.requests import CHANGED, Request
 from penstock.agents.sign_in import SignIn, Step
 from penstock.agents.slots import Finder, Heard, Several, Slot, choices_of, finder, is_free_text
-from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.talks import REQUESTS, Reply, Row, Talk, row_of
 from penstock.agents.words import (
     agreement,
     asks_something,
@@ -37,7 +38,17 @@ from penstock.agents.words import (
     points_back,
     wants_person,
 )
-from penstock.errors import BadArguments, BadRequest, BadSetting, Conflict, Limited, NotAllowed, NotFound, PenstockError, TooLarge
+from penstock.errors import (
+    BadArguments,
+    BadRequest,
+    BadSetting,
+    Conflict,
+    Limited,
+    NotAllowed,
+    NotFound,
+    PenstockError,
+    TooLarge,
+)
 from penstock.language.intents import OTHER, Example, Intents
 from penstock.trace import log
 from penstock.types import Answer, Embedder, Status
@@ -49,12 +60,16 @@ __all__ = ["Ability", "Heard", "Sayings", "Scripted", "Several", "Slot", "Unders
 
 SURE: Final = 0.5  # probability from where on an intent is taken for what is wanted
 SURE_BESIDE: Final = 0.7  # the same while something else is open
+SURE_IN_WORDS: Final = 0.85  # the same while any text may be the answer to what is open
 PERHAPS: Final = 0.1  # from where on somebody is asked whether it is that
 MOST_WANTED: Final = 8
 MOST_MISSES: Final = 2  # before a person is called
 MOST_BUTTONS: Final = 6
 LOOKS: Final = "look/"  # what the source of a row begins with that is what an action reads
-_PARTS: Final = re.compile(r"(?<=[.!?;])\s+|\s*\b(?:and also|and then|and after that|also|plus|sowie|und auch|y tambien|et aussi|e anche)\b\s*", re.I)
+_PARTS: Final = re.compile(
+    r"(?<=[.!?;])\s+|\s*\b(?:and also|and then|and after that|also|plus|sowie|und auch|y tambien|et aussi|e anche)\b\s*",
+    re.I,
+)
 _CODE: Final = re.compile(r"#?\b[\w-]*\d[\w-]*")
 _OTHERS: Final = (
     "hello", "how are you?", "thanks a lot", "what is the weather like?", "tell me a joke", "who won the match yesterday?",
@@ -106,7 +121,9 @@ class Sayings:
     wrong: str = "That does not fit: {why}."
     refused: str = "That cannot be done: {why}."
     failed: str = "That did not work, and nothing was changed."
-    unknown: str = "I do not know yet whether it was done. Please do not try again; write to me in a minute, and I will look."
+    unknown: str = (
+        "I do not know yet whether it was done. Please do not try again; write to me in a minute, and I will look."
+    )
     expired: str = "That took too long, so I ask once more."
     changed: str = "Something has changed since I asked, so I ask once more."
     too_often: str = "That was asked for too often. Please try again later."
@@ -181,33 +198,38 @@ class Scripted:
                     for name, one in self.abilities.items()
                     for text in [*one.examples, *filter(None, [one.label])]
                 ]
-                self._intents = Intents([*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder)
+                self._intents = Intents(
+                    [*examples, *(Example(text, OTHER) for text in _OTHERS)], embedder=self.embedder
+                )
             return self._intents
 
-    def understood(self, talk: Talk, said: str, current: Wanted | None) -> list[tuple[Wanted, str]]:
-        """What somebody wants, each with the part of the message that it is about."""
+    def understood(
+        self, talk: Talk, said: str, current: Wanted | None, *, least: float = SURE
+    ) -> list[tuple[Wanted, str]]:
+        """What somebody wants, each with the part of the message that it is about. least: probability from where on."""
         if self._understand is not None:
-            return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][:MOST_WANTED]
-        least = SURE_BESIDE if current else SURE
+            return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][
+                :MOST_WANTED
+            ]
+        parts = [part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED] if part.strip(" ,")]
         found: dict[str, str] = {}
-        for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
-            intent = self.intents.of(_without_codes(part))
-            if intent.name != OTHER and intent.confidence >= least:
-                found[intent.name] = f"{found[intent.name]} {part}" if intent.name in found else part
-        if len(found) < 2:
-            intent = self.intents.of(_without_codes(said))
-            sure = intent.name != OTHER and intent.confidence >= least
-            name = intent.name if sure else next(iter(found), "")
+        for part in parts if len(parts) > 1 else ():
+            if name := self._intent(part, least):
+                found[name] = f"{found[name]} {part}" if name in found else part
+        if len(found) < 2:  # all of it is about the one
+            name = self._intent(said, least) or next(iter(found), "")
             found = {name: said} if name else {}
         return [(Wanted(name, {}), part) for name, part in found.items()]
 
+    def _intent(self, text: str, least: float) -> str:
+        intent = self.intents.of(_without_codes(text))
+        return intent.name if intent.name != OTHER and intent.confidence >= least else ""
 
     def perhaps(self, said: str) -> str:
         """The ability that somebody may mean; "" for none."""
         if self._understand is not None:
             return ""
-        intent = self.intents.of(_without_codes(said))
-        return intent.name if intent.name != OTHER and intent.confidence >= PERHAPS else ""
+        return self._intent(said, PERHAPS)
 
 
 def _without_codes(text: str) -> str:
@@ -241,7 +263,9 @@ def _slots(ability: Ability) -> list[_Argument]:
         find = slot.find or finder(hints[one.name])
         if find is None:
             if needed and slot.usual is None:
-                raise BadSetting(f"nobody can say the {one.name} of '{name}' in a sentence", hint="give its slot a `find`")
+                raise BadSetting(
+                    f"nobody can say the {one.name} of '{name}' in a sentence", hint="give its slot a `find`"
+                )
             find = _nothing
         free = slot.find is None and is_free_text(hints[one.name])
         found.append(_Argument(one.name, slot, find, needed, free, choices_of(hints[one.name])))
@@ -293,6 +317,7 @@ class _Turn:
 
     def reply(self) -> Reply:
         self.tell_known()
+        self.check_open()
         if not self.said:
             return self.ended()
         if wants_person(self.said):
@@ -312,7 +337,9 @@ class _Turn:
         if kind == "mean":
             meant, self.opened = self.opened, {}
             if agreement(said) == "yes":
-                self.agenda.insert(0, {"ability": meant["ability"], "arguments": {}, "heard": meant["heard"], "carry": {}})
+                self.agenda.insert(
+                    0, {"ability": meant["ability"], "arguments": {}, "heard": meant["heard"], "carry": {}}
+                )
                 return None
             if agreement(said) == "no":
                 return self.missed()
@@ -328,22 +355,25 @@ class _Turn:
             return None
         if is_bye(said):
             return self.said_bye()
-        if is_greeting(said):
+        any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
+        if is_greeting(said) and not any_text:
             return self.greeted()
-        if is_thanks(said) and kind != "confirm":
+        if is_thanks(said) and kind != "confirm" and not any_text:
             self.parts.append(self.sayings.welcome if not self.agenda else "")
             return None
-        current = self.current()
-        wants = self.bot.understood(self.talk, said, current)
-        question = asks_something(said) or said.endswith("?")
+        current, question = self.current(), asks_something(said) or said.endswith("?")
+        words = any_text and not question
+        least = SURE_IN_WORDS if words else SURE_BESIDE if current else SURE
+        wants = self.bot.understood(self.talk, said, current, least=least)
+        if words and all(one.ability == self.agenda[0]["ability"] and not one.arguments for one, _ in wants):
+            self.filled(free=True)
+            return None
         if asks_something(said) and all(self.is_general(*one) for one in wants) and self.from_documents():
             return None
         if self.taken(wants) or (current and not wants and self.changed(self.agenda[0], said)):
             return None
         if kind == "confirm" and begins_with_no(said):
             return self.dropped()
-        if kind == "slot" and not question and self.filled(free=True):
-            return None
         if self.from_documents() or (kind == "slot" and self.filled(free=True)):
             return None
         return self.missed()
@@ -424,10 +454,14 @@ class _Turn:
                 found[one.name] = plain(value)
         return found
 
+    def argument(self) -> _Argument:
+        """What is asked for."""
+        return next(one for one in self.bot._slots[self.agenda[0]["ability"]] if one.name == self.opened["name"])
+
     def filled(self, *, free: bool) -> bool:
         """Take the message for what was asked. free: whether any text may be it. Returns whether it was."""
         opened, item = self.opened, self.agenda[0]
-        one = next(one for one in self.bot._slots[item["ability"]] if one.name == opened["name"])
+        one = self.argument()
         if chosen := _chosen(self.said, opened.get("values") or []):
             item["arguments"][one.name] = chosen[0]
             self.opened = {}
@@ -528,7 +562,7 @@ class _Turn:
         if self.handing:
             return self.to_person(self.handing)
         if self.opened:
-            self.parts.append(self.opened["text"])
+            self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
         elif not self.over and not self.quick:
             if not self.answer:
@@ -536,8 +570,39 @@ class _Turn:
             self.quick = self.buttons() if not self.answer else ()
         text = "\n\n".join(part for part in self.parts if part)
         return Reply(
-            text, self.quick, tuple(self.rows), self.answer, over=self.over, fixed=tuple(self.fixed + self.words_of_author())
+            text,
+            self.quick,
+            tuple(self.rows),
+            self.answer,
+            over=self.over,
+            fixed=tuple(self.fixed + self.words_of_author()),
         )
+
+    def put(self) -> None:
+        """Ask what is open, for the first time or again."""
+        opened = self.opened
+        self.parts.append(opened["text"])
+        if opened["kind"] != "confirm":
+            self.fixed.append(opened["text"])
+        elif all(row.source != f"{REQUESTS}{opened['request']}" for row in self.rows):
+            self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
+
+    def check_open(self) -> None:
+        """What is open and cannot be answered any more is asked for anew: the bot is another one since, or the request is gone, as
+        somebody was erased or is somebody else now."""
+        known = [item for item in self.agenda if item["ability"] in self.bot.abilities]
+        if len(known) < len(self.agenda):
+            self.agenda[:], self.opened = known, {}
+        if self.opened.get("kind") == "slot":
+            names = [one.name for one in self.bot._slots[self.agenda[0]["ability"]]] if self.agenda else []
+            self.opened = self.opened if self.opened["name"] in names else {}
+        if self.bot.sign_in is None and self.state.pop("signing", None):
+            self.opened = {}
+        if self.opened.get("kind") == "confirm":
+            try:
+                self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
+            except NotFound:
+                self.opened = {}
 
     def words_of_author(self) -> list[str]:
         asks = [one.slot.ask for slots in self.bot._slots.values() for one in slots]
@@ -719,10 +784,8 @@ class _Turn:
         """What was read back is void."""
         opened, self.opened = self.opened, {}
         if opened.get("kind") == "confirm":
-            try:
+            with suppress(NotFound, Conflict):  # it ended otherwise, and no token of it is left
                 self.requests.withdraw(self.talk.person, self.talk.id, opened["request"])
-            except (NotFound, Conflict):
-                pass  # it ended otherwise, and no token of it is left
 
     def dropped(self) -> None:
         """The person does not want it any more."""

@@ -38,7 +38,11 @@ STEPS = [
 ]
 VALID_S: Final = 600.0
 HOUR_S: Final = 3600.0
-WRONG: Final = {"person": 10, "talk": 5, "caller": 200}  # wrong codes in an hour; a caller may be a shop with many customers
+WRONG: Final = {
+    "person": 10,
+    "talk": 5,
+    "caller": 200,
+}  # wrong codes in an hour; a caller may be a shop with many customers
 MAILS: Final = {"person": 5, "talk": 5}  # in an hour
 EMAIL: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 _CODE: Final = re.compile(r"(?<!\d)(\d{3})[ -]?(\d{3})(?!\d)")
@@ -66,7 +70,7 @@ class SignIn(Protocol):
         ...
 
     def go_on(self, talk: Talk, said: str) -> Step:
-        """What comes of an answer. Whoever says something else is asked again: `heard` is false then, and `text` is the question."""
+        """What comes of an answer. Whoever says something else is asked again: `heard` is false then, `text` is the question."""
         ...
 
 
@@ -113,7 +117,9 @@ class EmailSayings:
     locked: str = "There were too many tries. For your safety nobody can sign in here for a while."
     done: str = "Thank you, you are signed in."
     subject: str = "Your code"
-    mail: str = "Your code is {code}. It works for ten minutes, in the conversation that you have now.\n\nIf that was not you, ignore it."
+    mail: str = (
+        "Your code is {code}. It works for ten minutes, in the conversation that you have now.\n\nNot you? Ignore it."
+    )
     again: str = "Send a new code"
 
 
@@ -132,7 +138,13 @@ class EmailCode:
     ) -> None:  # fmt: skip
         """secret: 32 bytes that stay the same, such as `lambda: house.envelope.secret("", "sign-in")`. known: whose address it is,
         in small letters; it is looked up after the reply, so how long that takes tells nobody anything."""
-        self._database, self._secret, self._known, self._mailer, self._sayings = database, secret, known, mailer, sayings
+        self._database, self._secret, self._known, self._mailer, self._sayings = (
+            database,
+            secret,
+            known,
+            mailer,
+            sayings,
+        )
         self._tries = Tries(database, secret)
         self._migrated = False
 

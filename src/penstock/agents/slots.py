@@ -20,9 +20,23 @@ from penstock.agents.words import agreement, folded
 __all__ = ["Finder", "Heard", "Several", "Slot", "choices_of", "finder", "is_free_text"]
 
 MOST_SEVERAL: Final = 6
-_NUMBER: Final = re.compile(r"(?<![\w.,#/-])\d{1,3}(?:[,’' ]\d{3})+(?:\.\d+)?(?![\w#/-])|(?<![\w.,#/-])\d+(?:[.,]\d+)?(?![\w#/-])")
+_NUMBER: Final = re.compile(
+    r"(?<![\w.,#/-])\d{1,3}(?:[,’' ]\d{3})+(?:\.\d+)?(?![\w#/-])|(?<![\w.,#/-])\d+(?:[.,]\d+)?(?![\w#/-])"
+)
 _ONES: Final = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_DAYS: Final = {"today": 0, "tomorrow": 1, "yesterday": -1, "heute": 0, "morgen": 1, "gestern": -1, "hoy": 0, "manana": 1, "demain": 1, "oggi": 0, "domani": 1}
+_DAYS: Final = {
+    "today": 0,
+    "tomorrow": 1,
+    "yesterday": -1,
+    "heute": 0,
+    "morgen": 1,
+    "gestern": -1,
+    "hoy": 0,
+    "manana": 1,
+    "demain": 1,
+    "oggi": 0,
+    "domani": 1,
+}
 
 
 class Heard(NamedTuple):
@@ -112,7 +126,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 # ---------------------------------------------------------------- by type
 
 
-def _one_of(found: Sequence[Any], heard: Heard) -> Any:
+def _one_of(found: Sequence[Any]) -> Any:
     """The only value; several where the person is to say which, none where too many fit."""
     values = list(dict.fromkeys(found))
     if len(values) == 1:
@@ -123,11 +137,13 @@ def _one_of(found: Sequence[Any], heard: Heard) -> Any:
 def _choice(heard: Heard, values: Sequence[Any]) -> Any:
     said = f" {_spaced(heard.text)} "
     found = [one for one in values if f" {_spaced(str(one))} " in said]
-    found = [one for one in found if not any(one != other and _spaced(str(one)) in _spaced(str(other)) for other in found)]
+    found = [
+        one for one in found if not any(one != other and _spaced(str(one)) in _spaced(str(other)) for other in found)
+    ]
     if not found and heard.asked:
         near = get_close_matches(said.strip(), [_spaced(str(one)) for one in values], 1, 0.8)
         found = [one for one in values if near and _spaced(str(one)) == near[0]]
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _spaced(text: str) -> str:
@@ -148,7 +164,7 @@ def _pattern(heard: Heard, pattern: str) -> Any:
         value = place.group(1)
         found += [one for one in (value, value.upper(), value.lower()) if exact.fullmatch(one)][:1]
         at = max(place.end(1), at + 1)
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _free(heard: Heard) -> Any:
@@ -165,15 +181,12 @@ def _whole(heard: Heard) -> Any:
     if not found:
         words = re.findall(r"\w+", folded(heard.text))
         found = [_ONES.index(one) for one in words if one in _ONES and (one != "one" or heard.asked)]
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _amount(heard: Heard, places: int) -> Any:
-    found: list[str] = []
-    for one in _digits(heard.text):
-        if len(one) < 24 and len(one.partition(".")[2]) <= places:
-            found.append(str(Decimal(one)))
-    return _one_of(found, heard)
+    numbers = [one for one in _digits(heard.text) if len(one) < 24 and len(one.partition(".")[2]) <= places]
+    return _one_of([str(Decimal(one)) for one in numbers])
 
 
 def _digits(text: str) -> list[str]:
@@ -191,17 +204,22 @@ def _day(heard: Heard) -> Any:
     from penstock.text.quantities import dates
 
     said = folded(heard.text)
-    found: list[str] = []
-    for one in re.findall(r"\b\d{4}-\d\d-\d\d\b", said):
-        try:
-            found.append(date.fromisoformat(one).isoformat())
-        except ValueError:
-            continue
-    if not found:
-        for one in dates(heard.text[:4_000]):
-            if one.year and one.month and one.day:
-                found.append(date(one.year, one.month, one.day).isoformat())
+    written = [tuple(map(int, one)) for one in re.findall(r"\b(\d{4})-(\d\d)-(\d\d)\b", said)]
+    written = written or [one[:3] for one in dates(heard.text[:4_000]) if all(one[:3])]
+    found = [day for one in written if (day := _iso(*one))]
     if not found:
         today = date.today()
-        found = [(today + timedelta(days=days)).isoformat() for word, days in _DAYS.items() if re.search(rf"\b{word}\b", said)]
-    return _one_of(found, heard)
+        found = [
+            (today + timedelta(days=days)).isoformat()
+            for word, days in _DAYS.items()
+            if re.search(rf"\b{word}\b", said)
+        ]
+    return _one_of(found)
+
+
+def _iso(year: int, month: int, day: int) -> str:
+    """A day as JSON has it; "" for one that is in no calendar."""
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return ""

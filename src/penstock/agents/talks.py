@@ -62,7 +62,9 @@ class Talk:
     messages: list[Message] = field(default_factory=list)  # said before, oldest first
     ask: Callable[[str], Answer] | None = None
     key: str = ""
-    visitor: str = ""  # who it is among those who come by the same caller, as far as that is told; nobody has checked it
+    visitor: str = (
+        ""  # who it is among those who come by the same caller, as far as that is told; nobody has checked it
+    )
     people: bool = False  # whether there are people who can take over
     handed_over: int = 0  # how often a person was to
 

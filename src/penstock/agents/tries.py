@@ -54,9 +54,7 @@ class Tries:
                 sql = "select count(*) from tries where who = ? and at > ?"
                 if w.execute(sql, (who, now - limit.per_s)).fetchone()[0] >= limit.most:
                     return ""
-            w.executemany(
-                "insert into tries (who, mark, at) values (?, ?, ?)", [(who, mark, now) for who, _ in named]
-            )
+            w.executemany("insert into tries (who, mark, at) values (?, ?, ?)", [(who, mark, now) for who, _ in named])
         return mark
 
     def forgive(self, mark: str) -> None:

@@ -39,25 +39,31 @@ _THUMBS: Final = {"👍": " yes ", "👌": " yes ", "✅": " yes ", "👎": " no
 # What is said, without accents and in lower case. `/` parts one from the next.
 YES: Final = (
     "yes / yeah / yep / yup / yea / ya / sure / sure thing / of course / ok / okay / okey / k / certainly / definitely / absolutely"
-    " / correct / right / exactly / perfect / that's right / that's correct / that's fine / that is right / that is correct / alright"
-    " / all right / fine / fine by me / sounds good / looks good / looks right / looks correct / please do / do it / do that / go ahead"
-    " / go for it / proceed / please proceed / confirm / confirmed / i confirm / i agree / agreed / i do / yes i do / y / affirmative"
+    " / correct / right / exactly / perfect / that's right / that's correct / that's fine / that is right / that is correct"
+    " / alright"
+    " / all right / fine / fine by me / sounds good / looks good / looks right / looks correct / please do / do it / do that"
+    " / go ahead"
+    " / go for it / proceed / please proceed / confirm / confirmed / i confirm / i agree / agreed / i do / yes i do / y"
+    " / affirmative"
     " / let's do it / let's do that / make it so"
     " / ja / jawohl / jo / klar / sicher / gern / gerne / natuerlich / naturlich / genau / richtig / stimmt / perfekt / passt"
     " / das passt / das stimmt / das ist richtig / einverstanden / in ordnung / ja bitte / mach das / machen sie das / bestatigt"
     " / ich bestatige / bestaetigt"
-    " / si / claro / claro que si / por supuesto / vale / exacto / correcto / perfecto / de acuerdo / esta bien / adelante / confirmo"
+    " / si / claro / claro que si / por supuesto / vale / exacto / correcto / perfecto / de acuerdo / esta bien / adelante"
+    " / confirmo"
     " / confirmado / hazlo / hagalo"
     " / oui / ouais / bien sur / d'accord / exactement / exact / parfait / volontiers / tout a fait / ca marche / ca me va"
     " / c'est bon / c'est ca / c'est correct / allez y / vas y / je confirme / confirme"
-    " / certo / certamente / esatto / corretto / perfetto / va bene / d'accordo / volentieri / giusto / proceda / procedi / confermo"
+    " / certo / certamente / esatto / corretto / perfetto / va bene / d'accordo / volentieri / giusto / proceda / procedi"
+    " / confermo"
     " / sim / com certeza / exato / exatamente / correto / perfeito / esta bem / ta bom / pode ser / pode fazer / confirmo"
     " / jawel / zeker / natuurlijk / precies / klopt / juist / dat klopt / dat is goed / akkoord / in orde / ga je gang / doe maar"
     " / graag / ik bevestig"
 )
 NO: Final = (
     "no / nope / nah / no way / not / negative / n / please don't / don't / do not / don't do it / don't do that / do not do it"
-    " / do not do that / stop / not now / not yet / no not that / never / not that / rather not / i'd rather not / i don't want that"
+    " / do not do that / stop / not now / not yet / no not that / never / not that / rather not / i'd rather not"
+    " / i don't want that"
     " / i don't want it / i do not want that / wrong / that's wrong / that is wrong / that's not right / that is not right"
     " / not right / incorrect / not correct"
     " / nein / nee / nicht / bitte nicht / lieber nicht / nein danke / auf keinen fall / falsch / das stimmt nicht / das ist falsch"
@@ -81,7 +87,8 @@ POLITE: Final = (
 NEVER_MIND: Final = (
     "never mind / nevermind / forget it / forget that / forget about it / leave it / drop it / don't bother / cancel / cancel that"
     " / cancel this / cancel it / actually cancel it / actually cancel that / actually never mind / actually no / stop / stop it"
-    " / stop that / i changed my mind / changed my mind / i've changed my mind / abort / scratch that / no never mind / not any more"
+    " / stop that / i changed my mind / changed my mind / i've changed my mind / abort / scratch that / no never mind"
+    " / not any more"
     " / let's not / back / start over / start again"
     " / vergiss es / vergessen sie es / egal / schon gut / lass es / lassen sie es / abbrechen / stopp / doch nicht"
     " / olvidalo / olvidelo / dejalo / dejelo / da igual / cancelar / cancela / mejor no"
@@ -92,9 +99,11 @@ NEVER_MIND: Final = (
 )
 GREETING: Final = (
     "hi / hello / hey / hi there / hello there / hey there / good morning / good afternoon / good evening / good day / greetings"
-    " / hiya / howdy / hallo / guten tag / guten morgen / guten abend / moin / servus / gruss gott / hola / buenos dias / buenas tardes"
+    " / hiya / howdy / hallo / guten tag / guten morgen / guten abend / moin / servus / gruss gott / hola / buenos dias"
+    " / buenas tardes"
     " / buenas noches / buenas / bonjour / bonsoir / salut / coucou / ciao / salve / buongiorno / buonasera / ola / oi / bom dia"
-    " / boa tarde / boa noite / goedemorgen / goedemiddag / goedenavond / hoi / dag / how are you / how are you doing / how are you today"
+    " / boa tarde / boa noite / goedemorgen / goedemiddag / goedenavond / hoi / dag / how are you / how are you doing"
+    " / how are you today"
     " / can you help me / i need help / help / i need some help / can you help"
 )
 THANKS: Final = (
@@ -105,7 +114,8 @@ THANKS: Final = (
     " / otimo / bedankt / dank je / dank je wel / dank u / dank u wel / hartelijk dank / top"
 )
 BYE: Final = (
-    "bye / goodbye / good bye / bye bye / see you / see ya / that's all / that is all / that's it / that's everything / that is everything"
+    "bye / goodbye / good bye / bye bye / see you / see ya / that's all / that is all / that's it / that's everything"
+    " / that is everything"
     " / that will be all / that'll be all / that would be all / nothing else / nothing more / no that's all / no that's it"
     " / i'm done / i am done / we're done / all done / all set / i'm all set / i'm good / have a nice day / have a good day"
     " / have a great day / no more questions / no nothing else / that's all for now / that's all i need / that's all i needed"
@@ -124,46 +134,61 @@ BACK: Final = (
     " / retour a l'assistant / retour au bot / torna all'assistente / torna al bot / voltar ao assistente / voltar ao bot"
     " / terug naar de assistent / terug naar de bot"
 )
+_PEOPLE: Final = (
+    r"(?:human(?: being)?|person|agent|representative|rep|operator|supervisor|manager|employee|staff member|somebody|someone"
+    r"|customer (?:service|support|care))"
+)
 _PERSON: Final = re.compile(
-    r"\b(?:(?:a|an|the|some|any|another|real|live|actual|to|with)\s+)(?:(?:real|live|actual|human|other)\s+)*"
-    r"(?:human|person|agent|representative|rep|operator|supervisor|manager|employee|staff member|someone real|colleague of yours)\b"
-    r"(?!\s+(?:who|that|on|in|i|from|can|could|will|is|was))"
-    r"|^\W*(?:human|person|agent|representative|operator|live agent|real person|customer service)\W*(?:please|now)?\W*$"
-    r"|\b(?:talk|speak|chat|connect|transfer|pass|hand|put)\b[^.?!]{0,30}\b(?:human|person|somebody|someone|agent|representative"
-    r"|operator|supervisor|manager|staff|customer (?:service|support|care))\b"
-    r"|\b(?:menschen|mensch|mitarbeiter(?:in)?|kundenberater(?:in)?|sachbearbeiter(?:in)?)\b[^.?!]{0,30}\b(?:sprechen|reden|bitte|verbinden)\b"
+    rf"\b(?:a|an|any|another|real|live|actual|some)\s+(?:(?:real|live|actual|human|other)\s+)*{_PEOPLE}"
+    r"\s*(?:please|now|instead|here|right now|asap)?\s*(?:[.!?,]|$)"
+    rf"|^\W*(?:(?:real|live|actual|human)\s+)*{_PEOPLE}\W*(?:please|now)?\W*$"
+    rf"|\b(?:talk|speak|chat|connect|transfer|pass|hand|put|escalate|forward)\b[^.?!]{{0,30}}\b{_PEOPLE}\b"
+    r"|\b(?:want|need|like|prefer|get|give|call|ask for|reach|contact|fetch)\b[^.?!]{0,16}"
+    rf"\b(?:a|an|real|live|actual|human)\s+{_PEOPLE}\b"
+    rf"|\b{_PEOPLE}\b[^.?!]{{0,16}}\b(?:talk|speak|chat) (?:to|with)\b"
+    r"|\b(?:menschen|mensch|mitarbeiter(?:in)?|kundenberater(?:in)?|sachbearbeiter(?:in)?)\b[^.?!]{0,30}\b(?:sprechen|reden"
+    r"|bitte|verbinden)\b"
     r"|\bmit (?:einem|einer) (?:menschen|mitarbeiter(?:in)?|person)\b"
-    r"|\b(?:hablar|comunicar\w*|pasar\w*) con (?:una persona|un agente|un humano|alguien|un representante)\b|\buna persona por favor\b"
-    r"|\bparler (?:a|avec) (?:une personne|un humain|un agent|un conseiller|quelqu'un)\b|\b(?:une personne|un humain|un conseiller) s'il\b"
+    r"|\b(?:hablar|comunicar\w*|pasar\w*) con (?:una persona|un agente|un humano|alguien|un representante)\b"
+    r"|\buna persona por favor\b"
+    r"|\bparler (?:a|avec) (?:une personne|un humain|un agent|un conseiller|quelqu'un)\b|\b(?:une personne|un humain"
+    r"|un conseiller) s'il\b"
     r"|\bparlare con (?:una persona|un operatore|un umano|qualcuno|un agente)\b|\bun operatore per favore\b"
     r"|\bfalar com (?:uma pessoa|um atendente|um humano|alguem|um agente)\b|\bum atendente por favor\b"
-    r"|\b(?:spreken|praten) met (?:een mens|een medewerker|iemand)\b|\b(?:een mens|een medewerker|medewerker|iemand) (?:spreken|alsjeblieft|graag)\b"
+    r"|\b(?:spreken|praten) met (?:een mens|een medewerker|iemand)\b|\b(?:een mens|een medewerker|medewerker|iemand) (?:spreken"
+    r"|alsjeblieft|graag)\b"
 )
 _NOT_PERSON: Final = re.compile(
     r"\b(?:no|not|don't|do not|without)\b[^.?!]{0,20}\b(?:human|person|agent|somebody|someone)\b|\bas an? (?:agent|person|human)\b"
 )
 _INSTEAD: Final = re.compile(
-    r"\b(?:instead|rather|actually|on second thoughts?|changed my mind|no wait|wait|not that|stattdessen|lieber|doch|eigentlich|en vez"
-    r"|en lugar|mejor|en realidad|plutot|a la place|finalement|en fait|invece|piuttosto|anzi|em vez|prefiro|na verdade|in plaats|liever"
+    r"\b(?:instead|rather|actually|on second thoughts?|changed my mind|no wait|wait|not that|stattdessen|lieber|doch|eigentlich"
+    r"|en vez"
+    r"|en lugar|mejor|en realidad|plutot|a la place|finalement|en fait|invece|piuttosto|anzi|em vez|prefiro|na verdade"
+    r"|in plaats|liever"
     r"|eigenlijk|toch)\b"
 )
 _TOO: Final = re.compile(
-    r"\b(?:also|too|as well|besides|in addition|another thing|and then|after that|first|before that|auch|ausserdem|zusatzlich|tambien"
+    r"\b(?:also|too|as well|besides|in addition|another thing|and then|after that|first|before that|auch|ausserdem|zusatzlich"
+    r"|tambien"
     r"|ademas|aussi|en plus|egalement|anche|inoltre|tambem|alem disso|ook|daarnaast)\b"
 )
 _POINTS: Final = re.compile(
-    r"\b(?:it|its|that|this|them|those|these|the same|same one|that one|ihn|sie|es|das|dies|esto|eso|lo|la|ca|cela|le|les|questo|quello|isso|isto"
+    r"\b(?:it|its|that|this|them|those|these|the same|same one|that one|ihn|sie|es|das|dies|esto|eso|lo|la|ca|cela|le|les"
+    r"|questo|quello|isso|isto"
     r"|dat|die|dit|het)\b"
 )
 _ASKS: Final = re.compile(
     r"^\W*(?:(?:and|but|so|ok|okay|hi|hello|hey|wait|oh|well|actually|quick question)\W+)*"
     r"(?:how|what|what's|when|where|where's|why|which|who|whose|is|are|do|does|did|will|would|should|am|was|were|has|have"
-    r"|wie|was|wann|wo|warum|wer|welche\w*|gibt|ist|sind|kann man|como|que|cuando|donde|por que|quien|cual|hay|comment|quand|ou|pourquoi|qui"
+    r"|wie|was|wann|wo|warum|wer|welche\w*|gibt|ist|sind|kann man|como|que|cuando|donde|por que|quien|cual|hay|comment|quand|ou"
+    r"|pourquoi|qui"
     r"|quel\w*|combien|est-ce|come|cosa|quando|dove|perche|chi|quale|quanto|onde|quem|qual|hoe|wat|wanneer|waar|waarom|wie|welke)\b"
 )
 # Words of an agreement that name what is agreed to: they stand for it only where the read-back says the same.
 _NAMES_IT: Final = re.compile(
-    r"(?:cancel|return|exchang|chang|refund|order|modif|updat|plac|send|ship|stor|bestell|pedido|devol|cambi|commande|annul|ordin|retour)\w*"
+    r"(?:cancel|return|exchang|chang|refund|order|modif|updat|plac|send|ship|stor|bestell|pedido|devol|cambi|commande|annul"
+    r"|ordin|retour)\w*"
 )
 _LINKS: Final = frozenset(
     "i would want to like it that this the my for be can you could do of is i'd i'll you'll"

@@ -30,7 +30,9 @@ JSONL_HELP = "Rows with `question`, answered in order as JSON Lines; - reads sta
     metavar="PLACE",
     help="Folder, file or web page to ask; indexed when it is new or changed.",
 )
-@click.option("--collection", metavar="NAME", help="Collection to ask, or an app with a bot; not needed where there is one.")
+@click.option(
+    "--collection", metavar="NAME", help="Collection to ask, or an app with a bot; not needed where there is one."
+)
 @click.option("--conversation", metavar="ID", default="", help="Of an answer of a bot: go on with it.")
 @click.option("--jsonl", type=click.File("rb"), metavar="FILE", help=JSONL_HELP)
 @show.where_option

@@ -16,6 +16,7 @@ from penstock.cli.rows import Row, answer_rows
 from penstock.config import load
 from penstock.errors import BadRequest, NotFound, PenstockError
 from penstock.types import Answer, Caller, Turn
+from penstock.writing import TOOL
 
 if TYPE_CHECKING:
     from penstock.assemble import House
@@ -125,7 +126,8 @@ def _told_by_person(house: House, waiting: str) -> str:
 
 def _show(answer: Answer) -> None:
     click.echo(show.clean(answer.text))
-    for n, citation in enumerate(answer.citations, 1):
+    quoted = [answer.citations[n] for n in answer.quoted if not answer.citations[n].passage_id.startswith(TOOL)]
+    for n, citation in enumerate(quoted, 1):
         click.echo(click.style(f"  [{n}] ", dim=True) + show.place(citation))
     for n, text in enumerate(answer.quick_replies, 1):
         click.echo(click.style(f"  {n}) ", fg="cyan") + show.clean(text))

@@ -21,7 +21,13 @@ class TakingOver:
 
     def take_over(self, turn: Turn, said: Sequence[Message], why: str, summary: str) -> str:
         before = [{"role": message.role, "content": message.content} for message in said[-100:]]
-        values = {"question": turn.question, "history": before, "why": why, "summary": summary, "language": turn.language}
+        values = {
+            "question": turn.question,
+            "history": before,
+            "why": why,
+            "summary": summary,
+            "language": turn.language,
+        }
         record = turn.record or Record("")
         return self.hand_overs.propose(
             Content.read(values), caller=turn.caller, person=record.person, app=self.app, request=record.id
