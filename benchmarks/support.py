@@ -53,8 +53,10 @@ def main() -> None:
     good = scored(scorer, conversations(POOL, seed=101)[0])
     bad, injected = conversations(POOL, seed=102, wrong=1.0)
     wrong_ids = {one.conversation for one in injected}
-    wrong = [one for one in scored(scorer, bad) if one.id in wrong_ids]
-    results["alarms"] = [alarms(good, wrong, n) for n in SIZES]
+    by_words = Scorer()  # which is all that facts need
+    wrong = [one for one in scored(by_words, bad) if one.id in wrong_ids]
+    right = scored(by_words, conversations(POOL, seed=101)[0])
+    results["alarms"] = [alarms(right, wrong, n) for n in SIZES]
     results["replays"] = [replays(good, n) for n in SIZES]
     results["watched"] = watched(good)
     results["relevance"] = relevance(scorer, data)
@@ -106,11 +108,11 @@ def found() -> dict[str, Any]:
     return {"found": right, "of": all_, "share": right / all_, "false": false, "of_answers": answers}
 
 
-def drawn(pool: Sequence[Scored], n: int, chance: random.Random, name: str) -> list[Scored]:
-    """n of them, with replacement, each as somebody else's."""
+def drawn(pool: Sequence[Scored], n: int, chance: random.Random, name: str, *, again: bool = True) -> list[Scored]:
+    """n of them, with replacement (`again`) or as they are, as those of other customers, two of each."""
     return [
         replace(one, id=f"{name}{k}", customer=f"{name}{k % (n // 2)}")
-        for k, one in enumerate(chance.choices(pool, k=n))
+        for k, one in enumerate(chance.choices(pool, k=n) if again else pool)
     ]
 
 
