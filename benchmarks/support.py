@@ -119,10 +119,9 @@ def drawn(pool: Sequence[Scored], n: int, chance: random.Random, name: str, *, a
 def alarms(good: Sequence[Scored], wrong: Sequence[Scored], n: int) -> dict[str, Any]:
     chance, told = random.Random(n), 0
     for _ in range(SEEDS):
-        old, new = (
-            drawn(good, n, chance, "a"),
-            drawn(good, n - n // 10, chance, "b") + drawn(wrong, n // 10, chance, "c"),
-        )
+        old = drawn(good, n, chance, "a")
+        mixed = [*chance.choices(good, k=n - n // 10), *chance.choices(wrong, k=n // 10)]
+        new = drawn(chance.sample(mixed, n), n, chance, "b", again=False)
         told += any(one.sure and one.worse and one.metric in ("accuracy", "hallucination") for one in moved(old, new))
     return {"conversations": n, "told": told, "of": SEEDS, "share": told / SEEDS}
 
