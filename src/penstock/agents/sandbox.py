@@ -32,7 +32,7 @@ from typing import Any, Final
 from penstock.agents.actions import Action, Context, Level, Rate, Text, action, plain
 from penstock.errors import BadRequest, BadSetting, NotReady, TooLarge, ToolFailed, ToolStopped
 
-__all__ = ["Limits", "Ran", "Sandbox", "computed", "protection", "python_tool"]
+__all__ = ["KINDS", "Limits", "Ran", "Sandbox", "computed", "protection", "python_tool"]
 
 PROGRAM: Final = Path(__file__).with_name("sandboxed.py")
 OURS: Final = str(Path(__file__).resolve().parents[2])  # where Penstock itself lies

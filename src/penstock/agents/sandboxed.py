@@ -129,7 +129,8 @@ def _keep(order: dict[str, Any], held: set[str]) -> None:
     os.close(order["result"])
     for stream in (1, 2):
         os.close(stream)
-    began, report = time.monotonic(), {"limit": ""}
+    report: dict[str, Any] = {"limit": ""}
+    began = time.monotonic()
     until = began + order["limits"]["wall_s"]
     while True:
         ended, status, used = _ended(tool)

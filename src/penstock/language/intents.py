@@ -339,7 +339,7 @@ def _fitted(rows: NDArray[Any], of: NDArray[Any], classes: int) -> NDArray[Any]:
         chances[each, of] -= 1
         return loss + HOLDS / 2 * float(np.vdot(weights, weights)), rows.T @ chances + HOLDS * weights
 
-    weights = np.zeros((rows.shape[1], classes), np.float32)
+    weights: NDArray[Any] = np.zeros((rows.shape[1], classes), np.float32)
     loss, down = slope(weights)
     steps: list[tuple[NDArray[Any], NDArray[Any]]] = []  # how far the weights went, and by how much the slope changed
     for _ in range(STEPS):
