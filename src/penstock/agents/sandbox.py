@@ -181,7 +181,7 @@ class Sandbox:
             }  # fmt: skip
             return _Run(order, self._variables(folder), limits, stop).done()
         finally:
-            shutil.rmtree(folder, onerror=_own_and_again)
+            _remove(folder)
 
     def _variables(self, folder: Path) -> dict[str, str]:
         return {
@@ -195,12 +195,17 @@ def _library() -> list[str]:
     return [*dict.fromkeys(str(Path(path).resolve()) for path in (sys.base_prefix, os.path.dirname(os.__file__)))]
 
 
-def _own_and_again(function: Callable[..., Any], path: str, _: object) -> None:
-    """A tool may have taken the rights from its own files."""
+def _remove(folder: Path) -> None:
+    """With all that is in it. A tool may have taken the rights to its own folders."""
     with suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700, follow_symlinks=False) if os.chmod in os.supports_follow_symlinks else None
-        function(path)
+        folder.chmod(0o700)
+    for above, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(above, name)
+            if not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
