@@ -159,7 +159,7 @@ def test_what_a_tool_raises_is_told_and_what_it_refuses_is_refused(prices: Any):
         code("import ctypes; ctypes.string_at(0)")
 
 
-@pytest.mark.parametrize("tool", [lambda: 1, print, [], ["no-such-command-here"], ["cat", "a\0b"]])
+@pytest.mark.parametrize("tool", [lambda: 1, print, time.sleep, [], ["no-such-command-here"], ["cat", "a\0b"]])
 def test_what_cannot_be_run_in_a_process_of_its_own_is_refused(tool: Any):
     with pytest.raises(BadSetting):
         Sandbox().run(tool)

@@ -123,6 +123,7 @@ class Sandbox:
         found = shutil.which(argv[0]) if argv else None
         if not found or any("\0" in part for part in argv):
             raise BadSetting(f"there is no command '{argv[0] if argv else ''}'")
+        found = os.path.abspath(found)
         program = Path(found).resolve()
         order = {"kind": "command", "argv": [found, *argv[1:]], "reads": [str(program)], "needs": [str(program)]}
         return self._run(order, arguments or {}, stop)
@@ -144,7 +145,7 @@ class Sandbox:
     def _function(self, function: Callable[..., Any]) -> dict[str, Any]:
         module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
         spec = importlib.util.find_spec(module) if module and module not in ("__main__", "builtins") else None
-        if spec is None or not spec.origin or not name or "<" in name:
+        if spec is None or not spec.origin or not spec.has_location or not name or "<" in name:
             hint = "write it in a file of its own, which a new process can import"
             raise BadSetting(
                 f"'{name or function!r}' cannot be run by itself: it is no function of a module", hint=hint
