@@ -235,7 +235,9 @@ def main() -> None:
     if asked.sentences:
         elsewhere["sentences"] = asked.sentences.read_text("utf-8").splitlines()[:300]
     counts = [int(count) for count in asked.counts.split(",")]
-    command = "python -m benchmarks.intents BANKING --retail TASKS --sentences FILE --clinc FILE --xsid FOLDER"
+    given = {"--retail TASKS": asked.retail, "--sentences FILE": asked.sentences,
+             "--clinc FILE": asked.clinc, "--xsid FOLDER": asked.xsid}  # fmt: skip
+    command = " ".join(["python -m benchmarks.intents BANKING", *(name for name, path in given.items() if path)])
     command += f" --splits {asked.splits} --counts {asked.counts}"
     found: dict[str, Any] = {"versions": versions(["numpy", "onnxruntime"]), "banking77": {}}
 
