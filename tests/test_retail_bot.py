@@ -201,6 +201,11 @@ def test_a_guest_hears_prices_and_stock_and_of_no_order(ann: Talking):
     assert "e-mail address" in ann.says("Where is my order?")
 
 
+@pytest.mark.parametrize("text", ["What does delivery cost?", "How long does a refund take?", "Can orders be changed?"])
+def test_a_question_about_the_rules_needs_no_sign_in(ann: Talking, text: str):
+    assert "e-mail address" not in ann.says(text)
+
+
 def test_whoever_signs_in_by_name_and_postcode_hears_of_their_orders(ann: Talking):
     ann.says("Where is my order TH-105?")
     said = ann.says(WHO)

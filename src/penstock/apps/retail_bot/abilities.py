@@ -67,7 +67,6 @@ _GENERAL = re.compile(
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b",
     re.I,
 )
-_WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
 # What is on a button -> what is wanted by it
 _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "my orders": ("look_at_account", {"said": "Where are my orders?"}),
@@ -125,6 +124,9 @@ class _Retail:
         """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
         if len(said) > 160 or order_numbers(said, orders) or re.search(r"#?\b\w?\d{5,}", said):
             return False
+        names_something = any(wish.mentions or wish.numbers for wish in wishes)
+        if said.rstrip().endswith("?") and not _OWN.search(said) and not names_something:
+            return True
         if not _GENERAL.search(said):
             return False
         if re.search(
