@@ -149,6 +149,20 @@ def test_a_new_variant_is_chosen_by_what_is_said_and_keeps_the_rest(text, expect
     assert [str(one.price) for one in found[:1]] == ([expected] if expected else [])
 
 
+def test_an_amount_of_one_option_is_no_amount_of_another_with_the_same_unit():
+    pack = product(
+        "pack",
+        "Power Pack",
+        ({"memory": "8GB", "disk": "256GB"}, "90.00", 1),
+        ({"memory": "16GB", "disk": "512GB"}, "99.00", 1),
+    )
+    target = read_target(pack, "512GB, and actually 16GB")
+
+    assert [one.id for one in choose(pack, pack.variants[0].options, Decimal("90.00"), target, old_id="pack-0")] == [
+        "pack-1"
+    ]
+
+
 def test_what_is_out_of_stock_is_never_chosen():
     old = KITE.variants[1]
 

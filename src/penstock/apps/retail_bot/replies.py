@@ -17,8 +17,8 @@ from penstock.apps.retail_bot.shop import Customer, Order, Product, Variant
 __all__ = [
     "ARTICLES",
     "account_row",
+    "joined",
     "note_text",
-    "order_label",
     "order_row",
     "order_text",
     "product_row",
@@ -82,12 +82,6 @@ def account_row(desk: Desk, customer: Customer) -> Row:
 
 
 # ---------------------------------------------------------------- texts
-
-
-def order_label(order: Order) -> str:
-    """For a button: the number, and what is in it."""
-    names = ", ".join(dict.fromkeys(item.name for item in order.items))
-    return f"{order.number} ({names[:60]}{'…' if len(names) > 60 else ''})"
 
 
 def order_text(row: Row, currency: str) -> str:

@@ -343,17 +343,6 @@ def order_numbers(text: str, orders: Iterable[Order]) -> tuple[str, ...]:
     return tuple(order.number for order in orders if re.sub(r"\D", "", order.number) in digits)
 
 
-def other_numbers(text: str, orders: Iterable[Order]) -> tuple[str, ...]:
-    """Numbers that are written like the customer's orders, and are none of them."""
-    orders = list(orders)
-    own = {re.sub(r"\D", "", order.number) for order in orders}
-    return tuple(
-        one
-        for one in re.findall(r"#\s?[A-Za-z]{0,3}\d{4,}|\b[A-Z]{1,2}\d{5,}\b", text)
-        if re.sub(r"\D", "", one) not in own
-    )
-
-
 _HINTS: Final = (
     ("pending", r"\bpending\b|not (?:been )?(?:shipped|sent|arrive|deliver)\w* yet"),
     ("delivered", r"\b(?:received|receive|delivered|arrived|got)\b(?! (?:an|any|the) email)"),
@@ -917,9 +906,6 @@ def _companions(found: Sequence[Mention], said: Sequence[str]) -> list[Mention]:
         ):
             made.append(one)
     return made
-
-
-_MARKS: Final = ("to", "for", "into", "with", "as", "instead", "so", "be")
 
 
 def _changes(

@@ -206,14 +206,14 @@ def _matched(said: Sequence[str], at: int, form: Sequence[str], others: Sequence
 
 
 def _unknown_amounts(product: Product, said: Sequence[str]) -> list[Said]:
-    """Amounts in an option's unit that no variant has: 8 bar, where there are 9 and 15."""
+    """Amounts in an option's unit that no variant has in any option: 8 bar, where there are 9 and 15."""
     found = []
-    for option, values in _values([product]).items():
-        forms = [words(value) for value in values]
-        units = {form[1] for form in forms if len(form) > 1 and re.fullmatch(r"[\d.]+", form[0]) and form[1].isalpha()}
+    forms = {option: [words(value) for value in values] for option, values in _values([product]).items()}
+    known = [form[:2] for its in forms.values() for form in its]
+    for option, its in forms.items():
+        units = {form[1] for form in its if len(form) > 1 and re.fullmatch(r"[\d.]+", form[0]) and form[1].isalpha()}
         for at, word in enumerate(said[:-1]):
-            known = any(list(said[at : at + 2]) == form[:2] for form in forms)
-            if re.fullmatch(r"\d+(\.\d+)?", word) and said[at + 1] in units and not known:
+            if re.fullmatch(r"\d+(\.\d+)?", word) and said[at + 1] in units and list(said[at : at + 2]) not in known:
                 found.append(Said((option,), f"{word} {said[at + 1]}", at, at + 2))
     return found
 
