@@ -122,7 +122,7 @@ class _Retail:
         self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]
     ) -> bool:
         """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
-        if len(said) > 160 or order_numbers(said, orders) or re.search(r"#?\b\w?\d{5,}", said):
+        if len(said) > 160 or order_numbers(said, orders) or re.search(r"\d{3,}|\bwhere(?:'s| is)\b", said, re.I):
             return False
         names_something = any(wish.mentions or wish.numbers for wish in wishes)
         if said.rstrip().endswith("?") and not _OWN.search(said) and not names_something:
