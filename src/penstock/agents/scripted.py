@@ -212,24 +212,25 @@ class Scripted:
             return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][
                 :MOST_WANTED
             ]
+        parts = [part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED] if part.strip(" ,")]
         found: dict[str, str] = {}
-        for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
-            intent = self.intents.of(_without_codes(part))
-            if intent.name != OTHER and intent.confidence >= least:
-                found[intent.name] = f"{found[intent.name]} {part}" if intent.name in found else part
-        if len(found) < 2:
-            intent = self.intents.of(_without_codes(said))
-            sure = intent.name != OTHER and intent.confidence >= least
-            name = intent.name if sure else next(iter(found), "")
+        for part in parts if len(parts) > 1 else ():
+            if name := self._intent(part, least):
+                found[name] = f"{found[name]} {part}" if name in found else part
+        if len(found) < 2:  # all of it is about the one
+            name = self._intent(said, least) or next(iter(found), "")
             found = {name: said} if name else {}
         return [(Wanted(name, {}), part) for name, part in found.items()]
+
+    def _intent(self, text: str, least: float) -> str:
+        intent = self.intents.of(_without_codes(text))
+        return intent.name if intent.name != OTHER and intent.confidence >= least else ""
 
     def perhaps(self, said: str) -> str:
         """The ability that somebody may mean; "" for none."""
         if self._understand is not None:
             return ""
-        intent = self.intents.of(_without_codes(said))
-        return intent.name if intent.name != OTHER and intent.confidence >= PERHAPS else ""
+        return self._intent(said, PERHAPS)
 
 
 def _without_codes(text: str) -> str:
@@ -356,13 +357,14 @@ class _Turn:
             return None
         if is_bye(said):
             return self.said_bye()
-        if is_greeting(said):
+        any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
+        if is_greeting(said) and not any_text:
             return self.greeted()
-        if is_thanks(said) and kind != "confirm":
+        if is_thanks(said) and kind != "confirm" and not any_text:
             self.parts.append(self.sayings.welcome if not self.agenda else "")
             return None
         current, question = self.current(), asks_something(said) or said.endswith("?")
-        words = kind == "slot" and not question and self.argument().free
+        words = any_text and not question
         least = SURE_IN_WORDS if words else SURE_BESIDE if current else SURE
         wants = self.bot.understood(self.talk, said, current, least=least)
         if words and all(one.ability == self.agenda[0]["ability"] and not one.arguments for one, _ in wants):
@@ -591,7 +593,16 @@ class _Turn:
             self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
 
     def check_open(self) -> None:
-        """What was read back and is not there any more, since somebody was erased or is somebody else now, is asked for anew."""
+        """What is open and cannot be answered any more is asked for anew: the bot is another one since, or the request is gone, as
+        somebody was erased or is somebody else now."""
+        known = [item for item in self.agenda if item["ability"] in self.bot.abilities]
+        if len(known) < len(self.agenda):
+            self.agenda[:], self.opened = known, {}
+        if self.opened.get("kind") == "slot":
+            names = [one.name for one in self.bot._slots[self.agenda[0]["ability"]]] if self.agenda else []
+            self.opened = self.opened if self.opened["name"] in names else {}
+        if self.bot.sign_in is None and self.state.pop("signing", None):
+            self.opened = {}
         if self.opened.get("kind") == "confirm":
             try:
                 self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
