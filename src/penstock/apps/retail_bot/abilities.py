@@ -31,7 +31,7 @@ from penstock.apps.retail_bot.replies import (
 from penstock.apps.retail_bot.rules import called
 from penstock.apps.retail_bot.shop import Customer, Order, Product
 from penstock.apps.retail_bot.sign_in import introduces
-from penstock.apps.retail_bot.understanding import Place, Wish, mentions, methods_said, order_numbers, reason_said, understand
+from penstock.apps.retail_bot.understanding import Place, Wish, mentions, methods_said, order_numbers, reason_said, spoken_words, understand, unswapped
 from penstock.apps.retail_bot.variants import choose, fits, read_target, words
 from penstock.errors import PenstockError
 from penstock.types import Status
@@ -40,6 +40,7 @@ __all__ = ["RetailBot"]
 
 Histories = Callable[[], Iterable[Sequence[Sequence[str]]]]
 COUNTED_S: Final = 86_400.0
+WORDS_S: Final = 600.0  # how long the words of the catalogue are remembered
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
@@ -50,9 +51,17 @@ _WRITES: Final = {
 _RECOMMEND = re.compile(r"\b(?:recommend|suggest|what (?:else )?would you|something (?:similar|else) (?:for|to)|goes? with|ideas? for)\b", re.I)
 _OWN = re.compile(r"\b(?:my|mine|i|me|we|our)\b", re.I)
 _GENERAL = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|can (?:i|you|one)|could i|"
+    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|(?:until|till) when (?:do|can)|can (?:i|you|one)|could i|"
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b", re.I
 )
+_LIST_ORDERS = re.compile(
+    r"^\W*(?:(?:please|hi|hello|can you|could you)\W+)*(?:show|list|see|give|tell|which|what)\b[\w ]{0,20}\borders\b[\w ,]{0,20}\W*$"
+    r"|\bwhat (?:have|did) i (?:\w+ )?(?:order|buy|bought)",
+    re.I,
+)
+_MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
+_SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
+_ABOUT_OWN = re.compile(r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I)
 _WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
 # What is on a button -> what is wanted by it
 _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
@@ -72,6 +81,7 @@ class _Retail:
     histories: Histories
     counting: threading.Lock = field(default_factory=threading.Lock)
     _counted: tuple[float, Recommender] | None = None
+    _words: tuple[float, frozenset[str]] | None = None
 
     # ---------------------------------------------------------------- what is wanted
 
@@ -81,6 +91,8 @@ class _Retail:
             return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
+        if (plainly := self._plainly(said, products)) is not None:
+            return [plainly]
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
@@ -97,6 +109,26 @@ class _Retail:
         if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
+
+    def known_words(self) -> frozenset[str]:
+        """Words that customers of this shop say: of its catalogue, and of what is done here."""
+        if self._words is None or time.time() > self._words[0] + WORDS_S:
+            variants = [(one.name, each.options) for one in self.desk.shop.products() for each in one.variants]
+            texts = [text for name, options in variants for text in (name, *options, *options.values())]
+            self._words = time.time(), spoken_words(texts)
+        return self._words[1]
+
+    def _plainly(self, said: str, products: Sequence[Product]) -> Wanted | None:
+        """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
+        if len(said) > 300:
+            return None
+        if _LIST_ORDERS.search(said):
+            return Wanted("look_at_account", {"said": "Where are my orders?"})
+        if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
+            return Wanted("move", {})
+        if _SHELF.search(said) and not _ABOUT_OWN.search(said) and mentions(words(said), products):
+            return Wanted("look_at_products", {"said": said})
+        return None
 
     def _is_general(self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]) -> bool:
         """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
@@ -481,7 +513,7 @@ class RetailBot(Scripted):
         )
 
     def reply(self, talk: Talk, said: str) -> Reply:
-        reply = super().reply(talk, said)
+        reply = super().reply(talk, unswapped(said, self._retail.known_words()))
         agenda, asked = talk.state.get("agenda") or [], talk.state.get("asked")
         if not (agenda and asked and talk.state.get("open") and agenda[0]["ability"] == "tell_which"):
             return reply
