@@ -1,8 +1,8 @@
 """Support conversations with a known truth, from a seed: a shop, a telephone company and a bank, in English and German.
 
-Each answer says facts of its customer's rows in one of several wordings, with dates and amounts written as people write them, policy
-that no row has, and sums that are to be reckoned. `wrong` is the share of answers with facts in which one fact is changed; which, where
-and to what is told with the log.
+Each answer says facts of its customer's rows in one of several wordings, with dates and amounts written as people write them,
+policy that no row has, and sums that are to be reckoned. `wrong` is the share of answers with facts in which one fact is changed;
+which, where and to what is told with the log.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from penstock.support.conversations import Conversation, Row, Spoken
 __all__ = ["Injected", "conversations"]
 
 EPOCH = datetime(2026, 3, 2, 8, 0, tzinfo=UTC).timestamp()
-NAMES = "Anna Bela Chen Dario Elif Femi Greta Hugo Ines Jonas Kofi Lena Mara Nils Olga Piet Rosa Sven Tara Uwe Vera Wim Yara Zoe".split()
+NAMES = (
+    "Anna Bela Chen Dario Elif Femi Greta Hugo Ines Jonas Kofi Lena Mara Nils Olga Piet Rosa Sven Tara Vera Zoe".split()
+)
 THINGS = "mug lamp backpack kettle notebook headphones bicycle chair blender jacket tent keyboard".split()
 GERMAN = dict(
     zip(
@@ -45,7 +47,7 @@ class Injected:
 
 class _Maker:
     def __init__(self, seed: int | str, wrong: float) -> None:
-        self.rng, self.wrong = random.Random(seed), wrong  # noqa: S311  a log, no secret
+        self.rng, self.wrong = random.Random(seed), wrong
         self.injected: list[Injected] = []
 
     def pick(self, some: Any) -> Any:
@@ -103,7 +105,8 @@ class _Maker:
 
 
 def conversations(
-    n: int, *, seed: int | str = 0, wrong: float = 0.0, release: str = "r1", start: float = EPOCH, days: float = 60.0, german: float = 0.15,
+    n: int, *, seed: int | str = 0, wrong: float = 0.0, release: str = "r1", start: float = EPOCH, days: float = 60.0,
+    german: float = 0.15,
     rude: float = 0.15, references: bool = False,
 ) -> tuple[list[Conversation], list[Injected]]:  # fmt: skip
     """n conversations over so many days, and what was changed in them."""
@@ -121,7 +124,8 @@ def conversations(
 
 
 def _one(
-    maker: _Maker, kind: Callable[[_Maker, str, date], tuple[str, list[Row], list[Any]]], id_: str, language: str, at: float, person: int,
+    maker: _Maker, kind: Callable[[_Maker, str, date], tuple[str, list[Row], list[Any]]], id_: str, language: str, at: float,
+    person: int,
     release: str, rude: float, references: bool,
 ) -> Conversation:  # fmt: skip
     rng = maker.rng
@@ -218,8 +222,10 @@ def _one(
             )
         )
     return Conversation(
-        id=id_, turns=tuple(turns), release=release, language=language, intent=intent, customer=f"{name.lower()}_{person}", started=at,
-        csat=(rng.choice([1.0, 2.0, 2.0, 3.0]) if upset else rng.choice([3.0, 4.0, 5.0, 5.0])) if rng.random() < 0.3 else None, rows=(account,),
+        id=id_, turns=tuple(turns), release=release, language=language, intent=intent, customer=f"{name.lower()}_{person}",
+        started=at,
+        csat=(rng.choice([1.0, 2.0, 2.0, 3.0]) if upset else rng.choice([3.0, 4.0, 5.0, 5.0])) if rng.random() < 0.3 else None,
+        rows=(account,),
     )  # fmt: skip
 
 
@@ -242,13 +248,18 @@ def _order(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[
     third = {"tracking": tracking}
     if language == "de":
         return "track order", [row], [
-            (f"Wo ist meine Bestellung {number}?", m.pick(["Ihre Bestellung " + number + " vom {placed} ist {status}.", "die Bestellung wurde am {placed} aufgegeben. Der Status ist {status}."]), first),
+            (f"Wo ist meine Bestellung {number}?", m.pick(["Ihre Bestellung " + number + " vom {placed} ist {status}.",
+             "die Bestellung wurde am {placed} aufgegeben. Der Status ist {status}."]), first),
             ("Was habe ich bezahlt?", m.pick(["Der Gesamtbetrag ist {total}.", "Insgesamt haben Sie {total} bezahlt."]), second),
         ]  # fmt: skip
     exchanges: list[Any] = [
-        (m.pick([f"Where is my order {number}?", f"Can you tell me the status of {number}?", f"hi, what's going on with order {number}"]),
-         m.pick(["your order " + number + " was placed on {placed} and is {status}.", "I looked it up: it was placed on {placed}. It is currently {status}.", "The order from {placed} is {status}. Deliveries usually take 3 to 5 business days."]), first),
-        (m.pick(["And how much did I pay in total?", "What was the total?"]), m.pick(["The total was {total}.", "You paid {total} for this order.", "In all it came to {total} for " + str(len(items)) + " items."]), second),
+        (m.pick([f"Where is my order {number}?", f"Can you tell me the status of {number}?",
+         f"hi, what's going on with order {number}"]),
+         m.pick(["your order " + number + " was placed on {placed} and is {status}.",
+         "I looked it up: it was placed on {placed}. It is currently {status}.",
+         "The order from {placed} is {status}. Deliveries usually take 3 to 5 business days."]), first),
+        (m.pick(["And how much did I pay in total?", "What was the total?"]), m.pick(["The total was {total}.",
+         "You paid {total} for this order.", "In all it came to {total} for " + str(len(items)) + " items."]), second),
     ]  # fmt: skip
     if m.rng.random() < 0.5:
         exchanges.append(
@@ -281,7 +292,8 @@ def _stock(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[
             ],
         )
     return "stock", [row], [
-        (f"Do you still have the {thing}?", m.pick(["Yes, there are {stock} left in stock, at {price} each.", f"The {thing} costs {{price}}. We have {{stock}} in stock."]), values),
+        (f"Do you still have the {thing}?", m.pick(["Yes, there are {stock} left in stock, at {price} each.",
+         f"The {thing} costs {{price}}. We have {{stock}} in stock."]), values),
         ("How long does shipping take?", "Standard shipping takes 3 to 5 business days and is free over $50.", {}),
     ]  # fmt: skip
 
@@ -314,7 +326,8 @@ def _refund(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list
         )
     return "refund", [row], [
         (m.pick([f"When do I get the refund for {number}?", "My refund has not arrived, why?"]),
-         m.pick(["We received the item on {received}. A refund of {amount} is on its way to your card.", "A refund of {amount} was started after your return came in on {received}; banks take up to 10 days."]), values),
+         m.pick(["We received the item on {received}. A refund of {amount} is on its way to your card.",
+         "A refund of {amount} was started after your return came in on {received}; banks take up to 10 days."]), values),
     ]  # fmt: skip
 
 
@@ -343,7 +356,8 @@ def _bill(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[A
             [("Wie hoch ist meine Rechnung?", "Ihre Rechnung beträgt {amount} und ist am {due} fällig.", values)],
         )
     return "bill", [row], [
-        (m.pick(["How much is my phone bill this month?", "When is my bill due?"]), m.pick(["Your bill of {amount} is due on {due}.", "The amount due is {amount}, payable by {due}."]), values),
+        (m.pick(["How much is my phone bill this month?", "When is my bill due?"]),
+         m.pick(["Your bill of {amount} is due on {due}.", "The amount due is {amount}, payable by {due}."]), values),
         ("Is my line still active?", "Yes, your line is active.", {}),
     ]  # fmt: skip
 
@@ -359,8 +373,10 @@ def _balance(m: _Maker, language: str, today: date) -> tuple[str, list[Row], lis
     if language == "de":
         return "balance", rows, [("Wie ist mein Kontostand?", "Ihr Guthaben ist {balance}.", {"balance": balance})]
     return "balance", rows, [
-        ("What is my account balance?", m.pick(["Your balance is {balance}.", "You have {balance} in your account right now."]), {"balance": balance}),
-        ("Has my last transfer gone through?", m.pick(["The transfer " + reference + " of {amount} from {when} is still pending.", "Not yet: {amount} was sent on {when}, and it is still pending."]), {"amount": amount, "when": when}),
+        ("What is my account balance?", m.pick(["Your balance is {balance}.", "You have {balance} in your account right now."]),
+         {"balance": balance}),
+        ("Has my last transfer gone through?", m.pick(["The transfer " + reference + " of {amount} from {when} is still pending.",
+         "Not yet: {amount} was sent on {when}, and it is still pending."]), {"amount": amount, "when": when}),
     ]  # fmt: skip
 
 

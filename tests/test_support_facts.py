@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from benchmarks.support_logs import conversations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.support_logs import conversations
 from penstock.errors import BadRequest
 from penstock.support.conversations import Conversation, Row, Spoken
 from penstock.support.data import read_data
@@ -123,14 +123,20 @@ def test_a_number_of_a_text_that_the_answer_rests_on_is_supported_and_another_is
 
 
 def test_the_order_that_is_named_is_the_one_that_counts():
-    rows = (Row("orders/#W111", {"status": "shipped", "total": "10.00"}), Row("orders/#W222", {"status": "pending", "total": "20.00"}))
+    rows = (
+        Row("orders/#W111", {"status": "shipped", "total": "10.00"}),
+        Row("orders/#W222", {"status": "pending", "total": "20.00"}),
+    )
 
     assert wrong("Order #W222 is pending and its total is 20.00 EUR.", *rows) == []
     assert wrong("The total of order #W222 is 30.00 EUR.", *rows) == ["30.00 EUR"]
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=st.text(max_size=200), value=st.text(max_size=30) | st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+@given(
+    text=st.text(max_size=200),
+    value=st.text(max_size=30) | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_whatever_is_said_of_whatever_row_a_claim_stands_where_it_says(text, value):
     given_ = Given()
     given_.add_rows([Row("orders/#W1", {"total": value, "status": "pending"})])
@@ -149,7 +155,10 @@ def test_changed_facts_are_found_and_nothing_else_is_called_wrong():
 
     places = {(one.conversation, one.turn) for one in injected}
     found = {
-        (one.conversation, one.turn) for each in scored for one in each.findings if one.kind in ("wrong_fact", "made_up", "wrong_name")
+        (one.conversation, one.turn)
+        for each in scored
+        for one in each.findings
+        if one.kind in ("wrong_fact", "made_up", "wrong_name")
     }
     assert len(places) > 100
     assert len(found & places) >= 0.95 * len(places)
@@ -160,7 +169,8 @@ def test_changed_facts_are_found_and_nothing_else_is_called_wrong():
 
 
 DATA = {
-    "users": {"anna_1": {"name": {"first_name": "Anna"}, "orders": ["#W1000001"]}, "bert_2": {"name": {"first_name": "Bert"}, "orders": ["#W2000002"]}},
+    "users": {"anna_1": {"name": {"first_name": "Anna"}, "orders": ["#W1000001"]}, "bert_2": {"name": {"first_name": "Bert"},
+    "orders": ["#W2000002"]}},
     "orders": {
         "#W1000001": {"order_id": "#W1000001", "user_id": "anna_1", "status": "pending", "total": 20.5, "color": "blue"},
         "#W2000002": {"order_id": "#W2000002", "user_id": "bert_2", "status": "delivered", "total": 99.0, "color": "red"},
@@ -183,7 +193,10 @@ def test_facts_are_checked_against_an_export_by_the_codes_and_the_customer_of_a_
     path.write_text(json.dumps(DATA))
 
     assert kinds(chat("It is pending, and the total is $20.50."), path) == []
-    assert kinds(chat("It is delivered, and the total is $21.50."), path) == ["wrong_fact: delivered", "wrong_fact: $21.50"]
+    assert kinds(chat("It is delivered, and the total is $21.50."), path) == [
+        "wrong_fact: delivered",
+        "wrong_fact: $21.50",
+    ]
     assert kinds(chat("Your red jacket is pending."), path) == ["wrong_fact: red"]
 
 
@@ -191,7 +204,9 @@ def test_another_customers_row_makes_no_claim_right(tmp_path):
     path = tmp_path / "shop.json"
     path.write_text(json.dumps(DATA))
 
-    assert kinds(chat("The total is $99.00.", asked="I am anna_1. What about #W1000001 and #W2000002?"), path) == ["wrong_fact: $99.00"]
+    assert kinds(chat("The total is $99.00.", asked="I am anna_1. What about #W1000001 and #W2000002?"), path) == [
+        "wrong_fact: $99.00"
+    ]
 
 
 def test_an_export_may_be_sqlite_or_a_table(tmp_path):

@@ -203,7 +203,8 @@ class Conversations:
         return self._kept(caller, number)
 
     def everything(self, *, asked: str = "", since: float = 0.0) -> Iterator[Conversation]:
-        """Everybody's, with an app or with all, that began at or after a Unix time, the oldest first; for whoever evaluates them."""
+        """Everybody's, with an app or with all, that began at or after a Unix time, the oldest first; for whoever evaluates
+        them."""
         self._migrate()
         rows = self._database.read(
             "select id, owner, tenant, asked, title, created, changed from conversations where created >= ? and changed >= ?"

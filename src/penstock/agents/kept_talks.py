@@ -182,7 +182,8 @@ class KeptTalks:
         """All that is kept, of an app or of all, that began at or after a Unix time, the oldest first; for whoever evaluates it."""
         self._ready()
         rows = self._database.read(
-            "select id, app, tenant, owner, words, turns, created from talks where created >= ? and changed >= ? and (? in ('', app))"
+            "select id, app, tenant, owner, words, turns, created from talks where created >= ? and changed >= ? and (? in ('', "
+            "app))"
             " order by created, id",
             (since, self._oldest, app),
         )

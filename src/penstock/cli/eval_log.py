@@ -237,8 +237,10 @@ class _Wanted:
 @show.json_option
 @click.pass_obj
 def log(
-    file: str | None, /, path: Path | None, journal: bool, since: float | None, kind: str | None, draw: int | None, drawn: Path | None,
-    seed: int, limits: dict[str, float], gate: bool, reports: tuple[Path, ...], suggestions: Path | None, as_json: bool, **options: Any,
+    file: str | None, /, path: Path | None, journal: bool, since: float | None, kind: str | None, draw: int | None,
+    drawn: Path | None,
+    seed: int, limits: dict[str, float], gate: bool, reports: tuple[Path, ...], suggestions: Path | None, as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Say how good the conversations in a log were, each figure with its interval and what it does not show.
 
@@ -344,6 +346,11 @@ def _scored(source: Log, scorer: Scorer, wanted: _Wanted) -> tuple[Evaluation, b
             return evaluation, True
         if writer is not None:
             writer.end(about)
+    if not evaluation.scored:
+        raise BadRequest(
+            f"there is no conversation in {source.name}",
+            hint="bots' and chats' conversations are kept; of other requests what [apps.NAME] keep_text says",
+        )
     return evaluation, False
 
 
@@ -395,10 +402,12 @@ def _report(evaluation: Evaluation, source: Log, wanted: _Wanted, before: tuple[
     from penstock.support.trends import read_changes
 
     return report_of(
-        evaluation.scored, name=source.name, app=wanted.app or "APP", against=before[0], against_name=before[1], between=wanted.between,
+        evaluation.scored, name=source.name, app=wanted.app or "APP", against=before[0], against_name=before[1],
+        between=wanted.between,
         watched=wanted.watched,
         ratings=read_ratings(wanted.human) if wanted.human else (), changes=read_changes(wanted.changes) if wanted.changes else (),
-        notes=source.problems.told(), fields=source.fields, metrics=wanted.metrics, until=wanted.until, complete=evaluation.complete,
+        notes=source.problems.told(), fields=source.fields, metrics=wanted.metrics, until=wanted.until,
+        complete=evaluation.complete,
         seconds=evaluation.seconds, texts_kept=wanted.keep_text == "always",
     )  # fmt: skip
 
@@ -422,7 +431,8 @@ def _beyond(figure: Figure | None, name: str, limit: float) -> str:
 
 
 def _draw(
-    file: str | None, path: Path | None, scored: Sequence[Scored], n: int, seed: int, drawn: Path | None, wanted: _Wanted, *, quiet: bool
+    file: str | None, path: Path | None, scored: Sequence[Scored], n: int, seed: int, drawn: Path | None, wanted: _Wanted, *,
+    quiet: bool
 ) -> None:  # fmt: skip
     """Draw, read the log once more for the words, and put them into the review queue or a file."""
     from penstock.support.human import drawn as draw_some
@@ -449,7 +459,8 @@ def _draw(
             one = found[row["id"]]
             entries.append(
                 Entry(
-                    origin=f"support/{row['id']}", content=Content.read(row), queue="support", stratum=one.item.stratum, risk=one.item.risk,
+                    origin=f"support/{row['id']}", content=Content.read(row), queue="support", stratum=one.item.stratum,
+                    risk=one.item.risk,
                     draw=f"support-{seed}", probability=one.probability, cell=one.cell, cell_size=one.cell_size,
                 )
             )  # fmt: skip
@@ -470,7 +481,8 @@ def _to_judge(one: Conversation) -> dict[str, Any]:
         if turn.role in roles and n != asked and turn.text
     ]
     found: dict[str, Any] = {
-        "id": one.id, "conversation": one.id, "question": one.turns[asked].text if asked >= 0 else "", "answer": one.turns[last].text,
+        "id": one.id, "conversation": one.id, "question": one.turns[asked].text if asked >= 0 else "",
+        "answer": one.turns[last].text,
         "history": history[-100:], "context": [text for turn in one.turns for text in turn.sources][:20],
     }  # fmt: skip
     return found | ({"lang": one.language} if one.language else {})
@@ -545,7 +557,8 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     show.table(rows, ("figure", "value", "95 % interval", "n", "from", *(["kappa with people"] if people else [])))
     click.echo(
         click.style(
-            f"↓ lower is better; (in brackets) from fewer than {FEWEST}, which tells nothing; what each does not show: --report FILE.html",
+            f"↓ lower is better; (in brackets) from fewer than {FEWEST}, which tells nothing; what each does not show: --report "
+            f"FILE.html",
             dim=True,
         )
     )
@@ -561,7 +574,8 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
             for one in (one for one in group.apart if one.worse):
                 unit = METRICS[one.metric].unit
                 click.echo(
-                    f"  {by} {show.clean(group.name)}: {METRICS[one.metric].label} {said(one.after, unit)}, others {said(one.before, unit)}"
+                    f"  {by} {show.clean(group.name)}: {METRICS[one.metric].label} {said(one.after, unit)}, others "
+                    f"{said(one.before, unit)}"
                 )
     for beside in report.agreed:
         click.echo(f"  {show.clean(words.agreement_words(beside))}")

@@ -15,7 +15,8 @@ from penstock.evaluate.run import Row
 from penstock.evaluate.scored import About
 
 __all__ = [
-    "compared_markdown", "headline", "junit", "leading", "markdown", "md_line", "number", "plain_md", "ranged", "why_unscored", "worst",
+    "compared_markdown", "headline", "junit", "leading", "markdown", "md_line", "number", "plain_md", "ranged", "why_unscored",
+    "worst",
 ]  # fmt: skip
 
 CUT = 400  # characters of a text in Markdown

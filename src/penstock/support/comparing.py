@@ -2,8 +2,8 @@
 metrics.
 
 Each metric's difference is a score test over clusters. Between releases it is one look at two logs, or, where the logs grow and are
-looked at again and again, a confidence sequence; over all metrics, false alarms are held down by Benjamini and Hochberg's rule, in which
-facts have more weight. Groups of one log are looked at once, and held down by Holm's.
+looked at again and again, a confidence sequence; over all metrics, false alarms are held down by Benjamini and Hochberg's rule,
+in which facts have more weight. Groups of one log are looked at once, and held down by Holm's.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class _Test(NamedTuple):
 
 
 def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = False) -> tuple[Moved, ...]:
-    """Every metric that both have enough of, those that moved most surely first. anytime: the logs grow, and are looked at again and
-    again; without, each pair of logs is looked at once, which finds half as large a change."""
+    """Every metric that both have enough of, those that moved most surely first. anytime: the logs grow, and are looked at again
+    and again; without, each pair of logs is looked at once, which finds half as large a change."""
     tests = {
         name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))
     }

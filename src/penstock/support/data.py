@@ -219,7 +219,7 @@ def _from_sqlite(path: Path, data: Data) -> None:
                 for row in database.execute(f'select * from "{quoted}"'):  # noqa: S608  a table of that file, quoted
                     values = {
                         name: _opened(row[name])
-                        for name in row.keys()
+                        for name in row.keys()  # noqa: SIM118  a row of SQLite is looked through by its values
                         if row[name] is not None and not isinstance(row[name], bytes)
                     }
                     data.add(table, _own_key(values), values)

@@ -28,7 +28,8 @@ MOST_GROUPS = 30  # of a kind
 MOST_FINDINGS = 1_000
 BY: tuple[Literal["release", "intent", "language"], ...] = ("release", "intent", "language")
 _ORDER = (
-    "wrong_fact", "made_up", "wrong_name", "unsupported", "contradiction", "unanswered", "silent_failure", "irrelevant", "repetition",
+    "wrong_fact", "made_up", "wrong_name", "unsupported", "contradiction", "unanswered", "silent_failure", "irrelevant",
+    "repetition",
     "no_empathy",
 )  # fmt: skip
 
@@ -68,13 +69,15 @@ def _batches(log: Iterable[Conversation]) -> Iterator[list[Conversation]]:
 
 
 def report_of(
-    scored: Sequence[Scored], *, name: str, app: str = "APP", against: Sequence[Scored] = (), against_name: str = "", between: tuple[str, str] | None = None,
+    scored: Sequence[Scored], *, name: str, app: str = "APP", against: Sequence[Scored] = (), against_name: str = "",
+    between: tuple[str, str] | None = None,
     watched: bool = False,
-    ratings: Sequence[Rating] = (), changes: Sequence[Change] = (), notes: Sequence[str] = (), fields: Mapping[str, str] | None = None,
+    ratings: Sequence[Rating] = (), changes: Sequence[Change] = (), notes: Sequence[str] = (), fields: Mapping[str,
+    str] | None = None,
     metrics: Sequence[str] = (), until: float | None = None, complete: bool = True, seconds: float = 0.0, texts_kept: bool = True,
 ) -> Report:  # fmt: skip
-    """The report. against: an earlier log, scored the same way. between: two releases of this log, the earlier first; without either,
-    the two releases that were seen last are compared. watched: it is looked at
+    """The report. against: an earlier log, scored the same way. between: two releases of this log, the earlier first; without
+    either, the two releases that were seen last are compared. watched: it is looked at
     again and again while the logs grow. until: when the log was closed, Unix time. metrics: only these."""
     everybody = sorted(with_returns(with_intents(scored), until=until), key=lambda one: one.id)
     closed = until if until is not None else ends(everybody)
@@ -90,8 +93,10 @@ def report_of(
         told.append(f"{len(findings):,} findings; the first {MOST_FINDINGS:,} are listed, the gravest kinds first")
     times = [one.started for one in everybody if one.started is not None]
     return Report(
-        name=name, conversations=len(everybody), turns=sum(one.turns for one in everybody), began=min(times, default=None), ended=closed,
-        groups=groups, findings=tuple(findings[:MOST_FINDINGS]), moved=tuple(one for one in found if not metrics or one.metric in metrics),
+        name=name, conversations=len(everybody), turns=sum(one.turns for one in everybody), began=min(times, default=None),
+        ended=closed,
+        groups=groups, findings=tuple(findings[:MOST_FINDINGS]),
+        moved=tuple(one for one in found if not metrics or one.metric in metrics),
         against=versus if found else "", trends=points(everybody), changes=changes_of(everybody, changes),
         agreed=agreed(everybody, ratings) if ratings else (), suggestions=suggestions(everybody, app=app), notes=tuple(told),
         fields=dict(fields or {}), complete=complete, seconds=seconds, texts_kept=texts_kept,

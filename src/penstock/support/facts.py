@@ -1,4 +1,5 @@
-"""What an answer says of a business's own data, claim by claim, beside the rows it was given: numbers, amounts, dates, codes, states.
+"""What an answer says of a business's own data, claim by claim, beside the rows it was given: numbers, amounts, dates, codes,
+states.
 
 A claim is supported where a row, or a text that the answer rests on, has the same; contradicted where a row says something else in
 its place; not found where nothing given has it; and unchecked where nothing was given that could tell. What the customer said
@@ -34,7 +35,8 @@ FEW = 12  # numbers up to it may count anything, where no word near them names a
 NEAR = 6  # words between a value and what names its field
 
 _CODE = re.compile(
-    r"(?<![\w.,$€£¥#/@-])(?:#(?=[\w-]*\d)[\w][\w-]{1,40}|(?=[A-Za-z-]{0,12}\d)[A-Za-z]{1,8}[-_]?\d[\w-]{2,40}|\d{6,}(?:-\w{1,20})*|\d{3,}(?:-\d{2,})+)(?![\w@]|[.,]\d)"
+    r"(?<![\w.,$€£¥#/@-])(?:#(?=[\w-]*\d)[\w][\w-]{1,40}|(?=[A-Za-z-]{0,12}\d)[A-Za-z]{1,8}[-_]?\d[\w-]{2,40}"
+    r"|\d{6,}(?:-\w{1,20})*|\d{3,}(?:-\d{2,})+)(?![\w@]|[.,]\d)"
 )
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PASSED_OVER = re.compile(
@@ -50,8 +52,10 @@ _GREETS = re.compile(
     re.I,
 )
 _BOUND = re.compile(
-    r"\b(?:over|above|under|below|from|more than|less than|at least|at most|up to|within|minimum|maximum|ab|über|unter|mindestens|höchstens|bis zu"
-    r"|más de|menos de|a partir de|hasta|mínimo|plus de|moins de|à partir de|jusqu['’]à|oltre|più di|meno di|fino a|vanaf|boven|meer dan|tot"
+    r"\b(?:over|above|under|below|from|more than|less than|at least|at most|up to|within|minimum|maximum|ab|über|unter|mindestens"
+    r"|höchstens|bis zu"
+    r"|más de|menos de|a partir de|hasta|mínimo|plus de|moins de|à partir de|jusqu['’]à|oltre|più di|meno di|fino a|vanaf|boven"
+    r"|meer dan|tot"
     r"|mais de|menos de|acima de|até)\s*$",
     re.I,
 )
@@ -60,9 +64,11 @@ _ABOUT: dict[str, frozenset[str]] = {  # words of fields -> words that people sa
     name: frozenset(words.split())
     for name, words in {
         "price": "price prices cost costs priced preis kostet kosten precio cuesta prix coûte prezzo costa prijs kost preço custa",
-        "total": "total sum amount charged paid pay gesamt summe betrag importe suma montant somme totale importo totaal bedrag valor",
+        "total": "total sum amount charged paid pay gesamt summe betrag importe suma montant somme totale importo totaal bedrag "
+        "valor",
         "amount": "amount total charged paid refund refunded sum betrag importe montant importo bedrag valor",
-        "stock": "stock available left inventory units lager verfügbar vorrätig existencias disponibles disponibile voorraad estoque",
+        "stock": "stock available left inventory units lager verfügbar vorrätig existencias disponibles disponibile voorraad "
+        "estoque",
         "quantity": "quantity qty items pieces units menge stück cantidad quantité quantità aantal quantidade",
         "balance": "balance credit guthaben saldo solde tegoed",
         "refund": "refund refunded refunds rückerstattung erstattet erstattung reembolso remboursement rimborso terugbetaling",
@@ -205,9 +211,12 @@ class Given:
             if not any(start <= day.start < end and (start, end) != (day.start, day.end) for start, end in covered):
                 found.append(self._day(plain, day, at))
                 covered.append((day.start, day.end))
-        for number in quantities(plain):
-            if math.isfinite(number.value) and not any(start < number.end and number.start < end for start, end in covered):
-                found.append(self._number(plain, number, at))
+        found += [
+            self._number(plain, number, at)
+            for number in quantities(plain)
+            if math.isfinite(number.value)
+            and not any(start < number.end and number.start < end for start, end in covered)
+        ]
         found = [_asked(plain, one) for one in found]
         found += self._states(plain)
         found += self._listed(plain, [*covered, *((one.start, one.end) for one in found)])
@@ -402,7 +411,8 @@ class Given:
         return any(len(one) > 2 and any(map(str.isdigit, one)) and _place(one, text.lower()) >= 0 for one in tokens)
 
     def _named(self, text: str, spot: tuple[int, int]) -> frozenset[str]:
-        """The words of fields that the words near a place stand for, the nearest side first: those of the same part of a sentence."""
+        """The words of fields that the words near a place stand for, the nearest side first: those of the same part of a
+        sentence."""
         start = max(text.rfind(mark, 0, spot[0]) for mark in (". ", "\n", ";", "! ", "? ", ", ")) + 1
         end = min(
             (n for mark in (". ", "\n", ";", "! ", "? ", ", ") if (n := text.find(mark, spot[1])) >= 0),
@@ -414,7 +424,8 @@ class Given:
         return frozenset(name for name, words in _ABOUT.items() if near & words) | frozenset(near)
 
     def _meant(self, text: str, spot: tuple[int, int], candidates: Sequence[Leaf], *, words: int) -> Leaf | None:
-        """The one value of the rows that a place is about, by the words near it and the row that is named; None where it is open."""
+        """The one value of the rows that a place is about, by the words near it and the row that is named; None where it is
+        open."""
         if not candidates:
             return None
         about = self._named(text, spot)

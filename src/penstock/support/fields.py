@@ -51,7 +51,8 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
         "scenario.personal.username",
     ),
     "app": ("app", "application", "bot", "bot_name", "agent_name", "service"),
-    "started": ("started", "started_at", "start_time", "created", "created_at", "opened_at", "timestamp", "datetime", "date", "time", "at"),
+    "started": ("started", "started_at", "start_time", "created", "created_at", "opened_at", "timestamp", "datetime", "date",
+    "time", "at"),
     "csat": ("csat", "csat_score", "rating", "customer_rating", "satisfaction", "satisfaction_score", "stars", "survey"),
     "escalated": (
         "escalated", "hand_over", "handed_over", "handover", "handoff", "handed_off", "transferred", "escalation",
@@ -62,7 +63,8 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
     "sources": ("sources", "documents", "articles", "contexts", "context", "knowledge", "policy"),
 }  # fmt: skip
 MESSAGE: dict[str, tuple[str, ...]] = {
-    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "author", "sender", "from", "actor", "participant", "who"),
+    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "author", "sender", "from", "actor", "participant",
+    "who"),
     "text": ("text", "content", "message", "body", "utterance", "said", "msg", "value", "parts"),
     "question": ("question", "query", "user_input", "user_message", "prompt", "input", "customer_message"),
     "answer": ("answer", "response", "reply", "bot_response", "output", "completion", "assistant_message", "bot_message"),
@@ -178,7 +180,8 @@ def _inner(row: Mapping[str, Any], path: str) -> Any:
 
 
 def as_time(value: Any) -> float | None:
-    """Unix time of a number of seconds, milliseconds, micro- or nanoseconds, or of ISO 8601; without a zone in UTC. None: it is none."""
+    """Unix time of a number of seconds, milliseconds, micro- or nanoseconds, or of ISO 8601; without a zone in UTC. None: it is
+    none."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, str):

@@ -1,8 +1,8 @@
 """From scored conversations to figures: each with how sure it is, and by which method.
 
-What comes from one conversation, and from one customer, is not independent: it is drawn together. A rate's interval is Wilson's, for
-as many independent trials as the clusters are worth; a mean's is a bootstrap over clusters while there are few of them, and Student's t
-with the variation between clusters beyond; a quantile's is that of the ranks around it.
+What comes from one conversation, and from one customer, is not independent: it is drawn together. A rate's interval is Wilson's,
+for as many independent trials as the clusters are worth; a mean's is a bootstrap over clusters while there are few of them, and
+Student's t with the variation between clusters beyond; a quantile's is that of the ranks around it.
 """
 
 from __future__ import annotations

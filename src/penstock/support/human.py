@@ -26,9 +26,11 @@ __all__ = ["Rating", "agreed", "drawn", "read_ratings"]
 FEWEST = 3  # items of which there is any figure
 MOST_LABELS = 11  # of a scale, for a kappa
 _CALLED = {  # what people call a metric in their files
-    "accurate": "accuracy", "correct": "accuracy", "factual": "accuracy", "factual_accuracy": "accuracy", "hallucinated": "hallucination",
+    "accurate": "accuracy", "correct": "accuracy", "factual": "accuracy", "factual_accuracy": "accuracy",
+    "hallucinated": "hallucination",
     "relevant": "relevance", "coherent": "coherence", "empathetic": "empathy", "empathic": "empathy", "solved": "resolved",
-    "satisfied": "satisfaction", "csat": "satisfaction", "rating": "satisfaction", "score": "satisfaction", "personalised": "personalisation",
+    "satisfied": "satisfaction", "csat": "satisfaction", "rating": "satisfaction", "score": "satisfaction",
+    "personalised": "personalisation",
     "personalization": "personalisation", "escalation": "escalated", "upset_turns": "upset", "unsatisfied": "unsatisfied_predicted",
 }  # fmt: skip
 _TURNED = {"satisfaction": "unsatisfied_predicted"}  # the more of the one, the less of the other
@@ -63,8 +65,8 @@ class Rating:
 
 
 def read_ratings(path: Path) -> tuple[Rating, ...]:
-    """JSON Lines or CSV: a row has `conversation`, perhaps `turn` and `rater`, and either `metric` and `value`, or a column for each
-    metric. Raises BadRequest, naming the line of what is wrong."""
+    """JSON Lines or CSV: a row has `conversation`, perhaps `turn` and `rater`, and either `metric` and `value`, or a column for
+    each metric. Raises BadRequest, naming the line of what is wrong."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -217,7 +219,8 @@ def _beside(
     )
     return Agreed(
         metric=metric, between=between, n=n, kappa=kappa.estimate if kappa else None, kappa_low=kappa.low if kappa else None,
-        kappa_high=kappa.high if kappa else None, spearman=rho, spearman_low=ends[0], spearman_high=ends[1], human=human, automatic=automatic,
+        kappa_high=kappa.high if kappa else None, spearman=rho, spearman_low=ends[0], spearman_high=ends[1], human=human,
+        automatic=automatic,
     )  # fmt: skip
 
 
@@ -238,8 +241,8 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 def drawn(scored: Sequence[Scored], n: int, *, seed: int = 0) -> list[Drawn]:
-    """Conversations for people to look at: more of those where something may be wrong, from every intent, each with the chance that it
-    had. Raises BadRequest for none."""
+    """Conversations for people to look at: more of those where something may be wrong, from every intent, each with the chance
+    that it had. Raises BadRequest for none."""
     items = [Item(one.id, one.intent, _risk(one)) for one in sorted(scored, key=lambda one: one.id)]
     return draw(items, plan(items, min(n, len(items))), seed=seed)
 

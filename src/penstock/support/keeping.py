@@ -1,5 +1,5 @@
-"""Scored conversations in a file, a line each, written as they come: what is there when somebody interrupts can be gone on with, and is
-what later logs are held against. Words of customers are in it only as findings have them."""
+"""Scored conversations in a file, a line each, written as they come: what is there when somebody interrupts can be gone on with,
+and is what later logs are held against. Words of customers are in it only as findings have them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def writing(path: Path, about: Mapping[str, Any], *, further: bool) -> Iterator[
         writer = Writer(file, path)
         if further:
             file.write(b"\n")  # a line that broke off ends here
-        writer._line({MARK: VERSION, **about})  # noqa: SLF001
+        writer._line({MARK: VERSION, **about})
         try:
             yield writer
         finally:

@@ -65,20 +65,22 @@ _ALL = (
         "hallucination", "hallucination", "answers", "lower",
         "Of the answers with something to check, how many say at least one value or sentence that nothing given has.",
         "As for accuracy; where an answer has texts that it rests on, each of its sentences is held against them as well.",
-        "An invention in words beside rows alone is not seen. A true statement from a source that the log lacks counts as invented.",
+        "An invention in words beside rows alone is not seen. A true statement from a source that the log lacks is counted.",
     ),
     _rate(
         "relevance", "relevance", "answers", "higher",
         "Of the answers to a question, how many answer that question more likely than another one.",
         "Nearness by the shipped encoder, beside its nearness to 60 questions of support in general, and shared content words; the "
-        "share of those questions that are further away is the score, and an answer counts from .8 on.",
-        "Whether the answer is right or complete. The encoder reads English: other languages are not scored. Calibrated on generated "
+        "share of those questions that are further away is the score, and an answer counts from .9 on.",
+        "Whether the answer is right or complete. The encoder reads English: other languages are not scored. Calibrated on "
+        "generated "
         "conversations; see the guide for how often it is right.",
     ),
     _rate(
         "coherence", "coherence", "answers", "higher",
         "Of the answers, how many neither contradict an earlier one, nor repeat one, nor leave a question without any answer.",
-        "An earlier answer with most of the same words and another number, date or negation, and no row that changed since; the same "
+        "An earlier answer with most of the same words and another number, date or negation, and no row that changed since; the "
+        "same "
         "words again to another message; a question with no reply, or one that says that it was not understood.",
         "A contradiction in other words is not seen.",
     ),
@@ -103,7 +105,8 @@ _ALL = (
     _rate(
         "personalisation", "personalisation", "answers", "higher",
         "Of the answers for which the customer's own rows were there, how many use one of their values, or the name, rightly.",
-        "A value that stands in the rows and that the customer had not said, or the first name in a greeting; a wrong one does not count.",
+        "A value that stands in the rows and that the customer had not said, or the first name in a greeting; a wrong one does "
+        "not count.",
         "Whether it was of use. An answer that needs nothing personal lowers it.",
     ),
     Metric(
@@ -119,7 +122,8 @@ _ALL = (
         method="As the median.", does_not_show="As the median; it takes some hundred answers to say anything.",
     ),
     Metric(
-        name="tokens_per_resolved", label="tokens for a resolved conversation", kind="mean", unit="tokens", of="resolved conversations",
+        name="tokens_per_resolved", label="tokens for a resolved conversation", kind="mean", unit="tokens",
+        of="resolved conversations",
         better="lower", what="All tokens, of resolved conversations and others, for each one that was resolved.",
         method="The log's own counts, input and output together. Resolved as for `resolved`.",
         does_not_show="Money: tokens cost differently. Nothing where the log has no counts.",
@@ -146,7 +150,8 @@ _ALL = (
     ),
     _rate(
         "contained", "containment", "conversations", "higher", "Conversations that ended without a person.",
-        "All that did not escalate.", "Whether anybody was helped: someone who gave up is contained. Read it beside silent failures.",
+        "All that did not escalate.",
+        "Whether anybody was helped: someone who gave up is contained. Read it beside silent failures.",
     ),
     _rate(
         "resolved", "resolved", "conversations", "higher", "Conversations that ended with what was wanted, as far as it shows.",
@@ -161,7 +166,8 @@ _ALL = (
         "Those who gave up and went elsewhere. Who came back within seven days is known only where customers are.",
     ),
     Metric(
-        name="turns_to_resolution", label="turns to resolution", kind="mean", unit="turns", of="resolved conversations", better="lower",
+        name="turns_to_resolution", label="turns to resolution", kind="mean", unit="turns", of="resolved conversations",
+        better="lower",
         what="How many messages a customer wrote until it was resolved.", method="Of resolved conversations alone.",
         does_not_show="Anything of those that were not: a release that fails hard cases looks quicker.",
     ),

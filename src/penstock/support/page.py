@@ -17,7 +17,8 @@ SHOWN_CHANGES = 20
 _SHARP = 'vector-effect="non-scaling-stroke"'
 _KINDS = {
     "wrong_fact": "wrong facts", "made_up": "made up", "wrong_name": "wrong names", "unsupported": "in none of the texts",
-    "contradiction": "contradictions", "unanswered": "unanswered", "silent_failure": "silent failures", "irrelevant": "beside the question",
+    "contradiction": "contradictions", "unanswered": "unanswered", "silent_failure": "silent failures",
+    "irrelevant": "beside the question",
     "repetition": "repetitions", "no_empathy": "no word for an upset customer",
 }  # fmt: skip
 
@@ -48,14 +49,16 @@ def _moved(report: Report) -> str:
     alarms = report.alarms
     title = f"<b class=bad>{len(alarms)} surely worse</b>" if alarms else "<b class=good>Nothing is surely worse</b>"
     rows = "".join(
-        f"<tr><td>{e(METRICS[one.metric].label)}{_mark(one.metric)}</td><td class=n>{said(one.before, METRICS[one.metric].unit)}</td>"
+        f"<tr><td>{e(METRICS[one.metric].label)}{_mark(one.metric)}</td><td class=n>"
+        f"{said(one.before, METRICS[one.metric].unit)}</td>"
         f"<td class=n>{said(one.after, METRICS[one.metric].unit)}</td><td class='n w'>{one.p:.2g}</td><td class=n>{one.q:.2g}</td>"
         f"<td class={'dim' if not one.sure else 'bad' if one.worse else 'good'}>{_told(one.sure, one.worse)}</td></tr>"
         for one in report.moved
     )
     return (
         f"<h2>Against {e(report.against)}</h2><p>{title}</p><table><tr><th>figure</th><th class=n>before</th><th class=n>now</th>"
-        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>{_looks(report)} q is p over all figures "
+        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>{_looks(report)} q is p over all "
+        f"figures "
         "(Benjamini and Hochberg): the share of what is told at q that is false.</p>"
     )
 
@@ -77,8 +80,10 @@ def _overview(report: Report) -> str:
         people[one.metric] += f"<div class=dim>{e(agreement_words(one))}</div>"
     rows = "".join(_row(one, people.get(one.metric, "")) for one in report.all.figures)
     return (
-        "<h2>Figures</h2><table><tr><th>figure</th><th></th><th class=n>value</th><th class='n w'>95 % interval</th><th class=n>n</th>"
-        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>from</b>: customers, or conversations, that it "
+        "<h2>Figures</h2><table><tr><th>figure</th><th></th><th class=n>value</th><th class='n w'>95 % interval</th><th class=n>"
+        "n</th>"
+        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>from</b>: customers, or conversations, "
+        f"that it "
         f"comes from; with fewer than {FEWEST} it stands in brackets and tells nothing.</p>"
     )
 
@@ -91,7 +96,8 @@ def _row(figure: Figure, beside: str) -> str:
     why = "; ".join(f"{count:,} {why}" for why, count in figure.unscored)
     unscored = f"<div class=dim>not counted: {e(why)}</div>" if why else ""
     return (
-        f"<tr><td><a href='#card-{e(figure.metric)}'>{e(figure.about.label)}</a>{_mark(figure.metric)}{beside}{evidence}{unscored}</td>"
+        f"<tr><td><a href='#card-{e(figure.metric)}'>{e(figure.about.label)}</a>"
+        f"{_mark(figure.metric)}{beside}{evidence}{unscored}</td>"
         f"<td class=p>{_bar(figure)}</td><td class=n>{_value(figure)}</td><td class='n w'>{e(interval(figure))}</td>"
         f"<td class=n>{figure.n:,}</td><td class='n w'>{figure.units:,}</td></tr>"
     )
@@ -138,11 +144,13 @@ def _groups(groups: Sequence[Group], by: str) -> str:
             figure = group.figure(name)
             tone = "" if name not in unlike else " bad" if unlike[name].worse else " good"
             mark = " <span title='surely unlike all others'>◆</span>" if name in unlike else ""
-            cells += f"<td class='n{tone}' title='{e(interval(figure)) if figure else ''}'>{_value(figure) if figure else '-'}{mark}</td>"
+            ends, value = (e(interval(figure)), _value(figure)) if figure else ("", "-")
+            cells += f"<td class='n{tone}' title='{ends}'>{value}{mark}</td>"
         rows += f"<tr><td>{e(group.name)}</td><td class=n>{group.conversations:,}</td>{cells}</tr>"
     return (
         f"<h2>By {by}</h2><div style='overflow-x:auto' tabindex=0 role=region aria-label='By {by}'><table><tr><th>{by}</th>"
-        f"<th class=n>conversations</th>{heads}</tr>{rows}</table></div><p class=dim>◆ surely unlike all other {by}s, over all groups and "
+        f"<th class=n>conversations</th>{heads}</tr>{rows}</table></div><p class=dim>◆ surely unlike all other {by}s, over all "
+        f"groups and "
         f"figures (Holm). In brackets: fewer than {FEWEST}, which tells nothing.</p>"
     )
 
@@ -178,22 +186,26 @@ def _trend(name: str, points: Sequence[Point], changes: Sequence[Change]) -> str
 
     line = " ".join(f"{x(one.at):.2f},{y(one.value or 0.0):.2f}" for one in known)
     bands = "".join(
-        f'<line x1="{x(one.at):.2f}" x2="{x(one.at):.2f}" y1="{y(one.low):.2f}" y2="{y(one.high):.2f}" stroke="var(--band)" stroke-width="4" {_SHARP}/>'
+        f'<line x1="{x(one.at):.2f}" x2="{x(one.at):.2f}" y1="{y(one.low):.2f}" y2="{y(one.high):.2f}" stroke="var(--band)" '
+        f'stroke-width="4" {_SHARP}/>'
         for one in known
         if one.low is not None and one.high is not None
     )
     marks = "".join(
-        f'<line x1="{x(one.at):.2f}" x2="{x(one.at):.2f}" y1="0" y2="40" stroke="currentColor" stroke-dasharray="2 2" opacity=".6" {_SHARP}>'
+        f'<line x1="{x(one.at):.2f}" x2="{x(one.at):.2f}" y1="0" y2="40" stroke="currentColor" stroke-dasharray="2 2" '
+        f'opacity=".6" {_SHARP}>'
         f"<title>{day(one.at)}: {e(one.what)}</title></line>"
         for one in changes[:SHOWN_CHANGES]
         if first <= one.at <= last
     )
     told = "; ".join(f"{day(one.at)} {said(one.value, about.unit)} (n = {one.n})" for one in known)
     return (
-        f"<h3>{e(about.label)}{_mark(name)}</h3><svg class=hist style='max-width:none' viewBox='0 0 100 40' preserveAspectRatio='none' role=img "
+        f"<h3>{e(about.label)}{_mark(name)}</h3><svg class=hist style='max-width:none' viewBox='0 0 100 40' "
+        f"preserveAspectRatio='none' role=img "
         f"aria-label='{e(about.label)} over time'><title>{e(about.label)} over time</title><desc>{e(told)}</desc>{bands}{marks}"
         f'<polyline points="{line}" fill="none" stroke="var(--mark)" stroke-width="2" {_SHARP}/></svg>'
-        f"<div class='axis dim' style='max-width:none'><span>{day(first)}</span><span>0 to {said(top, about.unit)}</span><span>{day(last)}</span></div>"
+        f"<div class='axis dim' style='max-width:none'><span>{day(first)}</span><span>0 to {said(top, about.unit)}</span><span>"
+        f"{day(last)}</span></div>"
     )
 
 
@@ -201,7 +213,8 @@ def _suggestions(report: Report) -> str:
     if not report.suggestions:
         return ""
     parts = "".join(
-        f"<li><p><b>{e(one.title)}</b><br>{e(one.why)}</p><details><summary>as an experiment</summary><pre><code>{e(one.settings)}</code></pre>"
+        f"<li><p><b>{e(one.title)}</b><br>{e(one.why)}</p><details><summary>as an experiment</summary><pre><code>"
+        f"{e(one.settings)}</code></pre>"
         f"</details></li>"
         for one in report.suggestions
     )
@@ -259,6 +272,7 @@ def _cards(report: Report) -> str:
         for one in report.all.figures
     )
     return (
-        "<h2>How each figure is made, and what it does not show</h2><table><tr><th>figure</th><th>what and how</th><th>does not show</th></tr>"
+        "<h2>How each figure is made, and what it does not show</h2><table><tr><th>figure</th><th>what and how</th><th>does not "
+        "show</th></tr>"
         f"{rows}</table>"
     )

@@ -8,10 +8,13 @@ import re
 __all__ = ["GENERAL", "acknowledges", "hands_over", "not_understood"]
 
 _ACKNOWLEDGES = re.compile(
-    r"\b(?:sorry|apologi[sz]e|apologies|i (?:can |completely |fully |totally )?understand|understandabl[ey]|i hear you|i see why|frustrating"
-    r"|inconvenien\w+|thank(?:s| you) for (?:your patience|bearing|letting|telling|waiting|flagging|pointing)|i appreciate|that must|i realise|i realize"
+    r"\b(?:sorry|apologi[sz]e|apologies|i (?:can |completely |fully |totally )?understand|understandabl[ey]|i hear you|i see why"
+    r"|frustrating"
+    r"|inconvenien\w+|thank(?:s| you) for (?:your patience|bearing|letting|telling|waiting|flagging|pointing)|i appreciate|that "
+    r"must|i realise|i realize"
     r"|that['’]s not (?:ok|okay|right|good|how)|you['’]re right|let me (?:fix|make this right)|regret"
-    r"|tut mir (?:sehr )?leid|tut uns (?:sehr )?leid|entschuldig\w*|verstehe|verständlich|kann ich (?:gut )?nachvollziehen|ärgerlich|unannehmlichkeit\w*|bedauer\w*|danke für (?:ihre|deine) geduld"
+    r"|tut mir (?:sehr )?leid|tut uns (?:sehr )?leid|entschuldig\w*|verstehe|verständlich|kann ich (?:gut )?nachvollziehen"
+    r"|ärgerlich|unannehmlichkeit\w*|bedauer\w*|danke für (?:ihre|deine) geduld"
     r"|lo siento|lo sentimos|disculp\w+|entiendo|comprendo|lament\w+|molestias|gracias por (?:su|tu) paciencia"
     r"|désolée?s?|navrée?s?|je comprends|nous comprenons|excus\w+|désagrément|merci (?:de|pour) votre patience|regrett\w+"
     r"|mi dispiace|ci dispiace|capisco|comprendo|scus\w+|disagio|grazie per la pazienza"
@@ -20,12 +23,16 @@ _ACKNOWLEDGES = re.compile(
     re.I,
 )
 _HANDS_OVER = re.compile(
-    r"\b(?:(?:connect|transferr?|pass|hand|put)(?:ing|ed)? (?:you|this|the (?:chat|conversation|case|matter))(?: \w+){0,2} (?:to|over|through|with|on)"
-    r"|(?:a|one of our|my|our) (?:human |support |service )?(?:agents?|colleagues?|advis[eo]rs?|team members?|specialists?|representatives?|managers?|team|person)"
+    r"\b(?:(?:connect|transferr?|pass|hand|put)(?:ing|ed)? (?:you|this|the (?:chat|conversation|case|matter))(?: \w+){0,2} (?:to"
+    r"|over|through|with|on)"
+    r"|(?:a|one of our|my|our) (?:human |support |service )?(?:agents?|colleagues?|advis[eo]rs?|team members?|specialists?"
+    r"|representatives?|managers?|team|person)"
     r" (?:will|is going to|has been|have been|takes? over|is taking over|can take it)|escalat(?:ed|ing) (?:this|it|your|the|to)"
     r"|handed (?:this|you|it|the conversation) over|is taking over"
-    r"|(?:verbinde|leite|übergebe|gebe) (?:ich )?(?:sie|dich|das|es|ihr)|(?:kolleg\w+|mitarbeiter\w*|mensch) (?:wird|übernimmt|meldet|kümmert)"
-    r"|(?:te|le|lo|la) (?:paso|transfiero|conecto|comunico)|(?:un|una) (?:agente|compañer[oa]|persona|especialista) (?:se|le|te|va|continuar)"
+    r"|(?:verbinde|leite|übergebe|gebe) (?:ich )?(?:sie|dich|das|es|ihr)|(?:kolleg\w+|mitarbeiter\w*|mensch) (?:wird|übernimmt"
+    r"|meldet|kümmert)"
+    r"|(?:te|le|lo|la) (?:paso|transfiero|conecto|comunico)|(?:un|una) (?:agente|compañer[oa]|persona|especialista) (?:se|le|te"
+    r"|va|continuar)"
     r"|(?:je vous|nous vous) (?:transfère|transférons|mets en relation|passe)|un (?:conseiller|agent|collègue) (?:va|prend|vous)"
     r"|(?:la|ti) (?:trasferisco|collego|metto in contatto|passo)|un (?:operatore|collega|addetto) (?:la|ti|si|prend)"
     r"|(?:vou|estou a?) (?:transferir|transferindo|encaminhar|passar)|um (?:agente|atendente|colega) (?:vai|irá)"
@@ -33,10 +40,13 @@ _HANDS_OVER = re.compile(
     re.I,
 )
 _NOT_UNDERSTOOD = re.compile(
-    r"\b(?:(?:didn['’]t|did not|don['’]t|do not|couldn['’]t|not sure i) (?:quite |fully )?(?:understand|get that|catch|follow)|can you (?:rephrase|reword)"
-    r"|could you (?:please )?(?:rephrase|reword|say that)|(?:not|isn['’]t|is not) in (?:my|your|the|our) (?:documents|knowledge|articles)"
+    r"\b(?:(?:didn['’]t|did not|don['’]t|do not|couldn['’]t|not sure i) (?:quite |fully )?(?:understand|get that|catch|follow)"
+    r"|can you (?:rephrase|reword)"
+    r"|could you (?:please )?(?:rephrase|reword|say that)|(?:not|isn['’]t|is not) in (?:my|your|the|our) (?:documents|knowledge"
+    r"|articles)"
     r"|(?:don['’]t|do not) (?:have|know) (?:an answer|the answer|information|that)|i (?:can['’]t|cannot) (?:answer|help with) that"
-    r"|nicht (?:ganz )?verstanden|anders formulieren|weiß ich (?:leider )?nicht|no (?:le |te )?(?:he )?entend\w+|reformul\w+|otra manera"
+    r"|nicht (?:ganz )?verstanden|anders formulieren|weiß ich (?:leider )?nicht|no (?:le |te )?(?:he )?entend\w+|reformul\w+|otra "
+    r"manera"
     r"|pas (?:bien )?compris|non ho capito|riformul\w+|não entendi|niet begrepen|anders (?:zeggen|formuleren))",
     re.I,
 )

@@ -1,5 +1,5 @@
-"""A house's own conversations as a log: those of its bots, those of its chat page, and what its journal kept of other requests; with
-what people said of them, and where a person took over."""
+"""A house's own conversations as a log: those of its bots, those of its chat page, and what its journal kept of other requests;
+with what people said of them, and where a person took over."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class House:
             turns.append(_answer(str(one.reply.get("text") or ""), one.at, request, rows, sources, hand_over=waiting))
             handed_over = handed_over or waiting
         return Conversation(
-            id=kept.id, turns=tuple(turns), app=kept.app, language=kept.language, customer=kept.person.id or _visitor(kept.whose.owner),
+            id=kept.id, turns=tuple(turns), app=kept.app, language=kept.language,
+            customer=kept.person.id or _visitor(kept.whose.owner),
             started=kept.created, csat=opinions, escalated=handed_over or kept.handed_over > 0,
         )  # fmt: skip
 
@@ -100,7 +101,7 @@ class House:
             return [None] * len(said)
         first, last = min(one.at for one in said), max(one.at for one in said)
         rows = self.journal.read(
-            f"select {_COLUMNS} from requests where app = ? and at >= ? and at <= ? order by at limit 20000",  # noqa: S608  our own names
+            f"select {_COLUMNS} from requests where app = ? and at >= ? and at <= ? order by at limit 20000",  # noqa: S608
             (app, first - 120, last + NEAR_S),
         )
         some = [_Request(*row) for row in rows]
@@ -132,7 +133,7 @@ class House:
         model = next((one.model for one in requests.values() if one.model), "")
         return Conversation(
             id=chat.kept.id, turns=tuple(turns), app=chat.kept.asked, release=model, customer=chat.owner, started=chat.kept.created,
-            csat=self._csat(list(requests)),
+            csat=self._csat([turn.request for turn in chat.turns if turn.request]),
         )  # fmt: skip
 
     # ------------------------------------------------------------ other requests
@@ -145,8 +146,8 @@ class House:
         some: list[_Request] = []
         while True:
             rows = self.journal.read(
-                f"select {_COLUMNS} from requests where said != '' and at >= ? and (? in ('', app)) and (trace_id, id) > (?, ?)"  # noqa: S608
-                f" order by trace_id, id limit {AT_ONCE}",
+                f"select {_COLUMNS} from requests where said != '' and at >= ? and (? in ('', app))"  # noqa: S608
+                f" and (trace_id, id) > (?, ?) order by trace_id, id limit {AT_ONCE}",
                 (since, app, trace, after),
             )
             if not rows:

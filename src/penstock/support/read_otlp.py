@@ -1,4 +1,5 @@
-"""Traces as conversations: spans of OpenTelemetry's conventions for generative AI and of OpenInference, from OTLP in JSON or protobuf.
+"""Traces as conversations: spans of OpenTelemetry's conventions for generative AI and of OpenInference, from OTLP in JSON or
+protobuf.
 
 Spans of one conversation are those with the same `gen_ai.conversation.id` or `session.id`, else of one trace. In a trace the
 outermost span with words is a turn of a customer and the bot's answer to it; tokens and costs are summed over the calls of models

@@ -168,7 +168,8 @@ def _conversations(path: Path, log: Log, kind: Format) -> Iterator[Conversation]
         why = log.problems.first[0] if log.problems.first else "there is no row in it"
         raise BadRequest(
             f"no conversation could be read from {path}: {why}",
-            hint="one conversation a line, as {\"messages\": [{\"role\", \"content\"}]}; or one message a row, with a conversation, "
+            hint="one conversation a line, as {\"messages\": [{\"role\", \"content\"}]}; or one message a row, with a "
+                 "conversation, "
             "a role and a text. --map text=COLUMN names what is called otherwise",
         )  # fmt: skip
 
@@ -623,7 +624,8 @@ def _assembled(told: Mapping[str, Any], turns: Sequence[Mapping[str, Any]], line
     own_rows = named.as_rows(told["rows"]) if told.get("rows") else ()
     found = Conversation(
         id="x", turns=tuple(spoken), release=_name(told.get("release")), language=_language(told.get("language")),
-        intent=_name(told.get("intent")), customer=_name(told.get("customer")), app=_name(told.get("app")), started=started, csat=csat,
+        intent=_name(told.get("intent")), customer=_name(told.get("customer")), app=_name(told.get("app")), started=started,
+        csat=csat,
         escalated=named.as_truth(told.get("escalated")), resolved=named.as_truth(told.get("resolved")), rows=own_rows,
         sources=named.as_texts(told.get("sources")),
     )  # fmt: skip

@@ -24,8 +24,8 @@ def ends(scored: Sequence[Scored]) -> float | None:
 def with_returns(scored: Sequence[Scored], *, until: float | None = None) -> list[Scored]:
     """The conversations, each with whether its customer came back for the same. One that failed silently by that is marked too.
 
-    until: when the log was closed; without, its last conversation. Conversations without a customer, an intent or a time are as they
-    were: nothing is known of them.
+    until: when the log was closed; without, its last conversation. Conversations without a customer, an intent or a time are as
+    they were: nothing is known of them.
     """
     closed = until if until is not None else ends(scored)
     later: dict[tuple[str, str], list[float]] = {}

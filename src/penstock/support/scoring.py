@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RELEVANT", "Scorer"]
 
 UPSET = 0.5  # probability of a rating below 3 from where on a turn is called upset
-RELEVANT = 0.8  # share of other questions that are further from an answer
+RELEVANT = 0.9  # share of other questions that are further from an answer
 COVERAGE = 0.15  # what the share of a question's words in the answer adds to their nearness
 FAMILIAR = 0.6  # of the encoder with an answer, from where on it may judge it
 UNSUPPORTED = 0.3  # probability below which a sentence is told to be in none of its texts
@@ -53,7 +53,8 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _NEGATION = re.compile(r"\b(?:not|no|never|cannot|nicht|kein\w*|nie|pas|non|nunca|não|niet|geen)\b|n['’]t\b", re.I)
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.](?=\d)[^.!?\n]*)*[.!?]*")
 _OF_ITSELF = re.compile(  # what a bot says of itself, or asks for: in no source, and no invention
-    r"\W*(?:i|we|i['’]\w+|we['’]\w+|let me|sorry|please|thank|thanks|ich|wir|bitte|danke|je|nous|merci|veuillez|yo|nosotros|por favor|gracias"
+    r"\W*(?:i|we|i['’]\w+|we['’]\w+|let me|sorry|please|thank|thanks|ich|wir|bitte|danke|je|nous|merci|veuillez|yo|nosotros|por "
+    r"favor|gracias"
     r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b",
     re.I,
 )
@@ -78,8 +79,8 @@ class Scorer:
         self, *, encoder: Embedder | None = None, intents: Intents | None = None, data: Data | None = None, keep_text: bool = True,
         find_intents: bool = False,
     ) -> None:  # fmt: skip
-        """encoder: without one, relevance, BERTScore and the finer half of satisfaction are left out. find_intents: keep the vectors
-        of first questions, by which intents are found later."""
+        """encoder: without one, relevance, BERTScore and the finer half of satisfaction are left out. find_intents: keep the
+        vectors of first questions, by which intents are found later."""
         self._encoder = _Remembering(encoder) if encoder is not None else None
         self._intents, self._data, self._keep_text, self._find = intents, data, keep_text, find_intents
         remembering = self._encoder
@@ -109,7 +110,7 @@ class Scorer:
             intent = self._intents.of(first, language=language).name
         vector: tuple[int, ...] = ()
         if not intent and self._find and self._encoder is not None and first:
-            vector = tuple(int(round(one)) for one in self._encoder.embed([first[:LONGEST]])[0] * 127)
+            vector = tuple(round(float(one)) for one in self._encoder.embed([first[:LONGEST]])[0] * 127)
         about = {"intent": intent, "release": conversation.release, "language": language}
         findings = [_with_group(one, about) for one in looked.findings[:MOST_FINDINGS]]
         times = [turn.at for turn in conversation.turns if turn.at is not None]
@@ -181,7 +182,7 @@ class _Look:
     def find(
         self, kind: FindingKind, turn: int, why: str, *, span: tuple[int, int] = (0, 0), against: Sequence[Evidence] = ()
     ) -> None:  # fmt: skip
-        keep = self.scorer._keep_text  # noqa: SLF001  the look is a part of the scorer
+        keep = self.scorer._keep_text
         text = self.conversation.turns[turn].text
         start, end = span if span[1] else (0, len(text))
         sentence = sentence_around(text, *span, self.language)[:400] if span[1] else text[:400]
@@ -190,7 +191,8 @@ class _Look:
         asked = next((one.text for one in reversed(self.conversation.turns[: turn + 1]) if one.role == "customer"), "")
         self.findings.append(
             Finding(
-                kind=kind, conversation=self.conversation.id, turn=turn, why=why if keep else kind.replace("_", " "), start=start, end=end,
+                kind=kind, conversation=self.conversation.id, turn=turn, why=why if keep else kind.replace("_", " "), start=start,
+                end=end,
                 said=text[start:end][:200] if keep else "", text=sentence if keep else "",
                 asked=" ".join(asked.split())[:400] if keep else "", against=tuple(against),
             )
@@ -200,7 +202,7 @@ class _Look:
 
     def turns(self) -> None:
         conversation = self.conversation
-        given = Given(self.scorer._vocabulary)  # noqa: SLF001
+        given = Given(self.scorer._vocabulary)
         given.add_rows(conversation.rows)
         given.add_texts(conversation.sources)
         asked: list[tuple[int, Spoken]] = []  # since the last answer
@@ -236,9 +238,9 @@ class _Look:
             self.find("unanswered", asked[-1][0], "the last question has no answer")
 
     def _look_up(self, given: Given) -> None:
-        if self.scorer._data is not None:  # noqa: SLF001
+        if self.scorer._data is not None:
             said = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
-            given.add_rows(self.scorer._data.of(said, self.conversation.customer))  # noqa: SLF001
+            given.add_rows(self.scorer._data.of(said, self.conversation.customer))
 
     def _answer(
         self, at: int, turn: Spoken, given: Given, asked: Sequence[tuple[int, Spoken]], rows_changed: int
@@ -260,10 +262,10 @@ class _Look:
             self._relevant(at, turn, question)
             self._coherent(at, turn, question, claims, rows_changed)
         for name in ("bleu", "rougeL", "meteor", "bertscore") if turn.references else ():
-            if name == "bertscore" and self.scorer._encoder is None:  # noqa: SLF001
+            if name == "bertscore" and self.scorer._encoder is None:
                 self.not_scored(name, "there is no encoder")
                 continue
-            score = self.scorer._bertscore.score if name == "bertscore" else text_metric(name).score  # noqa: SLF001
+            score = self.scorer._bertscore.score if name == "bertscore" else text_metric(name).score
             try:
                 self.count(name, score(turn.text, turn.references).value, at)
             except PenstockError as error:
@@ -293,7 +295,7 @@ class _Look:
     def _unsupported(self, at: int, turn: Spoken, given: Given, question: str) -> int:
         """How many of an answer's sentences are in none of its texts."""
         sources = [*given.texts, *given.row_texts][:200]
-        verdict = self.scorer._lexical.check(turn.text, sources, question=question, language=self.language or "en")  # noqa: SLF001
+        verdict = self.scorer._lexical.check(turn.text, sources, question=question, language=self.language or "en")
         found = 0
         for claim in verdict.claims:
             said = turn.text[claim.start : claim.end]
@@ -319,7 +321,7 @@ class _Look:
         self.count("personalisation", float(rightly and not wrong), at)
 
     def _relevant(self, at: int, turn: Spoken, question: str) -> None:
-        if self.scorer._encoder is None:  # noqa: SLF001
+        if self.scorer._encoder is None:
             self.not_scored("relevance", "there is no encoder")
         elif len(_content(question, self.language)) < 3:
             self.not_scored("relevance", "answers no question that stands by itself")
@@ -330,7 +332,7 @@ class _Look:
         elif (
             self.language not in ("", "en")
             or self.scorer._encoder.inner.familiarity(f"{question} {turn.text}") < FAMILIAR
-        ):  # noqa: SLF001
+        ):
             self.not_scored("relevance", f"the encoder does not read '{self.language}'")
         else:
             share = self.scorer.relevance(question, turn.text)
@@ -355,11 +357,12 @@ class _Look:
                 len(words) >= FEWEST_WORDS
                 and _alike(words, before.words) >= SAME
                 and _numbers(said) == _numbers(before)
+                and asked
+                and _alike(asked, before.asked) < 0.6
             ):
-                if _alike(asked, before.asked) < 0.6 and asked:
-                    good = False
-                    self.find("repetition", at, f"repeats turn {before.at}", against=(Evidence(f"turn {before.at}"),))
-                    break
+                good = False
+                self.find("repetition", at, f"repeats turn {before.at}", against=(Evidence(f"turn {before.at}"),))
+                break
             if before.at >= rows_changed and (why := _contradicts(said, before)):
                 good = False
                 self.find(
@@ -383,7 +386,7 @@ class _Look:
             for name in ("upset", "mood_change", "empathy", "unsatisfied_predicted"):
                 self.not_scored(name, f"there are no word lists for '{self.language}'")
             return
-        judged = self.scorer._satisfaction.judge(turns, language=language)  # noqa: SLF001
+        judged = self.scorer._satisfaction.judge(turns, language=language)
         if judged.unscored or not judged.turns:
             for name in ("upset", "unsatisfied_predicted"):
                 self.not_scored(name, judged.unscored or "no customer says anything")

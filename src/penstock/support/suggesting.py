@@ -104,7 +104,8 @@ def _suggestion(intent: str, kind: str, findings: Sequence[Finding], of: int, ap
     )
     about = f"for '{intent}' " if intent else ""
     return Suggestion(
-        title=f"try {about}to {remedy.title}", why=f"{remedy.why} Seen in {len(findings)} of {of} conversations.", metric=remedy.metric,
+        title=f"try {about}to {remedy.title}", why=f"{remedy.why} Seen in {len(findings)} of {of} conversations.",
+        metric=remedy.metric,
         intent=intent, settings=settings, cases=cases, findings=tuple(one.id for one in findings[:MOST_CASES]),
     )  # fmt: skip
 

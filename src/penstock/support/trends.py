@@ -20,7 +20,8 @@ from penstock.support.scored import Scored
 __all__ = ["SHOWN", "changes_of", "points", "read_changes"]
 
 SHOWN = (
-    "accuracy", "hallucination", "relevance", "coherence", "upset", "empathy", "latency_p95", "csat", "unsatisfied_predicted", "escalated",
+    "accuracy", "hallucination", "relevance", "coherence", "upset", "empathy", "latency_p95", "csat", "unsatisfied_predicted",
+    "escalated",
     "resolved", "silent_failure", "recontact_7d",
 )  # fmt: skip
 DAY_S = 86_400.0
@@ -30,7 +31,8 @@ MOST_CHANGES = 200
 
 
 def points(scored: Sequence[Scored]) -> tuple[Point, ...]:
-    """Each metric by day, week, four weeks, … so that there are at most sixty steps; none where all is on one day, or has no time."""
+    """Each metric by day, week, four weeks, … so that there are at most sixty steps; none where all is on one day, or has no
+    time."""
     timed = [one for one in scored if one.started is not None]
     if not timed:
         return ()
