@@ -49,7 +49,7 @@ from penstock.support.simulator import Scripted, Simulated, converse
 from penstock.types import Answer, Status
 
 CUSTOMERS, SEED, AT_ONCE, AGAIN = 3_000, 1, 20, 0.2
-GOAL, P95_MS = 0.95, 1_000.0
+GOAL, P95_MS, TRIES = 0.95, 1_000.0, 3
 ARTICLES = Path(retail_bot.__file__).parent / "articles"
 BOT = '''
 from penstock.apps.retail_bot.abilities import RetailBot
@@ -135,6 +135,12 @@ class Wire:
         began = time.perf_counter()
         try:
             reply = self.client.post("/v1/chat/completions", json=body)
+            for _ in range(TRIES):  # as a client does: the key makes it one message
+                if reply.status_code not in (409, 503):
+                    break
+                self.failed[f"{reply.status_code}, tried again"] += 1
+                time.sleep(0.5)
+                reply = self.client.post("/v1/chat/completions", json=body)
         except httpx2.HTTPError as error:
             raise UpstreamError(f"{type(error).__name__}") from error
         self.times_ms.append((time.perf_counter() - began) * 1e3)
@@ -206,7 +212,7 @@ AMOUNT = re.compile(
 )
 NUMBER = re.compile(r"\bTH-\d{7}\b")
 PARCEL = re.compile(r"\bTH\d{10}\b")
-STOCK = re.compile(r"(?<![\d.,-])(\d+)(?: of (?:it|them))?(?: are| is)? (?:left|in stock|available)\b", re.I)
+STOCK = re.compile(r"(?<![\d.,-])(\d+)(?: are| is)? (?:left|in stock|available)\b", re.I)
 STATED = re.compile(
     r"(TH-\d{7})[^.;\n]{0,60}?\b(?:is|was|has been)(?: now| already)? "
     r"(pending|processed|delivered|cancelled|returned|exchanged|on its way)\b"
