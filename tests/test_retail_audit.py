@@ -107,8 +107,8 @@ def requested(house: Database, number: str, states: list[tuple[str, str]], read_
         w.execute(
             "insert into action_requests (id, tenant, person, conversation, key, action, effect, confirms, state, digest, words,"
             " outcome, proof, owner, begun, expires, created, changed, steps)"
-            " values (?, '', 'p', 'c', ?, 'cancel_order', 'writes', 1, ?, 'd', json_object('read_back', ?), '', x'', '', 0, 0, 0, 0,"
-            " 0)",
+            " values (?, '', 'p', 'c', ?, 'cancel_order', 'writes', 1, ?, 'd', json_object('read_back', ?), '', x'', '', 0, 0,"
+            " 0, 0, 0)",
             (number, number, states[-1][0], read_back),
         )
         for step, (state, by) in enumerate(states):
