@@ -11,7 +11,7 @@ from penstock.apps.retail_bot.demo import demo_shop
 from penstock.apps.retail_bot.desk import Desk
 from penstock.apps.retail_bot.sign_in import CustomerSignIn
 from penstock.assemble import House
-from penstock.config import ChannelSettings
+from penstock.config import ChannelSettings, Secret
 
 __all__ = ["bot", "mailer"]
 
@@ -21,10 +21,13 @@ def mailer(house: House) -> Mailer:
         return ToFolder(house.settings.home_path / "outbox")
     return ByMail(
         ChannelSettings(
-            kind="email", host=host, sender=os.environ.get("SHOP_SMTP_SENDER", f"shop@{host}"), user=os.environ.get("SHOP_SMTP_USER", ""),
-            password=os.environ.get("SHOP_SMTP_PASSWORD", ""),
+            kind="email",
+            host=host,
+            sender=os.environ.get("SHOP_SMTP_SENDER", f"shop@{host}"),
+            user=os.environ.get("SHOP_SMTP_USER", ""),
+            password=Secret(os.environ.get("SHOP_SMTP_PASSWORD", "")),
         )
-    )  # fmt: skip
+    )
 
 
 def bot(house: House) -> RetailBot:
