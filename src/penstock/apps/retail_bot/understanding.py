@@ -729,7 +729,7 @@ def _address_or_payment(
         r"\binstead\b|\brather\b", line
     )
     if (
-        (changes and _PAYMENT.search(line) or other_way)
+        ((changes and _PAYMENT.search(line)) or other_way)
         and not re.search(r"difference|refund", line)
         and methods_said(clause)
     ):
@@ -1106,8 +1106,8 @@ def described(mention: Mention, places: Sequence[Place], products: Sequence[Prod
 # ---------------------------------------------------------------- slips of the fingers
 
 _SPOKEN: Final = frozenset(
-    "order orders status where address delivery deliver delivered shipping shipped payment method methods account person human please "
-    "number price costs stock available something question until things money gift instead another ending point colour color size "
+    "order orders status where address delivery deliver delivered shipping shipped payment method methods account person human "
+    "please number price costs stock available something question until things money gift instead another ending point colour color size "
     "material capacity received want would could should talk speak somebody moved show".split()
 )
 
