@@ -825,6 +825,8 @@ class _Turn:
             self.opened = {}
             self.heard()
             return
+        if asks_something(self.said) and not self.bot.understood(self.talk, self.said, None) and self.from_documents():
+            return  # who they are is asked again beneath the answer
         step = self.bot.sign_in.go_on(self.talk, self.said)
         if not step.heard and not self.from_documents():
             self.state["misses"] = int(self.state.get("misses", 0)) + 1

@@ -64,14 +64,15 @@ _RECOMMEND = re.compile(
 )
 _OWN = re.compile(r"\b(?:my|mine|i|me|we|our)\b", re.I)
 _GENERAL = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|"
+    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|"
     r"delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|(?:until|till) when (?:do|can)|can (?:i|you|one)|could "
     r"i|"
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b",
     re.I,
 )
 _LIST_ORDERS = re.compile(
-    r"^\W*(?:(?:please|hi|hello|can you|could you)\W+)*(?:show|list|see|give|tell|which|what)\b[\w ]{0,20}\borders\b[\w ,]{0,20}\W*$"
+    r"^\W*(?:(?:please|hi|hello|can you|could you)\W+)*(?:show|list|see|give|tell|which|what)\b[\w ]{0,20}\borders\b"
+    r"[\w ,]{0,20}\W*$"
     r"|\bwhat (?:have|did) i (?:\w+ )?(?:order|buy|bought)",
     re.I,
 )
@@ -170,7 +171,7 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"^\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
