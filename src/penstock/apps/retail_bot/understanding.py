@@ -1107,8 +1107,8 @@ def described(mention: Mention, places: Sequence[Place], products: Sequence[Prod
 
 _SPOKEN: Final = frozenset(
     "order orders status where address delivery deliver delivered shipping shipped payment method methods account person human "
-    "please number price costs stock available something question until things money gift instead another ending point colour color "
-    "size material capacity received want would could should talk speak somebody moved show".split()
+    "please number price costs stock available something question until things money gift instead another ending point colour "
+    "color size material capacity received want would could should talk speak somebody moved show".split()
 )
 
 
