@@ -542,8 +542,9 @@ def main() -> None:
             failed += [f"{name}: {one}" for one in _failures(name, figures[name])]
             if wanted.failures and name == "honest":
                 _write_failures(wanted.failures, outcome)
+    command = f"python -m benchmarks.retail_bot --honest {wanted.honest} --hostile {wanted.hostile} --seed {wanted.seed} --keep"
     if wanted.keep:
-        print(write("retail_bot", claim=__doc__, command="python -m benchmarks.retail_bot --keep", figures=figures))
+        print(write("retail_bot", claim=__doc__, command=command, figures=figures))
     print("\n".join(failed) or "all gates hold")
     raise SystemExit(bool(failed))
 
