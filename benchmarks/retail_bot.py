@@ -116,6 +116,7 @@ class Wire:
     url: str
     app: str = "shop"
     clients: threading.local = field(default_factory=threading.local)
+    opened: list[httpx2.Client] = field(default_factory=list)
     times_ms: list[float] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)  # messages that were answered otherwise when they came again
     failed: Counter[str] = field(default_factory=Counter)
@@ -125,8 +126,13 @@ class Wire:
     def client(self) -> httpx2.Client:
         if not hasattr(self.clients, "one"):
             self.clients.one = httpx2.Client(base_url=self.url, timeout=60)
+            self.opened.append(self.clients.one)
         client: httpx2.Client = self.clients.one
         return client
+
+    def close(self) -> None:
+        for one in self.opened:
+            one.close()
 
     def ask(self, conversation: str, said: str, key: str) -> Answer:
         body = {
@@ -526,6 +532,7 @@ def main() -> None:
                 began = time.perf_counter()
                 outcome = run(toml.parent / "home", wire, n, seed=wanted.seed)
                 seconds = time.perf_counter() - began
+            wire.close()
             times = sorted(wire.times_ms)
             figures[name] = outcome.plain() | {
                 "p50_ms": round(times[len(times) // 2], 1), "p95_ms": round(times[int(0.95 * (len(times) - 1))], 1),

@@ -17,7 +17,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, playe
     folder = tmp_path_factory.mktemp("retail")
     toml = played.prepared(folder, customers=500)
     with played.served(toml) as url:
-        yield folder / "home", played.Wire(url)
+        wire = played.Wire(url)
+        yield folder / "home", wire
+        wire.close()
 
 
 def test_honest_customers_get_what_they_came_for_and_nothing_else_happens(home: tuple[Path, played.Wire]):
