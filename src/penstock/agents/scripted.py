@@ -297,6 +297,7 @@ class _Turn:
         self.fixed: list[str] = []
         self.quick: tuple[str, ...] = ()
         self.answer: Answer | None = None
+        self.asked: Answer | None = None  # what the documents say to the message, once they were asked
         self.over = False
         self.handing = ""  # why a person is to take over
         self.then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # what takes the place of the agenda
@@ -377,6 +378,8 @@ class _Turn:
         if kind == "confirm" and begins_with_no(said):
             return self.dropped()
         if self.from_documents() or (kind == "slot" and self.filled(free=True)):
+            return None
+        if question and not self.agenda and self.from_documents(related=True):
             return None
         return self.missed()
 
@@ -489,16 +492,18 @@ class _Turn:
             item["arguments"].update(others)
         return True
 
-    def from_documents(self) -> bool:
-        """Answer a question from the documents, where they do."""
+    def from_documents(self, *, related: bool = False) -> bool:
+        """Answer a question from the documents, where they do. related: also with what is near to it, said to be no more."""
         if self.talk.ask is None or len(self.said) < 3:
             return False
-        try:
-            answer = self.talk.ask(self.said)
-        except PenstockError as error:
-            log("documents were not asked", level="warning", error=error.code)
-            return False
-        if answer.status is not Status.ANSWER:
+        if self.asked is None:
+            try:
+                self.asked = self.talk.ask(self.said)
+            except PenstockError as error:
+                log("documents were not asked", level="warning", error=error.code)
+                return False
+        answer = self.asked
+        if answer.status is not Status.ANSWER and not (related and answer.status is Status.RELATED):
             return False
         self.answer = answer
         self.parts.append(answer.text)
@@ -824,12 +829,29 @@ class _Turn:
             self.opened = {}
             self.said_bye() if is_bye(self.said) else self.dropped()
             return
+        if self.asks_as_guest():
+            self.state.pop("signing", None)
+            self.state.pop("sign_in", None)
+            self.agenda.clear()
+            self.opened = {}
+            self.heard()
+            return
+        if asks_something(self.said) and not self.bot.understood(self.talk, self.said, None) and self.from_documents():
+            return  # who they are is asked again beneath the answer
         step = self.bot.sign_in.go_on(self.talk, self.said)
         if not step.heard and not self.from_documents():
             self.state["misses"] = int(self.state.get("misses", 0)) + 1
             if self.state["misses"] > MOST_MISSES and self.talk.people and not self.talk.handed_over:
                 self.handing = "somebody could not sign in"
         self.stepped(step)
+
+    def asks_as_guest(self) -> bool:
+        """Whether somebody who is asked who they are wants something for which nobody has to know."""
+        if not (asks_something(self.said) or self.said.endswith("?")):
+            return False
+        wants = self.bot.understood(self.talk, self.said, None)
+        actions = [self.bot.abilities[one.ability].action for one, _ in wants]
+        return bool(actions) and all(one.level == "guest" and one.effect == "reads" for one in actions)
 
     def stepped(self, step: Step) -> None:
         self.fixed.append(step.text)

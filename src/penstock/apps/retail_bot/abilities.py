@@ -38,7 +38,9 @@ from penstock.apps.retail_bot.understanding import (
     methods_said,
     order_numbers,
     reason_said,
+    spoken_words,
     understand,
+    unswapped,
 )
 from penstock.apps.retail_bot.variants import choose, fits, read_target, words
 from penstock.errors import PenstockError
@@ -48,6 +50,7 @@ __all__ = ["RetailBot"]
 
 Histories = Callable[[], Iterable[Sequence[Sequence[str]]]]
 COUNTED_S: Final = 86_400.0
+WORDS_S: Final = 600.0  # how long the words of the catalogue are remembered
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
@@ -61,12 +64,24 @@ _RECOMMEND = re.compile(
 )
 _OWN = re.compile(r"\b(?:my|mine|i|me|we|our)\b", re.I)
 _GENERAL = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|"
-    r"delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|can (?:i|you|one)|could "
+    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|"
+    r"delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|(?:until|till) when (?:do|can)|can (?:i|you|one)|could "
     r"i|"
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b",
     re.I,
 )
+_LIST_ORDERS = re.compile(
+    r"^\W*(?:(?:please|hi|hello|can you|could you)\W+)*(?:show|list|see|give|tell|which|what)\b[\w ]{0,20}\borders\b"
+    r"[\w ,]{0,20}\W*$"
+    r"|\bwhat (?:have|did) i (?:\w+ )?(?:order|buy|bought)",
+    re.I,
+)
+_MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
+_SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
+_ABOUT_OWN = re.compile(
+    r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
+)
+_WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
 # What is on a button -> what is wanted by it
 _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "my orders": ("look_at_account", {"said": "Where are my orders?"}),
@@ -88,6 +103,7 @@ class _Retail:
     histories: Histories
     counting: threading.Lock = field(default_factory=threading.Lock)
     _counted: tuple[float, Recommender] | None = None
+    _words: tuple[float, frozenset[str]] | None = None
 
     # ---------------------------------------------------------------- what is wanted
 
@@ -97,6 +113,8 @@ class _Retail:
             return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
+        if (plainly := self._plainly(said, products)) is not None:
+            return [plainly]
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
@@ -118,6 +136,26 @@ class _Retail:
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
 
+    def known_words(self) -> frozenset[str]:
+        """Words that customers of this shop say: of its catalogue, and of what is done here."""
+        if self._words is None or time.time() > self._words[0] + WORDS_S:
+            variants = [(one.name, each.options) for one in self.desk.shop.products() for each in one.variants]
+            texts = [text for name, options in variants for text in (name, *options, *options.values())]
+            self._words = time.time(), spoken_words(texts)
+        return self._words[1]
+
+    def _plainly(self, said: str, products: Sequence[Product]) -> Wanted | None:
+        """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
+        if len(said) > 300:
+            return None
+        if _LIST_ORDERS.search(said):
+            return Wanted("look_at_account", {"said": "Where are my orders?"})
+        if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
+            return Wanted("move", {})
+        if _SHELF.search(said) and not _ABOUT_OWN.search(said) and mentions(words(said), products):
+            return Wanted("look_at_products", {"said": said})
+        return None
+
     def _is_general(
         self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]
     ) -> bool:
@@ -136,7 +174,7 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"^\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
@@ -638,7 +676,7 @@ class RetailBot(Scripted):
         )
 
     def reply(self, talk: Talk, said: str) -> Reply:
-        reply = super().reply(talk, said)
+        reply = super().reply(talk, unswapped(said, self._retail.known_words()))
         agenda, asked = talk.state.get("agenda") or [], talk.state.get("asked")
         if not (agenda and asked and talk.state.get("open") and agenda[0]["ability"] == "tell_which"):
             return reply

@@ -75,6 +75,9 @@ _NO_NAMES: Final = frozenset(
         "by",
     ]
 )
+_NO_POSTCODE: Final = re.compile(
+    r"#\w+|\b[A-Z]{2}-?\d{5,}\b|\bending in \d{4}\b|\b(?:address|moved|sent? to|goes? to)\b.*", re.I | re.S
+)
 _INTRODUCES: Final = re.compile(r"\b(?:name|i am|i'm|this is)\b", re.I)
 ASK: Final = "Please tell me the e-mail address of your account, or your first and last name and your postcode."
 NOT_FOUND: Final = (
@@ -110,7 +113,8 @@ class CustomerSignIn:
         if customer is not None and self.codes is not None:
             step = self.codes.begin(talk, level, customer.email)
             return step._replace(text=f"{NEEDS_CODE} {step.text}")
-        if EMAIL.search(said) or (_POSTCODE.search(said) and (len(said) < 80 or _INTRODUCES.search(said))):
+        plain = _NO_POSTCODE.sub(" ", said)
+        if EMAIL.search(said) or (_POSTCODE.search(plain) and (len(plain) < 80 or _INTRODUCES.search(plain))):
             return self._heard(talk, said, level)._replace(heard=True)
         talk.state["sign_in"] = {"level": level}
         return Step(ASK)

@@ -221,7 +221,7 @@ def _cancel(source: _Source) -> Iterator[Goal]:
             id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"],
             agrees=(number, re.escape(reason)),
             opening=(f"I want to cancel order {order.number}.", f"Please cancel my order {order.number}, {reason}.",
-                     f"Can you cancel {order.number}?", f"I do not want order {order.number} any more, cancel it."),
+                     f"Can you cancel {order.number}?", f"Cancel order {order.number} for me, please."),
             facts=source.of(customer, Fact("order", order.number), Fact("reason", reason)), choices=(number, re.escape(reason)),
             reached=reached,
         )  # fmt: skip

@@ -11,7 +11,18 @@ from typing import Final, Literal, NamedTuple
 from penstock.apps.retail_bot.shop import Item, Order, Product
 from penstock.apps.retail_bot.variants import fits, options_said, read_target, words
 
-__all__ = ["Kind", "Mention", "Place", "Wish", "clauses", "mentions", "order_numbers", "understand"]
+__all__ = [
+    "Kind",
+    "Mention",
+    "Place",
+    "Wish",
+    "clauses",
+    "mentions",
+    "order_numbers",
+    "spoken_words",
+    "understand",
+    "unswapped",
+]
 
 Kind = Literal[
     "cancel", "return", "change", "address", "payment", "move", "status", "price", "options", "total", "person"
@@ -703,7 +714,14 @@ def _address_or_payment(
         wish.everything = bool({"all", "every"} & set(said)) and kind == "address"
         wish.conditional = "" if changes else "weak"
         return wish
-    if changes and _PAYMENT.search(line) and not re.search(r"difference|refund", line) and methods_said(clause):
+    other_way = re.search(r"\bpay\b[\w# -]{0,60}\b(?:with|by|using)\b", line) and re.search(
+        r"\binstead\b|\brather\b", line
+    )
+    if (
+        ((changes and _PAYMENT.search(line)) or other_way)
+        and not re.search(r"difference|refund", line)
+        and methods_said(clause)
+    ):
         return Wish("payment", clause, found, numbers=numbers, methods=methods_said(clause))
     return None
 
@@ -1069,3 +1087,34 @@ def described(mention: Mention, places: Sequence[Place], products: Sequence[Prod
     if re.search(r"cheaper|cheapest|less expensive|least expensive", line):
         return [min(kept, key=lambda one: one.item.price)]
     return kept
+
+
+# ---------------------------------------------------------------- slips of the fingers
+
+_SPOKEN: Final = frozenset(
+    "order orders status where address delivery deliver delivered shipping shipped payment method methods account person human "
+    "please number price costs stock available something question until things money gift instead another ending point colour "
+    "color size material capacity received want would could should talk speak somebody moved show".split()
+)
+
+
+def spoken_words(texts: Iterable[str]) -> frozenset[str]:
+    """The words of these texts, and those in which customers say what they want."""
+    found = {word for text in texts for word in re.findall(r"[a-z]{5,}", text.lower())}
+    return frozenset({*found, *_SPOKEN, *_VERBS})
+
+
+def unswapped(text: str, known: frozenset[str]) -> str:
+    """A text in which two letters that changed places are put back, where that gives a known word. Words that are known stay."""
+
+    def mended(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if word in known or len(match[0]) > 30:
+            return match[0]
+        for at in range(len(word) - 1):
+            other = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+            if other != word and other in known:
+                return other.capitalize() if match[0][0].isupper() else other
+        return match[0]
+
+    return re.sub(r"(?<![\w@.-])[A-Za-z]{5,}(?![\w@-])", mended, text)

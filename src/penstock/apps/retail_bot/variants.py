@@ -7,12 +7,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from penstock.apps.retail_bot.shop import Product, Variant
 
 __all__ = ["Extreme", "Said", "Target", "choose", "fits", "named_options", "options_said", "read_target", "words"]
 
+SHORT: Final = 40  # characters of a text whose words are remembered, as those of a catalogue are
+REMEMBERED: Final = 50_000  # texts
 _NUMBERS: Final = {
     word: str(number)
     for number, word in enumerate(
@@ -99,6 +102,12 @@ _BREAKS: Final = frozenset({"but", "however", "while", "if", "then"})
 
 def words(text: str) -> list[str]:
     """The words of a text in one form: small, singular, numbers as digits, apart from their units."""
+    return list(_worded(text) if len(text) <= SHORT else _worded.__wrapped__(text))
+
+
+@lru_cache(REMEMBERED)
+def _worded(text: str) -> tuple[str, ...]:
+    """The same; names and options of a catalogue are read with every message, and are remembered."""
     text = text.lower().replace("’", "'").replace("–", "-")
     text = re.sub(r"\bwon't\b", "will not", text)
     text = re.sub(r"\b(can)not\b", r"\1 not", re.sub(r"\b(ca|[a-z]+)n't\b", _negated, text))
@@ -109,7 +118,7 @@ def words(text: str) -> list[str]:
     text = re.sub(r"(\d+(?:\.\d+)?)\s*(l|lit(?:re|er)s?|tb)\b", _smaller, text)
     found = re.findall(r"[a-z]+\d+[a-z\d]*|\d+(?:\.\d+)?|[^\W\d_]+", text)
     same = " ".join(_SAME.get(word, word) for word in map(_stem, found)).split()
-    return _extra(same)
+    return tuple(_extra(same))
 
 
 def _negated(match: re.Match[str]) -> str:
