@@ -13,11 +13,14 @@ from penstock.agents.requests import Request
 from penstock.agents.scripted import Ability, Heard, Sayings, Scripted, Several, Slot, Wanted
 from penstock.agents.sign_in import SignIn
 from penstock.agents.talks import Reply, Row, Talk, row_of
-from penstock.apps.retail_bot.addresses import known_addresses, read_address, shown_address
-from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk, method_called
-from penstock.apps.retail_bot.planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
-from penstock.apps.retail_bot.recommend import Recommender
-from penstock.apps.retail_bot.replies import (
+from penstock.errors import PenstockError
+from penstock.types import Status
+
+from .addresses import known_addresses, read_address, shown_address
+from .desk import LONGEST_SAID, Desk, method_called
+from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
+from .recommend import Recommender
+from .replies import (
     ARTICLES,
     account_row,
     joined,
@@ -28,10 +31,10 @@ from penstock.apps.retail_bot.replies import (
     product_text,
     variant_text,
 )
-from penstock.apps.retail_bot.rules import called
-from penstock.apps.retail_bot.shop import Customer, Order, Product
-from penstock.apps.retail_bot.sign_in import introduces
-from penstock.apps.retail_bot.understanding import (
+from .rules import called
+from .shop import Customer, Order, Product
+from .sign_in import introduces
+from .understanding import (
     Place,
     Wish,
     mentions,
@@ -42,9 +45,7 @@ from penstock.apps.retail_bot.understanding import (
     understand,
     unswapped,
 )
-from penstock.apps.retail_bot.variants import choose, fits, read_target, words
-from penstock.errors import PenstockError
-from penstock.types import Status
+from .variants import choose, fits, read_target, words
 
 __all__ = ["RetailBot"]
 

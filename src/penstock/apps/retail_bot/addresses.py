@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from penstock.apps.retail_bot.shop import Address, Customer, Order
+from .shop import Address, Customer, Order
 
 __all__ = ["known_addresses", "read_address", "shown_address"]
 

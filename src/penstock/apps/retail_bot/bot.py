@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 
 from penstock.agents.sign_in import ByMail, Mailer, ToFolder
-from penstock.apps.retail_bot.abilities import RetailBot
-from penstock.apps.retail_bot.demo import demo_shop
-from penstock.apps.retail_bot.desk import Desk
-from penstock.apps.retail_bot.sign_in import CustomerSignIn
 from penstock.assemble import House
 from penstock.config import ChannelSettings, Secret
+
+from .abilities import RetailBot
+from .demo import demo_shop
+from .desk import Desk
+from .sign_in import CustomerSignIn
 
 __all__ = ["bot", "mailer"]
 

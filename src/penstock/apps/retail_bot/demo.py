@@ -11,10 +11,11 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from penstock.apps.retail_bot import generate
-from penstock.apps.retail_bot.sql import SqlShop, fill
 from penstock.storage.database import Database
 from penstock.storage.files import storage_errors, sync_folder
+
+from . import generate
+from .sql import SqlShop, fill
 
 __all__ = ["demo_shop"]
 

@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from penstock.agents.actions import Action, Context, Found, Level, Several, Text, action
-from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.addresses import shown_address
-from penstock.apps.retail_bot.planning import original_method
-from penstock.apps.retail_bot.rules import Policy, called
-from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 from penstock.errors import BadRequest, NotFound
+
+from . import rules
+from .addresses import shown_address
+from .planning import original_method
+from .rules import Policy, called
+from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 
 __all__ = ["Desk", "Swap", "method_called"]
 

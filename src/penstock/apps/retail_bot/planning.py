@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.addresses import read_address
-from penstock.apps.retail_bot.shop import Address, Customer, Order, PaymentMethod, Product, Variant
-from penstock.apps.retail_bot.understanding import Mention, Place, Wish, described, mentions, order_numbers
-from penstock.apps.retail_bot.variants import Said, Target, choose, named_options, read_target, words
+from .addresses import read_address
+from .shop import Address, Customer, Order, PaymentMethod, Product, Variant
+from .understanding import Mention, Place, Wish, described, mentions, order_numbers
+from .variants import Said, Target, choose, named_options, read_target, words
 
 __all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "plan"]
 

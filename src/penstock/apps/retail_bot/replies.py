@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Final
 
 from penstock.agents.talks import Reply, Row
-from penstock.apps.retail_bot.addresses import shown_address
-from penstock.apps.retail_bot.desk import Desk, method_called
-from penstock.apps.retail_bot.planning import Note, original_method
-from penstock.apps.retail_bot.rules import called
-from penstock.apps.retail_bot.shop import Customer, Order, Product, Variant
+
+from .addresses import shown_address
+from .desk import Desk, method_called
+from .planning import Note, original_method
+from .rules import called
+from .shop import Customer, Order, Product, Variant
 
 __all__ = [
     "ARTICLES",

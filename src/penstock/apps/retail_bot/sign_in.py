@@ -13,8 +13,9 @@ from penstock.agents.actions import LEVELS, Level, Person
 from penstock.agents.sign_in import EMAIL, EmailCode, Mailer, Step, limits_of
 from penstock.agents.talks import Talk
 from penstock.agents.tries import Tries
-from penstock.apps.retail_bot.shop import Customer, Shop
 from penstock.storage.database import Database
+
+from .shop import Customer, Shop
 
 __all__ = ["CustomerSignIn", "introduces"]
 

@@ -14,12 +14,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.rules import OURS, Policy
-from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop, Variant
 from penstock.support.goals import Fact, Goal
 from penstock.support.hostile import Account
 from penstock.support.simulator import Simulated
+
+from . import rules
+from .rules import OURS, Policy
+from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop, Variant
 
 __all__ = ["KINDS", "account", "drawn_goals"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.shop import Item, Order, Product
-from penstock.apps.retail_bot.variants import fits, options_said, read_target, words
+from .shop import Item, Order, Product
+from .variants import fits, options_said, read_target, words
 
 __all__ = [
     "Kind",

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.shop import Product, Variant
+from .shop import Product, Variant
 
 __all__ = ["Extreme", "Said", "Target", "choose", "fits", "named_options", "options_said", "read_target", "words"]
 
