@@ -187,10 +187,11 @@ def served(toml: Path) -> Iterator[str]:
 
     with contextlib.closing(free_socket("127.0.0.1", 0)) as socket:
         port = socket.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "penstock", "--config", str(toml), "up", "--port", str(port)],
-        stdout=subprocess.DEVNULL, stderr=(toml.parent / "server.log").open("wb"), env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    with (toml.parent / "server.log").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock", "--config", str(toml), "up", "--port", str(port)],
+            stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, set(sorted(os.sched_getaffinity(0))[:2]))
     url = f"http://127.0.0.1:{port}"

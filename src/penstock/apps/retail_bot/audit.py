@@ -115,6 +115,8 @@ def unagreed(before: Books, after: Books, house: Tables, held: Mapping[str, Simu
                 said = f"'{read_back[:80]}' was not shown and agreed to in {held[conversation].id}"
                 found.append(Problem("unagreed", number, f"{action} was done, and {said}"))
     for (conversation, action, digest), times in seen.items():
+        if held and conversation not in held:
+            continue  # of another time
         if times > agreements.get((conversation, action, digest), 1):  # who agrees twice to the same has it twice
             name = held[conversation].id if conversation in held else conversation
             found.append(Problem("twice", name, f"{action} with the same arguments was done {times} times"))
