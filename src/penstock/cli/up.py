@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import click
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["up"]
 
 SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "What is the capital of France?")
+
+
+class Example(NamedTuple):
+    """Of a request that is shown to whoever starts the server."""
+
+    model: str
+    question: str
 
 
 @click.command()
