@@ -2,7 +2,7 @@
 
 Customers are played by a script that is made of a task's text alone: who they are, what they want, and what they say when they
 are asked. The bot is talked to through the front door. What the database should be in the end comes from a reference that carries
-out the expected calls on a fresh copy; the two are compared whole. `python -m benchmarks.retail_tasks --data ../shared/data/apps/retail_bot`
+out the expected calls on a fresh copy; the two are compared whole.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Database:
         refunds = []
         for payment in order["payment_history"]:
             method = self._method(order["user_id"], payment["payment_method_id"])
-            refunds.append({"transaction_type": "refund", "amount": payment["amount"], "payment_method_id": method["id"]})
+            refunds.append(
+                {"transaction_type": "refund", "amount": payment["amount"], "payment_method_id": method["id"]}
+            )
             if method["source"] == "gift_card":
                 method["balance"] = round(method["balance"] + payment["amount"], 2)
         order |= {"status": "cancelled", "cancel_reason": reason}
@@ -84,7 +86,11 @@ class Database:
         self, order: Mapping[str, Any], item_ids: Sequence[str], new_item_ids: Sequence[str], method: Mapping[str, Any]
     ) -> float:
         bought = [item["item_id"] for item in order["items"]]
-        if not item_ids or len(item_ids) != len(new_item_ids) or any(item_ids.count(one) > bought.count(one) for one in item_ids):
+        if (
+            not item_ids
+            or len(item_ids) != len(new_item_ids)
+            or any(item_ids.count(one) > bought.count(one) for one in item_ids)
+        ):
             raise BadRequest("these items are not in the order, or not all have a new one")
         difference = 0.0
         for old, new in zip(item_ids, new_item_ids, strict=True):
@@ -169,7 +175,11 @@ class Database:
         bought = [item["item_id"] for item in order["items"]]
         if not item_ids or any(item_ids.count(one) > bought.count(one) for one in item_ids):
             raise BadRequest("these items are not in the order")
-        order |= {"status": "return requested", "return_items": sorted(item_ids), "return_payment_method_id": payment_method_id}
+        order |= {
+            "status": "return requested",
+            "return_items": sorted(item_ids),
+            "return_payment_method_id": payment_method_id,
+        }
 
 
 WRITES = frozenset(
@@ -205,17 +215,19 @@ class Tau2Shop:
     def products(self) -> Sequence[Product]:
         return self._products
 
-    def product(self, id: str) -> Product | None:  # noqa: A002
-        return next((one for one in self._products if one.id == id), None)
+    def product(self, number: str) -> Product | None:
+        return next((one for one in self._products if one.id == number), None)
 
-    def customer(self, id: str) -> Customer | None:  # noqa: A002
+    def customer(self, number: str) -> Customer | None:
         with self._lock:
-            found = self.database.users.get(id)
+            found = self.database.users.get(number)
             return _customer(found) if found else None
 
     def by_email(self, email: str) -> Customer | None:
         with self._lock:
-            return next((_customer(one) for one in self.database.users.values() if one["email"].lower() == email.lower()), None)
+            return next(
+                (_customer(one) for one in self.database.users.values() if one["email"].lower() == email.lower()), None
+            )
 
     def by_name(self, first_name: str, last_name: str, postcode: str) -> Customer | None:
         wanted = (first_name.lower(), last_name.lower(), postcode)
@@ -248,10 +260,19 @@ class Tau2Shop:
         self._once(key, customer, order, "cancel_pending_order", order_id=order, reason=reason)
         return self._mine(customer, order)
 
-    def change_items(self, key: str, customer: str, order: str, changes: Sequence[tuple[str, str]], method: str) -> Order:
+    def change_items(
+        self, key: str, customer: str, order: str, changes: Sequence[tuple[str, str]], method: str
+    ) -> Order:
         old, new = [one for one, _ in changes], [one for _, one in changes]
         self._once(
-            key, customer, order, "modify_pending_order_items", order_id=order, item_ids=old, new_item_ids=new, payment_method_id=method
+            key,
+            customer,
+            order,
+            "modify_pending_order_items",
+            order_id=order,
+            item_ids=old,
+            new_item_ids=new,
+            payment_method_id=method,
         )
         return self._mine(customer, order)
 
@@ -273,7 +294,13 @@ class Tau2Shop:
 
     def give_back(self, key: str, customer: str, order: str, variants: Sequence[str], method: str) -> Order:
         self._once(
-            key, customer, order, "return_delivered_order_items", order_id=order, item_ids=list(variants), payment_method_id=method
+            key,
+            customer,
+            order,
+            "return_delivered_order_items",
+            order_id=order,
+            item_ids=list(variants),
+            payment_method_id=method,
         )
         return self._mine(customer, order)
 
@@ -304,7 +331,10 @@ def _address(row: Mapping[str, str]) -> Address:
 
 
 def _product(row: Mapping[str, Any]) -> Product:
-    variants = [Variant(one["item_id"], one["options"], _money(one["price"]), int(one["available"])) for one in row["variants"].values()]
+    variants = [
+        Variant(one["item_id"], one["options"], _money(one["price"]), int(one["available"]))
+        for one in row["variants"].values()
+    ]
     return Product(row["product_id"], row["name"], tuple(variants))
 
 
@@ -317,18 +347,25 @@ def _customer(row: Mapping[str, Any]) -> Customer:
         for one in row["payment_methods"].values()
     ]  # fmt: skip
     name = row["name"]
-    return Customer(row["user_id"], name["first_name"], name["last_name"], row["email"], _address(row["address"]), tuple(methods))
+    return Customer(
+        row["user_id"], name["first_name"], name["last_name"], row["email"], _address(row["address"]), tuple(methods)
+    )
 
 
 def _order(row: Mapping[str, Any]) -> Order:
-    items = [Item(one["item_id"], one["product_id"], one["name"], one["options"], _money(one["price"])) for one in row["items"]]
+    items = [
+        Item(one["item_id"], one["product_id"], one["name"], one["options"], _money(one["price"]))
+        for one in row["items"]
+    ]
     payments = [
         Payment(_money(one["amount"]) * (1 if one["transaction_type"] == "payment" else -1), one["payment_method_id"])
         for one in row["payment_history"]
     ]
     tracking = tuple(number for one in row["fulfillments"] for number in one["tracking_id"])
     status = "pending (items modified)" if row["status"] == "pending (item modified)" else row["status"]
-    return Order(row["order_id"], row["user_id"], status, tuple(items), _address(row["address"]), tuple(payments), tracking)
+    return Order(
+        row["order_id"], row["user_id"], status, tuple(items), _address(row["address"]), tuple(payments), tracking
+    )
 
 
 # ---------------------------------------------------------------- a customer, made of a task's text
@@ -362,8 +399,15 @@ def sentences(text: str) -> list[str]:
 
 
 _SECRET = re.compile(r"(?:do not|don't|won't) (?:reveal|share|tell|mention)", re.I)
-_WHEN_ASKED = re.compile(r"^(?:but |and |however,? )*if (?:the )?(?:agent|you are|you're|asked|customer service)[^,]*\b(?:ask|propose|suggest|offer|want|confirm|request)", re.I)
-_ABOUT_TALKING = re.compile(r"^(?:make sure (?:that )?you (?:mention|say|tell)|you (?:like|prefer) to (?:say|do)|you are (?:a )?(?:polite|brief|rude))", re.I)
+_WHEN_ASKED = re.compile(
+    r"^(?:but |and |however,? )*if (?:the )?(?:agent|you are|you're|asked|customer "
+    r"service)[^,]*\b(?:ask|propose|suggest|offer|want|confirm|request)",
+    re.I,
+)
+_ABOUT_TALKING = re.compile(
+    r"^(?:make sure (?:that )?you (?:mention|say|tell)|you (?:like|prefer) to (?:say|do)|you are (?:a )?(?:polite|brief|rude))",
+    re.I,
+)
 
 
 class Player:
@@ -382,7 +426,11 @@ class Player:
         self.reactions = [one for one in (*said, *style, *more) if _WHEN_ASKED.search(one)]
         opening = [one for one in said if one not in self.reactions and not _ABOUT_TALKING.search(one)]
         self.opening = ". ".join(as_said(one) for one in opening)
-        asides = [one for one in style if re.search(r"\b(?:want|prefer|if|refund|pay|order|cancel)\b", one, re.I) and one not in self.reactions]
+        asides = [
+            one
+            for one in style
+            if re.search(r"\b(?:want|prefer|if|refund|pay|order|cancel)\b", one, re.I) and one not in self.reactions
+        ]
         self.material = [as_said(one) for one in (*said, *asides, *sentences(instructions.get("known_info") or ""))]
         self.wrong_first = re.search(r"say (?:that )?it is (\d{5})", " ".join(style))
         self.used: set[str] = set()
@@ -434,21 +482,40 @@ class Player:
         return next((one for one in choices if "longer" in one), "no longer needed")
 
     def _pays(self, choices: Sequence[str]) -> str:
-        fitting = [one for one in (*map(as_said, self.reactions), *self.material) if re.search(r"pay|refund|card|original|gc\b|payment", one, re.I)]
-        fitting = [one for one in fitting if re.search(r"paypal|card|original|gc\b", one, re.I) and one not in self.used]
+        fitting = [
+            one
+            for one in (*map(as_said, self.reactions), *self.material)
+            if re.search(r"pay|refund|card|original|gc\b|payment", one, re.I)
+        ]
+        fitting = [
+            one for one in fitting if re.search(r"paypal|card|original|gc\b", one, re.I) and one not in self.used
+        ]
         if fitting:
             self.used.add(fitting[0])
             return fitting[0]
-        return "The original payment method" if "original" not in self.used and not self.used.add("original") else (choices[0] if choices else "")  # type: ignore[func-returns-value]
+        return (
+            "The original payment method"
+            if "original" not in self.used and not self.used.add("original")
+            else (choices[0] if choices else "")
+        )  # type: ignore[func-returns-value]
 
     def _address(self) -> str:
-        fitting = [one for one in self.material if re.search(r"\d+ [A-Z]\w+ (?:St|Ave|Road|Drive|Lane|Street|Blvd|Way)", one)]
+        fitting = [
+            one for one in self.material if re.search(r"\d+ [A-Z]\w+ (?:St|Ave|Road|Drive|Lane|Street|Blvd|Way)", one)
+        ]
         if fitting:
             return fitting[0]
         parts = [part for one in self.material for part in re.split(r",\s*and\s+|;\s*|\band\b", one)]
-        wanted = {word for one in self.material if "address" in one.lower() for word in re.findall(r"[a-z]{4,}", one.lower())}
+        wanted = {
+            word for one in self.material if "address" in one.lower() for word in re.findall(r"[a-z]{4,}", one.lower())
+        }
         place = [part for part in parts if re.search(r"\b(?:live|lives|living|home|place|house)\b", part)]
-        ranked = sorted(place, key=lambda part: -len((wanted - {"address", "want", "change", "order"}) & set(re.findall(r"[a-z]{4,}", part.lower()))))
+        ranked = sorted(
+            place,
+            key=lambda part: (
+                -len((wanted - {"address", "want", "change", "order"}) & set(re.findall(r"[a-z]{4,}", part.lower())))
+            ),
+        )
         return ranked[0].strip() if ranked else self.known
 
     def _about(self, question: str, *, least: int = 1) -> str:
@@ -477,7 +544,9 @@ class Player:
     def _part(self, choices: Sequence[str]) -> str:
         """An item alone cannot be cancelled: the whole order only where the instructions say so."""
         whole = " ".join(self.material).lower()
-        if re.search(r"(?:whole|entire|full) order", whole) and not re.search(r"(?:not|never|only)\b[^.]{0,60}(?:whole|entire|order)", whole):
+        if re.search(r"(?:whole|entire|full) order", whole) and not re.search(
+            r"(?:not|never|only)\b[^.]{0,60}(?:whole|entire|order)", whole
+        ):
             return choices[0]
         return "Leave it"
 
@@ -504,7 +573,9 @@ def play(whole: Mapping[str, Any], task: Mapping[str, Any], folder: Path) -> Res
     SHOPS[str(folder)] = shop
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "penstock.toml").write_text('home = "home"\n[apps.tasks]\nbot = "bot.py"\n')
-    (folder / "bot.py").write_text(f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house)\n")
+    (folder / "bot.py").write_text(
+        f"from benchmarks.retail_tasks import bot as made\n\n\ndef bot(house):\n    return made({str(folder)!r}, house)\n"
+    )
     house = House(load(folder / "penstock.toml"))
     try:
         turns, seconds = asyncio.run(_talk(house, Player(task["user_scenario"]["instructions"])))
@@ -563,7 +634,9 @@ def halves(count: int) -> tuple[set[int], set[int]]:
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
     right = sum(one.right for one in results)
-    seconds = sorted(second for one in results for second in one.seconds[1:])  # the first loads what every process loads once
+    seconds = sorted(
+        second for one in results for second in one.seconds[1:]
+    )  # the first loads what every process loads once
     return {
         "tasks": len(results), "right": right, "share": round(right / len(results), 3) if results else 0.0,
         "breaches": sum(len(one.breaches) for one in results), "messages": sum(one.turns for one in results),
@@ -590,7 +663,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for place, task in enumerate(tasks):
             results[place] = play(whole, task, Path(folder) / str(place))
-            print(f"{place + 1} of {len(tasks)}: {sum(one.right for one in results.values())} right", file=sys.stderr, flush=True)
+            print(
+                f"{place + 1} of {len(tasks)}: {sum(one.right for one in results.values())} right",
+                file=sys.stderr,
+                flush=True,
+            )
     if asked.talks:
         asked.talks.write_text(json.dumps({one.task: one.talk for one in results.values()}, indent=1), "utf-8")
     found: dict[str, Any] = {"all": figures(list(results.values()))}
@@ -607,6 +684,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.retail_tasks import main as run  # the module that the bots' files import, and not this one beside it
+    from benchmarks.retail_tasks import (
+        main as run,
+    )  # the module that the bots' files import, and not this one beside it
 
     run()

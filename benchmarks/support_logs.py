@@ -8,15 +8,16 @@ which, where and to what is told with the log.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from penstock.support.conversations import Conversation, Row, Spoken
 
 __all__ = ["Injected", "conversations"]
 
+T = TypeVar("T")
 EPOCH = datetime(2026, 3, 2, 8, 0, tzinfo=UTC).timestamp()
 NAMES = (
     "Anna Bela Chen Dario Elif Femi Greta Hugo Ines Jonas Kofi Lena Mara Nils Olga Piet Rosa Sven Tara Vera Zoe".split()
@@ -50,7 +51,7 @@ class _Maker:
         self.rng, self.wrong = random.Random(seed), wrong
         self.injected: list[Injected] = []
 
-    def pick(self, some: Any) -> Any:
+    def pick(self, some: Sequence[T]) -> T:
         return self.rng.choice(some)
 
     def money(self, value: float, language: str) -> str:
@@ -231,7 +232,7 @@ def _one(
 
 def _order(m: _Maker, language: str, today: date) -> tuple[str, list[Row], list[Any]]:
     number = f"#W{m.rng.randint(1_000_000, 9_999_999)}"
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": thing, "price": round(m.rng.uniform(5, 200), 2), "quantity": 1}
         for thing in m.rng.sample(THINGS, m.rng.randint(1, 3))
     ]

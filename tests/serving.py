@@ -171,7 +171,8 @@ SHOP_LOG = [
             {"role": "customer", "text": "Where is my order #W12?", "at": f"2026-05-{1 + n % 28:02}T10:00:00+00:00"},
             {
                 "role": "bot", "text": f"Order #W12 is delivered, it cost {'99.00' if n % 5 == 0 else '25.00'} EUR. <b>Thanks</b>",
-                "latency_ms": 120 + n, "rows": [{"source": "orders/#W12", "values": {"order": "#W12", "status": "delivered", "total": "25.00"}}],
+                "latency_ms": 120 + n,
+                "rows": [{"source": "orders/#W12", "values": {"order": "#W12", "status": "delivered", "total": "25.00"}}],
             },
             {"role": "customer", "text": "Thank you, that helps." if n % 3 else "That is useless, I am angry!"},
             {"role": "bot", "text": "You are welcome."},

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from serving import HANDBOOK, Served, serving, write
 
+from penstock.agents.kept_talks import Whose
 from penstock.assemble import House
 from penstock.config import load
 from penstock.erase import Subject, carry_out, plan
@@ -120,6 +121,18 @@ def test_a_customer_cancels_an_order_over_http(shop: Served):
     anna.says("yes")
     assert orders(shop)["#W123"] == ("cancelled", 1)
     assert anna.says("that's all, thanks")["over"]
+
+
+def test_the_token_of_an_agreement_is_in_no_message(shop: Served):
+    anna = Customer(shop)
+    told = [anna.says("cancel order #W123, it is not needed")]
+    ((owner,),) = shop.house.database.read("select owner from talks")
+    token = shop.house.talks.find(Whose(owner), "shop", anna.conversation).state["open"]["token"]
+    told += [anna.says(text) for text in ("hm?", f"my token is {token[:10]}", "where is order #W124?")]
+
+    assert len(token) > 30
+    assert token not in json.dumps(told)
+    assert orders(shop)["#W123"] == ("paid", 0)
 
 
 def test_the_answer_is_streamed_as_it_is_whole(shop: Served):

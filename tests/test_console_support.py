@@ -75,7 +75,10 @@ def test_from_a_finding_to_the_claim_in_its_conversation(house: Served, tmp_path
 
     assert re.search(r"<mark>[^<]*99\.00[^<]*</mark>", page)
     assert "&lt;b&gt;Thanks" in page
-    assert [row.split(",")[1] for row in visitor.get(f"{link[1]}&as=csv").text.splitlines()[1:]] == ["customer", "bot"] * 2
+    assert [row.split(",")[1] for row in visitor.get(f"{link[1]}&as=csv").text.splitlines()[1:]] == [
+        "customer",
+        "bot",
+    ] * 2
     assert visitor.get(f"{path}/talk?conversation=none").status_code == 404
 
 

@@ -253,3 +253,81 @@ def test_json_and_standard_input_go_with_one_text(file: str):
 
     assert json.loads(found.stdout)["intent"] == "password"
     assert CliRunner().invoke(cli, ["intents", file, "hello", "--jsonl", "-"]).exit_code == 2
+
+
+# ---------------------------------------------------------------- many examples, and what is kept
+
+
+def many(count: int) -> list[Example]:
+    """Examples of letters alone: each intent has words of its own, in other orders each time."""
+    words = {f"i{n}": [f"{chr(97 + n)}{chr(97 + k)}{chr(98 + k)}" for k in range(6)] for n in range(8)}
+    return [
+        Example(" ".join(own[(k * step) % 6] for step in range(1, 5)) + f" {k}", intent)
+        for k in range(count // 8)
+        for intent, own in words.items()
+    ]
+
+
+def test_thousands_of_examples_are_learnt_from():
+    learnt = Intents(many(2_400))
+    learnt.learn()
+
+    assert learnt.of("bab bbc bcd").name == "i1"
+    assert learnt.of("completely different, unheard of").name == OTHER
+
+
+def test_too_many_intents_are_refused():
+    with pytest.raises(PenstockError, match="501 intents, the limit is 500"):
+        Intents([Example("a", f"i{n}") for n in range(501)])
+
+
+def test_the_intent_that_comes_first_is_told_beside_other(both: Intents):
+    found = both.of("Who won the football match, and where is it?")
+
+    assert found.nearest in ENGLISH
+    assert 0 <= found.inside <= 1
+    assert both.of("Where is my parcel?").nearest == "track"
+
+
+def test_what_was_learnt_is_kept_and_the_same_afterwards(tmp_path: Path):
+    class Once:
+        def __init__(self) -> None:
+            self.inner, self.texts = shipped(), 0
+            self.id, self.dim, self.familiarity = self.inner.id, self.inner.dim, self.inner.familiarity
+
+        def embed(self, texts: Sequence[str]) -> Any:
+            self.texts += len(texts)
+            return self.inner.embed(texts)
+
+    first, second = Once(), Once()
+    learnt = Intents(examples(ENGLISH), embedder=first, keep=tmp_path / "intents")  # type: ignore[arg-type]
+    learnt.learn()
+
+    again = Intents(examples(ENGLISH)[::-1], embedder=second, keep=tmp_path / "intents")  # type: ignore[arg-type]
+    again.learn()
+
+    assert (first.texts, second.texts) == (18, 0)
+    for texts in (*ASKED.values(), ELSEWHERE):
+        before, after = learnt.of(texts[0]), again.of(texts[0])
+        assert (after.name, after.nearest, after.language) == (before.name, before.nearest, before.language)
+        assert after.confidence == pytest.approx(before.confidence, abs=1e-4)
+    assert not any(b"parcel" in file.read_bytes() for file in tmp_path.rglob("*.arrays"))
+
+
+def test_what_was_kept_and_is_damaged_is_learnt_anew(tmp_path: Path):
+    expected = Intents(examples(ENGLISH), keep=tmp_path).of("Where is my parcel?")
+    for file in tmp_path.rglob("*.arrays"):
+        file.write_bytes(b"damaged")
+
+    assert Intents(examples(ENGLISH), keep=tmp_path).of("Where is my parcel?") == expected
+    (tmp_path / "file").write_text("no folder")
+    assert Intents(examples(ENGLISH), keep=tmp_path / "file").of("Where is my parcel?") == expected
+
+
+def test_other_examples_are_not_taken_for_the_same(tmp_path: Path):
+    Intents(examples(ENGLISH), keep=tmp_path).learn()
+    Intents([*examples(ENGLISH), Example("Tell me a joke", OTHER)], keep=tmp_path).learn()
+    for n in range(10):
+        Intents([*examples(ENGLISH), Example(f"Joke {n}", OTHER)], keep=tmp_path).learn()
+
+    assert len(list(tmp_path.iterdir())) == 8

@@ -55,7 +55,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 def ask(house: House, app: str, *, person: str = "") -> Row:
     record = Record("a" * 32, person)
     asked = ModelRequest(dialect="chat", model=app, body={}, caller=Caller(), record=record)
-    _, events = answering(house, asked, {"messages": [{"role": "user", "content": QUESTION}]})
+    events = answering(house, asked, {"messages": [{"role": "user", "content": QUESTION}]}).events
 
     async def told() -> Answer:
         async for event in events:

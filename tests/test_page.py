@@ -40,7 +40,17 @@ from penstock.types import Answer, Citation, Claim, Copied, Status, Verdict
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 pytestmark = in_chromium
 
-SCRIPTS = ("common.js", "parts.js", "chat.js", "answer.js", "source.js", "documents.js", "conversations.js", "opinion.js", "bot.js")
+SCRIPTS = (
+    "common.js",
+    "parts.js",
+    "chat.js",
+    "answer.js",
+    "source.js",
+    "documents.js",
+    "conversations.js",
+    "opinion.js",
+    "bot.js",
+)
 RETURNS = "How long can books be returned?"
 REFUNDS = "When do refunds arrive?"
 ABSENT = "Who won the chess championship of 1972?"

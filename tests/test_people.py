@@ -123,7 +123,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 def ask(house: House, app: str) -> Answer:
     record = Record("a" * 32)
     asked = ModelRequest(dialect="chat", model=app, body={}, record=record)
-    _, events = answering(house, asked, {"messages": [{"role": "user", "content": "How long can books be returned?"}]})
+    events = answering(
+        house, asked, {"messages": [{"role": "user", "content": "How long can books be returned?"}]}
+    ).events
 
     async def run() -> Answer:
         found = None

@@ -85,10 +85,10 @@ def test_no_article_is_withheld_as_if_it_gave_orders(answers: dict[str, Answer])
 def test_the_buttons_of_the_demo_are_answered(tmp_path: Path):
     offered = tomllib.loads((APP / "penstock.toml").read_text("utf-8"))["apps"]["retail_bot"]["questions"]
     assert set(offered) == set(BUTTONS)
-    shutil.copytree(APP / "articles", tmp_path / "articles")
-    shutil.copyfile(APP / "bot.py", tmp_path / "bot.py")
+    folder = tmp_path / "retail_bot"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("__pycache__"))
 
-    with serving(tmp_path, f'home = "home"\n{(APP / "penstock.toml").read_text("utf-8")}') as served:
+    with serving(folder, f'home = "home"\n{(APP / "penstock.toml").read_text("utf-8")}') as served:
         for question in offered:
             asked = {"model": "retail_bot", "messages": [{"role": "user", "content": question}]}
             reply = served.client().post("/v1/chat/completions", json=asked)

@@ -77,9 +77,13 @@ def test_what_the_rules_allow_is_no_problem(shop: SqlShop):
         ("update payment_methods set cents = cents + 100 where kind = 'gift_card'", "money", "were expected"),
         ("update variants set stock = stock + 1 where number = 'P001-01'", "stock", "moved by 1, not 0"),
         ("update customers set email = 'x@x.x', email_key = 'x' where number = 'C000001'", "rule", "e-mail"),
-        ("insert into payments select number, 90, 'paypal-999999', 5 from orders where status = 'pending'", "money", "not the customer's"),
         (
-            "update orders set status = 'return requested', notes = '{\"return\": {\"items\": [], \"amount\": \"0\", \"method\": \"\"}}'"
+            "insert into payments select number, 90, 'paypal-999999', 5 from orders where status = 'pending'",
+            "money", "not the customer's",
+        ),
+        (
+            "update orders set status = 'return requested',"
+            " notes = '{\"return\": {\"items\": [], \"amount\": \"0\", \"method\": \"\"}}'"
             " where status = 'delivered' and delivered < '2026-10-01'",
             "rule", "the last day was",
         ),
@@ -103,7 +107,8 @@ def requested(house: Database, number: str, states: list[tuple[str, str]], read_
         w.execute(
             "insert into action_requests (id, tenant, person, conversation, key, action, effect, confirms, state, digest, words,"
             " outcome, proof, owner, begun, expires, created, changed, steps)"
-            " values (?, '', 'p', 'c', ?, 'cancel_order', 'writes', 1, ?, 'd', json_object('read_back', ?), '', x'', '', 0, 0, 0, 0, 0)",
+            " values (?, '', 'p', 'c', ?, 'cancel_order', 'writes', 1, ?, 'd', json_object('read_back', ?), '', x'', '', 0, 0,"
+            " 0, 0, 0)",
             (number, number, states[-1][0], read_back),
         )
         for step, (state, by) in enumerate(states):

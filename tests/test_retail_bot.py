@@ -25,7 +25,7 @@ bot = "bot.py"
 [review]
 people = true
 """
-BOT = '''
+BOT = """
 from pathlib import Path
 
 from penstock.agents.sign_in import ToFolder
@@ -42,20 +42,47 @@ def bot(house):
     secret = lambda: house.envelope.secret("", "sign-in")
     sign_in = CustomerSignIn.by_mail(shop, house.database, secret, ToFolder(folder / "outbox"))
     return RetailBot(Desk(shop), sign_in, shop.histories)
-'''
+"""
 
 
 def product(number: str, name: str, *variants: tuple[dict[str, str], str, int]) -> Product:
-    made = [Variant(f"{number}{place}", options, Decimal(price), stock) for place, (options, price, stock) in enumerate(variants)]
+    made = [
+        Variant(f"{number}{place}", options, Decimal(price), stock)
+        for place, (options, price, stock) in enumerate(variants)
+    ]
     return Product(number, name, tuple(made), "toys")
 
 
-KITE = product("K", "Stunt Kite", ({"colour": "teal"}, "40.00", 3), ({"colour": "amber"}, "38.00", 1), ({"colour": "plum"}, "55.00", 5), ({"colour": "jade"}, "55.00", 0))
+KITE = product(
+    "K",
+    "Stunt Kite",
+    ({"colour": "teal"}, "40.00", 3),
+    ({"colour": "amber"}, "38.00", 1),
+    ({"colour": "plum"}, "55.00", 5),
+    ({"colour": "jade"}, "55.00", 0),
+)
 FLASK = product("F", "Steel Flask", ({"capacity": "500 ml"}, "12.00", 2), ({"capacity": "750 ml"}, "14.00", 2))
 LAMP = product("L", "Reading Lamp", ({"colour": "white"}, "21.50", 4), ({"colour": "black"}, "23.00", 4))
 HOME = Address("1 Low Road", "", "Bath", "", "BA1 1AA", "United Kingdom")
-ANN = Customer("C1", "Ann", "Oak", "ann@example.org", HOME, (PaymentMethod("card", "credit_card", "Visa", "4321"), PaymentMethod("gift", "gift_card", balance=Decimal("20.00"))))
-BEN = Customer("C2", "Ben", "Elm", "ben@example.org", Address("7 High Road", "", "Leeds", "", "LS1 1AA", "United Kingdom"), (PaymentMethod("ben-card", "credit_card", "Visa", "9999"),))
+ANN = Customer(
+    "C1",
+    "Ann",
+    "Oak",
+    "ann@example.org",
+    HOME,
+    (
+        PaymentMethod("card", "credit_card", "Visa", "4321"),
+        PaymentMethod("gift", "gift_card", balance=Decimal("20.00")),
+    ),
+)
+BEN = Customer(
+    "C2",
+    "Ben",
+    "Elm",
+    "ben@example.org",
+    Address("7 High Road", "", "Leeds", "", "LS1 1AA", "United Kingdom"),
+    (PaymentMethod("ben-card", "credit_card", "Visa", "9999"),),
+)
 
 
 def item(of: Product, place: int) -> Item:
@@ -67,9 +94,16 @@ def order(number: str, customer: Customer, status: str, *items: Item, days: int 
     total = sum((one.price for one in items), Decimal(0))
     placed, there = (TODAY - timedelta(days=days + 4)).isoformat(), (TODAY - timedelta(days=days)).isoformat()
     return Order(
-        number, customer.id, status, items, customer.address, (Payment(total, customer.payment_methods[0].id),),  # type: ignore[arg-type]
-        () if status == "pending" else (f"TR{number[-3:]}77",), placed, there if status == "delivered" else "",
-    )  # fmt: skip
+        number,
+        customer.id,
+        status,
+        items,
+        customer.address,
+        (Payment(total, customer.payment_methods[0].id),),  # type: ignore[arg-type]
+        () if status == "pending" else (f"TR{number[-3:]}77",),
+        placed,
+        there if status == "delivered" else "",
+    )
 
 
 ORDERS = [
@@ -95,7 +129,11 @@ class Talking:
         answer = self.served.client().post("/v1/chat/completions", json=body, timeout=120)
         assert answer.status_code == 200, answer.text
         told = answer.json()["penstock"]
-        self.conversation, self.quick, self.status = told["conversation"], tuple(told.get("quick_replies", ())), told.get("status", "")
+        self.conversation, self.quick, self.status = (
+            told["conversation"],
+            tuple(told.get("quick_replies", ())),
+            told.get("status", ""),
+        )
         return str(told["text"])
 
     def shop(self) -> SqlShop:
@@ -131,8 +169,17 @@ def ann(served: tuple[Served, Path]) -> Talking:
     database = Database(folder / "shop.db")
     if database.has("orders"):
         with database.write() as w:
-            for table in ("payments", "order_items", "orders", "payment_methods", "customers", "variants", "products", "done"):
-                w.execute(f"delete from {table}")  # noqa: S608
+            for table in (
+                "payments",
+                "order_items",
+                "orders",
+                "payment_methods",
+                "customers",
+                "variants",
+                "products",
+                "done",
+            ):
+                w.execute(f"delete from {table}")
     fill(database, [KITE, FLASK, LAMP], [(ANN, ORDERS), (BEN, [order("TH-201", BEN, "delivered", item(KITE, 2))])])
     for mail in (folder / "outbox").glob("*"):
         mail.unlink()
@@ -148,21 +195,31 @@ WHO = "I am Ann Oak, my postcode is BA1 1AA"
 def test_a_guest_hears_prices_and_stock_and_of_no_order(ann: Talking):
     said = ann.says("What does the kite cost, and which colours are in stock?")
 
-    assert "38.00" in said and "55.00" in said and "3 in stock" in said
+    assert "38.00" in said
+    assert "55.00" in said
+    assert "3 in stock" in said
     assert "e-mail address" in ann.says("Where is my order?")
+
+
+@pytest.mark.parametrize("text", ["What does delivery cost?", "How long does a refund take?", "Can orders be changed?"])
+def test_a_question_about_the_rules_needs_no_sign_in(ann: Talking, text: str):
+    assert "e-mail address" not in ann.says(text)
 
 
 def test_whoever_signs_in_by_name_and_postcode_hears_of_their_orders(ann: Talking):
     ann.says("Where is my order TH-105?")
     said = ann.says(WHO)
 
-    assert "Thank you, Ann" in said and "TH-105 is processed" in said and "TR10577" in said
+    assert "Thank you, Ann" in said
+    assert "TH-105 is processed" in said
+    assert "TR10577" in said
 
 
 def test_who_somebody_is_may_stand_in_the_first_message(ann: Talking):
     said = ann.says(f"{WHO}. Where is order TH-103?")
 
-    assert "Thank you, Ann" in said and "TH-103 is delivered" in said
+    assert "Thank you, Ann" in said
+    assert "TH-103 is delivered" in said
 
 
 def test_a_code_by_mail_signs_in_and_another_does_not(ann: Talking):
@@ -201,22 +258,31 @@ def test_whoever_guesses_postcodes_is_locked_out_in_every_conversation(ann: Talk
 def test_somebody_elses_order_is_not_found_even_by_its_number(ann: Talking):
     ann.says("My orders")
     ann.says(WHO)
-    for asked in ("Where is order TH-201?", "Cancel order TH-201", "Return the kite of order TH-201", "I am Ben Elm, LS1 1AA. Show me TH-201"):
+    for asked in (
+        "Where is order TH-201?",
+        "Cancel order TH-201",
+        "Return the kite of order TH-201",
+        "I am Ben Elm, LS1 1AA. Show me TH-201",
+    ):
         said = ann.says(asked)
-        assert "9999" not in said and "High Road" not in said and "plum" not in said, asked
+        assert not any(secret in said for secret in ("9999", "High Road", "plum")), asked
     assert ann.order("TH-201").status == "delivered"
 
 
 def test_an_order_is_cancelled_after_a_yes_to_what_was_read_back_and_once(ann: Talking):
     ann.says("I want to cancel order TH-102")
     asked = ann.says(WHO)
-    assert "Why do you cancel it?" in asked and "found it cheaper" in ann.quick
+    assert "Why do you cancel it?" in asked
+    assert "found it cheaper" in ann.quick
     shown = ann.says("I no longer need it")
-    assert "TH-102" in shown and "Steel Flask (capacity 500 ml)" in shown and "12.00 EUR" in shown
+    assert "TH-102" in shown
+    assert "Steel Flask (capacity 500 ml)" in shown
+    assert "12.00 EUR" in shown
     assert ann.order("TH-102").status == "pending"
     assert "is cancelled" in ann.says("Yes")
     ann.says("Yes")
-    assert ann.order("TH-102").status == "cancelled" and ann.order("TH-102").paid == 0
+    assert ann.order("TH-102").status == "cancelled"
+    assert ann.order("TH-102").paid == 0
 
 
 def test_a_no_changes_nothing(ann: Talking):
@@ -230,7 +296,8 @@ def test_one_item_is_not_cancelled_and_what_can_be_done_is_said(ann: Talking):
     ann.says("Please cancel the kite in order TH-101")
     said = ann.says(WHO)
 
-    assert "only a whole order can be cancelled" in said and "Cancel order TH-101" in ann.quick
+    assert "only a whole order can be cancelled" in said
+    assert "Cancel order TH-101" in ann.quick
     assert ann.order("TH-101").status == "pending"
 
 
@@ -238,7 +305,9 @@ def test_items_are_changed_with_the_difference_read_back(ann: Talking):
     ann.says("Change the kite in my pending order to a plum one and pay with my credit card")
     shown = ann.says(WHO)
 
-    assert "colour teal becomes plum" in shown and "15.00 EUR" in shown and "Visa ending in 4321" in shown
+    assert "colour teal becomes plum" in shown
+    assert "15.00 EUR" in shown
+    assert "Visa ending in 4321" in shown
     assert "Done" in ann.says("Yes, please")
     assert [one.variant for one in ann.order("TH-101").items] == ["K2", "L0"]
 
@@ -247,7 +316,8 @@ def test_a_change_of_mind_is_read_back_anew_and_the_first_is_void(ann: Talking):
     ann.says("Change the kite in my pending order to a plum one and pay with my credit card")
     ann.says(WHO)
     shown = ann.says("No, make it amber instead")
-    assert "colour teal becomes amber" in shown and "plum" not in shown
+    assert "colour teal becomes amber" in shown
+    assert "plum" not in shown
     ann.says("Yes")
     assert [one.variant for one in ann.order("TH-101").items] == ["K1", "L0"]
 
@@ -256,16 +326,19 @@ def test_what_is_out_of_stock_is_refused_with_what_there_is(ann: Talking):
     ann.says("Change the kite in order TH-101 to a jade one")
     said = ann.says(WHO)
 
-    assert "no Stunt Kite like that in stock" in said and "plum" in said
+    assert "no Stunt Kite like that in stock" in said
+    assert "plum" in said
     assert ann.order("TH-101").status == "pending"
 
 
 def test_an_item_goes_back_to_where_it_may_be_paid(ann: Talking):
     ann.says("I want to return the lamp from TH-103")
     asked = ann.says(WHO)
-    assert "refund go" in asked and ann.quick == ("Visa ending in 4321", "gift card with 20.00 EUR")
+    assert "refund go" in asked
+    assert ann.quick == ("Visa ending in 4321", "gift card with 20.00 EUR")
     shown = ann.says("to the gift card")
-    assert "23.00 EUR go to" in shown and "gift card" in shown
+    assert "23.00 EUR go to" in shown
+    assert "gift card" in shown
     ann.says("yes")
     assert ann.order("TH-103").status == "return requested"
 
@@ -274,7 +347,9 @@ def test_what_is_added_to_a_return_is_part_of_it(ann: Talking):
     ann.says("I want to return the lamp from TH-103, refund to the gift card")
     ann.says(WHO)
     shown = ann.says("I also want to return the kite from TH-103")
-    assert "Reading Lamp" in shown and "Stunt Kite" in shown and "61.00 EUR" in shown
+    assert "Reading Lamp" in shown
+    assert "Stunt Kite" in shown
+    assert "61.00 EUR" in shown
     ann.says("yes")
     assert len((ann.order("TH-103").notes or {})["return"]["items"]) == 2
 
@@ -291,7 +366,8 @@ def test_what_was_delivered_is_exchanged(ann: Talking):
     ann.says("Exchange the lamp I received for a white one, refund to my credit card")
     shown = ann.says(WHO)
 
-    assert "colour black becomes white" in shown and "get back 1.50 EUR" in shown
+    assert "colour black becomes white" in shown
+    assert "get back 1.50 EUR" in shown
     ann.says("yes")
     assert ann.order("TH-103").status == "exchange requested"
 
@@ -319,13 +395,17 @@ def test_an_order_is_paid_in_another_way(ann: Talking):
     ann.says("Change the payment method of TH-102 to my gift card")
     shown = ann.says(WHO)
 
-    assert "12.00 EUR" in shown and "gift card" in shown
+    assert "12.00 EUR" in shown
+    assert "gift card" in shown
     ann.says("yes")
     assert any(payment.method == "gift" for payment in ann.order("TH-102").payments)
 
 
 def test_several_orders_are_worked_through_in_one_conversation(ann: Talking):
-    ann.says("Cancel order TH-102, I no longer need it, and return the lamp from TH-103 to the gift card. Also change the kite in TH-101 to amber, use the gift card.")
+    ann.says(
+        "Cancel order TH-102, I no longer need it, and return the lamp from TH-103 to the gift card. "
+        "Also change the kite in TH-101 to amber, use the gift card."
+    )
     said = [ann.says(WHO)]
     for _ in range(6):
         if ann.quick[:1] != ("Yes",):
@@ -360,7 +440,8 @@ def test_what_changed_between_reading_back_and_the_yes_is_not_done(ann: Talking)
 
 def test_who_asks_for_a_person_gets_one_visibly_and_the_bot_is_silent(ann: Talking):
     said = ann.says("Can I talk to a human please?")
-    assert "hand this over to a person" in said and ann.status == "handed_over"
+    assert "hand this over to a person" in said
+    assert ann.status == "handed_over"
     assert "passed on to a person" in ann.says("Where is my order?")
 
 
@@ -372,7 +453,9 @@ def test_which_of_two_is_asked_and_the_answer_is_taken(ann: Talking):
     other = Talking(ann.served, ann.folder)
     other.says("I want to return the lamp to my gift card")
     asked = other.says(WHO)
-    assert "Which do you mean?" in asked and "TH-103" in asked and "TH-105" in asked
+    assert "Which do you mean?" in asked
+    assert "TH-103" in asked
+    assert "TH-105" in asked
     shown = other.says("the white one")
     assert "Return from order TH-105" in shown
 
@@ -380,10 +463,13 @@ def test_which_of_two_is_asked_and_the_answer_is_taken(ann: Talking):
 def test_a_recommendation_is_in_stock_and_says_why(ann: Talking):
     said = ann.says("What would you recommend?")
 
-    assert "in stock" in said and "jade" not in said
+    assert "in stock" in said
+    assert "jade" not in said
 
 
-@pytest.mark.parametrize("text", ["x" * 3_900, "cancel " * 560, "🪁🪁🪁", "'; drop table orders; --", "return return return", "yes"])
+@pytest.mark.parametrize(
+    "text", ["x" * 3_900, "cancel " * 560, "🪁🪁🪁", "'; drop table orders; --", "return return return", "yes"]
+)
 def test_odd_messages_get_an_answer_and_change_nothing(ann: Talking, text: str):
     ann.says("My orders")
     ann.says(WHO)

@@ -135,7 +135,8 @@ def test_a_tool_may_use_files_in_its_folder_threads_and_what_it_was_given_to_rea
 
 def test_nothing_is_left_of_one_run_in_the_next():
     box = Sandbox()
-    first = box.run_code("import os; open('a', 'w'); os.mkdir('d'); os.chmod('d', 0); result = os.getcwd()")
+    closed = "os.makedirs('d/e'); open('d/e/a', 'w'); os.chmod('d/e', 0); os.chmod('d', 0); os.symlink('/', 's'); os.chmod('.', 0)"
+    first = box.run_code(f"import os; result = os.getcwd(); {closed}")
 
     assert not Path(first.value).exists()
     assert box.run_code("import os; result = os.listdir()").value == []
@@ -158,7 +159,7 @@ def test_what_a_tool_raises_is_told_and_what_it_refuses_is_refused(prices: Any):
         code("import ctypes; ctypes.string_at(0)")
 
 
-@pytest.mark.parametrize("tool", [lambda: 1, print, [], ["no-such-command-here"], ["cat", "a\0b"]])
+@pytest.mark.parametrize("tool", [lambda: 1, print, time.sleep, [], ["no-such-command-here"], ["cat", "a\0b"]])
 def test_what_cannot_be_run_in_a_process_of_its_own_is_refused(tool: Any):
     with pytest.raises(BadSetting):
         Sandbox().run(tool)
@@ -362,7 +363,10 @@ def test_a_tool_ends_when_the_house_is_killed(tmp_path: Path):
         "from penstock.agents.sandbox import Limits, Sandbox\nprint('begun', flush=True)\n"
         "Sandbox(Limits(wall_s=60.0, cpu_s=60)).run_code('import time; time.sleep(60)')\n"
     )
-    process = subprocess.Popen([sys.executable, str(house)], stdout=subprocess.PIPE, env=dict(os.environ))
+    (tmp_path / "folders").mkdir(mode=0o777)
+    (tmp_path / "folders").chmod(0o777)
+    variables = os.environ | {"TMPDIR": str(tmp_path / "folders")}
+    process = subprocess.Popen([sys.executable, str(house)], stdout=subprocess.PIPE, env=variables)
     assert process.stdout
     process.stdout.readline()
     until = time.monotonic() + 20
@@ -375,6 +379,7 @@ def test_a_tool_ends_when_the_house_is_killed(tmp_path: Path):
     process.stdout.close()
 
     assert gone("sandboxed.py")
+    assert not list((tmp_path / "folders").glob("*/*"))
 
 
 def _children(pid: int) -> str:

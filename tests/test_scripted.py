@@ -3,6 +3,7 @@
 import functools
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -325,21 +326,31 @@ def test_abilities_that_nobody_could_talk_about_are_refused():
             Scripted(wrong)
 
 
+def test_a_bot_that_was_changed_goes_on_with_what_it_still_can(anna: Played):
+    abilities = list(anna.bot.abilities.values())
+    anna.all("cancel my order")
+    anna.bot = Scripted(abilities[:1], embedder=shipped())
+    assert "Where is my order?" in anna.says("hello").text
+
+    anna.bot = shops()
+    anna.begin()
+    anna.all("cancel my order")
+    changed = replace(abilities[1], action=abilities[2].action, slots={})
+    anna.bot = Scripted([abilities[0], changed], embedder=shipped())
+    assert anna.says("hello").text
+
+
 def test_words_are_told_apart():
     for said in (
-        "talk to a human",
-        "agent",
-        "can I speak with someone?",
-        "Ich möchte mit einem Menschen sprechen",
-        "operator",
-    ):
+        "talk to a human", "agent", "can I speak with someone?", "Ich möchte mit einem Menschen sprechen", "operator",
+        "a real person!",
+        "is there a human I can talk to?", "get me a manager", "I need to speak to customer support",
+    ):  # fmt: skip
         assert wants_person(said), said
     for said in (
-        "I am the person who ordered",
-        "don't give me an agent",
-        "is there a person in charge of returns?",
-        "where is it?",
-    ):
+        "I am the person who ordered", "don't give me an agent", "is there a person in charge of returns?", "where is it?",
+        "the agent said I can return it", "I bought it for another person and it is too small", "someone stole my parcel",
+    ):  # fmt: skip
         assert not wants_person(said), said
     for said in ("cancel order #W1", "never mind the colour, is it red?", "stop by the shop"):
         assert not never_mind(said), said

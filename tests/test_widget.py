@@ -357,7 +357,17 @@ def test_what_is_not_there_is_said_in_the_visitors_words(shop: Served):
 def test_an_answer_tells_nothing_of_what_is_inside(shop: Served):
     answer, _ = Visitor(shop).ask(RETURNS)
 
-    assert set(answer) == {"status", "pieces", "question", "language", "direction", "sources", "nearest", "waiting", *BOT}
+    assert set(answer) == {
+        "status",
+        "pieces",
+        "question",
+        "language",
+        "direction",
+        "sources",
+        "nearest",
+        "waiting",
+        *BOT,
+    }
     assert not {"document_id", "passage_id", "source", "confidence", "also_in"} & set(answer["sources"][0])
 
 

@@ -108,7 +108,6 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.language.memory import Memory
     from penstock.language.terms import Glossary
     from penstock.language.voice import Voice
-    from penstock.support.reading import Log
     from penstock.models.shared import Shared
     from penstock.observe.alerts import Alerts, Condition
     from penstock.observe.analytics import Analytics
@@ -122,6 +121,7 @@ if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.observe.tally import Opinion, Tally
     from penstock.prompts import Prompt, Prompts, Version
     from penstock.review.room import Review
+    from penstock.support.reading import Log
     from penstock.writing import Checks
 
 __all__ = ["SAMPLE", "SEALED", "House", "assemble", "key_source", "samples"]

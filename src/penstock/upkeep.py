@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock import encoder
+from penstock.agents.sandbox import KINDS, protection
 from penstock.assemble import SEALED, assemble, key_source
 from penstock.config import Settings, described_keys, is_loopback
 from penstock.documents import graph
@@ -71,6 +72,7 @@ def examine(settings: Settings) -> list[Check]:
     """Look at the installation, the encoder, the home folder and every file in it."""
     return [
         *_examine_installation(),
+        _examine_tools(),
         _examine_encoder(settings),
         *_examine_home(settings),
         _examine_keys(settings),
@@ -137,6 +139,18 @@ def _examine_installation() -> Iterator[Check]:
             there = importlib.util.find_spec(module) is not None
         hint = "" if there else f"pip install 'penstock[{extra}]' brings {gain}"
         yield Check(f"extra '{extra}'", True, "installed" if there else "not installed", hint)
+
+
+def _examine_tools() -> Check:
+    """What holds for tools that are run in a sandbox. A system that gives less is no fault."""
+    held = protection()
+    lacks = [KINDS[name] for name, holds in held.items() if not holds]
+    cut = "the network is cut" if held["network"] else "the network is not cut here"
+    return Check("sandbox", True, f"{cut}; {len(held) - len(lacks)} of {len(held)} protections hold", _without(lacks))
+
+
+def _without(lacks: list[str]) -> str:
+    return f"tools run without: {'; '.join(lacks)}" if lacks else ""
 
 
 def _examine_encoder(settings: Settings) -> Check:

@@ -112,9 +112,6 @@ class Answering:
         check_message(turn)
         if not turn.conversation:
             turn = replace(turn, conversation=secrets.token_hex(16))
-        if not turn.language:
-            history = [message for message in turn.history if message.role == "user"]
-            turn = replace(turn, language=await asyncio.to_thread(self.voice.language_of, turn.question, history))
         if self.guard is not None:
             turn = replace(turn, boundary=self.guard(turn))
             try:
@@ -170,16 +167,18 @@ class Answering:
                 return _read(known.reply)
             if not kept.turns:
                 kept.person = Person(tenant=turn.caller.tenant)
-            kept.language = turn.language or kept.language
-            answer = self._replied(turn, kept, key, loop)
+            messages = self.talks.messages(kept)
+            kept.language = turn.language or self.voice.language_of(turn.question, messages)
+            answer = self._replied(turn, kept, key, messages, loop)
             self.talks.keep(kept, Said(turn.question, _plain(answer), key))
             return answer
         finally:
             lock.release()
 
-    def _replied(self, turn: Turn, kept: Kept, key: str, loop: asyncio.AbstractEventLoop) -> Answer:
+    def _replied(
+        self, turn: Turn, kept: Kept, key: str, messages: list[Message], loop: asyncio.AbstractEventLoop
+    ) -> Answer:  # fmt: skip
         opening = ""
-        messages = self.talks.messages(kept)
         if kept.waiting:
             opening, answer = self._with_person(turn, kept, messages)
             if answer is not None:
@@ -192,15 +191,15 @@ class Answering:
         return self._finished(turn, kept, replace(reply, text=text), messages)
 
     def _talk(self, turn: Turn, kept: Kept, key: str, messages: list[Message], loop: asyncio.AbstractEventLoop) -> Talk:
-        named = key or f"{kept.turns}/{turn.question}"
+        named = hashlib.sha256(f"{kept.id}/{key or f'{kept.turns}/{turn.question}'}".encode()).hexdigest()[:32]
         return Talk(
             kept.id, self.app, self.requests, kept.person, turn.caller, kept.language, kept.state, messages,
-            self._asking(turn, messages, loop), hashlib.sha256(f"{kept.id}/{named}".encode()).hexdigest()[:32], _visitor(turn),
-            self.people is not None, kept.handed_over, across(loop), turn.record,
+            self._asking(turn, kept.language, messages, loop), named, _visitor(turn), self.people is not None, kept.handed_over,
+            across(loop), turn.record,
         )  # fmt: skip
 
     def _asking(
-        self, turn: Turn, messages: Sequence[Message], loop: asyncio.AbstractEventLoop
+        self, turn: Turn, language: str, messages: Sequence[Message], loop: asyncio.AbstractEventLoop
     ) -> Callable[[str], Answer] | None:
         """What the documents say, asked from a thread of a bot."""
         documents = self.documents
@@ -208,7 +207,7 @@ class Answering:
             return None
 
         def ask(question: str) -> Answer:
-            asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=turn.language, record=turn.record)
+            asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=language, record=turn.record)
             found: Answer = across(loop)(whole(documents.stream(asked)))
             return found
 
@@ -353,6 +352,7 @@ class Answering:
                 state, text = found.state, found.text
         kept.waiting = ""
         if state == "replied":
+            self.talks.keep(kept, Said("", {"text": text}))
             messages.append(Message("assistant", text))
             return "", None
         return self._say(NOBODY_REPLIED if state == "expired" else PERSON_ENDED, kept), None
@@ -366,7 +366,9 @@ class Answering:
                 turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
             )
         try:
-            kept.waiting = self.people.take_over(turn, messages, reply.hand_over, reply.summary)
+            kept.waiting = self.people.take_over(
+                replace(turn, language=kept.language), messages, reply.hand_over, reply.summary
+            )
         except PenstockError as error:  # the queue is full, or the disk: nobody would look
             log("nobody can take over", level="error", app=self.app, error=error.code)
             return self._answer(
@@ -437,10 +439,9 @@ def _visitor(turn: Turn) -> str:
 
 
 def _stopped(error: Blocked, turn: Turn, voice: Voice) -> Answer:
-    text = voice.say(error.said or STOPPED, turn.language)
-    return Answer(
-        text, Status.REFUSED, 0.0, question=turn.question, language=turn.language, conversation=turn.conversation
-    )
+    language = turn.language or voice.language_of(turn.question)
+    text = voice.say(error.said or STOPPED, language)
+    return Answer(text, Status.REFUSED, 0.0, question=turn.question, language=language, conversation=turn.conversation)
 
 
 def _said_of(row: Row, text: str) -> list[str]:

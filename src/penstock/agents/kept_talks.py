@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -124,19 +123,6 @@ class KeptTalks:
             except Timeout:
                 return None
         return lock
-
-    @contextmanager
-    def alone(self, number: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
-        """The same, for who may wait in a thread. Raises Conflict after a while."""
-        until = time.monotonic() + wait_s
-        while (lock := self.taken(number)) is None:
-            if time.monotonic() > until:
-                raise busy()
-            time.sleep(0.02)
-        try:
-            yield
-        finally:
-            lock.release()
 
     # ---------------------------------------------------------------- found, and kept
 

@@ -111,6 +111,7 @@ class _Work:
     changes: list[dict[str, Any]] = field(default_factory=list)  # all that are wanted, as the script's agenda has them
     answers: list[Answer] = field(default_factory=list)  # of the documents
     requests: dict[str, Request] = field(default_factory=dict)  # by what was called
+    told: dict[str, Reply] = field(default_factory=dict)  # of each of those, by its id
     calls: int = 0
     tokens: int = 0
 
@@ -238,19 +239,19 @@ class Modelled:
         return (*documents, *(request.reason for request in work.read if request.reason))
 
     def _rows(self, work: _Work) -> Iterator[Row]:
+        """What was read, by names under which it is read again."""
         for request in work.read:
             if request.state == "done":
-                yield from self._rows_of(work.talk, request)
+                told = self._told_of(work, request).rows
+                yield from told
+                if all(row.source != self._row_of(request).source for row in told):
+                    yield self._row_of(request)
 
-    def _rows_of(self, talk: Talk, request: Request) -> Iterator[Row]:
-        """What was read, by names under which it is read again; and the result as the model was shown it."""
-        ability = self.script.abilities[request.action]
-        if callable(ability.says):
-            yield from ability.says(talk, request).rows
+    def _row_of(self, request: Request) -> Row:
         values = dict(request.result) if isinstance(request.result, Mapping) else {"result": request.result}
         label = " ".join(str(one) for one in request.arguments.values() if isinstance(one, str | int)) or request.action
         source = f"{LOOKS}{request.action}/{canonical(request.arguments).decode()}"
-        yield Row(source, {**request.arguments, **values}, label, time.time())
+        return Row(source, {**request.arguments, **values}, label, time.time())
 
     def _problems(self, work: _Work, reply: Reply) -> list[str]:
         """Why it cannot be sent, as the model is told it."""
@@ -267,7 +268,7 @@ class Modelled:
 
     def _machines_words(self, work: _Work) -> Reply:
         """What the machine has to say of what was looked up, in place of a model's words that do not hold."""
-        told = [self._told_of(work.talk, request) for request in work.read]
+        told = [self._told_of(work, request) for request in work.read]
         if not told:
             raise _GaveUp("not borne out")
         whole = told[0]
@@ -275,16 +276,26 @@ class Modelled:
             whole = _joined(whole, one)
         return whole
 
-    def _told_of(self, talk: Talk, request: Request) -> Reply:
-        if request.state != "done":
-            reason = request.reason.rstrip(".")
-            return Reply(self.script.sayings.refused.format(why=reason), rows=(row_of(request),))
+    def _told_of(self, work: _Work, request: Request) -> Reply:
+        """What the script has to say of something that was looked up, or refused."""
+        if request.id not in work.told:
+            work.told[request.id] = self._telling(work.talk, request)
+        return work.told[request.id]
+
+    def _telling(self, talk: Talk, request: Request) -> Reply:
+        sayings = self.script.sayings
+        match request.state:
+            case "done":
+                pass
+            case "refused":
+                return Reply(sayings.refused.format(why=request.reason.rstrip(".")), rows=(row_of(request),))
+            case state:
+                return Reply(sayings.unknown if state == "running" else sayings.failed)
         says = self.script.abilities[request.action].says
         if callable(says):
             return says(talk, request)
-        rows = tuple(self._rows_of(talk, request))
-        values = {name: value for row in rows for name, value in row.values.items()}
-        return Reply(says.format_map(_Known(values)), rows=rows, fixed=(re.sub(r"\{\w*\}", " ", says),))
+        row = self._row_of(request)
+        return Reply(says.format_map(_Known(row.values)), rows=(row,), fixed=(re.sub(r"\{\w*\}", " ", says),))
 
     # ---------------------------------------------------------------- what the person is asked
 
@@ -367,8 +378,10 @@ class Modelled:
             return "The system asks the customer."
         if not again:
             work.read.append(request)
-        told = {"state": request.state, "reason": request.reason, "result": request.result}
-        return self._as_data(work, request.action, _as_json(told))
+        told = self._told_of(work, request)
+        rows = [{"label": row.label, **plain(row.values)} for row in told.rows]
+        result = {"state": request.state, "reason": request.reason, "result": request.result, "rows": rows}
+        return self._as_data(work, request.action, _as_json({**result, "in words": told.text}))
 
     def _later(self, work: _Work, action: Action, call: _Call) -> str:
         """Another change of the same message: it comes after the one before."""

@@ -110,6 +110,8 @@ class Founded:
 
     def _take_text(self, text: str) -> None:
         text = text[:LONGEST]
+        if not any(map(str.isdigit, text)):
+            return
         for token in _TOKEN.findall(text):
             if any(letter.isdigit() for letter in token):
                 self._codes.add(token.casefold())

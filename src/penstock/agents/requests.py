@@ -526,7 +526,7 @@ class ActionRequests:
         names = [one.name for one in self._actions]
         marks = ", ".join("?" * len(names))
         rows = self._database.read(
-            "select number, id, action, effect, state, created, changed, confirms, begun, expires from action_requests"
+            "select number, id, action, effect, state, created, changed, confirms, begun, expires from action_requests"  # noqa: S608
             f" where action in ({marks}) and (? = 0 or number < ?) and (? or tenant = ?) order by number desc"
             " limit ?",
             (*names, before, before, tenant is None, tenant or "", limit if not state else -1),

@@ -32,7 +32,7 @@ from typing import Any, Final
 from penstock.agents.actions import Action, Context, Level, Rate, Text, action, plain
 from penstock.errors import BadRequest, BadSetting, NotReady, TooLarge, ToolFailed, ToolStopped
 
-__all__ = ["Limits", "Ran", "Sandbox", "computed", "protection", "python_tool"]
+__all__ = ["KINDS", "Limits", "Ran", "Sandbox", "computed", "protection", "python_tool"]
 
 PROGRAM: Final = Path(__file__).with_name("sandboxed.py")
 OURS: Final = str(Path(__file__).resolve().parents[2])  # where Penstock itself lies
@@ -123,6 +123,7 @@ class Sandbox:
         found = shutil.which(argv[0]) if argv else None
         if not found or any("\0" in part for part in argv):
             raise BadSetting(f"there is no command '{argv[0] if argv else ''}'")
+        found = os.path.abspath(found)
         program = Path(found).resolve()
         order = {"kind": "command", "argv": [found, *argv[1:]], "reads": [str(program)], "needs": [str(program)]}
         return self._run(order, arguments or {}, stop)
@@ -144,7 +145,7 @@ class Sandbox:
     def _function(self, function: Callable[..., Any]) -> dict[str, Any]:
         module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
         spec = importlib.util.find_spec(module) if module and module not in ("__main__", "builtins") else None
-        if spec is None or not spec.origin or not name or "<" in name:
+        if spec is None or not spec.origin or not spec.has_location or not name or "<" in name:
             hint = "write it in a file of its own, which a new process can import"
             raise BadSetting(
                 f"'{name or function!r}' cannot be run by itself: it is no function of a module", hint=hint
@@ -181,7 +182,7 @@ class Sandbox:
             }  # fmt: skip
             return _Run(order, self._variables(folder), limits, stop).done()
         finally:
-            shutil.rmtree(folder, onerror=_own_and_again)
+            _remove(folder)
 
     def _variables(self, folder: Path) -> dict[str, str]:
         return {
@@ -195,12 +196,17 @@ def _library() -> list[str]:
     return [*dict.fromkeys(str(Path(path).resolve()) for path in (sys.base_prefix, os.path.dirname(os.__file__)))]
 
 
-def _own_and_again(function: Callable[..., Any], path: str, _: object) -> None:
-    """A tool may have taken the rights from its own files."""
+def _remove(folder: Path) -> None:
+    """With all that is in it. A tool may have taken the rights to its own folders."""
     with suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700, follow_symlinks=False) if os.chmod in os.supports_follow_symlinks else None
-        function(path)
+        folder.chmod(0o700)
+    for above, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(above, name)
+            if not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

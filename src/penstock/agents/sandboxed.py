@@ -129,7 +129,8 @@ def _keep(order: dict[str, Any], held: set[str]) -> None:
     os.close(order["result"])
     for stream in (1, 2):
         os.close(stream)
-    began, report = time.monotonic(), {"limit": ""}
+    report: dict[str, Any] = {"limit": ""}
+    began = time.monotonic()
     until = began + order["limits"]["wall_s"]
     while True:
         ended, status, used = _ended(tool)
@@ -154,6 +155,10 @@ def _keep(order: dict[str, Any], held: set[str]) -> None:
             break
     if "own processes" not in held:
         _end_others()
+    if report["limit"] == "cancelled":  # the house may have been killed, and then nobody else does it
+        import shutil
+
+        shutil.rmtree(order["folder"], ignore_errors=True)
     told = os.read(ready, 1 << 16) if select.select([ready], [], [], 0)[0] else b""
     report |= {
         "code": os.waitstatus_to_exitcode(status), "cpu_s": used, "wall_s": time.monotonic() - began,

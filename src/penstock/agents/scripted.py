@@ -212,24 +212,25 @@ class Scripted:
             return [(one, said) for one in self._understand(talk, said, current) if one.ability in self.abilities][
                 :MOST_WANTED
             ]
+        parts = [part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED] if part.strip(" ,")]
         found: dict[str, str] = {}
-        for part in filter(None, (part.strip(" ,") for part in _PARTS.split(said)[:MOST_WANTED])):
-            intent = self.intents.of(_without_codes(part))
-            if intent.name != OTHER and intent.confidence >= least:
-                found[intent.name] = f"{found[intent.name]} {part}" if intent.name in found else part
-        if len(found) < 2:
-            intent = self.intents.of(_without_codes(said))
-            sure = intent.name != OTHER and intent.confidence >= least
-            name = intent.name if sure else next(iter(found), "")
+        for part in parts if len(parts) > 1 else ():
+            if name := self._intent(part, least):
+                found[name] = f"{found[name]} {part}" if name in found else part
+        if len(found) < 2:  # all of it is about the one
+            name = self._intent(said, least) or next(iter(found), "")
             found = {name: said} if name else {}
         return [(Wanted(name, {}), part) for name, part in found.items()]
+
+    def _intent(self, text: str, least: float) -> str:
+        intent = self.intents.of(_without_codes(text))
+        return intent.name if intent.name != OTHER and intent.confidence >= least else ""
 
     def perhaps(self, said: str) -> str:
         """The ability that somebody may mean; "" for none."""
         if self._understand is not None:
             return ""
-        intent = self.intents.of(_without_codes(said))
-        return intent.name if intent.name != OTHER and intent.confidence >= PERHAPS else ""
+        return self._intent(said, PERHAPS)
 
 
 def _without_codes(text: str) -> str:
@@ -296,6 +297,7 @@ class _Turn:
         self.fixed: list[str] = []
         self.quick: tuple[str, ...] = ()
         self.answer: Answer | None = None
+        self.asked: Answer | None = None  # what the documents say to the message, once they were asked
         self.over = False
         self.handing = ""  # why a person is to take over
         self.then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # what takes the place of the agenda
@@ -356,13 +358,14 @@ class _Turn:
             return None
         if is_bye(said):
             return self.said_bye()
-        if is_greeting(said):
+        any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
+        if is_greeting(said) and not any_text:
             return self.greeted()
-        if is_thanks(said) and kind != "confirm":
+        if is_thanks(said) and kind != "confirm" and not any_text:
             self.parts.append(self.sayings.welcome if not self.agenda else "")
             return None
         current, question = self.current(), asks_something(said) or said.endswith("?")
-        words = kind == "slot" and not question and self.argument().free
+        words = any_text and not question
         least = SURE_IN_WORDS if words else SURE_BESIDE if current else SURE
         wants = self.bot.understood(self.talk, said, current, least=least)
         if words and all(one.ability == self.agenda[0]["ability"] and not one.arguments for one, _ in wants):
@@ -375,6 +378,8 @@ class _Turn:
         if kind == "confirm" and begins_with_no(said):
             return self.dropped()
         if self.from_documents() or (kind == "slot" and self.filled(free=True)):
+            return None
+        if question and not self.agenda and self.from_documents(related=True):
             return None
         return self.missed()
 
@@ -487,16 +492,18 @@ class _Turn:
             item["arguments"].update(others)
         return True
 
-    def from_documents(self) -> bool:
-        """Answer a question from the documents, where they do."""
+    def from_documents(self, *, related: bool = False) -> bool:
+        """Answer a question from the documents, where they do. related: also with what is near to it, said to be no more."""
         if self.talk.ask is None or len(self.said) < 3:
             return False
-        try:
-            answer = self.talk.ask(self.said)
-        except PenstockError as error:
-            log("documents were not asked", level="warning", error=error.code)
-            return False
-        if answer.status is not Status.ANSWER:
+        if self.asked is None:
+            try:
+                self.asked = self.talk.ask(self.said)
+            except PenstockError as error:
+                log("documents were not asked", level="warning", error=error.code)
+                return False
+        answer = self.asked
+        if answer.status is not Status.ANSWER and not (related and answer.status is Status.RELATED):
             return False
         self.answer = answer
         self.parts.append(answer.text)
@@ -591,7 +598,16 @@ class _Turn:
             self.rows.append(row_of(self.requests.get(self.talk.person, self.talk.id, opened["request"])))
 
     def check_open(self) -> None:
-        """What was read back and is not there any more, since somebody was erased or is somebody else now, is asked for anew."""
+        """What is open and cannot be answered any more is asked for anew: the bot is another one since, or the request is gone, as
+        somebody was erased or is somebody else now."""
+        known = [item for item in self.agenda if item["ability"] in self.bot.abilities]
+        if len(known) < len(self.agenda):
+            self.agenda[:], self.opened = known, {}
+        if self.opened.get("kind") == "slot":
+            names = [one.name for one in self.bot._slots[self.agenda[0]["ability"]]] if self.agenda else []
+            self.opened = self.opened if self.opened["name"] in names else {}
+        if self.bot.sign_in is None and self.state.pop("signing", None):
+            self.opened = {}
         if self.opened.get("kind") == "confirm":
             try:
                 self.requests.get(self.talk.person, self.talk.id, self.opened["request"])
@@ -813,12 +829,29 @@ class _Turn:
             self.opened = {}
             self.said_bye() if is_bye(self.said) else self.dropped()
             return
+        if self.asks_as_guest():
+            self.state.pop("signing", None)
+            self.state.pop("sign_in", None)
+            self.agenda.clear()
+            self.opened = {}
+            self.heard()
+            return
+        if asks_something(self.said) and not self.bot.understood(self.talk, self.said, None) and self.from_documents():
+            return  # who they are is asked again beneath the answer
         step = self.bot.sign_in.go_on(self.talk, self.said)
         if not step.heard and not self.from_documents():
             self.state["misses"] = int(self.state.get("misses", 0)) + 1
             if self.state["misses"] > MOST_MISSES and self.talk.people and not self.talk.handed_over:
                 self.handing = "somebody could not sign in"
         self.stepped(step)
+
+    def asks_as_guest(self) -> bool:
+        """Whether somebody who is asked who they are wants something for which nobody has to know."""
+        if not (asks_something(self.said) or self.said.endswith("?")):
+            return False
+        wants = self.bot.understood(self.talk, self.said, None)
+        actions = [self.bot.abilities[one.ability].action for one, _ in wants]
+        return bool(actions) and all(one.level == "guest" and one.effect == "reads" for one in actions)
 
     def stepped(self, step: Step) -> None:
         self.fixed.append(step.text)

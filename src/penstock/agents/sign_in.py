@@ -117,7 +117,9 @@ class EmailSayings:
     locked: str = "There were too many tries. For your safety nobody can sign in here for a while."
     done: str = "Thank you, you are signed in."
     subject: str = "Your code"
-    mail: str = "Your code is {code}. It works for ten minutes, in the conversation that you have now.\n\nNot you? Ignore it."
+    mail: str = (
+        "Your code is {code}. It works for ten minutes, in the conversation that you have now.\n\nNot you? Ignore it."
+    )
     again: str = "Send a new code"
 
 

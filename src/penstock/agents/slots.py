@@ -126,7 +126,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 # ---------------------------------------------------------------- by type
 
 
-def _one_of(found: Sequence[Any], heard: Heard) -> Any:
+def _one_of(found: Sequence[Any]) -> Any:
     """The only value; several where the person is to say which, none where too many fit."""
     values = list(dict.fromkeys(found))
     if len(values) == 1:
@@ -143,7 +143,7 @@ def _choice(heard: Heard, values: Sequence[Any]) -> Any:
     if not found and heard.asked:
         near = get_close_matches(said.strip(), [_spaced(str(one)) for one in values], 1, 0.8)
         found = [one for one in values if near and _spaced(str(one)) == near[0]]
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _spaced(text: str) -> str:
@@ -164,7 +164,7 @@ def _pattern(heard: Heard, pattern: str) -> Any:
         value = place.group(1)
         found += [one for one in (value, value.upper(), value.lower()) if exact.fullmatch(one)][:1]
         at = max(place.end(1), at + 1)
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _free(heard: Heard) -> Any:
@@ -181,12 +181,12 @@ def _whole(heard: Heard) -> Any:
     if not found:
         words = re.findall(r"\w+", folded(heard.text))
         found = [_ONES.index(one) for one in words if one in _ONES and (one != "one" or heard.asked)]
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _amount(heard: Heard, places: int) -> Any:
     numbers = [one for one in _digits(heard.text) if len(one) < 24 and len(one.partition(".")[2]) <= places]
-    return _one_of([str(Decimal(one)) for one in numbers], heard)
+    return _one_of([str(Decimal(one)) for one in numbers])
 
 
 def _digits(text: str) -> list[str]:
@@ -214,7 +214,7 @@ def _day(heard: Heard) -> Any:
             for word, days in _DAYS.items()
             if re.search(rf"\b{word}\b", said)
         ]
-    return _one_of(found, heard)
+    return _one_of(found)
 
 
 def _iso(year: int, month: int, day: int) -> str:

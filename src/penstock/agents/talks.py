@@ -42,7 +42,7 @@ class Reply:
     summary: str = ""  # for that person: who, what was wanted, what was done, what is open
     over: bool = False  # the conversation has come to its end
     fixed: tuple[str, ...] = ()  # words of its author, whose numbers need no row: "returns take 30 days"
-    then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # abilities and arguments, in place of all that is still to be done
+    then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # abilities and arguments, in place of what is to be done
 
 
 @dataclass(slots=True)

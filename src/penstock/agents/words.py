@@ -138,13 +138,18 @@ BACK: Final = (
     " / retour a l'assistant / retour au bot / torna all'assistente / torna al bot / voltar ao assistente / voltar ao bot"
     " / terug naar de assistent / terug naar de bot"
 )
+_PEOPLE: Final = (
+    r"(?:human(?: being)?|person|agent|representative|rep|operator|supervisor|manager|employee|staff member|somebody|someone"
+    r"|customer (?:service|support|care))"
+)
 _PERSON: Final = re.compile(
-    r"\b(?:(?:a|an|the|some|any|another|real|live|actual|to|with)\s+)(?:(?:real|live|actual|human|other)\s+)*"
-    r"(?:human|person|agent|representative|rep|operator|supervisor|manager|employee|staff member|someone real|colleague of yours)\b"
-    r"(?!\s+(?:who|that|on|in|i|from|can|could|will|is|was))"
-    r"|^\W*(?:human|person|agent|representative|operator|live agent|real person|customer service)\W*(?:please|now)?\W*$"
-    r"|\b(?:talk|speak|chat|connect|transfer|pass|hand|put)\b[^.?!]{0,30}\b(?:human|person|somebody|someone|agent|representative"
-    r"|operator|supervisor|manager|staff|customer (?:service|support|care))\b"
+    rf"\b(?:a|an|any|another|real|live|actual|some)\s+(?:(?:real|live|actual|human|other)\s+)*{_PEOPLE}"
+    r"\s*(?:please|now|instead|here|right now|asap)?\s*(?:[.!?,]|$)"
+    rf"|^\W*(?:(?:real|live|actual|human)\s+)*{_PEOPLE}\W*(?:please|now)?\W*$"
+    rf"|\b(?:talk|speak|chat|connect|transfer|pass|hand|put|escalate|forward)\b[^.?!]{{0,30}}\b{_PEOPLE}\b"
+    r"|\b(?:want|need|like|prefer|get|give|call|ask for|reach|contact|fetch)\b[^.?!]{0,16}"
+    rf"\b(?:a|an|real|live|actual|human)\s+{_PEOPLE}\b"
+    rf"|\b{_PEOPLE}\b[^.?!]{{0,16}}\b(?:talk|speak|chat) (?:to|with)\b"
     r"|\b(?:menschen|mensch|mitarbeiter(?:in)?|kundenberater(?:in)?|sachbearbeiter(?:in)?)\b[^.?!]{0,30}\b(?:sprechen|reden"
     r"|bitte|verbinden)\b"
     r"|\bmit (?:einem|einer) (?:menschen|mitarbeiter(?:in)?|person)\b"

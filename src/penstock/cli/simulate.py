@@ -65,7 +65,10 @@ def _file(*, exists: bool = True) -> click.Path:
     "--most-turns", default=24, show_default=True, type=click.IntRange(1, 200), help="After so many messages they go."
 )
 @click.option(
-    "--state", type=_file(), metavar="FILE", help="An SQLite file, of which goals ask how things stand in the end."
+    "--state",
+    type=_file(exists=False),
+    metavar="FILE",
+    help="An SQLite file, of which goals ask how things stand in the end.",
 )
 @click.option("--release", default="", metavar="NAME", help="What the log calls the release of the bot.")
 @click.option(

@@ -237,11 +237,9 @@ class _Part:
         """The intent that comes first, how likely the text belongs to any, and how likely, if so, it is that one."""
         learnt = self._learnt
         seen = self._see([text[:LONGEST]])
-        alike = self._alike(seen, learnt.vectors)
-        scores = _coordinates(seen, learnt.corner) @ learnt.weights + NEAREST * _nearest(
-            alike, self._anchors, self._classes
-        )
-        features, best = _features(scores, _nearest(alike, self._anchors, self._classes), self._own)
+        near = _nearest(self._alike(seen, learnt.vectors), self._anchors, self._classes)
+        scores = _coordinates(seen, learnt.corner) @ learnt.weights + NEAREST * near
+        features, best = _features(scores, near, self._own)
         return self._names[int(best[0])], float(learnt.inside.of(features)[0]), float(learnt.right.of(features)[0])
 
     def _see(self, texts: Sequence[str]) -> _Seen:
@@ -339,7 +337,7 @@ def _fitted(rows: NDArray[Any], of: NDArray[Any], classes: int) -> NDArray[Any]:
         chances[each, of] -= 1
         return loss + HOLDS / 2 * float(np.vdot(weights, weights)), rows.T @ chances + HOLDS * weights
 
-    weights = np.zeros((rows.shape[1], classes), np.float32)
+    weights: NDArray[Any] = np.zeros((rows.shape[1], classes), np.float32)
     loss, down = slope(weights)
     steps: list[tuple[NDArray[Any], NDArray[Any]]] = []  # how far the weights went, and by how much the slope changed
     for _ in range(STEPS):

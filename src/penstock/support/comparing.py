@@ -17,7 +17,7 @@ import numpy as np
 
 from penstock.evaluate.sequential import Always
 from penstock.stats import benjamini_hochberg, holm, normal_quantile, normal_tail
-from penstock.support.figures import Clusters, clusters_of, slower_than
+from penstock.support.figures import Clusters, Side
 from penstock.support.metrics import METRICS, Metric
 from penstock.support.report import Moved
 from penstock.support.scored import Scored
@@ -51,8 +51,11 @@ class _Test(NamedTuple):
 def moved(old: Sequence[Scored], new: Sequence[Scored], *, anytime: bool = False) -> tuple[Moved, ...]:
     """Every metric that both have enough of, those that moved most surely first. anytime: the logs grow, and are looked at again
     and again; without, each pair of logs is looked at once, which finds half as large a change."""
+    first, second = Side(old), Side(new)
     tests = {
-        name: test for name, metric in METRICS.items() if metric.alarms and (test := _tested(metric, old, new, FEWEST))
+        name: test
+        for name, metric in METRICS.items()
+        if metric.alarms and (test := _tested(metric, first, second, FEWEST))
     }
     rule, most = Always(WATCHED_FALSE_ALARMS), WATCHED_FALSE_ALARMS if anytime else FALSE_ALARMS
     p = {
@@ -72,11 +75,13 @@ def apart(
 ) -> dict[tuple[str, str], tuple[Moved, ...]]:
     """In which figures each group is surely unlike all others: (by, name) -> these. One look, over all groups and metrics."""
     tests: dict[tuple[tuple[str, str], str], _Test] = {}
+    side = Side(everybody)
     for key, members in groups.items():
         inside = {one.id for one in members}
-        others = [one for one in everybody if one.id not in inside]
+        kept = np.array([one.id in inside for one in everybody])
+        others, group = side.of(~kept), side.of(kept)
         for name, metric in METRICS.items():
-            if metric.alarms and (test := _tested(metric, others, members, fewest)):
+            if metric.alarms and (test := _tested(metric, others, group, fewest)):
                 tests[key, name] = test
     p = [2 * normal_tail(abs(test.z)) for test in tests.values()]
     found: dict[tuple[str, str], list[Moved]] = {}
@@ -87,36 +92,35 @@ def apart(
     return {key: tuple(sorted(some, key=lambda one: one.q)) for key, some in found.items()}
 
 
-def _tested(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest: int) -> _Test | None:
+def _tested(metric: Metric, old: Side, new: Side, fewest: int) -> _Test | None:
     """None where one of them has too little."""
     if metric.name == "contained":
         return None  # the other side of escalation
     if metric.kind == "quantile":
         return _of_quantile(metric, old, new, fewest)
-    first, second = clusters_of(metric.name, old), clusters_of(metric.name, new)
+    first, second = old.clusters(metric.name), new.clusters(metric.name)
     if min(len(first.sums), len(second.sums)) < fewest or min(first.n, second.n) <= 0:
         return None
-    return _test(first, second, _information(metric.name, old, new), is_rate=metric.kind == "rate")
+    information = _information(old.conversations(metric.name), new.conversations(metric.name))
+    return _test(first, second, information, is_rate=metric.kind == "rate")
 
 
-def _information(metric: str, old: Sequence[Scored], new: Sequence[Scored]) -> float:
+def _information(n: int, m: int) -> float:
     """How much is known, as a share of what was planned: of conversations that count, the harmonic mean of both."""
-    n, m = (sum(metric in one.counts for one in some) for some in (old, new))
     return 2 * n * m / (n + m) / PLANNED
 
 
-def _of_quantile(metric: Metric, old: Sequence[Scored], new: Sequence[Scored], fewest: int) -> _Test | None:
+def _of_quantile(metric: Metric, old: Side, new: Side, fewest: int) -> _Test | None:
     """As the shares of answers that are slower than the quantile of both together; its figures are the quantiles."""
     share = 0.5 if metric.name.endswith("p50") else 0.95
-    times = [np.array([time for one in some for time in one.latencies_ms]) for some in (old, new)]
+    times = [old.times_ms, new.times_ms]
     if min(map(len, times)) == 0:
         return None
     edge = float(np.quantile(np.concatenate(times), share))
-    slower = slower_than(old, edge), slower_than(new, edge)
-    first, second = (clusters_of("latency", some) for some in slower)
+    first, second = old.slower(edge), new.slower(edge)
     if min(len(first.sums), len(second.sums)) < fewest:
         return None
-    test = _test(first, second, _information("latency", *slower), is_rate=True)
+    test = _test(first, second, _information(old.timed(), new.timed()), is_rate=True)
     before, after = (float(np.quantile(one, share)) for one in times)
     return test._replace(before=before, after=after, low=None, high=None)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from penstock.support.report import Figure
 from penstock.support.returning import survival
 from penstock.support.scored import Scored
 
-__all__ = ["Clusters", "clusters_of", "figure_of", "figures_of"]
+__all__ = ["Clusters", "Side", "clusters_of", "figure_of", "figures_of", "worth"]
 
 Floats = NDArray[np.float64]
 
@@ -60,28 +61,82 @@ class Clusters(NamedTuple):
         return float((rest**2).sum() / self.sizes.sum() ** 2 * count / max(count - 1, 1))
 
 
+class Side:
+    """Conversations as columns, to be counted in one go: all of them, or some (`of`). Clusters are customers where the log says
+    who, else conversations."""
+
+    def __init__(self, scored: Sequence[Scored]) -> None:
+        self._scored = scored
+        numbers: dict[str, int] = {}
+        keys = sorted(enumerate(one.customer or f"\0{one.id}" for one in scored), key=lambda pair: pair[1])
+        self._cluster = np.zeros(len(scored), np.intp)
+        for at, key in keys:
+            self._cluster[at] = numbers.setdefault(key, len(numbers))
+        self._kept = np.ones(len(scored), bool)
+        self._columns: dict[str, tuple[Floats, Floats]] = {}
+        self._times: Floats = np.array([time for one in scored for time in one.latencies_ms], np.float64)
+        self._of: NDArray[np.intp] = np.repeat(np.arange(len(scored)), [len(one.latencies_ms) for one in scored])
+
+    def of(self, kept: NDArray[np.bool_]) -> Side:
+        """Some of them."""
+        side = copy(self)
+        side._kept = kept
+        return side
+
+    def clusters(self, metric: str) -> Clusters:
+        if metric not in self._columns:
+            pairs = [one.counts.get(metric, (0.0, 0.0)) for one in self._scored]
+            there = [metric in one.counts for one in self._scored]
+            sums, sizes = np.array(pairs, np.float64).reshape(-1, 2).T
+            self._columns[metric] = sums, np.where(there, sizes, np.nan)
+        sums, sizes = self._columns[metric]
+        return self._together(sums, sizes, self._kept & ~np.isnan(sizes))
+
+    def conversations(self, metric: str) -> int:
+        """How many count for a metric."""
+        self.clusters(metric)
+        return int((self._kept & ~np.isnan(self._columns[metric][1])).sum())
+
+    @property
+    def times_ms(self) -> Floats:
+        """How long each answer took."""
+        return self._times[self._kept[self._of]]
+
+    def slower(self, ms: float) -> Clusters:
+        """Answers slower than a time, of all answers: so that two quantiles are compared as shares."""
+        n = len(self._scored)
+        slow = np.bincount(self._of, self._times > ms, n).astype(np.float64)
+        all_ = np.bincount(self._of, minlength=n).astype(np.float64)
+        return self._together(slow, all_, self._kept & (all_ > 0))
+
+    def timed(self) -> int:
+        """How many have answers of which it is known how long they took."""
+        return int((self._kept & (np.bincount(self._of, minlength=len(self._scored)) > 0)).sum())
+
+    def _together(self, sums: Floats, sizes: Floats, kept: NDArray[np.bool_]) -> Clusters:
+        which = np.unique(self._cluster[kept], return_inverse=True)[1]
+        found = (np.bincount(which, one[kept]).astype(np.float64) for one in (sums, sizes))
+        return Clusters(*found)
+
+
 def clusters_of(metric: str, scored: Sequence[Scored]) -> Clusters:
     """By customer where the log says who, else by conversation."""
-    sums: dict[str, float] = {}
-    sizes: dict[str, float] = {}
-    for one in scored:
-        pair = one.counts.get(metric)
-        if pair is None:
-            continue
-        key = one.customer or f"\0{one.id}"
-        sums[key] = sums.get(key, 0.0) + pair[0]
-        sizes[key] = sizes.get(key, 0.0) + pair[1]
-    keys = sorted(key for key in sizes)
-    return Clusters(np.array([sums[key] for key in keys]), np.array([sizes[key] for key in keys]))
+    return Side(scored).clusters(metric)
 
 
 def figures_of(scored: Sequence[Scored], *, until: float | None, only: Sequence[str] = ()) -> tuple[Figure, ...]:
     """Every metric of which anything was counted, or that was asked for. until: Unix time of the log's end."""
-    found = (figure_of(metric, scored, until=until) for name, metric in METRICS.items() if not only or name in only)
+    side = Side(scored)
+    found = (
+        figure_of(metric, scored, until=until, side=side)
+        for name, metric in METRICS.items()
+        if not only or name in only
+    )
     return tuple(one for one in found if one.value is not None or one.unscored)
 
 
-def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None) -> Figure:
+def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None, side: Side | None = None) -> Figure:
+    """side: the same conversations, where they are columns already."""
     unscored = Counter[str]()
     for one in scored:
         if metric.name in one.unscored:
@@ -92,7 +147,7 @@ def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None) 
         return _quantile(metric, scored, 0.5 if metric.name.endswith("p50") else 0.95)
     if metric.kind == "survival":
         return survival(metric.name, scored, days=7 if metric.name.endswith("7d") else 30, until=until)
-    clusters = clusters_of(metric.name, scored)
+    clusters = (side or Side(scored)).clusters(metric.name)
     kinds = _KINDS.get(metric.name, ())
     evidence = tuple(finding.id for one in scored if kinds for finding in one.findings if finding.kind in kinds)[
         :EVIDENCE
@@ -158,20 +213,3 @@ def _quantile(metric: Metric, scored: Sequence[Scored], share: float) -> Figure:
         metric=metric.name, value=value, n=len(times), units=len(some), low=float(low), high=float(high) if enough else None,
         interval="order statistics" if enough else "order statistics; too few for the upper end",
     )  # fmt: skip
-
-
-def slower_than(scored: Sequence[Scored], ms: float) -> list[Scored]:
-    """Conversations whose metric `latency` counts answers slower than a time: so that two quantiles are compared as shares."""
-    from dataclasses import replace
-
-    return [
-        replace(
-            one, counts={"latency": (float(sum(time > ms for time in one.latencies_ms)), float(len(one.latencies_ms)))}
-        )
-        for one in scored
-        if one.latencies_ms
-    ]
-
-
-def as_mapping(figures: Sequence[Figure]) -> Mapping[str, Figure]:
-    return {one.metric: one for one in figures}

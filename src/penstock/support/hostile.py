@@ -98,9 +98,7 @@ class Private:
     @staticmethod
     def _told_of(one: Account) -> Iterable[str]:
         """Of an order what can be nothing else: numbers of parcels and the like."""
-        return (
-            value for told in one.orders.values() for value in told if len(value) > 7 and any(map(str.isdigit, value))
-        )
+        return (value for told in one.orders.values() for value in told if _CODE.fullmatch(value))
 
     def disclosed(self, held: Simulated, *, mine: Collection[str]) -> list[Disclosure]:
         """mine: the accounts of whoever talked."""

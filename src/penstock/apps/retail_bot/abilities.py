@@ -13,11 +13,14 @@ from penstock.agents.requests import Request
 from penstock.agents.scripted import Ability, Heard, Sayings, Scripted, Several, Slot, Wanted
 from penstock.agents.sign_in import SignIn
 from penstock.agents.talks import Reply, Row, Talk, row_of
-from penstock.apps.retail_bot.addresses import known_addresses, read_address, shown_address
-from penstock.apps.retail_bot.desk import LONGEST_SAID, Desk, method_called
-from penstock.apps.retail_bot.planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
-from penstock.apps.retail_bot.recommend import Recommender
-from penstock.apps.retail_bot.replies import (
+from penstock.errors import PenstockError
+from penstock.types import Status
+
+from .addresses import known_addresses, read_address, shown_address
+from .desk import LONGEST_SAID, Desk, method_called
+from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
+from .recommend import Recommender
+from .replies import (
     ARTICLES,
     account_row,
     joined,
@@ -28,18 +31,27 @@ from penstock.apps.retail_bot.replies import (
     product_text,
     variant_text,
 )
-from penstock.apps.retail_bot.rules import called
-from penstock.apps.retail_bot.shop import Customer, Order, Product
-from penstock.apps.retail_bot.sign_in import introduces
-from penstock.apps.retail_bot.understanding import Place, Wish, mentions, methods_said, order_numbers, reason_said, understand
-from penstock.apps.retail_bot.variants import choose, fits, read_target, words
-from penstock.errors import PenstockError
-from penstock.types import Status
+from .rules import called
+from .shop import Customer, Order, Product
+from .sign_in import introduces
+from .understanding import (
+    Place,
+    Wish,
+    mentions,
+    methods_said,
+    order_numbers,
+    reason_said,
+    spoken_words,
+    understand,
+    unswapped,
+)
+from .variants import choose, fits, read_target, words
 
 __all__ = ["RetailBot"]
 
 Histories = Callable[[], Iterable[Sequence[Sequence[str]]]]
 COUNTED_S: Final = 86_400.0
+WORDS_S: Final = 600.0  # how long the words of the catalogue are remembered
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
@@ -47,21 +59,41 @@ _WRITES: Final = {
     "exchange_items": "Exchange something", "change_address": "Change a delivery address",
     "change_payment": "Change how an order is paid", "move": "Change my own address",
 }  # fmt: skip
-_RECOMMEND = re.compile(r"\b(?:recommend|suggest|what (?:else )?would you|something (?:similar|else) (?:for|to)|goes? with|ideas? for)\b", re.I)
+_RECOMMEND = re.compile(
+    r"\b(?:recommend|suggest|what (?:else )?would you|something (?:similar|else) (?:for|to)|goes? with|ideas? for)\b",
+    re.I,
+)
 _OWN = re.compile(r"\b(?:my|mine|i|me|we|our)\b", re.I)
 _GENERAL = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|can (?:i|you|one)|could i|"
-    r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b", re.I
+    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also)\W+)*(?:how (?:do|can|long|does|much does (?:shipping|"
+    r"delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|(?:until|till) when (?:do|can)|can (?:i|you|one)|could "
+    r"i|"
+    r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b",
+    re.I,
+)
+_LIST_ORDERS = re.compile(
+    r"^\W*(?:(?:please|hi|hello|can you|could you)\W+)*(?:show|list|see|give|tell|which|what)\b[\w ]{0,20}\borders\b"
+    r"[\w ,]{0,20}\W*$"
+    r"|\bwhat (?:have|did) i (?:\w+ )?(?:order|buy|bought)",
+    re.I,
+)
+_MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
+_SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
+_ABOUT_OWN = re.compile(
+    r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
 )
 _WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
 # What is on a button -> what is wanted by it
 _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    "my orders": ("look_at_account", {"said": "Where are my orders?"}), "change my own address": ("move", {}), "price and stock": ("look_at_products", {}),
+    "my orders": ("look_at_account", {"said": "Where are my orders?"}),
+    "change my own address": ("move", {}),
+    "price and stock": ("look_at_products", {}),
     "recommend something": ("recommend", {"said": "Recommend something"}),
-}  # fmt: skip
+}
 SAYINGS: Final = Sayings(
-    greeting="Hello! I am the shop's assistant.", anything_else="Is there anything else I can do for you?",
-)  # fmt: skip
+    greeting="Hello! I am the shop's assistant.",
+    anything_else="Is there anything else I can do for you?",
+)
 
 
 @dataclass(slots=True)
@@ -72,6 +104,7 @@ class _Retail:
     histories: Histories
     counting: threading.Lock = field(default_factory=threading.Lock)
     _counted: tuple[float, Recommender] | None = None
+    _words: tuple[float, frozenset[str]] | None = None
 
     # ---------------------------------------------------------------- what is wanted
 
@@ -81,6 +114,8 @@ class _Retail:
             return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
+        if (plainly := self._plainly(said, products)) is not None:
+            return [plainly]
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
@@ -88,7 +123,11 @@ class _Retail:
             more = re.sub(r"^\W*no\b\W*", "actually ", said, flags=re.I)
             if current is not None and current.ability in _WRITES and self._adds(talk, more, products, orders):
                 return [Wanted("look_at_account", {"said": more})]
-            if mentions(words(said), products) and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I) and current is None:
+            if (
+                mentions(words(said), products)
+                and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I)
+                and current is None
+            ):
                 return [Wanted("look_at_products", {"said": said})]
             return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
         if self._is_general(said, wishes, products, orders):
@@ -98,14 +137,49 @@ class _Retail:
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
 
-    def _is_general(self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]) -> bool:
+    def known_words(self) -> frozenset[str]:
+        """Words that customers of this shop say: of its catalogue, and of what is done here."""
+        if self._words is None or time.time() > self._words[0] + WORDS_S:
+            variants = [(one.name, each.options) for one in self.desk.shop.products() for each in one.variants]
+            texts = [text for name, options in variants for text in (name, *options, *options.values())]
+            self._words = time.time(), spoken_words(texts)
+        return self._words[1]
+
+    def _plainly(self, said: str, products: Sequence[Product]) -> Wanted | None:
+        """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
+        if len(said) > 300:
+            return None
+        if _LIST_ORDERS.search(said):
+            return Wanted("look_at_account", {"said": "Where are my orders?"})
+        if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
+            return Wanted("move", {})
+        if _SHELF.search(said) and not _ABOUT_OWN.search(said) and mentions(words(said), products):
+            return Wanted("look_at_products", {"said": said})
+        return None
+
+    def _is_general(
+        self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]
+    ) -> bool:
         """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
-        if len(said) > 160 or order_numbers(said, orders) or re.search(r"#?\b\w?\d{5,}", said):
+        if len(said) > 160 or order_numbers(said, orders) or re.search(r"\d{3,}|\bwhere(?:'s| is)\b", said, re.I):
             return False
+        names_something = any(wish.mentions or wish.numbers for wish in wishes)
+        if said.rstrip().endswith("?") and not _OWN.search(said) and not names_something:
+            return True
         if not _GENERAL.search(said):
             return False
-        if re.search(r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b", said, re.I):
-            return bool(re.search(r"^\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))", said, re.I))
+        if re.search(
+            r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b",
+            said,
+            re.I,
+        ):
+            return bool(
+                re.search(
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    said,
+                    re.I,
+                )
+            )
         return not (any(wish.mentions for wish in wishes) and any(wish.kind in ("price", "options") for wish in wishes))
 
     def _adds(self, talk: Talk, said: str, products: Sequence[Product], orders: Sequence[Order]) -> bool:
@@ -116,13 +190,17 @@ class _Retail:
         customer = self.desk.customer(talk.person.id)
         before = self._plan(talk, customer, orders, products, texts)
         after = self._plan(talk, customer, orders, products, [*texts, said])
-        return [(one.action, one.arguments) for one in before.steps] != [(one.action, one.arguments) for one in after.steps]
+        return [(one.action, one.arguments) for one in before.steps] != [
+            (one.action, one.arguments) for one in after.steps
+        ]
 
     def _texts(self, talk: Talk) -> list[str]:
         found: list[str] = talk.state.get("texts", [])
         return list(found)
 
-    def _plan(self, talk: Talk, customer: Customer, orders: Sequence[Order], products: Sequence[Product], texts: Sequence[str]) -> Plan:
+    def _plan(
+        self, talk: Talk, customer: Customer, orders: Sequence[Order], products: Sequence[Product], texts: Sequence[str]
+    ) -> Plan:
         wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken", ())))
         return plan(wishes, customer, orders, products, talk.state.get("answers", {}))
 
@@ -131,7 +209,11 @@ class _Retail:
     def planned(self, talk: Talk, request: Request) -> Reply:
         """Put what a message asks for on the agenda, and tell what it asks to be told, and what cannot be done."""
         said = str(request.arguments["said"])
-        busy = [item for item in talk.state.get("agenda", ())[1:] if item["ability"] in _WRITES or item["ability"] == "tell_which"]
+        busy = [
+            item
+            for item in talk.state.get("agenda", ())[1:]
+            if item["ability"] in _WRITES or item["ability"] == "tell_which"
+        ]
         texts = [*self._texts(talk), said][-MOST_TEXTS:] if busy else [said]
         if not busy:
             talk.state.update(answers={}, finished=[], told=[])
@@ -140,7 +222,10 @@ class _Retail:
 
     def answered(self, talk: Talk, request: Request) -> Reply:
         """The same again, with what was said to a question."""
-        talk.state["answers"] = {**talk.state.get("answers", {}), str(request.arguments["about"]): str(request.arguments["answer"])}
+        talk.state["answers"] = {
+            **talk.state.get("answers", {}),
+            str(request.arguments["about"]): str(request.arguments["answer"]),
+        }
         return self._decided(talk, self._texts(talk), "")
 
     def _decided(self, talk: Talk, texts: Sequence[str], said: str) -> Reply:
@@ -152,7 +237,9 @@ class _Retail:
         done = {number for _, number in finished}
         steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in finished]
         before = {
-            (item["ability"], item["arguments"].get("order", "")): item["arguments"] for item in talk.state.get("agenda", ())[1:] if item["ability"] in _WRITES
+            (item["ability"], item["arguments"].get("order", "")): item["arguments"]
+            for item in talk.state.get("agenda", ())[1:]
+            if item["ability"] in _WRITES
         }
         then: list[tuple[str, Mapping[str, Any]]] = []
         for step in steps:
@@ -171,11 +258,20 @@ class _Retail:
         if found.questions:
             question = self._question(talk, found.questions[0])
             then.append(("tell_which", {"about": found.questions[0].about, "question": question}))
-        talk.state["spoken"] = list(dict.fromkeys(str(one.arguments["order"]) for one in found.steps if "order" in one.arguments))[:1] or talk.state.get("spoken", [])
+        talk.state["spoken"] = list(
+            dict.fromkeys(str(one.arguments["order"]) for one in found.steps if "order" in one.arguments)
+        )[:1] or talk.state.get("spoken", [])
         reply = joined(parts)
         if not then and not reply.text:
             reply = self._unclear(talk, customer, orders)
-        return Reply(reply.text, reply.quick_replies if not then else (), reply.rows, reply.answer, fixed=reply.fixed, then=tuple(then))
+        return Reply(
+            reply.text,
+            reply.quick_replies if not then else (),
+            reply.rows,
+            reply.answer,
+            fixed=reply.fixed,
+            then=tuple(then),
+        )
 
     def _unclear(self, talk: Talk, customer: Customer, orders: Sequence[Order]) -> Reply:
         rows = [order_row(self.desk, customer, order) for order in orders[:MOST_ORDERS]]
@@ -191,20 +287,35 @@ class _Retail:
         if question.what == "variant":
             item = question.places[0].item
             product = self.desk.shop.product(item.product)
-            options = [variant_text(one) for one in product.variants if one.stock > 0 and one.id != item.variant][:6] if product else []
+            options = (
+                [variant_text(one) for one in product.variants if one.stock > 0 and one.id != item.variant][:6]
+                if product
+                else []
+            )
             talk.state["choices"] = options
             return f"What shall {called(item)} become? Tell me what is to be different."
         if question.kind in ("cancel", "address", "payment"):
             orders = list({one.order.number: one.order for one in question.places}.values())
             talk.state["choices"] = [one.number for one in orders]
-            return "Which order do you mean? " + "; ".join(f"{one.number}: {', '.join(item.name for item in one.items)}" for one in orders)
+            return "Which order do you mean? " + "; ".join(
+                f"{one.number}: {', '.join(item.name for item in one.items)}" for one in orders
+            )
         talk.state["choices"] = []
         lines = [f"{called(one.item)} of order {one.order.number}" for one in question.places]
         return "Which do you mean? " + "; ".join(lines) + ". You can also say all of them."
 
     def _refused(self, talk: Talk, note: Note, customer: Customer, orders: Sequence[Order]) -> Reply:
         rows = [order_row(self.desk, customer, order) for order in orders if order.number == note.order]
-        if note.choices and (product := next((one for one in self.desk.shop.products() if any(variant.id in note.choices for variant in one.variants)), None)):
+        if note.choices and (
+            product := next(
+                (
+                    one
+                    for one in self.desk.shop.products()
+                    if any(variant.id in note.choices for variant in one.variants)
+                ),
+                None,
+            )
+        ):
             rows.append(product_row(product, self.desk.policy.currency))
         rows.append(account_row(self.desk, customer))
         quick = (f"Cancel order {note.order}", "Leave it") if note.rule == "part_of_order" else ()
@@ -219,13 +330,17 @@ class _Retail:
 
     # ---------------------------------------------------------------- told
 
-    def _told(self, talk: Talk, said: str, customer: Customer, orders: Sequence[Order], products: Sequence[Product]) -> list[Reply]:
+    def _told(
+        self, talk: Talk, said: str, customer: Customer, orders: Sequence[Order], products: Sequence[Product]
+    ) -> list[Reply]:
         """Answers to what a message asks to be told."""
         replies: list[Reply] = []
         shown: set[str] = set()
         for wish in understand(said, products, orders, tuple(talk.state.get("spoken", ()))):
             if wish.kind in ("price", "options") and wish.mentions:
-                if mine := [one for one in self._meant(wish, orders) if not re.search(r"option|available|stock", wish.text)]:
+                if mine := [
+                    one for one in self._meant(wish, orders) if not re.search(r"option|available|stock", wish.text)
+                ]:
                     replies += self._orders_told(mine, customer, shown)
                 else:
                     replies.append(self._products_told(wish.text, products))
@@ -236,7 +351,7 @@ class _Retail:
     def _meant(self, wish: Wish, orders: Sequence[Order]) -> list[Order]:
         if wish.numbers:
             return [order for order in orders if order.number in wish.numbers]
-        ids = {id for one in wish.mentions for id in one.products}
+        ids = {number for one in wish.mentions for number in one.products}
         if ids:
             return [order for order in orders if any(item.product in ids for item in order.items)]
         if "recent" in wish.hints or re.search(r"\b(?:last|latest|most recent\w*|newest)\b", wish.text.lower()):
@@ -256,7 +371,7 @@ class _Retail:
 
     def _products_told(self, said: str, products: Sequence[Product]) -> Reply:
         found = mentions(words(said), products)
-        ids = {id for one in found for id in one.products}
+        ids = {number for one in found for number in one.products}
         named = [one for one in products if one.id in ids][:3]
         replies = []
         for product in named:
@@ -277,7 +392,7 @@ class _Retail:
         said = str(request.arguments["said"])
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
-        named = {id for one in mentions(words(said), products) for id in one.products}
+        named = {number for one in mentions(words(said), products) for number in one.products}
         bought = {item.product for order in orders for item in order.items}
         if named - bought:
             return self._products_told(said, products)
@@ -289,7 +404,11 @@ class _Retail:
         if not replies:
             return Reply("There is nothing in stock that I could recommend.")
         whole = joined(replies)
-        return Reply("These are in stock, and may be something for you:\n" + whole.text.replace("\n\n", "\n"), rows=whole.rows, fixed=whole.fixed)
+        return Reply(
+            "These are in stock, and may be something for you:\n" + whole.text.replace("\n\n", "\n"),
+            rows=whole.rows,
+            fixed=whole.fixed,
+        )
 
     def recommender(self, products: Sequence[Product]) -> Recommender:
         """Counted at its first use, and again after a day."""
@@ -304,7 +423,7 @@ class _Retail:
         number = str(request.arguments.get("order", ""))
         talk.state["finished"] = [*talk.state.get("finished", []), [request.action, number]][-20:]
         row = row_of(request)
-        return Reply(text.format_map({name: value for name, value in row.values.items()}), rows=(row,))
+        return Reply(text.format_map(dict(row.values.items())), rows=(row,))
 
     # ---------------------------------------------------------------- what is missing
 
@@ -355,7 +474,13 @@ class _Retail:
             return None
         known = self._known_order(heard)
         customer = self.desk.customer(person)
-        found = read_address(heard.text, customer, self.desk.shop.orders(person), known[1].address if known else None, own=known is not None or heard.asked)
+        found = read_address(
+            heard.text,
+            customer,
+            self.desk.shop.orders(person),
+            known[1].address if known else None,
+            own=known is not None or heard.asked,
+        )
         return None if found is None else {
             "line1": found.line1, "line2": found.line2, "city": found.city, "region": found.region, "postcode": found.postcode,
             "country": found.country,
@@ -363,7 +488,13 @@ class _Retail:
 
     def addresses(self, heard: Heard) -> list[str]:
         person = heard.talk.person.id
-        return [shown_address(one) for one in known_addresses(self.desk.customer(person), self.desk.shop.orders(person))][:4] if person else []
+        return (
+            [shown_address(one) for one in known_addresses(self.desk.customer(person), self.desk.shop.orders(person))][
+                :4
+            ]
+            if person
+            else []
+        )
 
     def answer_in(self, heard: Heard) -> str | None:
         """What is said to the question which thing is meant, or what it is to become."""
@@ -372,7 +503,12 @@ class _Retail:
             return None
         keys = {tuple(one) for one in asked["places"]}
         orders = self.desk.shop.orders(heard.talk.person.id)
-        places = [Place(order, item, at) for order in orders for at, item in enumerate(order.items) if (order.number, at) in keys]
+        places = [
+            Place(order, item, at)
+            for order in orders
+            for at, item in enumerate(order.items)
+            if (order.number, at) in keys
+        ]
         products = self.desk.shop.products()
         if asked["what"] == "variant" and places:
             product = self.desk.shop.product(places[0].item.product)
@@ -392,8 +528,15 @@ class _Retail:
         if known is None or not heard.asked:
             return None
         customer, order = known
-        found = plan(understand(f"change {heard.text}", self.desk.shop.products(), [order]), customer, [order], self.desk.shop.products())
-        return next((_arguments(step.arguments)["changes"] for step in found.steps if "changes" in step.arguments), None)
+        found = plan(
+            understand(f"change {heard.text}", self.desk.shop.products(), [order]),
+            customer,
+            [order],
+            self.desk.shop.products(),
+        )
+        return next(
+            (_arguments(step.arguments)["changes"] for step in found.steps if "changes" in step.arguments), None
+        )
 
     # ---------------------------------------------------------------- rows
 
@@ -407,7 +550,9 @@ class _Retail:
             customer = self.desk.customer(talk.person.id)
             if kind == "account":
                 return account_row(self.desk, customer)
-            return order_row(self.desk, customer, self.desk.order(talk.person.id, number)[1]) if kind == "orders" else None
+            return (
+                order_row(self.desk, customer, self.desk.order(talk.person.id, number)[1]) if kind == "orders" else None
+            )
         except PenstockError as error:
             if error.status >= 500:
                 raise
@@ -419,23 +564,50 @@ class _Retail:
         desk = self.desk
         order = Slot("Which order is it? Tell me its number.", self.order_in)
         changed = Slot("Which item shall become what?", self.changes_in)
-        difference = Slot("Which of your ways to pay shall I use for the difference in price?", lambda heard: self.method_in(heard, "change"), lambda heard: self.methods(heard, "change"))
-        reason = Slot("Why do you cancel it? I can take one of these reasons: {reasons}.".replace("{reasons}", "; ".join(desk.policy.reasons)), self.reason_in, desk.policy.reasons)
-        address = Slot("What is the new address? Please tell me the street, the city and the postcode.", self.address_in, self.addresses)
+        difference = Slot(
+            "Which of your ways to pay shall I use for the difference in price?",
+            lambda heard: self.method_in(heard, "change"),
+            lambda heard: self.methods(heard, "change"),
+        )
+        reason = Slot(
+            "Why do you cancel it? I can take one of these reasons: {reasons}.".replace(
+                "{reasons}", "; ".join(desk.policy.reasons)
+            ),
+            self.reason_in,
+            desk.policy.reasons,
+        )
+        address = Slot(
+            "What is the new address? Please tell me the street, the city and the postcode.",
+            self.address_in,
+            self.addresses,
+        )
         slots: dict[str, dict[str, Slot]] = {
             "cancel_order": {"order": order, "reason": reason},
             "change_items": {"order": order, "changes": changed, "method": difference},
             "return_items": {
-                "order": order, "items": Slot("Which items shall go back?", self.items_in),
-                "method": Slot("Where shall the refund go?", lambda heard: self.method_in(heard, "return"), lambda heard: self.methods(heard, "return")),
+                "order": order,
+                "items": Slot("Which items shall go back?", self.items_in),
+                "method": Slot(
+                    "Where shall the refund go?",
+                    lambda heard: self.method_in(heard, "return"),
+                    lambda heard: self.methods(heard, "return"),
+                ),
             },
             "exchange_items": {"order": order, "changes": changed, "method": difference},
             "change_address": {"order": order, "address": address},
-            "change_payment": {"order": order, "method": Slot("How shall the order be paid?", lambda heard: self.method_in(heard, "payment"), lambda heard: self.methods(heard, "payment"))},
+            "change_payment": {
+                "order": order,
+                "method": Slot(
+                    "How shall the order be paid?",
+                    lambda heard: self.method_in(heard, "payment"),
+                    lambda heard: self.methods(heard, "payment"),
+                ),
+            },
             "move": {"address": address},
-        }  # fmt: skip
+        }
         says = {
-            "cancel_order": "Order {order} is cancelled. The money goes back as I said: to a gift card at once, otherwise within some days.",
+            "cancel_order": "Order {order} is cancelled. The money goes back as I said: to a gift card at once, otherwise "
+            "within some days.",
             "change_items": "Done: order {order} has its new items.",
             "return_items": "Done: the return of order {order} has begun. You get an e-mail on how to send it back.",
             "exchange_items": "Done: the exchange of order {order} has begun. You get an e-mail on how to send it back.",
@@ -443,20 +615,38 @@ class _Retail:
             "change_payment": "Done: order {order} is paid by {by}.",
             "move": "Done: the address of your account is {now}.",
         }
-        made = [
-            Ability(desk.named("look_at_account"), ("where is my order?",), self.planned, {"said": Slot("What is it about?")}, "My orders"),
+        return [
+            Ability(
+                desk.named("look_at_account"),
+                ("where is my order?",),
+                self.planned,
+                {"said": Slot("What is it about?")},
+                "My orders",
+            ),
             *(
-                Ability(desk.named(name), (), self._saying(says[name]), slots[name], label) for name, label in _WRITES.items()
+                Ability(desk.named(name), (), self._saying(says[name]), slots[name], label)
+                for name, label in _WRITES.items()
             ),
             Ability(
-                desk.named("tell_which"), (), self.answered,
-                {"about": Slot("What is it about?"), "question": Slot("What is asked?"), "answer": Slot("{question}", self.answer_in, lambda heard: heard.talk.state.get("choices", ()))},
+                desk.named("tell_which"),
+                (),
+                self.answered,
+                {
+                    "about": Slot("What is it about?"),
+                    "question": Slot("What is asked?"),
+                    "answer": Slot("{question}", self.answer_in, lambda heard: heard.talk.state.get("choices", ())),
+                },
                 offered=False,
             ),
-            Ability(desk.named("look_at_products"), (), self.told_products, {"said": Slot("Which product?")}, "Price and stock"),
+            Ability(
+                desk.named("look_at_products"),
+                (),
+                self.told_products,
+                {"said": Slot("Which product?")},
+                "Price and stock",
+            ),
             Ability(desk.named("recommend"), (), self.recommended, {"said": Slot("What for?")}, "Recommend something"),
-        ]  # fmt: skip
-        return made
+        ]
 
     def _saying(self, text: str) -> Any:
         return lambda talk, request: self.done(talk, request, text)
@@ -473,20 +663,35 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 class RetailBot(Scripted):
     """A scripted bot over a desk. What it asks about things of orders rests on the rows of these orders, each time it is asked."""
 
-    def __init__(self, desk: Desk, sign_in: SignIn, histories: Histories | None = None, *, sayings: Sayings = SAYINGS) -> None:
+    def __init__(
+        self, desk: Desk, sign_in: SignIn, histories: Histories | None = None, *, sayings: Sayings = SAYINGS
+    ) -> None:
         """histories: what customers bought, order by order, by which things are recommended; without, by what most people buy."""
         self._retail = _Retail(desk, histories or list)
         super().__init__(
-            self._retail.abilities(), understand=self._retail.wanted, look=self._retail.look, sign_in=sign_in, sayings=sayings
+            self._retail.abilities(),
+            understand=self._retail.wanted,
+            look=self._retail.look,
+            sign_in=sign_in,
+            sayings=sayings,
         )
 
     def reply(self, talk: Talk, said: str) -> Reply:
-        reply = super().reply(talk, said)
+        reply = super().reply(talk, unswapped(said, self._retail.known_words()))
         agenda, asked = talk.state.get("agenda") or [], talk.state.get("asked")
         if not (agenda and asked and talk.state.get("open") and agenda[0]["ability"] == "tell_which"):
             return reply
         sources = dict.fromkeys(f"orders/{number}" for number, _ in asked["places"])
         rows = [row for source in sources if (row := self.look_again(talk, source)) is not None]
-        products = [row for number in asked.get("products", ()) if (row := self.look_again(talk, f"products/{number}")) is not None]
-        return replace(reply, rows=(*reply.rows, *(row for row in (*rows, *products) if all(row.source != one.source for one in reply.rows))))
-
+        products = [
+            row
+            for number in asked.get("products", ())
+            if (row := self.look_again(talk, f"products/{number}")) is not None
+        ]
+        return replace(
+            reply,
+            rows=(
+                *reply.rows,
+                *(row for row in (*rows, *products) if all(row.source != one.source for one in reply.rows)),
+            ),
+        )

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import orjson
 
-from penstock.apps.retail_bot.rules import OURS, Policy
 from penstock.storage.database import Tables
 from penstock.support.simulator import YES, Simulated
+
+from .rules import OURS, Policy
 
 __all__ = ["Books", "Problem", "problems", "unagreed"]
 

@@ -8,13 +8,14 @@ import sys
 from datetime import date
 
 from penstock.agents.sign_in import ByMail, Mailer, ToFolder
-from penstock.apps.retail_bot.abilities import RetailBot
-from penstock.apps.retail_bot.demo import demo_shop, somebody
-from penstock.apps.retail_bot.desk import Desk
-from penstock.apps.retail_bot.sign_in import CustomerSignIn
-from penstock.apps.retail_bot.sql import SqlShop
 from penstock.assemble import House
-from penstock.config import ChannelSettings
+from penstock.config import ChannelSettings, Secret
+
+from .abilities import RetailBot
+from .demo import demo_shop, somebody
+from .desk import Desk
+from .sign_in import CustomerSignIn
+from .sql import SqlShop
 
 __all__ = ["bot", "mailer"]
 
@@ -24,10 +25,13 @@ def mailer(house: House) -> Mailer:
         return ToFolder(house.settings.home_path / "outbox")
     return ByMail(
         ChannelSettings(
-            kind="email", host=host, sender=os.environ.get("SHOP_SMTP_SENDER", f"shop@{host}"), user=os.environ.get("SHOP_SMTP_USER", ""),
-            password=os.environ.get("SHOP_SMTP_PASSWORD", ""),
+            kind="email",
+            host=host,
+            sender=os.environ.get("SHOP_SMTP_SENDER", f"shop@{host}"),
+            user=os.environ.get("SHOP_SMTP_USER", ""),
+            password=Secret(os.environ.get("SHOP_SMTP_PASSWORD", "")),
         )
-    )  # fmt: skip
+    )
 
 
 def introduce(shop: SqlShop, house: House) -> None:

@@ -18,8 +18,10 @@ from decimal import Decimal
 from typing import Any
 
 from penstock.agents.actions import plain
-from penstock.apps.retail_bot.rules import OURS, available
-from penstock.apps.retail_bot.shop import (
+from penstock.errors import BadRequest, Conflict, NotFound, PenstockError
+
+from .rules import OURS, available
+from .shop import (
     Address,
     Customer,
     Item,
@@ -31,7 +33,6 @@ from penstock.apps.retail_bot.shop import (
     Status,
     Variant,
 )
-from penstock.errors import BadRequest, Conflict, NotFound, PenstockError
 
 __all__ = ["PEOPLE", "PRODUCTS", "TODAY", "ShopContract", "books", "check_books", "play"]
 

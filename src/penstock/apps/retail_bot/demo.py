@@ -11,12 +11,13 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from penstock.apps.retail_bot import generate
-from penstock.apps.retail_bot.rules import OURS
-from penstock.apps.retail_bot.shop import Customer
-from penstock.apps.retail_bot.sql import SqlShop, fill
 from penstock.storage.database import Database
 from penstock.storage.files import storage_errors, sync_folder
+
+from . import generate
+from .rules import OURS
+from .shop import Customer
+from .sql import SqlShop, fill
 
 __all__ = ["demo_shop", "somebody"]
 

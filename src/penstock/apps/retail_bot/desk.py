@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from penstock.agents.actions import Action, Context, Found, Level, Several, Text, action
-from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.addresses import shown_address
-from penstock.apps.retail_bot.planning import original_method
-from penstock.apps.retail_bot.rules import Policy, called
-from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 from penstock.errors import BadRequest, NotFound
+
+from . import rules
+from .addresses import shown_address
+from .planning import original_method
+from .rules import Policy, called
+from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 
 __all__ = ["Desk", "Swap", "method_called"]
 
@@ -140,14 +141,19 @@ class Desk:
         def what_cancelling_does(context: Context, arguments: Any) -> dict[str, Any]:
             customer, order = self.order(context.person.id, arguments.order)
             _refuse(rules.cannot_cancel(order, arguments.reason, policy=self.policy))
-            back = [f"{amount:.2f} {self.policy.currency} to {self.method(customer, one)}" for one, amount in rules.paid_with(order).items()]
+            back = [
+                f"{amount:.2f} {self.policy.currency} to {self.method(customer, one)}"
+                for one, amount in rules.paid_with(order).items()
+            ]
             return {"items": [called(item) for item in order.items], "back": back}
 
         @action(
             "writes", facts=what_cancelling_does, find=self._find, level=self.changes,
             read_back="Cancel the whole order {order}, {items}, because it was {reason}? Back go {back}.",
         )  # fmt: skip
-        def cancel_order(context: Context, order: OrderNumber, reason: Annotated[str, "Why; one of the shop's reasons.", Text(1, 80)]) -> dict[str, Any]:
+        def cancel_order(
+            context: Context, order: OrderNumber, reason: Annotated[str, "Why; one of the shop's reasons.", Text(1, 80)]
+        ) -> dict[str, Any]:
             """Cancel a pending order, all of it."""
             number = self.order(context.person.id, order)[1].number
             done = self.shop.cancel(context.key, context.person.id, number, reason)
@@ -196,25 +202,42 @@ class Desk:
             products, orders = self.products_of(order), self.shop.orders(context.person.id)
             if order.status == "delivered":
                 why = rules.cannot_exchange(
-                    order, swaps, products, customer, arguments.method, today=self.today(), orders=orders, policy=self.policy
+                    order,
+                    swaps,
+                    products,
+                    customer,
+                    arguments.method,
+                    today=self.today(),
+                    orders=orders,
+                    policy=self.policy,
                 )
             else:
-                why = rules.cannot_change_items(order, swaps, products, customer, arguments.method, orders=orders, policy=self.policy)
+                why = rules.cannot_change_items(
+                    order, swaps, products, customer, arguments.method, orders=orders, policy=self.policy
+                )
             _refuse(why)
             amount = rules.difference(order, swaps, products)
             return {
-                "items": _swaps_said(order, swaps, products, self.policy.currency), "pay": max(amount, NOTHING), "back": max(-amount, NOTHING),
-                 "currency": self.policy.currency, "by": self.method(customer, arguments.method),
-            }  # fmt: skip
+                "items": _swaps_said(order, swaps, products, self.policy.currency),
+                "pay": max(amount, NOTHING),
+                "back": max(-amount, NOTHING),
+                "currency": self.policy.currency,
+                "by": self.method(customer, arguments.method),
+            }
 
         def swapped(done: Order) -> dict[str, Any]:
             return {"order": done.number, "status": done.status}
 
         @action(
-            "writes", facts=what_changes, find=self._find, level=self.changes, unsaid=("changes", "method"),
-            read_back="Change in order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, by {by}. The items of an "
+            "writes",
+            facts=what_changes,
+            find=self._find,
+            level=self.changes,
+            unsaid=("changes", "method"),
+            read_back="Change in order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, by "
+            "{by}. The items of an "
             "order can be changed once, and it cannot be cancelled afterwards: is this all of it?",
-        )  # fmt: skip
+        )
         def change_items(
             context: Context, order: OrderNumber, changes: Annotated[list[Swap], Several(1, 20)], method: Method
         ) -> dict[str, Any]:
@@ -223,10 +246,15 @@ class Desk:
             return swapped(self.shop.change_items(context.key, context.person.id, number, _pairs(changes), method))
 
         @action(
-            "writes", facts=what_changes, find=self._find, level=self.changes, unsaid=("changes", "method"),
-            read_back="Exchange from order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, by {by}. An order can be "
+            "writes",
+            facts=what_changes,
+            find=self._find,
+            level=self.changes,
+            unsaid=("changes", "method"),
+            read_back="Exchange from order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, "
+            "by {by}. An order can be "
             "exchanged once: is this all of it?",
-        )  # fmt: skip
+        )
         def exchange_items(
             context: Context, order: OrderNumber, changes: Annotated[list[Swap], Several(1, 20)], method: Method
         ) -> dict[str, Any]:
@@ -236,7 +264,11 @@ class Desk:
 
         def what_goes_back(context: Context, arguments: Any) -> dict[str, Any]:
             customer, order = self.order(context.person.id, arguments.order)
-            _refuse(rules.cannot_give_back(order, arguments.items, customer, arguments.method, today=self.today(), policy=self.policy))
+            _refuse(
+                rules.cannot_give_back(
+                    order, arguments.items, customer, arguments.method, today=self.today(), policy=self.policy
+                )
+            )
             things = [order.items[place] for place in rules.places(order, arguments.items)]
             return {
                 "things": [_item_said(one, self.policy.currency) for one in things], "amount": rules.refund(order, arguments.items),
@@ -244,9 +276,14 @@ class Desk:
             }  # fmt: skip
 
         @action(
-            "writes", facts=what_goes_back, find=self._find, level=self.changes, unsaid=("items", "method"),
-            read_back="Return from order {order}: {things}? {amount} {currency} go to {to}. One return is made for an order: is this all of it?",
-        )  # fmt: skip
+            "writes",
+            facts=what_goes_back,
+            find=self._find,
+            level=self.changes,
+            unsaid=("items", "method"),
+            read_back="Return from order {order}: {things}? {amount} {currency} go to {to}. One return is made for an "
+            "order: is this all of it?",
+        )
         def return_items(
             context: Context, order: OrderNumber, items: Annotated[list[VariantId], Several(1, 20)], method: Method
         ) -> dict[str, Any]:
@@ -287,14 +324,18 @@ def _item_said(item: Item, currency: str) -> str:
     return f"{called(item)} for {item.price:.2f} {currency}"
 
 
-def _swaps_said(order: Order, swaps: Sequence[tuple[str, str]], products: Mapping[str, Product], currency: str) -> list[str]:
+def _swaps_said(
+    order: Order, swaps: Sequence[tuple[str, str]], products: Mapping[str, Product], currency: str
+) -> list[str]:
     """What becomes what, with all that is different."""
     said = []
     for (_, new), place in zip(swaps, rules.places(order, [old for old, _ in swaps]), strict=True):
         item = order.items[place]
         variant = next(one for one in products[item.product].variants if one.id == new)
         differs = [
-            f"{name} {item.options.get(name, 'none')} becomes {value}" for name, value in variant.options.items() if item.options.get(name) != value
+            f"{name} {item.options.get(name, 'none')} becomes {value}"
+            for name, value in variant.options.items()
+            if item.options.get(name) != value
         ]
         what = ", ".join(differs) or "the same again"
         said.append(f"{called(item)}: {what}, {item.price:.2f} becomes {variant.price:.2f} {currency}")

@@ -23,9 +23,11 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from penstock.agents.actions import plain
-from penstock.apps.retail_bot.catalogue import CATALOGUE, INTERESTS
-from penstock.apps.retail_bot.rules import OURS
-from penstock.apps.retail_bot.shop import (
+from penstock.errors import BadRequest, PenstockError
+
+from .catalogue import CATALOGUE, INTERESTS
+from .rules import OURS
+from .shop import (
     Address,
     Customer,
     Item,
@@ -36,7 +38,6 @@ from penstock.apps.retail_bot.shop import (
     Status,
     Variant,
 )
-from penstock.errors import BadRequest, PenstockError
 
 __all__ = ["CUSTOMERS", "SEED", "people", "products"]
 
@@ -370,8 +371,9 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from penstock.apps.retail_bot.sql import fill
     from penstock.storage.database import Database
+
+    from .sql import fill
 
     parser = argparse.ArgumentParser(
         prog="python -m penstock.apps.retail_bot.generate", description="A demo shop from a seed."

@@ -9,18 +9,36 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.addresses import read_address
-from penstock.apps.retail_bot.shop import Address, Customer, Order, PaymentMethod, Product, Variant
-from penstock.apps.retail_bot.understanding import Mention, Place, Wish, described, mentions, order_numbers
-from penstock.apps.retail_bot.variants import Said, Target, choose, named_options, options_said, read_target, words
+from .addresses import read_address
+from .shop import Address, Customer, Order, PaymentMethod, Product, Variant
+from .understanding import Mention, Place, Wish, described, mentions, order_numbers
+from .variants import Said, Target, choose, named_options, read_target, words
 
 __all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "plan"]
 
 Rule = Literal[
-    "part_of_order", "not_pending", "not_delivered", "not_in_stock", "method", "not_found", "once", "balance", "which", "new_order", "lost",
-]  # fmt: skip
+    "part_of_order",
+    "not_pending",
+    "not_delivered",
+    "not_in_stock",
+    "method",
+    "not_found",
+    "once",
+    "balance",
+    "which",
+    "new_order",
+    "lost",
+]
 ABOUT: Final = 300  # characters by which a question is found again
-_SORT: Final = ("move", "change_address", "change_payment", "change_items", "cancel_order", "return_items", "exchange_items")
+_SORT: Final = (
+    "move",
+    "change_address",
+    "change_payment",
+    "change_items",
+    "cancel_order",
+    "return_items",
+    "exchange_items",
+)
 
 
 class Note(NamedTuple):
@@ -35,7 +53,7 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Step:
-    """An action with the arguments that are known. open: candidates of what is not: `order`, `item`, `variant`, `method`."""
+    """An action with the arguments that are known. unsettled: candidates of what is not: `order`, `item`, `variant`, `method`."""
 
     action: str
     arguments: dict[str, Any]
@@ -102,8 +120,8 @@ def _one(world: _World, wish: Wish) -> bool:
         case _:
             return True
     if not done and wish.otherwise:
-        world.plan.notes = [note for note in world.plan.notes]
-        return any([_one(world, other) for other in wish.otherwise])
+        world.plan.notes = list(world.plan.notes)
+        return any(_one(world, other) for other in wish.otherwise)
     return done
 
 
@@ -120,8 +138,10 @@ def _asked(world: _World, wish: Wish, places: Sequence[Place], what: Literal["wh
     if what == "variant":
         return _one(world, replace(wish, target=answer, only=_keys(places)))
     chosen = chosen_places(answer, places, list(world.products.values()))
-    more = {"target": f"{wish.target} , {' '.join(words(answer))}"} if wish.kind == "change" and len(words(answer)) > 4 else {}
-    return bool(chosen) and _one(world, replace(wish, only=_keys(chosen), everything=True, whole=wish.kind == "cancel", **more))
+    if wish.kind == "change" and len(words(answer)) > 4:  # which, and perhaps what it is to become
+        wish = replace(wish, target=f"{wish.target} , {' '.join(words(answer))}")
+    whole = wish.kind == "cancel"
+    return bool(chosen) and _one(world, replace(wish, only=_keys(chosen), everything=True, whole=whole))
 
 
 def _keys(places: Sequence[Place]) -> frozenset[tuple[str, int]]:
@@ -175,7 +195,7 @@ def _candidates(world: _World, wish: Wish) -> list[Place]:
                 found += described(mention, places, list(world.products.values()))
         places = _unique(found)
     if wish.left_out:
-        out = {id for one in wish.left_out for id in one.products}
+        out = {number for one in wish.left_out for number in one.products}
         places = [one for one in places if one.item.product not in out]
     return places
 
@@ -225,7 +245,9 @@ def _cancel(world: _World, wish: Wish) -> bool:
         every = re.search(r"\b(?:all|both|every|orders)\b", wish.text.lower())
         numbers = list(dict.fromkeys(one.order.number for one in pending))
         if count := re.search(r"\b(\d+) item", " ".join(words(wish.text))):
-            numbers = [order.number for order in world.orders if order.number in numbers and len(order.items) == int(count[1])]
+            numbers = [
+                order.number for order in world.orders if order.number in numbers and len(order.items) == int(count[1])
+            ]
         if len(numbers) > 1 and not every:
             if "recent" in wish.hints:
                 numbers = numbers[:1]
@@ -254,13 +276,15 @@ def _cancel(world: _World, wish: Wish) -> bool:
         if not wish.whole and len(meant) < len(order.items) and not wish.everything:
             if len({one.order.number for one in pending}) > 1 and _covers(world, wish, pending):
                 continue  # another order has exactly that
-            world.plan.notes.append(Note("part_of_order", order.number, tuple(order.items[at].name for at in sorted(meant)), wish.text))
+            world.plan.notes.append(
+                Note("part_of_order", order.number, tuple(order.items[at].name for at in sorted(meant)), wish.text)
+            )
             continue
         _step(world, "cancel_order", {"order": order.number, "reason": wish.reason}, wish)
         done = True
     delivered = [one for one in found if one.order.status == "delivered"]
     if wish.mentions and delivered:
-        left = {id for one in wish.mentions for id in one.products} - {one.item.product for one in pending}
+        left = {number for one in wish.mentions for number in one.products} - {one.item.product for one in pending}
         rest = [one for one in wish.mentions if one.products & left]
         if rest:
             done |= _return(world, replace(wish, kind="return", mentions=rest, otherwise=[]))
@@ -269,7 +293,11 @@ def _cancel(world: _World, wish: Wish) -> bool:
 
 def _covers(world: _World, wish: Wish, pending: Sequence[Place]) -> bool:
     numbers = {one.order.number for one in pending}
-    return any(len(order.items) == sum(one.order.number == order.number for one in pending) for order in world.orders if order.number in numbers)
+    return any(
+        len(order.items) == sum(one.order.number == order.number for one in pending)
+        for order in world.orders
+        if order.number in numbers
+    )
 
 
 def _about(found: Sequence[Place]) -> tuple[str, tuple[str, ...]]:
@@ -297,12 +325,12 @@ def _return(world: _World, wish: Wish) -> bool:
         else:
             world.plan.notes.append(Note("not_delivered" if found else "not_found", *_about(found), said=wish.text))
         return False
-    if open := _ambiguous(wish, delivered, world.products):
-        picked = [_narrower(wish, its) for its in open]
+    if unsettled := _ambiguous(wish, delivered, world.products):
+        picked = [_narrower(wish, its) for its in unsettled]
         if any(len({(one.order.number, one.item.variant) for one in its}) > 1 for its in picked):
             return _asked(world, wish, [one for its in picked for one in its])
         kept = [one for its in picked for one in its]
-        loose = {(one.order.number, one.at) for its in open for one in its}
+        loose = {(one.order.number, one.at) for its in unsettled for one in its}
         delivered = [one for one in delivered if (one.order.number, one.at) not in loose] + kept
     done = False
     for order in world.orders:
@@ -311,12 +339,26 @@ def _return(world: _World, wish: Wish) -> bool:
             continue
         method, why = _refund_method(world.customer, order, wish.methods)
         if method is None and wish.methods and wish.otherwise:
-            world.plan.notes.append(Note("method", order.number, choices=tuple(one.id for one in methods_for(world.customer, order, "return")), said=why))
+            world.plan.notes.append(
+                Note(
+                    "method",
+                    order.number,
+                    choices=tuple(one.id for one in methods_for(world.customer, order, "return")),
+                    said=why,
+                )
+            )
             for other in wish.otherwise:
                 other.numbers = other.numbers or (order.number,)
             return False
         if method is None and wish.methods:
-            world.plan.notes.append(Note("method", order.number, choices=tuple(one.id for one in methods_for(world.customer, order, "return")), said=why))
+            world.plan.notes.append(
+                Note(
+                    "method",
+                    order.number,
+                    choices=tuple(one.id for one in methods_for(world.customer, order, "return")),
+                    said=why,
+                )
+            )
         arguments: dict[str, Any] = {"order": order.number, "items": [one.item.variant for one in its]}
         if method:
             arguments["method"] = method
@@ -348,7 +390,11 @@ def methods_for(customer: Customer, order: Order, what: str) -> list[PaymentMeth
         return [one for one in customer.payment_methods if one.id == original or one.kind == "gift_card"]
     if what == "payment":
         total = sum((item.price for item in order.items), Decimal(0))
-        return [one for one in customer.payment_methods if one.id != original and (one.balance is None or one.balance >= total)]
+        return [
+            one
+            for one in customer.payment_methods
+            if one.id != original and (one.balance is None or one.balance >= total)
+        ]
     return list(customer.payment_methods)
 
 
@@ -396,7 +442,9 @@ def _change(world: _World, wish: Wish) -> bool:
     if not every:
         narrowed = _by_source(world, wish, found)
         count = max((one.count for one in wish.mentions), default=0)
-        if re.search(r"\b2\b[\w ]{0,20}\b", " ".join(words(wish.target))) and re.search(r"\b(?:actually|two|2) \w+", wish.text.lower()):
+        if re.search(r"\b2\b[\w ]{0,20}\b", " ".join(words(wish.target))) and re.search(
+            r"\b(?:actually|two|2) \w+", wish.text.lower()
+        ):
             count = max(count, 2)
         if len(narrowed) > max(count, 1) and len({(one.order.number, one.item.variant) for one in narrowed}) > 1:
             narrowed = _newest(narrowed) if "recent" in wish.hints else narrowed
@@ -412,7 +460,7 @@ def _change(world: _World, wish: Wish) -> bool:
     for number, its in orders.items():
         order = its[0].order
         changes: list[tuple[str, str]] = []
-        open: dict[str, tuple[str, ...]] = {}
+        unsettled: dict[str, tuple[str, ...]] = {}
         total = Decimal(0)
         for place in its:
             target = target_of(world, wish, place)
@@ -424,11 +472,13 @@ def _change(world: _World, wish: Wish) -> bool:
             variants = choose(product, place.item.options, place.item.price, target, old_id=place.item.variant)
             if not variants:
                 if not every:
-                    world.plan.notes.append(Note("not_in_stock", number, (place.item.name,), wish.target, _closest(product, place, target)))
+                    world.plan.notes.append(
+                        Note("not_in_stock", number, (place.item.name,), wish.target, _closest(product, place, target))
+                    )
                 continue
             best = min(variants, key=lambda one: (abs(one.price - place.item.price), one.id))
             if len(variants) > 1:
-                open["variants"] = tuple(one.id for one in variants)
+                unsettled["variants"] = tuple(one.id for one in variants)
             changes.append((place.item.variant, best.id))
             total += best.price - place.item.price
         if not changes:
@@ -437,7 +487,7 @@ def _change(world: _World, wish: Wish) -> bool:
         arguments: dict[str, Any] = {"order": number, "changes": changes}
         if method := _difference_method(world.customer, order, wish.methods, total):
             arguments["method"] = method
-        _step(world, action, arguments, wish, open)
+        _step(world, action, arguments, wish, unsettled)
         done = True
     return done
 
@@ -448,7 +498,7 @@ def _reads(world: _World, place: Place, wish: Wish) -> bool:
 
 
 def _of_state(wish: Wish, found: list[Place]) -> list[Place]:
-    """By what was said of the order, or the word for the change, the pending ones or the delivered ones; all where there is one kind."""
+    """The pending ones or the delivered ones, by what was said of the order, or the word for the change."""
     pending = [one for one in found if one.order.status == "pending"]
     delivered = [one for one in found if one.order.status == "delivered"]
     if not pending or not delivered:
@@ -474,8 +524,14 @@ def _by_source(world: _World, wish: Wish, found: list[Place]) -> list[Place]:
     for place in found:
         product = world.products[place.item.product]
         target = target_of(world, wish, place)
-        already = target.values and all(place.item.options.get(one.options[0]) == one.value for one in target.values if not one.negated)
-        if target and not already and choose(product, place.item.options, place.item.price, target, old_id=place.item.variant):
+        already = target.values and all(
+            place.item.options.get(one.options[0]) == one.value for one in target.values if not one.negated
+        )
+        if (
+            target
+            and not already
+            and choose(product, place.item.options, place.item.price, target, old_id=place.item.variant)
+        ):
             can.append(place)
     return can or found
 
@@ -495,7 +551,9 @@ def target_of(world: _World, wish: Wish, place: Place) -> Target:
         kept = tuple(one for one in target.values if not spoken & set(one.options))
         extremes = tuple(one for one in target.extremes if one.option not in spoken)
         if other:
-            alternatives.append(replace(other, values=(*kept, *other.values), extremes=other.extremes or extremes, rest=target.rest))
+            alternatives.append(
+                replace(other, values=(*kept, *other.values), extremes=other.extremes or extremes, rest=target.rest)
+            )
     if not target and alternatives:  # the same again is no change
         target, *alternatives = alternatives
     return replace(target, alternatives=tuple(alternatives))
@@ -506,7 +564,11 @@ def _without_source(product: Product, target: Target, wish: Wish, place: Place) 
     that value."""
     values = []
     for one in target.values:
-        rivals = [other for other in target.values if other != one and set(other.options) & set(one.options) and not other.negated]
+        rivals = [
+            other
+            for other in target.values
+            if other != one and set(other.options) & set(one.options) and not other.negated
+        ]
         is_now = all(place.item.options.get(name) == one.value for name in one.options)
         if rivals and is_now and not one.negated:
             continue
@@ -523,21 +585,34 @@ def _kept_options(product: Product, target: Target, wish: Wish, place: Place) ->
     kept = []
     for name in place.item.options:
         for word in words(name):
-            if len(word) > 2 and name not in given and re.search(rf"\b(?:same|keep|keeping|retain|only care about)\b(?: the| its| my| current| original)* (?:\w+ (?:and|or) )?{re.escape(word)}\b(?! (?:as|of) )", line):
+            if (
+                len(word) > 2
+                and name not in given
+                and re.search(
+                    rf"\b(?:same|keep|keeping|retain|only care about)\b(?: the| its| my| current| original)* (?:\w+ "
+                    rf"(?:and|or) )?{re.escape(word)}\b(?! (?:as|of) )",
+                    line,
+                )
+            ):
                 kept.append(Said((name,), place.item.options[name], 0, 0))
                 break
     return replace(target, values=(*target.values, *kept)) if kept and target else target
 
 
 _LIKE = re.compile(
-    r"\b(?:same|like|type|match\w*|identical|other)\b[\w ,]{0,60}\b(?:as|that|which|like|the 1|the one|one)\b[\w ,]{0,60}|\bother\b|\bthe (?:type|one|kind|version) (?:that|which|i|in)\b"
+    r"\b(?:same|like|type|match\w*|identical|other)\b[\w ,]{0,60}\b(?:as|that|which|like|the 1|the "
+    r"one|one)\b[\w ,]{0,60}|\bother\b|\bthe (?:type|one|kind|version) (?:that|which|i|in)\b"
 )
 _OWNED = re.compile(r"\b(?:received|already|pending|other|another|ordered|bought|placed|purchased|previous|have|own)\b")
 
 
 def _like_another(world: _World, wish: Wish, place: Place, product: Product, target: Target) -> Target:
     line = " ".join(words(wish.target))
-    others = [one for one in world.places() if one.item.product == product.id and (one.order.number, one.at) != (place.order.number, place.at)]
+    others = [
+        one
+        for one in world.places()
+        if one.item.product == product.id and (one.order.number, one.at) != (place.order.number, place.at)
+    ]
     others = [one for one in others if one.order.status != "cancelled" and one.item.variant != place.item.variant]
     if not others or not (_LIKE.search(line) and _OWNED.search(line)):
         return target
@@ -545,11 +620,19 @@ def _like_another(world: _World, wish: Wish, place: Place, product: Product, tar
         others = [one for one in others if one.order.status == "pending"] or others
     elif re.search(r"received|delivered", line):
         others = [one for one in others if one.order.status == "delivered"] or others
-    fitting = [one for one in others if all(one.item.options.get(name) == said.value for said in target.values for name in said.options[:1])]
+    fitting = [
+        one
+        for one in others
+        if all(one.item.options.get(name) == said.value for said in target.values for name in said.options[:1])
+    ]
     other = (fitting or others)[0]
     about = re.search(r"same ([\w ]{2,40}?) (?:level |type )?(?:as|of)\b|([\w ]{2,30}?) to be (?:the )?same", line)
     aspect = words(about[1] or about[2]) if about else []
-    named = [name for name, _ in named_options(product, aspect)] if aspect not in (["type"], ["kind"], ["model"], ["version"]) else []
+    named = (
+        [name for name, _ in named_options(product, aspect)]
+        if aspect not in (["type"], ["kind"], ["model"], ["version"])
+        else []
+    )
     if named:
         values = tuple(Said((name,), other.item.options.get(name, ""), 0, 0) for name in named)
         if not re.search(r"\bother\b.*\bbut\b|if (?:the )?exact", line):
@@ -557,7 +640,11 @@ def _like_another(world: _World, wish: Wish, place: Place, product: Product, tar
     exact = next((one for one in product.variants if one.id == other.item.variant and one.stock > 0), None)
     if exact is not None and not named:
         return Target(variant=exact.id)
-    loose = {name for name, at in named_options(product, words(line)) if re.search(rf"{words(name)[0]}[\w ]{{0,20}}different", line)}
+    loose = {
+        name
+        for name, at in named_options(product, words(line))
+        if re.search(rf"{words(name)[0]}[\w ]{{0,20}}different", line)
+    }
     wanted = tuple(Said((name,), value, 0, 0) for name, value in other.item.options.items())
     firm = tuple(one for one in wanted if one.options[0] not in loose)
     return replace(target, values=firm if loose else target.values, wishes=wanted, rest="free")
@@ -596,7 +683,7 @@ def _orders_meant(world: _World, wish: Wish) -> list[Order] | None:
     if wish.everything or re.search(r"\b(?:all|both|every)\b[\w ]{0,25}\border", wish.text.lower()):
         return pending
     if wish.mentions:
-        ids = {id for one in wish.mentions for id in one.products}
+        ids = {number for one in wish.mentions for number in one.products}
         named = [order for order in pending if any(item.product in ids for item in order.items)]
         if named:
             return named if len(named) == 1 else None
@@ -618,7 +705,9 @@ def _address(world: _World, wish: Wish) -> bool:
         to = read_address(wish.text, world.customer, world.orders)
         differing = [order for order in world.orders if _is_pending(order) and to is not None and order.address != to]
         if len(differing) != 1:
-            return _asked(world, wish, [Place(order, order.items[0], 0) for order in world.orders if _is_pending(order)])
+            return _asked(
+                world, wish, [Place(order, order.items[0], 0) for order in world.orders if _is_pending(order)]
+            )
         orders = differing
     if not orders or not any(_is_pending(order) for order in orders):
         world.plan.notes.append(Note("not_pending", orders[0].number if orders else "", said=wish.text))
@@ -652,9 +741,13 @@ def _payment(world: _World, wish: Wish) -> bool:
             world.plan.notes.append(Note("not_pending", order.number, said=wish.text))
             continue
         may = methods_for(world.customer, order, "payment")
-        chosen = next((one for name in wish.methods for one in method_named(world.customer, order, name) if one in may), None)
+        chosen = next(
+            (one for name in wish.methods for one in method_named(world.customer, order, name) if one in may), None
+        )
         if chosen is None and wish.methods:
-            world.plan.notes.append(Note("method", order.number, choices=tuple(one.id for one in may), said=", ".join(wish.methods)))
+            world.plan.notes.append(
+                Note("method", order.number, choices=tuple(one.id for one in may), said=", ".join(wish.methods))
+            )
             continue
         _step(world, "change_payment", {"order": order.number, **({"method": chosen.id} if chosen else {})}, wish)
         done = True
@@ -664,8 +757,14 @@ def _payment(world: _World, wish: Wish) -> bool:
 # ---------------------------------------------------------------- together
 
 
-def _step(world: _World, action: str, arguments: dict[str, Any], wish: Wish, open: dict[str, tuple[str, ...]] | None = None) -> None:
-    world.plan.steps.append(Step(action, arguments, open or {}, wish))
+def _step(
+    world: _World,
+    action: str,
+    arguments: dict[str, Any],
+    wish: Wish,
+    unsettled: dict[str, tuple[str, ...]] | None = None,
+) -> None:
+    world.plan.steps.append(Step(action, arguments, unsettled or {}, wish))
 
 
 def _merge(world: _World) -> None:
@@ -673,7 +772,14 @@ def _merge(world: _World) -> None:
     before the items, after which an order cannot be changed any more."""
     made: list[Step] = []
     for step in world.plan.steps:
-        same = next((one for one in made if one.action == step.action and one.arguments.get("order") == step.arguments.get("order")), None)
+        same = next(
+            (
+                one
+                for one in made
+                if one.action == step.action and one.arguments.get("order") == step.arguments.get("order")
+            ),
+            None,
+        )
         if same is None or step.action == "move":
             made.append(step)
             continue
@@ -682,7 +788,12 @@ def _merge(world: _World) -> None:
                 same.arguments["items"] = _with_counts(world, same, step)
             case "change_items" | "exchange_items":
                 old = [one for one, _ in same.arguments["changes"]]
-                bought = [item.variant for order in world.orders if order.number == same.arguments["order"] for item in order.items]
+                bought = [
+                    item.variant
+                    for order in world.orders
+                    if order.number == same.arguments["order"]
+                    for item in order.items
+                ]
                 for one in step.arguments["changes"]:
                     if old.count(one[0]) < bought.count(one[0]):
                         same.arguments["changes"].append(one)
@@ -697,7 +808,9 @@ def _merge(world: _World) -> None:
 
 
 def _with_counts(world: _World, first: Step, second: Step) -> list[str]:
-    bought = [item.variant for order in world.orders if order.number == first.arguments["order"] for item in order.items]
+    bought = [
+        item.variant for order in world.orders if order.number == first.arguments["order"] for item in order.items
+    ]
     wanted = [*first.arguments["items"]]
     for one in second.arguments["items"]:
         if wanted.count(one) < bought.count(one) and (one not in first.arguments["items"]):

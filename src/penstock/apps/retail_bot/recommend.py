@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from penstock.apps.retail_bot.shop import Order, Product, Variant
+from .shop import Order, Product, Variant
 
 __all__ = ["Recommendation", "Recommender"]
 

@@ -8,13 +8,24 @@ from decimal import Decimal
 from typing import Final
 
 from penstock.agents.talks import Reply, Row
-from penstock.apps.retail_bot.addresses import shown_address
-from penstock.apps.retail_bot.desk import Desk, method_called
-from penstock.apps.retail_bot.planning import Note, original_method
-from penstock.apps.retail_bot.rules import called
-from penstock.apps.retail_bot.shop import Customer, Order, Product, Variant
 
-__all__ = ["ARTICLES", "account_row", "note_text", "order_label", "order_row", "order_text", "product_row", "product_text", "variant_text"]
+from .addresses import shown_address
+from .desk import Desk, method_called
+from .planning import Note, original_method
+from .rules import called
+from .shop import Customer, Order, Product, Variant
+
+__all__ = [
+    "ARTICLES",
+    "account_row",
+    "joined",
+    "note_text",
+    "order_row",
+    "order_text",
+    "product_row",
+    "product_text",
+    "variant_text",
+]
 
 MOST_VARIANTS: Final = 6  # that are told of one product
 
@@ -33,13 +44,22 @@ ARTICLES: Final = {
 
 
 def order_row(desk: Desk, customer: Customer, order: Order) -> Row:
-    methods = {one.id: method_called(one, desk.policy.currency) for one in customer.payment_methods if one.kind != "gift_card"}
+    methods = {
+        one.id: method_called(one, desk.policy.currency) for one in customer.payment_methods if one.kind != "gift_card"
+    }
     values = {
-        "number": order.number, "status": order.status, "items": [called(item) for item in order.items],
-        "prices": [item.price for item in order.items], "total": order.total, "paid": order.paid, "address": shown_address(order.address),
-        "tracking": list(order.tracking), "placed": order.placed, "delivered": order.delivered,
+        "number": order.number,
+        "status": order.status,
+        "items": [called(item) for item in order.items],
+        "prices": [item.price for item in order.items],
+        "total": order.total,
+        "paid": order.paid,
+        "address": shown_address(order.address),
+        "tracking": list(order.tracking),
+        "placed": order.placed,
+        "delivered": order.delivered,
         "paid_with": methods.get(original_method(order), "gift card"),
-    }  # fmt: skip
+    }
     return Row(f"orders/{order.number}", values, f"order {order.number}", time.time())
 
 
@@ -65,16 +85,15 @@ def account_row(desk: Desk, customer: Customer) -> Row:
 # ---------------------------------------------------------------- texts
 
 
-def order_label(order: Order) -> str:
-    """For a button: the number, and what is in it."""
-    names = ", ".join(dict.fromkeys(item.name for item in order.items))
-    return f"{order.number} ({names[:60]}{'…' if len(names) > 60 else ''})"
-
-
 def order_text(row: Row, currency: str) -> str:
     values = row.values
-    items = "; ".join(f"{item}, {price:.2f} {currency}" for item, price in zip(values["items"], values["prices"], strict=True))
-    parts = [f"Order {values['number']} is {values['status']}: {items}. Total {values['total']:.2f} {currency}, paid by {values['paid_with']}."]
+    items = "; ".join(
+        f"{item}, {price:.2f} {currency}" for item, price in zip(values["items"], values["prices"], strict=True)
+    )
+    parts = [
+        f"Order {values['number']} is {values['status']}: {items}. Total {values['total']:.2f} "
+        f"{currency}, paid by {values['paid_with']}."
+    ]
     if values["placed"]:
         parts.append(f"Placed on {values['placed']}.")
     if values["delivered"]:
@@ -91,9 +110,13 @@ def variant_text(variant: Variant) -> str:
 
 def product_text(product: Product, row: Row, variants: Sequence[Variant], currency: str) -> str:
     """Of a product: how many variants there are, and those that were asked for."""
-    head = f"{product.name}: {row.values['variants']} variants, {row.values['in stock']} of them in stock, from {row.values['from']:.2f} to {row.values['to']:.2f} {currency}."
+    head = (
+        f"{product.name}: {row.values['variants']} variants, {row.values['in stock']} of them in stock, "
+        f"from {row.values['from']:.2f} to {row.values['to']:.2f} {currency}."
+    )
     lines = [
-        f"- {variant_text(one)}: {one.price:.2f} {currency}, {f'{one.stock} in stock' if one.stock else 'out of stock'}" for one in variants[:MOST_VARIANTS]
+        f"- {variant_text(one)}: {one.price:.2f} {currency}, {f'{one.stock} in stock' if one.stock else 'out of stock'}"
+        for one in variants[:MOST_VARIANTS]
     ]
     return "\n".join([head, *lines])
 
@@ -105,7 +128,8 @@ def note_text(note: Note, desk: Desk, customer: Customer, orders: Iterable[Order
     match note.rule:
         case "part_of_order":
             return (
-                f"I cannot cancel {names} alone: only a whole order can be cancelled. I can cancel all of order {note.order}, or change "
+                f"I cannot cancel {names} alone: only a whole order can be cancelled. I can cancel all of order "
+                f"{note.order}, or change "
                 "an item to another variant of the same product."
             )
         case "not_pending":
@@ -113,18 +137,33 @@ def note_text(note: Note, desk: Desk, customer: Customer, orders: Iterable[Order
             return f"That can be done with pending orders only, and {state}."
         case "not_delivered":
             state = f"order {note.order} is {order.status}" if order else "I find no such delivered order"
-            can = " A pending order can be cancelled, or its items changed." if order and order.status == "pending" else ""
+            can = (
+                " A pending order can be cancelled, or its items changed."
+                if order and order.status == "pending"
+                else ""
+            )
             return f"Only what was delivered can be returned or exchanged, and {state}.{can}"
         case "not_in_stock":
-            product = next((one for one in desk.shop.products() if any(variant.id in note.choices for variant in one.variants)), None)
+            product = next(
+                (one for one in desk.shop.products() if any(variant.id in note.choices for variant in one.variants)),
+                None,
+            )
             near = [one for one in product.variants if one.id in note.choices][:3] if product else []
             others = "; ".join(f"{variant_text(one)} for {one.price:.2f} {desk.policy.currency}" for one in near)
             return f"There is no {names} like that in stock.{f' Closest are: {others}.' if others else ''}"
         case "method":
-            may = [method_called(one, desk.policy.currency) for one in customer.payment_methods if one.id in note.choices]
-            return f"For order {note.order} that way to pay is not possible: a refund goes to what was paid with, or to a gift card. I can take {' or '.join(may) or 'none of yours'}."
+            may = [
+                method_called(one, desk.policy.currency) for one in customer.payment_methods if one.id in note.choices
+            ]
+            return (
+                f"For order {note.order} that way to pay is not possible: a refund goes to what was paid with, "
+                f"or to a gift card. I can take {' or '.join(may) or 'none of yours'}."
+            )
         case "lost":
-            return f"What is lost cannot be sent back, so I cannot take {names} back or send another one. A person can look into a lost parcel."
+            return (
+                f"What is lost cannot be sent back, so I cannot take {names} back or send another one. A person "
+                f"can look into a lost parcel."
+            )
         case _:
             return "I do not find that among your orders."
 
@@ -133,7 +172,9 @@ def joined(replies: Sequence[Reply]) -> Reply:
     """Several replies as one."""
     rows = {row.source: row for reply in replies for row in reply.rows}
     return Reply(
-        "\n\n".join(reply.text for reply in replies if reply.text), tuple(one for reply in replies for one in reply.quick_replies)[:6],
-        tuple(rows.values()), next((reply.answer for reply in replies if reply.answer), None),
+        "\n\n".join(reply.text for reply in replies if reply.text),
+        tuple(one for reply in replies for one in reply.quick_replies)[:6],
+        tuple(rows.values()),
+        next((reply.answer for reply in replies if reply.answer), None),
         fixed=tuple(one for reply in replies for one in reply.fixed),
-    )  # fmt: skip
+    )

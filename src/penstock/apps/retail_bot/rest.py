@@ -17,8 +17,6 @@ import httpx2
 import orjson
 
 from penstock.agents.actions import plain
-from penstock.apps.retail_bot.plain import Misfit, check_key, read
-from penstock.apps.retail_bot.shop import Address, Customer, Order, Product
 from penstock.config import is_loopback
 from penstock.errors import (
     BadRequest,
@@ -31,6 +29,9 @@ from penstock.errors import (
     UpstreamTimeout,
 )
 from penstock.guard.provenance import shown
+
+from .plain import Misfit, check_key, read
+from .shop import Address, Customer, Order, Product
 
 __all__ = ["RestShop"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from decimal import Decimal
 
-from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, PaymentMethod, Product, Variant
+from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Variant
 
 __all__ = [
     "OURS",

@@ -16,10 +16,11 @@ from urllib.parse import unquote
 import orjson
 
 from penstock.agents.actions import plain
-from penstock.apps.retail_bot.plain import Misfit, read
-from penstock.apps.retail_bot.shop import Address, Shop
 from penstock.errors import BadRequest, Conflict, NeedsKey, NotFound, PenstockError, TooLarge
 from penstock.trace import log
+
+from .plain import Misfit, read
+from .shop import Address, Shop
 
 __all__ = ["serve_shop"]
 
@@ -194,7 +195,7 @@ def main() -> None:
 
     import uvicorn
 
-    from penstock.apps.retail_bot.demo import demo_shop
+    from .demo import demo_shop
 
     parser = argparse.ArgumentParser(
         prog="python -m penstock.apps.retail_bot.serve_shop", description="Serve the demo shop over HTTP."

@@ -3,6 +3,7 @@ conversations, and nobody learns whether an address or a name is known."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from penstock.agents.actions import LEVELS, Level, Person
 from penstock.agents.sign_in import EMAIL, EmailCode, Mailer, Step, limits_of
 from penstock.agents.talks import Talk
 from penstock.agents.tries import Tries
-from penstock.apps.retail_bot.shop import Customer, Shop
 from penstock.storage.database import Database
+
+from .shop import Customer, Shop
 
 __all__ = ["CustomerSignIn", "introduces"]
 
@@ -21,16 +23,67 @@ WRONG: Final = {"person": 10, "talk": 5, "caller": 200}  # names and postcodes t
 MOST_PAIRS: Final = 12  # first and last names that a message is tried with
 MOST_KEPT: Final = 3  # messages in which a name and a postcode may be said
 _POSTCODE: Final = re.compile(
-    r"\b(?:[A-Za-z]{1,2}\d[A-Za-z0-9]?\s?\d[A-Za-z]{2}|\d{3}\s\d{2}|\d{2}-\d{3}|\d{4}-\d{3}|\d{4}\s?[A-Z]{2}|[A-Z]\d{2}\s?[A-Z\d]{4}|\d{4,6}(?:-\d{4})?)\b"
+    r"\b(?:[A-Za-z]{1,2}\d[A-Za-z0-9]?\s?\d[A-Za-z]{2}|\d{3}\s\d{2}|\d{2}-\d{3}|\d{4}-\d{3}|"
+    r"\d{4}\s?[A-Z]{2}|[A-Z]\d{2}\s?[A-Z\d]{4}|\d{4,6}(?:-\d{4})?)\b"
 )
 _NO_NAMES: Final = frozenset(
-    "i im am is my name the a an and in zip zipcode code postcode postal live living at of with you to want would like return order "
-    "exchange cancel please hello hi hey thanks it its for me from number call called this residing by".split()
+    [
+        "i",
+        "im",
+        "am",
+        "is",
+        "my",
+        "name",
+        "the",
+        "a",
+        "an",
+        "and",
+        "in",
+        "zip",
+        "zipcode",
+        "code",
+        "postcode",
+        "postal",
+        "live",
+        "living",
+        "at",
+        "of",
+        "with",
+        "you",
+        "to",
+        "want",
+        "would",
+        "like",
+        "return",
+        "order",
+        "exchange",
+        "cancel",
+        "please",
+        "hello",
+        "hi",
+        "hey",
+        "thanks",
+        "it",
+        "its",
+        "for",
+        "me",
+        "from",
+        "number",
+        "call",
+        "called",
+        "this",
+        "residing",
+        "by",
+    ]
+)
+_NO_POSTCODE: Final = re.compile(
+    r"#\w+|\b[A-Z]{2}-?\d{5,}\b|\bending in \d{4}\b|\b(?:address|moved|sent? to|goes? to)\b.*", re.I | re.S
 )
 _INTRODUCES: Final = re.compile(r"\b(?:name|i am|i'm|this is)\b", re.I)
 ASK: Final = "Please tell me the e-mail address of your account, or your first and last name and your postcode."
 NOT_FOUND: Final = (
-    "I could not find an account with that. Please check it, and tell me your e-mail address, or your first and last name and your postcode."
+    "I could not find an account with that. Please check it, and tell me your e-mail address, or "
+    "your first and last name and your postcode."
 )
 LOCKED: Final = "There were too many tries. For your safety nobody can sign in here for a while; a person can help you."
 NEEDS_CODE: Final = "For this I need to be sure that it is you, so I send a code to the e-mail address of your account."
@@ -61,14 +114,19 @@ class CustomerSignIn:
         if customer is not None and self.codes is not None:
             step = self.codes.begin(talk, level, customer.email)
             return step._replace(text=f"{NEEDS_CODE} {step.text}")
-        if EMAIL.search(said) or (_POSTCODE.search(said) and (len(said) < 80 or _INTRODUCES.search(said))):
+        plain = _NO_POSTCODE.sub(" ", said)
+        if EMAIL.search(said) or (_POSTCODE.search(plain) and (len(plain) < 80 or _INTRODUCES.search(plain))):
             return self._heard(talk, said, level)._replace(heard=True)
         talk.state["sign_in"] = {"level": level}
         return Step(ASK)
 
     def go_on(self, talk: Talk, said: str) -> Step:
         notes: dict[str, Any] = talk.state.setdefault("sign_in", {})
-        if self.codes is not None and notes.get("email") and not (_POSTCODE.search(said) and list(_pairs(said)) and not talk.person.id):
+        if (
+            self.codes is not None
+            and notes.get("email")
+            and not (_POSTCODE.search(said) and list(_pairs(said)) and not talk.person.id)
+        ):
             return self._checked(talk, self.codes.go_on(talk, said))
         return self._heard(talk, said, notes.get("level", "identified"))
 
@@ -136,7 +194,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     """Words beside each other that may be a first and a last name, those that begin large first."""
     found = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[,.]", EMAIL.sub(" ", text))
     pairs = [
-        (one, other) for one, other in zip(found, found[1:], strict=False)
+        (one, other) for one, other in itertools.pairwise(found)
         if one[0].isalpha() and other[0].isalpha() and not {one.casefold(), other.casefold()} & _NO_NAMES
     ]  # fmt: skip
     pairs.sort(key=lambda pair: -(pair[0][0].isupper() + pair[1][0].isupper()))

@@ -14,12 +14,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.rules import OURS, Policy
-from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop, Variant
 from penstock.support.goals import Fact, Goal
 from penstock.support.hostile import Account
 from penstock.support.simulator import Simulated
+
+from . import rules
+from .rules import OURS, Policy
+from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop, Variant
 
 __all__ = ["KINDS", "account", "drawn_goals"]
 
@@ -221,7 +222,7 @@ def _cancel(source: _Source) -> Iterator[Goal]:
             id="-", wants=f"To cancel order {order.number}; the reason is: {reason}.", done=_DONE["cancel"],
             agrees=(number, re.escape(reason)),
             opening=(f"I want to cancel order {order.number}.", f"Please cancel my order {order.number}, {reason}.",
-                     f"Can you cancel {order.number}?", f"I do not want order {order.number} any more, cancel it."),
+                     f"Can you cancel {order.number}?", f"Cancel order {order.number} for me, please."),
             facts=source.of(customer, Fact("order", order.number), Fact("reason", reason)), choices=(number, re.escape(reason)),
             reached=reached,
         )  # fmt: skip

@@ -23,10 +23,14 @@ from typing import Any, TypeVar
 import orjson
 
 from penstock.agents.actions import canonical, plain
-from penstock.apps.retail_bot import rules
-from penstock.apps.retail_bot.plain import check_key, read
-from penstock.apps.retail_bot.rules import OURS, Policy
-from penstock.apps.retail_bot.shop import (
+from penstock.errors import BadRequest, Conflict, NotFound
+from penstock.guard.provenance import shown
+from penstock.storage.database import Tables
+
+from . import rules
+from .plain import check_key, read
+from .rules import OURS, Policy
+from .shop import (
     Address,
     Customer,
     Item,
@@ -37,9 +41,6 @@ from penstock.apps.retail_bot.shop import (
     Status,
     Variant,
 )
-from penstock.errors import BadRequest, Conflict, NotFound
-from penstock.guard.provenance import shown
-from penstock.storage.database import Tables
 
 __all__ = ["SCHEMA", "SqlShop", "fill"]
 

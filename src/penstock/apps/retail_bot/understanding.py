@@ -8,12 +8,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.shop import Item, Order, Product
-from penstock.apps.retail_bot.variants import Target, fits, options_said, read_target, words
+from .shop import Item, Order, Product
+from .variants import fits, options_said, read_target, words
 
-__all__ = ["Kind", "Mention", "Place", "Wish", "clauses", "mentions", "order_numbers", "understand"]
+__all__ = [
+    "Kind",
+    "Mention",
+    "Place",
+    "Wish",
+    "clauses",
+    "mentions",
+    "order_numbers",
+    "spoken_words",
+    "understand",
+    "unswapped",
+]
 
-Kind = Literal["cancel", "return", "change", "address", "payment", "move", "status", "price", "options", "total", "person"]
+Kind = Literal[
+    "cancel", "return", "change", "address", "payment", "move", "status", "price", "options", "total", "person"
+]
 
 _VERBS: Final[dict[str, Kind]] = {
     "cancel": "cancel", "cancelling": "cancel", "canceling": "cancel", "cancelled": "cancel", "cancellation": "cancel",
@@ -27,11 +40,49 @@ _VERBS: Final[dict[str, Kind]] = {
     "updating": "change", "updated": "change", "upgrade": "change", "upgrading": "change", "downgrade": "change",
     "adjust": "change", "edit": "change", "alter": "change", "correct": "change", "convert": "change", "fix": "change",
 }  # fmt: skip
-_NOUNS: Final = frozenset({"exchange", "return", "refund", "change", "cancellation", "replacement", "modification", "update", "upgrade", "trade", "swap", "switch"})
-_BEFORE_NOUN: Final = frozenset({"the", "a", "an", "any", "this", "that", "my", "total", "for", "of", "order", "full", "no"})
-_ASKED_FOR: Final = frozenset({"get", "request", "want", "need", "do", "make", "process", "start", "initiate", "have", "like", "receive", "issue", "arrange", "me", "seek"})
+_NOUNS: Final = frozenset(
+    {
+        "exchange",
+        "return",
+        "refund",
+        "change",
+        "cancellation",
+        "replacement",
+        "modification",
+        "update",
+        "upgrade",
+        "trade",
+        "swap",
+        "switch",
+    }
+)
+_BEFORE_NOUN: Final = frozenset(
+    {"the", "a", "an", "any", "this", "that", "my", "total", "for", "of", "order", "full", "no"}
+)
+_ASKED_FOR: Final = frozenset(
+    {
+        "get",
+        "request",
+        "want",
+        "need",
+        "do",
+        "make",
+        "process",
+        "start",
+        "initiate",
+        "have",
+        "like",
+        "receive",
+        "issue",
+        "arrange",
+        "me",
+        "seek",
+    }
+)
 _DENIALS: Final = frozenset({"not", "never", "no", "without", "avoid", "nor"})
-_GENERIC: Final = frozenset({"set", "kit", "pack", "pair", "cleaner", "machine", "maker", "system", "device", "item", "bundle", "product"})
+_GENERIC: Final = frozenset(
+    {"set", "kit", "pack", "pair", "cleaner", "machine", "maker", "system", "device", "item", "bundle", "product"}
+)
 _EVERYDAY: Final = {
     "bike": "bicycle", "cycle": "bicycle", "phone": "smartphone", "cellphone": "smartphone", "mobile": "smartphone",
     "computer": "laptop", "trainer": "sneaker", "tee": "shirt", "tshirt": "shirt", "couch": "sofa", "tv": "television",
@@ -40,10 +91,14 @@ _EVERYDAY: Final = {
 }  # fmt: skip
 _EVERY: Final = frozenset({"all", "both", "every", "each", "everything"})
 _COUNTS: Final = frozenset({"2", "3", "4", "5", "6"})
-_STOP: Final = frozenset({"the", "a", "an", "my", "this", "that", "these", "those", "and", "or", "of", "in", "on", "i", "it"})
+_STOP: Final = frozenset(
+    {"the", "a", "an", "my", "this", "that", "these", "those", "and", "or", "of", "in", "on", "i", "it"}
+)
 _PEOPLE = re.compile(
-    r"\b(?:speak|talk|chat|connect|transfer|put|hand|get)\b[\w ]{0,25}\b(?:human|person|people|someone|somebody|agent|representative|"
-    r"supervisor|manager|colleague|staff|operator)\b|^(?:human|agent|representative|operator|person)\b|real person|human (?:agent|being)"
+    r"\b(?:speak|talk|chat|connect|transfer|put|hand|get)\b[\w ]{0,25}\b(?:human|person|people|"
+    r"someone|somebody|agent|representative|"
+    r"supervisor|manager|colleague|staff|operator)\b|^(?:human|agent|representative|operator|"
+    r"person)\b|real person|human (?:agent|being)"
 )
 
 
@@ -96,10 +151,40 @@ class Wish:
 # ---------------------------------------------------------------- parts of a message
 
 
-_START = "|".join(sorted({*_VERBS} | {"get", "keep", "use", "know", "proceed", "make", "send", "track", "check", "ask", "pay", "give", "confirm", "just", "order"}, key=len, reverse=True))
-_WANT = r"(?:i|we)(?:'d|'ll| would| will| also| really| actually| just| only| then| do| still)* (?:want|need|wish|like|prefer|love|rather|plan|intend|hope|wonder|have|am|are|can|could|do|don't|know)\b"
+_START = "|".join(
+    sorted(
+        {*_VERBS}
+        | {
+            "get",
+            "keep",
+            "use",
+            "know",
+            "proceed",
+            "make",
+            "send",
+            "track",
+            "check",
+            "ask",
+            "pay",
+            "give",
+            "confirm",
+            "just",
+            "order",
+        },
+        key=len,
+        reverse=True,
+    )
+)
+_WANT = (
+    r"(?:i|we)(?:'d|'ll| would| will| also| really| actually| just| only| then| do| still)* (?:want|"
+    r"need|wish|like|prefer|love|rather|plan|intend|hope|wonder|have|am|are|can|could|do|don't|"
+    r"know)\b"
+)
 _JOINT = re.compile(
-    rf"(?:\s*[,;]\s*|\s+)(?:and|but|then|also|plus|as well as|while)\b[\s,]*(?:and|also|then|please|lastly|finally|secondly|instead|to|that|just|perhaps|maybe|potentially)*\s*(?=(?:{_WANT})|(?:{_START})\b|could you|can you|please|if\b|for the\b|whether\b|my\b[\w ]{{1,20}}\b(?:should|needs?|has|have) to)"
+    rf"(?:\s*[,;]\s*|\s+)(?:and|but|then|also|plus|as well as|while)\b[\s,]*(?:and|also|then|please|"
+    rf"lastly|finally|secondly|instead|to|that|just|perhaps|maybe|potentially)*\s*(?=(?:{_WANT})|"
+    rf"(?:{_START})\b|could you|can you|please|if\b|for the\b|whether\b|my\b[\w ]{{1,20}}\b(?:should|"
+    rf"needs?|has|have) to)"
     rf"|\s*,\s*(?=(?:{_WANT})|(?:please |could you |can you )?(?:{_START})\b|if\b|otherwise\b|but\b|so\b|plus\b)",
     re.I,
 )
@@ -126,11 +211,16 @@ def _aside(match: re.Match[str]) -> str:
 
 
 def _split(sentence: str) -> list[str]:
-    if condition := re.match(r"\s*(?:and |but |also |however,? |unless |even )*(if|in case|should|unless)\b(.*)", sentence, re.I | re.S):
+    if re.match(
+        r"\s*(?:and |but |also |however,? |unless |even )*(if|in case|should|unless)\b(.*)", sentence, re.I | re.S
+    ):
         head, tail = _condition_parts(sentence)
         if tail:
             first, *others = [one.strip(" ,.;") for one in _JOINT.split(tail) if one.strip(" ,.;")]
-            return [f"{head}, {first}", *(one if re.match(r"also|additionally", one, re.I) else f"{head}, {one}" for one in others)]
+            return [
+                f"{head}, {first}",
+                *(one if re.match(r"also|additionally", one, re.I) else f"{head}, {one}" for one in others),
+            ]
         return [sentence]
     found = [one.strip(" ,.;") for one in _JOINT.split(sentence)]
     joined: list[str] = []
@@ -144,7 +234,13 @@ def _split(sentence: str) -> list[str]:
 
 def _condition_parts(sentence: str) -> tuple[str, str]:
     """`if that, this` -> (`if that`, `this`); the second is empty where nothing follows."""
-    if match := re.search(rf",\s*(?=then\b|(?:{_WANT})|(?:please |could you |can you |just |simply )*(?:{_START})\b|no\b|nothing\b|it's\b|that's\b|forget|never|leave|do\b|don't\b|mine\b|choose\b|go\b|change\b|my\b)|\s+then\s+", sentence, re.I):
+    if match := re.search(
+        rf",\s*(?=then\b|(?:{_WANT})|(?:please |could you |can you |just |simply )*(?:{_START})\b|no\b|"
+        rf"nothing\b|it's\b|that's\b|forget|never|leave|do\b|don't\b|mine\b|choose\b|go\b|change\b|my\b)|"
+        rf"\s+then\s+",
+        sentence,
+        re.I,
+    ):
         return sentence[: match.start()].strip(), sentence[match.end() :].strip()
     head, comma, tail = sentence.partition(",")
     return (head.strip(), tail.strip()) if comma else (sentence, "")
@@ -161,33 +257,50 @@ def mentions(said: Sequence[str], products: Iterable[Product]) -> list[Mention]:
     for name in names.values():
         for word in set(name):
             tokens[word] = tokens.get(word, 0) + 1
-    options = {word for product in products for one in product.variants[:40] for pair in one.options.items() for text in pair for word in words(text)}
+    options = {
+        word
+        for product in products
+        for one in product.variants[:40]
+        for pair in one.options.items()
+        for text in pair
+        for word in words(text)
+    }
     strong: list[Mention] = []
     weak: list[Mention] = []
     for at, spoken in enumerate(said):
         word = _EVERYDAY.get(spoken, spoken)
-        if word in _STOP or len(word) < 3 and not any(word in name for name in names.values()):
+        if word in _STOP or (len(word) < 3 and not any(word in name for name in names.values())):
             continue
         if any(one.at <= at < one.to for one in strong):
             continue
-        full = [(id, len(name)) for id, name in names.items() if list(said[at : at + len(name)]) == name and (len(name) > 1 or len(word) > 2)]
+        full = [
+            (number, len(name))
+            for number, name in names.items()
+            if list(said[at : at + len(name)]) == name and (len(name) > 1 or len(word) > 2)
+        ]
         if full:
             length = max(size for _, size in full)
-            strong.append(_mention(said, at, at + length, {id for id, size in full if size == length}))
+            strong.append(_mention(said, at, at + length, {number for number, size in full if size == length}))
             continue
-        joined = [id for id, name in names.items() if len(name) > 1 and "".join(name) == word]
-        heads = [id for id, name in names.items() if name[-1] == word and (word not in _GENERIC or tokens[word] == 1 or len(said) < 3)]
-        tails = [id for id, name in names.items() if len(word) > 4 and name[-1].endswith(word) and name[-1] != word]
+        joined = [number for number, name in names.items() if len(name) > 1 and "".join(name) == word]
+        heads = [
+            number
+            for number, name in names.items()
+            if name[-1] == word and (word not in _GENERIC or tokens[word] == 1 or len(said) < 3)
+        ]
+        tails = [
+            number for number, name in names.items() if len(word) > 4 and name[-1].endswith(word) and name[-1] != word
+        ]
         if spoken in _EVERYDAY and not (heads or joined or tails):
-            heads = [id for id, name in names.items() if word in name]
+            heads = [number for number, name in names.items() if word in name]
         if heads or joined or tails:
             strong.append(_mention(said, at, at + 1, _narrowed({*joined, *heads, *tails}, names, said, at, word)))
             continue
-        firsts = [id for id, name in names.items() if word in name[:-1] and name[-1] in _GENERIC]
+        firsts = [number for number, name in names.items() if word in name[:-1] and name[-1] in _GENERIC]
         if firsts and word not in options:
             strong.append(_mention(said, at, at + 1, set(firsts)))
         elif tokens.get(word) and tokens[word] <= 2 and word not in options and len(word) > 3:
-            weak.append(_mention(said, at, at + 1, {id for id, name in names.items() if word in name}))
+            weak.append(_mention(said, at, at + 1, {number for number, name in names.items() if word in name}))
     near = {at for one in strong for at in range(one.at - 3, one.to + 1)}
     found = strong + [one for one in weak if one.at not in near and _is_noun(said, one.at)]
     return _merged(sorted(found, key=lambda one: one.at), said)
@@ -201,9 +314,9 @@ def _is_noun(said: Sequence[str], at: int) -> bool:
 def _narrowed(ids: set[str], names: dict[str, list[str]], said: Sequence[str], at: int, word: str) -> set[str]:
     """Of products with the same last word, those whose other words stand just before it."""
     before = said[max(0, at - 3) : at]
-    by_others = {id: sum(one in before for one in names[id] if one != word) for id in ids}
+    by_others = {number: sum(one in before for one in names[number] if one != word) for number in ids}
     most = max(by_others.values())
-    return {id for id, count in by_others.items() if count == most} if most else ids
+    return {number for number, count in by_others.items() if count == most} if most else ids
 
 
 def _mention(said: Sequence[str], at: int, to: int, ids: set[str]) -> Mention:
@@ -219,7 +332,7 @@ def _merged(found: list[Mention], said: Sequence[str]) -> list[Mention]:
     made = []
     for place, one in enumerate(found):
         start = max(found[place - 1].to if place else 0, one.at - 6)
-        before = [word for word in said[start : one.at]]
+        before = list(said[start : one.at])
         for stop in ("and", "to", "for", "the", "my", "your"):
             if stop in before:
                 before = before[len(before) - before[::-1].index(stop) :]
@@ -241,22 +354,18 @@ def order_numbers(text: str, orders: Iterable[Order]) -> tuple[str, ...]:
     return tuple(order.number for order in orders if re.sub(r"\D", "", order.number) in digits)
 
 
-def other_numbers(text: str, orders: Iterable[Order]) -> tuple[str, ...]:
-    """Numbers that are written like the customer's orders, and are none of them."""
-    orders = list(orders)
-    own = {re.sub(r"\D", "", order.number) for order in orders}
-    return tuple(one for one in re.findall(r"#\s?[A-Za-z]{0,3}\d{4,}|\b[A-Z]{1,2}\d{5,}\b", text) if re.sub(r"\D", "", one) not in own)
-
-
 _HINTS: Final = (
     ("pending", r"\bpending\b|not (?:been )?(?:shipped|sent|arrive|deliver)\w* yet"),
     ("delivered", r"\b(?:received|receive|delivered|arrived|got)\b(?! (?:an|any|the) email)"),
-    ("recent", r"\b(?:just|recently) (?:bought|ordered|placed|purchased|made)|most recent|latest|\blast order|newest|recently placed"),
+    (
+        "recent",
+        r"\b(?:just|recently) (?:bought|ordered|placed|purchased|made)|most recent|latest|\blast order|newest|recently placed",
+    ),
     ("older", r"\bolder (?:order|one)|oldest|earlier order|first order"),
     ("other", r"\b(?:other|another|different) order"),
     ("same", r"\bsame order\b|that order\b|from the order\b"),
     ("lost", r"\b(?:lost|lose|stolen)\b"),
-)  # fmt: skip
+)
 
 
 def _hints(line: str) -> set[str]:
@@ -269,10 +378,14 @@ def _hints(line: str) -> set[str]:
 _METHODS: Final = (
     ("paypal", r"\bpay ?pal\b"),
     ("gift_card", r"\bgift ?cards?\b|\bgc\b|\bvouchers?\b"),
-    ("original", r"\boriginal(?:ly)?\b(?=[\w ]{0,30}\b(?:payment|method|pay|card|form|used|paid)|$)|\bsame (?:payment|method|card|way)|i paid with|used to pay|\boriginal payment|^original"),
+    (
+        "original",
+        r"\boriginal(?:ly)?\b(?=[\w ]{0,30}\b(?:payment|method|pay|card|form|used|paid)|$)|\bsame "
+        r"(?:payment|method|card|way)|i paid with|used to pay|\boriginal payment|^original",
+    ),
     ("other", r"\b(?:other|another|different) (?:card|payment|method|account|credit)"),
     ("credit_card", r"\b(?:credit|debit) ?cards?\b|\bvisa\b|\bmastercard\b|\bmaster card\b|\bamex\b|\bcard ending"),
-)  # fmt: skip
+)
 
 
 def methods_said(text: str) -> list[str]:
@@ -281,18 +394,25 @@ def methods_said(text: str) -> list[str]:
     found: list[tuple[int, str]] = []
     for name, pattern in _METHODS:
         for match in re.finditer(pattern, line):
-            denied = re.search(r"(?:not|n't|no longer|instead of|other than|rather than)\s+(?:\w+\s+){0,4}$", line[: match.start()])
-            if not denied and not any(name == "credit_card" and other == "original" and abs(at - match.start()) < 16 for at, other in found):
+            denied = re.search(
+                r"(?:not|n't|no longer|instead of|other than|rather than)\s+(?:\w+\s+){0,4}$", line[: match.start()]
+            )
+            if not denied and not any(
+                name == "credit_card" and other == "original" and abs(at - match.start()) < 16 for at, other in found
+            ):
                 found.append((match.start(), name))
-    if match := re.search(r"(?:ending|ends|last four|digits)\D{0,20}(\d{4})\b", line):
-        return [match[1]]
+    if digits := re.search(r"(?:ending|ends|last four|digits)\D{0,20}(\d{4})\b", line):
+        return [digits[1]]
     liked = [name for _, name in sorted(found)]
     return list(dict.fromkeys(liked))
 
 
-_MISTAKE = re.compile(r"\b(?:by mistake|mistaken\w*|accident\w*|by error|in error|wrong(?:ly)? order\w*|ordered (?:the )?wrong|did ?n[o']t mean to)\b")
+_MISTAKE = re.compile(
+    r"\b(?:by mistake|mistaken\w*|accident\w*|by error|in error|wrong(?:ly)? order\w*|ordered (?:the )?wrong|did ?n[o']t mean to)\b"
+)
 _NOT_NEEDED = re.compile(
-    r"\b(?:no longer|not|n't|do not) (?:really |actually )?(?:need|want|require)|\bno longer\b|changed? my mind|\bunneeded|\bunnecessary\b|not needed|"
+    r"\b(?:no longer|not|n't|do not) (?:really |actually )?(?:need|want|require)|\bno longer\b|"
+    r"changed? my mind|\bunneeded|\bunnecessary\b|not needed|"
     r"do not need|found (?:it )?(?:cheaper|better)|lost (?:my|the|your)\b|no need"
 )
 
@@ -309,16 +429,30 @@ def reason_said(text: str) -> str:
 
 
 _NOT_POSSIBLE = re.compile(
-    r"\bnot possible|\bimpossible|\bcan ?not\b|can't|\bunable|\bnot able|\bno longer available|\bnot available|unavailable|there (?:is|are) no\b|^if not\b|"
-    r"not (?:be )?(?:allow|permit)|does not (?:allow|exist|offer)|do not (?:have|allow)|\bnot exist|require\w* cancel|no (?:exact|such)|out of stock|refuse|not have|is not (?:an option|in stock)|denie"
+    r"\bnot possible|\bimpossible|\bcan ?not\b|can't|\bunable|\bnot able|\bno longer available|\bnot "
+    r"available|unavailable|there (?:is|are) no\b|^if not\b|"
+    r"not (?:be )?(?:allow|permit)|does not (?:allow|exist|offer)|do not (?:have|allow)|\bnot exist|"
+    r"require\w* cancel|no (?:exact|such)|out of stock|refuse|not have|is not (?:an option|in stock)|"
+    r"denie"
 )
 _NOTHING = re.compile(
-    r"\b(?:do|take) nothing|\bno (?:action|exchange|change|return|cancellation)|not (?:to )?do (?:anything|it|that|so)|forget|never ?mind|do not (?:cancel|change|do|proceed|want)|leave (?:it|them|the)|keep (?:it|them|the|everything|all)|that (?:is )?(?:fine|ok|okay)"
+    r"\b(?:do|take) nothing|\bno (?:action|exchange|change|return|cancellation)|not (?:to )?do "
+    r"(?:anything|it|that|so)|forget|never ?mind|do not (?:cancel|change|do|proceed|want)|leave "
+    r"(?:it|them|the)|keep (?:it|them|the|everything|all)|that (?:is )?(?:fine|ok|okay)"
 )
-_ITEMS_WORD = re.compile(r"\b(?:everything|all (?:of )?(?:the |my |your |these |those )?(?:item|thing|stuff|product)s?|all of (?:it|them)|all item)\b")
-_ABOUT_OWN = re.compile(r"\b(?:default|user|profile|account|home|own|primary|personal|registered)\b[\w ]{0,12}\baddress|\baddress\b[\w ]{0,15}\b(?:profile|account|on file)")
-_ADDRESS = re.compile(r"\baddress(?:es)?\b|\b(?:suite|apartment|apt)\b \d|\b(?:deliver|ship|sent|send)\w*(?! back)(?: \w+){0,4} to\b")
-_PAYMENT = re.compile(r"\bpayment method|\bpayment\b|\bpay (?:for )?(?:it |the order |that |this )?with\b|\bcharge\w* (?:to|on)\b")
+_ITEMS_WORD = re.compile(
+    r"\b(?:everything|all (?:of )?(?:the |my |your |these |those )?(?:item|thing|stuff|product)s?|all of (?:it|them)|all item)\b"
+)
+_ABOUT_OWN = re.compile(
+    r"\b(?:default|user|profile|account|home|own|primary|personal|registered)\b[\w ]{0,12}\baddress|"
+    r"\baddress\b[\w ]{0,15}\b(?:profile|account|on file)"
+)
+_ADDRESS = re.compile(
+    r"\baddress(?:es)?\b|\b(?:suite|apartment|apt)\b \d|\b(?:deliver|ship|sent|send)\w*(?! back)(?: \w+){0,4} to\b"
+)
+_PAYMENT = re.compile(
+    r"\bpayment method|\bpayment\b|\bpay (?:for )?(?:it |the order |that |this )?with\b|\bcharge\w* (?:to|on)\b"
+)
 
 
 @dataclass(slots=True)
@@ -355,7 +489,13 @@ def _settled(wishes: list[Wish]) -> list[Wish]:
             firm[-1].text = f"{firm[-1].text}. {wish.text}" if wish.kind == "address" else firm[-1].text
             continue
         if wish.kind == "return" and not wish.everything:
-            later = {id for other in wishes[place + 1 :] if other.kind == "change" and other.verb.startswith("exchang") for one in other.mentions for id in one.products}
+            later = {
+                number
+                for other in wishes[place + 1 :]
+                if other.kind == "change" and other.verb.startswith("exchang")
+                for one in other.mentions
+                for number in one.products
+            }
             left = [one for one in wish.mentions if not one.products <= later]
             if wish.mentions and not left:
                 continue
@@ -397,13 +537,34 @@ def _verb_of(said: Sequence[str]) -> tuple[str, int]:
                 continue
         if word == "change" and before and before[-1] in ("several", "some", "few", "couple", "multiple", "make"):
             continue
-        if word in ("exchanged", "modified", "changed", "replaced", "updated", "returned", "cancelled", "refunded") and not set(said[max(0, at - 8) : at]) & {"get", "want", "have", "like", "need", "wish", "could", "can", "please"}:
+        if word in (
+            "exchanged",
+            "modified",
+            "changed",
+            "replaced",
+            "updated",
+            "returned",
+            "cancelled",
+            "refunded",
+        ) and not set(said[max(0, at - 8) : at]) & {
+            "get",
+            "want",
+            "have",
+            "like",
+            "need",
+            "wish",
+            "could",
+            "can",
+            "please",
+        }:
             continue
         return word, at
     return "", -1
 
 
-def _read_clause(state: _State, clause: str, products: Sequence[Product], known: Sequence[Product], orders: Sequence[Order]) -> None:
+def _read_clause(
+    state: _State, clause: str, products: Sequence[Product], known: Sequence[Product], orders: Sequence[Order]
+) -> None:
     condition, then = "", clause
     if re.match(r"(?:if|in case|should|unless)\b", clause, re.I):
         condition, then = _condition_parts(clause)
@@ -416,7 +577,14 @@ def _read_clause(state: _State, clause: str, products: Sequence[Product], known:
     _read_part(state, then, condition, products, known, orders)
 
 
-def _read_part(state: _State, clause: str, condition: str, products: Sequence[Product], known: Sequence[Product], orders: Sequence[Order]) -> None:
+def _read_part(
+    state: _State,
+    clause: str,
+    condition: str,
+    products: Sequence[Product],
+    known: Sequence[Product],
+    orders: Sequence[Order],
+) -> None:
     said = words(clause)
     line = " ".join(said)
     if not said:
@@ -427,7 +595,9 @@ def _read_part(state: _State, clause: str, condition: str, products: Sequence[Pr
     found = mentions(said[:because] if at >= 0 else said, known)
     fallback = bool(condition) and bool(_NOT_POSSIBLE.search(" ".join(words(condition))))
     denied = verb and bool(set(said[max(0, at - 5) : at]) & _DENIALS) and "only" not in said[max(0, at - 3) : at]
-    if re.search(r"\b(?:only|just)\b[\w ]{0,20}\bcancel\w* (?:that|this|the|it)\b", line) and not re.search(r"order", line):
+    if re.search(r"\b(?:only|just)\b[\w ]{0,20}\bcancel\w* (?:that|this|the|it)\b", line) and not re.search(
+        r"order", line
+    ):
         state.only_parts = True
     if denied and _VERBS[verb] == "cancel":
         if re.search(r"order", line):
@@ -478,13 +648,16 @@ def _read_part(state: _State, clause: str, condition: str, products: Sequence[Pr
     if numbers:
         state.numbers = numbers
     if wish.mentions:
-        state.topic = [one for one in wish.mentions]
+        state.topic = list(wish.mentions)
 
 
 def _price_says_no(state: _State, condition: str, known: Sequence[Product], orders: Sequence[Order]) -> bool:
     """Whether a condition on the price of a bought thing doesn't hold: `if it was more than 300, ...`."""
-    match = re.search(r"\b(?:price|cost|it|paid)\b.{0,40}?\b(more|greater|higher|over|above|less|lower|under|below)\b\D{0,12}(\d+(?:\.\d+)?)", condition.lower())
-    ids = {id for one in state.topic for id in one.products}
+    match = re.search(
+        r"\b(?:price|cost|it|paid)\b.{0,40}?\b(more|greater|higher|over|above|less|lower|under|below)\b\D{0,12}(\d+(?:\.\d+)?)",
+        condition.lower(),
+    )
+    ids = {number for one in state.topic for number in one.products}
     prices = [item.price for order in orders for item in order.items if item.product in ids]
     if match is None or not prices:
         return False
@@ -513,17 +686,42 @@ def _address_or_payment(
     clause: str, line: str, said: Sequence[str], verb: str, at: int, found: list[Mention], numbers: tuple[str, ...]
 ) -> Wish | None:
     changes = verb and _VERBS[verb] == "change"
-    about_address = _ADDRESS.search(line) and not re.search(r"e ?mail address|which address|what address|know[\w ]*address", line)
-    if about_address and (changes or re.search(r"\b(?:deliver|ship|send|sent|be)\w*\b[\w ]{0,20}\bto\b|wrong|new address|correct", line)):
+    about_address = _ADDRESS.search(line) and not re.search(
+        r"e ?mail address|which address|what address|know[\w ]*address", line
+    )
+    if about_address and (
+        changes or re.search(r"\b(?:deliver|ship|send|sent|be)\w*\b[\w ]{0,20}\bto\b|wrong|new address|correct", line)
+    ):
         own = _ABOUT_OWN.search(line)
         order_too = re.search(r"\border", line) or found or numbers
-        to_default = re.search(r"\bto (?:my |your |the )?(?:default|home|profile|account|user)", line) or re.search(r"\bsame as\b", line)
-        kind: Kind = "move" if own and not to_default and not (order_too and not re.search(r"(?:default|user|profile|account)[\w ]{0,10}address", line)) else "address"
-        wish = Wish(kind, clause, found, numbers=numbers, hints={"both"} if own and order_too and not to_default and "all" in said else set())
+        to_default = re.search(r"\bto (?:my |your |the )?(?:default|home|profile|account|user)", line) or re.search(
+            r"\bsame as\b", line
+        )
+        kind: Kind = (
+            "move"
+            if own
+            and not to_default
+            and not (order_too and not re.search(r"(?:default|user|profile|account)[\w ]{0,10}address", line))
+            else "address"
+        )
+        wish = Wish(
+            kind,
+            clause,
+            found,
+            numbers=numbers,
+            hints={"both"} if own and order_too and not to_default and "all" in said else set(),
+        )
         wish.everything = bool({"all", "every"} & set(said)) and kind == "address"
         wish.conditional = "" if changes else "weak"
         return wish
-    if changes and _PAYMENT.search(line) and not re.search(r"difference|refund", line) and methods_said(clause):
+    other_way = re.search(r"\bpay\b[\w# -]{0,60}\b(?:with|by|using)\b", line) and re.search(
+        r"\binstead\b|\brather\b", line
+    )
+    if (
+        ((changes and _PAYMENT.search(line)) or other_way)
+        and not re.search(r"difference|refund", line)
+        and methods_said(clause)
+    ):
         return Wish("payment", clause, found, numbers=numbers, methods=methods_said(clause))
     return None
 
@@ -531,13 +729,23 @@ def _address_or_payment(
 def _question(clause: str, line: str, verb: str, at: int) -> Kind | None:
     """Whether it asks for something to be told, and what."""
     asks = re.search(
-        r"\b(?:know|what|when|where|which|how (?:much|many|long|far|big)|tell me|check|inquire|whether|status|track\w*|confirm|wonder|ask|find out|see)\b|\?\s*$", clause.lower()
+        r"\b(?:know|what|when|where|which|how (?:much|many|long|far|big)|tell me|check|inquire|whether|"
+        r"status|track\w*|confirm|wonder|ask|find out|see)\b|\?\s*$",
+        clause.lower(),
     )
     if not asks:
         return None
-    if verb and re.search(rf"\b(?:if|whether|can|could|help|like|want|able|possible|please|will)\b[\w ]{{0,40}}\b{verb}", line):
-        if not re.search(r"\b(?:total|amount|price|much)\b", line) or re.search(rf"\b(?:can|could|help|please)\b[\w ]{{0,25}}\b{verb}", line):
-            return None
+    if (
+        verb
+        and re.search(
+            rf"\b(?:if|whether|can|could|help|like|want|able|possible|please|will)\b[\w ]{{0,40}}\b{verb}", line
+        )
+        and (
+            not re.search(r"\b(?:total|amount|price|much)\b", line)
+            or re.search(rf"\b(?:can|could|help|please)\b[\w ]{{0,25}}\b{verb}", line)
+        )
+    ):
+        return None
     if re.search(r"\btrack|status|transit|arriv|shipped|deliver\w*|which address|what address|where", line):
         return "status"
     if re.search(r"how many|option|availab|variant|kinds?\b|in stock", line):
@@ -546,20 +754,43 @@ def _question(clause: str, line: str, verb: str, at: int) -> Kind | None:
         return "total"
     if re.search(r"price|cost|expensive|batter|storage|much", line):
         return "price"
-    return None if verb else "status" if re.search(r"\border", line) else "price" if asks and re.search(r"\?", clause) else None
+    return (
+        None
+        if verb
+        else "status"
+        if re.search(r"\border", line)
+        else "price"
+        if asks and re.search(r"\?", clause)
+        else None
+    )
 
 
 def _act(
-    state: _State, clause: str, said: Sequence[str], verb: str, at: int, found: list[Mention], numbers: tuple[str, ...], condition: str,
-    fallback: bool, known: Sequence[Product],
-) -> None:  # fmt: skip
+    state: _State,
+    clause: str,
+    said: Sequence[str],
+    verb: str,
+    at: int,
+    found: list[Mention],
+    numbers: tuple[str, ...],
+    condition: str,
+    fallback: bool,
+    known: Sequence[Product],
+) -> None:
     line = " ".join(said)
     kind = _VERBS[verb]
     if verb in ("cancel", "refund") and re.search(r"\b(?:or|and) (?:return|exchange)", line):
         kind = "return" if "return" in said else kind
-    if kind == "return" and re.search(r"\b(?:get|receive|reorder|have)\b[\w ]{0,12}\b(?:same|new 1|another|different|new one|one)\b", line):
+    if kind == "return" and re.search(
+        r"\b(?:get|receive|reorder|have)\b[\w ]{0,12}\b(?:same|new 1|another|different|new one|one)\b", line
+    ):
         kind = "change"
-    if kind == "return" and re.search(r"refund(?:ed)? (?:on|to|onto|via|by|into|through|in)\b", line) and not found and methods_said(clause):
+    if (
+        kind == "return"
+        and re.search(r"refund(?:ed)? (?:on|to|onto|via|by|into|through|in)\b", line)
+        and not found
+        and methods_said(clause)
+    ):
         _refine(state, clause, found, known, numbers)
         return
     if verb in ("change", "update", "adjust", "fix", "correct") and not found and re.search(r"\bmind\b", line):
@@ -572,21 +803,43 @@ def _act(
         found = [one for one in found if one.at < cut]
     wish_of = _companions(found, said)
     main = [one for one in found if one not in wish_of]
-    whole = not [one for one in main if not one.is_order] and bool(re.search(r"\border\b|\bit\b", line)) and kind == "cancel"
-    whole = (whole and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line) and (bool(re.search(r"\border\b", line)) or not state.topic)) or (kind == "cancel" and bool(re.search(r"(?:whole|entire|full) order|\b(?:the|that|this|my)\b[\w ]{0,25}\border\b", line)) and not [one for one in main if not one.is_order] and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line))
+    whole = (
+        not [one for one in main if not one.is_order]
+        and bool(re.search(r"\border\b|\bit\b", line))
+        and kind == "cancel"
+    )
+    whole = (
+        whole
+        and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line)
+        and (bool(re.search(r"\border\b", line)) or not state.topic)
+    ) or (
+        kind == "cancel"
+        and bool(re.search(r"(?:whole|entire|full) order|\b(?:the|that|this|my)\b[\w ]{0,25}\border\b", line))
+        and not [one for one in main if not one.is_order]
+        and not re.search(r"\bfrom (?:my|the|that) [\w ]{0,12}order", line)
+    )
     base = _last(state, ("cancel", "return", "change"))
     if not main and not numbers and not everything and base is not None and fallback:
         main, numbers = list(base.mentions), base.numbers
-    elif not main and not numbers and not everything and not re.search(r"\border item|\bitems? (?:in|of|from) my\b", line):
+    elif (
+        not main
+        and not numbers
+        and not everything
+        and not re.search(r"\border item|\bitems? (?:in|of|from) my\b", line)
+    ):
         main, numbers = _again(state.topic, said, at), state.numbers
         if not main and state.text_of_topic and (whole or re.search(r"\b(?:it|that|them)\b", line)):
             clause = f"{state.text_of_topic}. {clause}"
             whole = kind == "cancel"
     elif main and not numbers and re.search(r"\bsame order\b|\bthat order\b", line):
         numbers = state.numbers
-    elif main and kind == "change" and re.search(r"\b(?:it|them|that|this|1|one)\b", " ".join(said[at + 1 : at + 3])):
-        if mine := [one for one in state.topic if one.products & main[0].products]:
-            main = _again(mine, said, at)
+    elif (
+        main
+        and kind == "change"
+        and re.search(r"\b(?:it|them|that|this|1|one)\b", " ".join(said[at + 1 : at + 3]))
+        and (mine := [one for one in state.topic if one.products & main[0].products])
+    ):
+        main = _again(mine, said, at)
     made: list[Wish] = []
     head = " ".join(said[: _mark(said, at + 1, len(said)) or len(said)]) if kind == "change" else line
     if kind == "change":
@@ -598,22 +851,41 @@ def _act(
         made[0].everything = everything and not [one for one in main if not one.is_order]
     for wish in made:
         wish.numbers, wish.left_out, wish.verb, wish.whole = numbers, left_out, verb, whole
-        wish.hints |= _hints(head) | (_hints(state.text_of_topic) & {"delivered", "pending"} if not found else set()) | (_hints(state.text_of_topic) & {"lost"})
+        wish.hints |= (
+            _hints(head)
+            | (_hints(state.text_of_topic) & {"delivered", "pending"} if not found else set())
+            | (_hints(state.text_of_topic) & {"lost"})
+        )
         wish.methods = methods_said(clause)
         wish.reason = reason_said(clause)
         wish.only_parts = bool(re.search(r"only", line)) and kind == "cancel" and not whole
         wish.conditional = condition if condition and not fallback else ""
         if wish_of:
-            wish.hints.add("with " + " ".join(sorted(id for one in wish_of for id in one.products)))
+            wish.hints.add("with " + " ".join(sorted(number for one in wish_of for number in one.products)))
     if left_out and kind == "cancel" and not everything:
         for wish in made:
             wish.hints.add("partly")
     if fallback and base is not None:
         base = _meant(state, words(condition), known) or base
         on = [product for product in known if any(product.id in one.products for one in base.mentions)]
-        if base.kind == "change" and re.search(r"\b(?:no|not)\b", condition.lower()) and any(options_said(product, words(condition)) for product in on):
-            base.target = f"{base.target} , {' '.join(word for word in words(condition) if word not in ('no', 'not', 'if'))}"
-        only_others = [one for one in made if one.mentions and any(one.mentions[0].products & other.mentions[0].products for other in state.wishes if other.mentions and other is not base)]
+        if (
+            base.kind == "change"
+            and re.search(r"\b(?:no|not)\b", condition.lower())
+            and any(options_said(product, words(condition)) for product in on)
+        ):
+            base.target = (
+                f"{base.target} , {' '.join(word for word in words(condition) if word not in ('no', 'not', 'if'))}"
+            )
+        only_others = [
+            one
+            for one in made
+            if one.mentions
+            and any(
+                one.mentions[0].products & other.mentions[0].products
+                for other in state.wishes
+                if other.mentions and other is not base
+            )
+        ]
         if only_others and re.search(r"\bonly\b|\bjust\b", line):
             made = []
         _deepest(base).otherwise += made
@@ -635,7 +907,7 @@ def _again(topic: Sequence[Mention], said: Sequence[str], at: int) -> list[Menti
 
 def _meant(state: _State, condition: Sequence[str], known: Sequence[Product]) -> Wish | None:
     """The wish that a condition is about, where it names a product."""
-    named = {id for one in mentions(condition, known) for id in one.products}
+    named = {number for one in mentions(condition, known) for number in one.products}
     if not named:
         return None
     return next((wish for wish in reversed(state.wishes) if any(one.products & named for one in wish.mentions)), None)
@@ -646,15 +918,17 @@ def _companions(found: Sequence[Mention], said: Sequence[str]) -> list[Mention]:
     made = []
     for one in found[1:]:
         before = " ".join(said[max(0, one.at - 7) : one.at])
-        if re.search(r"(?:received|ordered|bought|came|arrived|order|delivered|along|together)(?: it| them)? with (?:the|my|your|a)\b", before):
+        if re.search(
+            r"(?:received|ordered|bought|came|arrived|order|delivered|along|together)(?: it| them)? with (?:the|my|your|a)\b",
+            before,
+        ):
             made.append(one)
     return made
 
 
-_MARKS: Final = ("to", "for", "into", "with", "as", "instead", "so", "be")
-
-
-def _changes(clause: str, said: Sequence[str], at: int, found: Sequence[Mention], known: Sequence[Product]) -> list[Wish]:
+def _changes(
+    clause: str, said: Sequence[str], at: int, found: Sequence[Mention], known: Sequence[Product]
+) -> list[Wish]:
     """One wish for each thing that is to be changed, each with the words on what it is to become."""
     things: list[Mention] = []
     for one in found:
@@ -663,7 +937,12 @@ def _changes(clause: str, said: Sequence[str], at: int, found: Sequence[Mention]
         same = any(one.products & other.products for other in things)
         if things and mark and (same or not after_and):
             continue  # it is the new one that is spoken of
-        if not things and one.at > at and _mark(said, at, one.at) and re.search(r"\b(?:it|them|that)\b", " ".join(said[at : at + 3])):
+        if (
+            not things
+            and one.at > at
+            and _mark(said, at, one.at)
+            and re.search(r"\b(?:it|them|that)\b", " ".join(said[at : at + 3]))
+        ):
             things.append(one)
             continue
         things.append(one)
@@ -691,8 +970,16 @@ def _changes(clause: str, said: Sequence[str], at: int, found: Sequence[Mention]
 
 def _mark(said: Sequence[str], start: int, end: int) -> int:
     """Where the words on the new variant begin between two places; 0 for nowhere."""
-    spots = [spot for spot in range(start, min(end, len(said))) if said[spot] in ("to", "for", "into") or said[spot : spot + 2] == ["instead", "of"]]
-    spots = [spot for spot in spots if said[spot + 1 : spot + 2] not in (["my"], ["return"], ["exchange"]) or said[spot] == "into"]
+    spots = [
+        spot
+        for spot in range(start, min(end, len(said)))
+        if said[spot] in ("to", "for", "into") or said[spot : spot + 2] == ["instead", "of"]
+    ]
+    spots = [
+        spot
+        for spot in spots
+        if said[spot + 1 : spot + 2] not in (["my"], ["return"], ["exchange"]) or said[spot] == "into"
+    ]
     if not spots:
         spots = [spot for spot in range(start, min(end, len(said))) if said[spot] in ("with", "as", "so", "but")]
     return spots[0] + 1 if spots else 0
@@ -703,7 +990,9 @@ def _after_mark(said: Sequence[str], at: int) -> str:
     return " ".join(said[begin:]) if begin else " ".join(said[at + 1 :])
 
 
-def _fall_back(state: _State, base: Wish, clause: str, said: Sequence[str], found: list[Mention], known: Sequence[Product]) -> None:
+def _fall_back(
+    state: _State, base: Wish, clause: str, said: Sequence[str], found: list[Mention], known: Sequence[Product]
+) -> None:
     """What else would do, where the first isn't to be had: another variant, or another way to pay."""
     if base.kind in ("return", "change", "payment") and (methods := methods_said(clause)):
         base.methods += [one for one in methods if one not in base.methods]
@@ -714,7 +1003,9 @@ def _fall_back(state: _State, base: Wish, clause: str, said: Sequence[str], foun
         base.later.append(" ".join(said))
 
 
-def _refine(state: _State, clause: str, found: list[Mention], known: Sequence[Product], numbers: tuple[str, ...]) -> bool:
+def _refine(
+    state: _State, clause: str, found: list[Mention], known: Sequence[Product], numbers: tuple[str, ...]
+) -> bool:
     """Words that add to a wish before: how it is paid, why, what the new variant has to be. False where they add to none."""
     said = words(clause)
     line = " ".join(said)
@@ -728,14 +1019,26 @@ def _refine(state: _State, clause: str, found: list[Mention], known: Sequence[Pr
                 wish.methods += [one for one in methods if one not in wish.methods]
         return True
     changes = [wish for wish in state.wishes if wish.kind == "change"]
-    named = {id for one in found for id in one.products}
-    about = [wish for wish in changes if named and (any(one.products & named for one in wish.mentions) or wish.everything)]
+    named = {number for one in found for number in one.products}
+    about = [
+        wish for wish in changes if named and (any(one.products & named for one in wish.mentions) or wish.everything)
+    ]
     if named and not about and not [wish for wish in state.wishes if wish.kind == "return"]:
         return False
-    last = about[-1] if about else (changes[-1] if changes and changes[-1] is (_last(state, ("change", "return", "cancel")) or changes[-1]) else None)
+    last = (
+        about[-1]
+        if about
+        else (
+            changes[-1]
+            if changes and changes[-1] is (_last(state, ("change", "return", "cancel")) or changes[-1])
+            else None
+        )
+    )
     if last is None:
         returned = _last(state, ("return",))
-        if returned is not None and re.search(r"\b(?:get|receive|reorder)\b[\w ]{0,25}\b(?:same|new|another|different|instead|one)\b", line):
+        if returned is not None and re.search(
+            r"\b(?:get|receive|reorder)\b[\w ]{0,25}\b(?:same|new|another|different|instead|one)\b", line
+        ):
             returned.kind, returned.target = "change", line
             return True
         if returned is not None and (reason := reason_said(clause)):
@@ -745,7 +1048,9 @@ def _refine(state: _State, clause: str, found: list[Mention], known: Sequence[Pr
             return True
         return False
     on = [product for product in known if any(product.id in one.products for one in last.mentions)] or list(known)
-    if any(read_target(product, line) or read_target(product, line).rest != "kept" for product in on) or re.search(r"\b(?:same|like|type|other|choose|most|least)\b", line):
+    if any(read_target(product, line) or read_target(product, line).rest != "kept" for product in on) or re.search(
+        r"\b(?:same|like|type|other|choose|most|least)\b", line
+    ):
         last.target = f"{last.target} , {line}".strip(" ,")
         return True
     return False
@@ -753,7 +1058,7 @@ def _refine(state: _State, clause: str, found: list[Mention], known: Sequence[Pr
 
 def options_named(said: Sequence[str], found: Sequence[Mention], known: Sequence[Product]) -> bool:
     """Whether something is said of the options of what is named."""
-    named = {id for one in found for id in one.products}
+    named = {number for one in found for number in one.products}
     return any(options_said(product, said) for product in known if product.id in named)
 
 
@@ -782,3 +1087,34 @@ def described(mention: Mention, places: Sequence[Place], products: Sequence[Prod
     if re.search(r"cheaper|cheapest|less expensive|least expensive", line):
         return [min(kept, key=lambda one: one.item.price)]
     return kept
+
+
+# ---------------------------------------------------------------- slips of the fingers
+
+_SPOKEN: Final = frozenset(
+    "order orders status where address delivery deliver delivered shipping shipped payment method methods account person human "
+    "please number price costs stock available something question until things money gift instead another ending point colour "
+    "color size material capacity received want would could should talk speak somebody moved show".split()
+)
+
+
+def spoken_words(texts: Iterable[str]) -> frozenset[str]:
+    """The words of these texts, and those in which customers say what they want."""
+    found = {word for text in texts for word in re.findall(r"[a-z]{5,}", text.lower())}
+    return frozenset({*found, *_SPOKEN, *_VERBS})
+
+
+def unswapped(text: str, known: frozenset[str]) -> str:
+    """A text in which two letters that changed places are put back, where that gives a known word. Words that are known stay."""
+
+    def mended(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if word in known or len(match[0]) > 30:
+            return match[0]
+        for at in range(len(word) - 1):
+            other = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+            if other != word and other in known:
+                return other.capitalize() if match[0][0].isupper() else other
+        return match[0]
+
+    return re.sub(r"(?<![\w@.-])[A-Za-z]{5,}(?![\w@-])", mended, text)

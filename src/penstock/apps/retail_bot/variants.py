@@ -7,16 +7,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from penstock.apps.retail_bot.shop import Product, Variant
+from .shop import Product, Variant
 
 __all__ = ["Extreme", "Said", "Target", "choose", "fits", "named_options", "options_said", "read_target", "words"]
 
+SHORT: Final = 40  # characters of a text whose words are remembered, as those of a catalogue are
+REMEMBERED: Final = 50_000  # texts
 _NUMBERS: Final = {
     word: str(number)
     for number, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve".split(), 2
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
     )
 }  # "one" is left out: "a blue one" is no number
 _SAME: Final = {
@@ -34,21 +37,61 @@ _RANKS: Final[Mapping[str, float]] = {
 _SIZES: Final = ("size", "capacity", "storage", "screen", "diameter", "height", "length", "display", "volume", "width")
 # an adjective -> the way it points, and words in the names of options that it is about; none: any
 _POINTS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
-    "bigger": (1, _SIZES), "larger": (1, _SIZES), "biggest": (1, _SIZES), "largest": (1, _SIZES), "smaller": (-1, _SIZES),
-    "smallest": (-1, _SIZES), "longer": (1, ("length", "life")), "longest": (1, ("length", "life")),
-    "shorter": (-1, ("length", "height", "life")), "shortest": (-1, ("length", "height", "life")), "taller": (1, ("height",)),
-    "tallest": (1, ("height",)), "higher": (1, ()), "highest": (1, ()), "maximum": (1, ()), "max": (1, ()), "maximized": (1, ()),
-    "most": (1, ()), "more": (1, ()), "greatest": (1, ()), "lower": (-1, ()), "lowest": (-1, ()), "minimum": (-1, ()), "min": (-1, ()),
-    "least": (-1, ()), "less": (-1, ()), "fewer": (-1, ()), "fewest": (-1, ()), "brighter": (1, ("brightness",)),
-    "brightest": (1, ("brightness",)), "dimmer": (-1, ("brightness",)), "dimmest": (-1, ("brightness",)),
-    "darker": (-1, ("brightness",)), "faster": (1, ("speed", "processor", "ram")), "fastest": (1, ("speed", "processor", "ram")),
-    "slower": (-1, ("speed", "processor")), "easier": (-1, ("difficulty",)), "easiest": (-1, ("difficulty",)),
-    "harder": (1, ("difficulty",)), "hardest": (1, ("difficulty",)), "thicker": (1, ("thickness",)),
-    "thickest": (1, ("thickness",)), "thinner": (-1, ("thickness",)), "thinnest": (-1, ("thickness",)),
-    "heavier": (1, ("weight",)), "heaviest": (1, ("weight",)), "lighter": (-1, ("weight",)), "lightest": (-1, ("weight",)),
-    "stronger": (1, ("pressure", "power")), "wider": (1, ("width", "field")), "widest": (1, ("width", "field")),
-}  # fmt: skip
-_MOST: Final = frozenset({"most", "least", "fewest", "maximum", "minimum", "max", "min", "greatest", "maximized", "highest", "lowest"})
+    "bigger": (1, _SIZES),
+    "larger": (1, _SIZES),
+    "biggest": (1, _SIZES),
+    "largest": (1, _SIZES),
+    "smaller": (-1, _SIZES),
+    "smallest": (-1, _SIZES),
+    "longer": (1, ("length", "life")),
+    "longest": (1, ("length", "life")),
+    "shorter": (-1, ("length", "height", "life")),
+    "shortest": (-1, ("length", "height", "life")),
+    "taller": (1, ("height",)),
+    "tallest": (1, ("height",)),
+    "higher": (1, ()),
+    "highest": (1, ()),
+    "maximum": (1, ()),
+    "max": (1, ()),
+    "maximized": (1, ()),
+    "most": (1, ()),
+    "more": (1, ()),
+    "greatest": (1, ()),
+    "lower": (-1, ()),
+    "lowest": (-1, ()),
+    "minimum": (-1, ()),
+    "min": (-1, ()),
+    "least": (-1, ()),
+    "less": (-1, ()),
+    "fewer": (-1, ()),
+    "fewest": (-1, ()),
+    "brighter": (1, ("brightness",)),
+    "brightest": (1, ("brightness",)),
+    "dimmer": (-1, ("brightness",)),
+    "dimmest": (-1, ("brightness",)),
+    "darker": (-1, ("brightness",)),
+    "faster": (1, ("speed", "processor", "ram")),
+    "fastest": (1, ("speed", "processor", "ram")),
+    "slower": (-1, ("speed", "processor")),
+    "easier": (-1, ("difficulty",)),
+    "easiest": (-1, ("difficulty",)),
+    "harder": (1, ("difficulty",)),
+    "hardest": (1, ("difficulty",)),
+    "thicker": (1, ("thickness",)),
+    "thickest": (1, ("thickness",)),
+    "thinner": (-1, ("thickness",)),
+    "thinnest": (-1, ("thickness",)),
+    "heavier": (1, ("weight",)),
+    "heaviest": (1, ("weight",)),
+    "lighter": (-1, ("weight",)),
+    "lightest": (-1, ("weight",)),
+    "stronger": (1, ("pressure", "power")),
+    "wider": (1, ("width", "field")),
+    "widest": (1, ("width", "field")),
+}
+_MOST: Final = frozenset(
+    {"most", "least", "fewest", "maximum", "minimum", "max", "min", "greatest", "maximized", "highest", "lowest"}
+)
 _CHEAP: Final = {"cheaper": -1, "cheapest": -1, "pricier": 1, "priciest": 1, "costliest": 1}
 _COSTLY: Final = {"expensive", "costly", "price", "priced", "pricey", "value"}
 _BREAKS: Final = frozenset({"but", "however", "while", "if", "then"})
@@ -59,6 +102,12 @@ _BREAKS: Final = frozenset({"but", "however", "while", "if", "then"})
 
 def words(text: str) -> list[str]:
     """The words of a text in one form: small, singular, numbers as digits, apart from their units."""
+    return list(_worded(text) if len(text) <= SHORT else _worded.__wrapped__(text))
+
+
+@lru_cache(REMEMBERED)
+def _worded(text: str) -> tuple[str, ...]:
+    """The same; names and options of a catalogue are read with every message, and are remembered."""
     text = text.lower().replace("’", "'").replace("–", "-")
     text = re.sub(r"\bwon't\b", "will not", text)
     text = re.sub(r"\b(can)not\b", r"\1 not", re.sub(r"\b(ca|[a-z]+)n't\b", _negated, text))
@@ -69,7 +118,7 @@ def words(text: str) -> list[str]:
     text = re.sub(r"(\d+(?:\.\d+)?)\s*(l|lit(?:re|er)s?|tb)\b", _smaller, text)
     found = re.findall(r"[a-z]+\d+[a-z\d]*|\d+(?:\.\d+)?|[^\W\d_]+", text)
     same = " ".join(_SAME.get(word, word) for word in map(_stem, found)).split()
-    return _extra(same)
+    return tuple(_extra(same))
 
 
 def _negated(match: re.Match[str]) -> str:
@@ -157,37 +206,39 @@ def _matched(said: Sequence[str], at: int, form: Sequence[str], others: Sequence
     word = said[at]
     if len(word) >= 4 and word.isalpha() and word not in _POINTS:
         alike = word in form or (len(form[0]) >= 4 and (form[0].startswith(word) or word.startswith(form[0])))
-        elsewhere = any(one.startswith(word) or (len(one) >= 4 and word.startswith(one)) for other in others for one in other)
+        elsewhere = any(
+            one.startswith(word) or (len(one) >= 4 and word.startswith(one)) for other in others for one in other
+        )
         if alike and not elsewhere:
             return at + 1
     return 0
 
 
 def _unknown_amounts(product: Product, said: Sequence[str]) -> list[Said]:
-    """Amounts in an option's unit that no variant has: 8 bar, where there are 9 and 15."""
+    """Amounts in an option's unit that no variant has in any option: 8 bar, where there are 9 and 15."""
     found = []
-    for option, values in _values([product]).items():
-        forms = [words(value) for value in values]
-        units = {form[1] for form in forms if len(form) > 1 and re.fullmatch(r"[\d.]+", form[0]) and form[1].isalpha()}
+    forms = {option: [words(value) for value in values] for option, values in _values([product]).items()}
+    known = [form[:2] for its in forms.values() for form in its]
+    for option, its in forms.items():
+        units = {form[1] for form in its if len(form) > 1 and re.fullmatch(r"[\d.]+", form[0]) and form[1].isalpha()}
         for at, word in enumerate(said[:-1]):
-            known = any(list(said[at : at + 2]) == form[:2] for form in forms)
-            if re.fullmatch(r"\d+(\.\d+)?", word) and said[at + 1] in units and not known:
+            if re.fullmatch(r"\d+(\.\d+)?", word) and said[at + 1] in units and list(said[at : at + 2]) not in known:
                 found.append(Said((option,), f"{word} {said[at + 1]}", at, at + 2))
     return found
 
 
 def _is_bare(form: Sequence[str]) -> bool:
-    return len(form) == 1 and (form[0].isdigit() or form[0] in ("none", "no", "yes", "l", "m", "s", "high", "low") or len(form[0]) == 1)
+    return len(form) == 1 and (
+        form[0].isdigit() or form[0] in ("none", "no", "yes", "l", "m", "s", "high", "low") or len(form[0]) == 1
+    )
 
 
 def _is_near(said: Sequence[str], at: int, to: int, names: Sequence[str]) -> bool:
     """Whether the option is named beside it. Sizes and levels in letters and words may stand alone; numbers may not."""
     form = said[at:to]
     if not form[0].isdigit() and form[0] not in ("none", "no", "yes"):
-        around = set(said[max(0, at - 2) : to + 2])
-        if form[0] in ("high", "low"):
-            return bool(around & set(names)) or any(one[:5] == name[:5] for one in around for name in names)
-        return True
+        beside = said[max(0, at - 2) : to + 2]
+        return form[0] not in ("high", "low") or any(one[:5] == name[:5] for one in beside for name in names)
     around = [*said[max(0, at - 2) : at], *said[to : to + 2]]
     return any(one == name or (len(name) > 4 and one.startswith(name[:5])) for one in around for name in names)
 
@@ -225,7 +276,9 @@ def _is_denied(said: Sequence[str], at: int) -> bool:
     return False
 
 
-def _longest(found: list[tuple[int, int, str, str]], said: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[Said]:
+def _longest(
+    found: list[tuple[int, int, str, str]], said: Sequence[str], names: Mapping[str, Sequence[str]]
+) -> list[Said]:
     """Of what overlaps, the longest. One value of several options is of the one that is named beside it."""
     kept: list[Said] = []
     for at, to, option, value in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
@@ -319,7 +372,9 @@ def read_target(product: Product, text: str, *, price: Decimal | None = None) ->
     for one in (*options_said(product, said), *_unknown_amounts(product, said)):
         soft = one.at > wish_from
         (wishes if soft and not one.negated else values).append(one)
-    if re.search(r"\b(?:actually|instead(?! of)|rather(?! than))\b", line):  # a change of mind: of each option what was said last
+    if re.search(
+        r"\b(?:actually|instead(?! of)|rather(?! than))\b", line
+    ):  # a change of mind: of each option what was said last
         last = {one.options: one for one in values if not one.negated}
         values = [one for one in values if one.negated or last[one.options] is one]
     variant = next((one.id for one in product.variants if one.id.lower() in said), "")
@@ -334,9 +389,16 @@ def read_target(product: Product, text: str, *, price: Decimal | None = None) ->
 
 
 def _limit(text: str, line: str, price: Decimal | None) -> Decimal | None:
-    if match := re.search(r"(?:less than|under|below|at most|no more than|up to|cheaper than|maximum of)\s*[$€£]?\s*(\d+(?:\.\d\d?)?)\s*(?:dollars?|usd|eur|[$€£])?(?!\s*[-\w])", text.lower()):
+    if match := re.search(
+        r"(?:less than|under|below|at most|no more than|up to|cheaper than|maximum "
+        r"of)\s*[$€£]?\s*(\d+(?:\.\d\d?)?)\s*(?:dollars?|usd|eur|[$€£])?(?!\s*[-\w])",
+        text.lower(),
+    ):
         return Decimal(match[1])
-    at_most = r"(?:same|equal|previous\w*|original|similar|current)[\w ]{0,20} (?:price|cost)|(?:price|cost)[\w ]{0,20} (?:same|equal|lower)|not (?:want to )?pay more"
+    at_most = (
+        r"(?:same|equal|previous\w*|original|similar|current)[\w ]{0,20} (?:price|cost)|(?:price|"
+        r"cost)[\w ]{0,20} (?:same|equal|lower)|not (?:want to )?pay more"
+    )
     if price is not None and re.search(at_most, line):
         return price
     return None
@@ -357,7 +419,9 @@ def _extremes(product: Product, said: Sequence[str]) -> list[Extreme]:
         if after[:1] and after[0] in _COSTLY:
             found.append(Extreme("", 1 if way > 0 else -1, word in _MOST or word.endswith("est")))
             continue
-        if after[:1] == ["than"] or word in ("more", "less") and after[:1] and after[0] not in " ".join(orderable).split():
+        if after[:1] == ["than"] or (
+            word in ("more", "less") and after[:1] and after[0] not in " ".join(orderable).split()
+        ):
             continue
         option = _pointed(orderable, hints, said, at)
         if option:
@@ -374,7 +438,11 @@ def _pointed(orderable: Mapping[str, Sequence[str]], hints: Sequence[str], said:
                 return option
     going = [option for option in orderable if any(hint in option.lower() for hint in hints)]
     if not going and "size" in hints:  # sizes by whatever name: what is counted in a unit
-        going = [option for option, values in orderable.items() if all(re.match(r"\d[\d.]*\s*[a-zA-Z]", value) for value in values)]
+        going = [
+            option
+            for option, values in orderable.items()
+            if all(re.match(r"\d[\d.]*\s*[a-zA-Z]", value) for value in values)
+        ]
     return going[0] if going else ""
 
 
@@ -408,7 +476,9 @@ def fits(options: Mapping[str, str], said: Said) -> bool:
     return has != said.negated
 
 
-def choose(product: Product, old: Mapping[str, str], old_price: Decimal, target: Target, *, old_id: str = "") -> list[Variant]:
+def choose(
+    product: Product, old: Mapping[str, str], old_price: Decimal, target: Target, *, old_id: str = ""
+) -> list[Variant]:
     """The variants in stock that are what somebody wants, the best first; several where nothing tells them apart. Empty where
     there is none."""
     found = _chosen(product, old, old_price, target, old_id)
@@ -443,8 +513,14 @@ def _chosen(product: Product, old: Mapping[str, str], old_price: Decimal, target
     spoken |= {option for one in target.wishes for option in one.options}
     found = [one for one in product.variants if may(one)]
     if target.rest == "same":
-        same = [one for one in found if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)]
-        found = same if same or not any(one.of_all for one in target.extremes) else found  # else the nearest, of which all is read back
+        same = [
+            one
+            for one in found
+            if all(one.options.get(name) == value for name, value in old.items() if name not in spoken)
+        ]
+        found = (
+            same if same or not any(one.of_all for one in target.extremes) else found
+        )  # else the nearest, of which all is read back
     if not found:
         return []
 
@@ -454,14 +530,20 @@ def _chosen(product: Product, old: Mapping[str, str], old_price: Decimal, target
         wished = [float(fits(variant.options, one)) for one in target.wishes]
         kept = sum(variant.options.get(name) == value for name, value in old.items() if name not in spoken)
         free = target.rest == "free" or any(one.of_all and not one.option for one in target.extremes)
-        return (*of_options, *wished, *of_price, float(kept)) if free else (*of_options, *wished, float(kept), *of_price)
+        return (
+            (*of_options, *wished, *of_price, float(kept)) if free else (*of_options, *wished, float(kept), *of_price)
+        )
 
     best = max(map(rank, found))
     return [one for one in found if rank(one) == best]
 
 
 def _is_more(
-    variant: Variant, old: Mapping[str, str], old_price: Decimal, extreme: Extreme, scales: Mapping[str, dict[str, float] | None]
+    variant: Variant,
+    old: Mapping[str, str],
+    old_price: Decimal,
+    extreme: Extreme,
+    scales: Mapping[str, dict[str, float] | None],
 ) -> bool:
     if not extreme.option:
         return (variant.price - old_price) * extreme.way > 0

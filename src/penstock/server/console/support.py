@@ -156,9 +156,7 @@ async def _talk(request: Request, house: House) -> View:
                 hint=f"of each log {supporting.MOST_TALKS} are, those with findings first",
             )
         findings = [one for one in result["findings"] if one["conversation"] == wanted]
-        house.audit.record(
-            "log.read", actor=request.caller.name, target=run.target, run=run.id, conversation=wanted
-        )
+        house.audit.record("log.read", actor=request.caller.name, target=run.target, run=run.id, conversation=wanted)
         turns = [
             {**turn, "number": n, "pieces": _pieces(turn["text"], own), "findings": own}
             for n, turn in enumerate(talk["turns"])

@@ -94,12 +94,13 @@ async function fetched(path, options = {}) {
   }
   if (response.ok) return response;
   if (response.status === 401 && !isWidget) {
-    await askForKey();
+    await (asking ??= askForKey().finally(() => { asking = null; }));
     return fetched(path, options);
   }
   throw refusal(await response.json().catch(() => ({})), response.status);
 }
 
+let asking = null; // for a key: once, whatever waits for it
 async function askForKey() {
   const { keyFor } = await import("./key.js"); // which no widget needs
   document.documentElement.dataset.ready = "";
