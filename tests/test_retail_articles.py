@@ -1,8 +1,8 @@
 """The articles of the demo shop, asked as customers ask: what they answer without a model, what they leave alone, and whether they
 say what the shop's rules say.
 
-data/retail_questions.jsonl was written before the articles. They were worded with its half "tuned"; of the half "unseen" 83 % were then
-answered rightly. A few sentences were changed after that, so it is no longer unseen.
+data/retail_questions.jsonl was written before the articles. They were worded with its half "tuned"; of the half "unseen"
+83 % were then answered rightly. A few sentences were changed after that, so it is no longer unseen.
 """
 
 from __future__ import annotations
