@@ -206,9 +206,14 @@ class Answering:
         if documents is None:
             return None
 
+        answers: dict[str, Answer] = {}  # a bot may look whether they know before it decides
+
         def ask(question: str) -> Answer:
+            if question in answers:
+                return answers[question]
             asked = Turn(question, turn.caller, tuple(messages[-8:]), turn.where, language=language, record=turn.record)
             found: Answer = across(loop)(whole(documents.stream(asked)))
+            answers[question] = found
             return found
 
         return ask

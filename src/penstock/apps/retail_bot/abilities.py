@@ -52,6 +52,8 @@ __all__ = ["RetailBot"]
 Histories = Callable[[], Iterable[Sequence[Sequence[str]]]]
 COUNTED_S: Final = 86_400.0
 WORDS_S: Final = 600.0  # how long the words of the catalogue are remembered
+LONGEST_QUESTION: Final = 200  # characters of a question that the articles may answer
+_CHANGES: Final = ("cancel", "return", "change", "address", "payment", "move")
 MOST_ORDERS: Final = 5  # that are told at once
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
@@ -69,6 +71,17 @@ _GENERAL = re.compile(
     r"delivery))|what (?:is|are|if|happens)|when (?:do|does|will i get|can)|(?:until|till) when (?:do|can)|can (?:i|you|one)|could "
     r"i|"
     r"do (?:you|i)|does|is (?:it|there)|are there|am i|may i|which|where (?:do|can|does)|why|who)\b",
+    re.I,
+)
+_QUESTION = re.compile(
+    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also|but|please)\W+)*(?:how|what|when|until|till|which|who|why|where|can|could|may|do|does|"
+    r"did|is|are|will|would|should|am|i(?:'d| would)? (?:like to know|wonder|want to know))\b",
+    re.I,
+)
+_OWN_ORDER = re.compile(  # where it is, when it comes, what was in it, what it cost
+    r"\b(?:where|when|track|status|arriv\w*|how much|total|cost|paid|pay)\b[^.?!]*\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?|delivery|things|"
+    r"stuff)\b|\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?)\b[^.?!]*\b(?:where|when|status|arriv\w*|cost|total)\b|\bwhat (?:did|have) i\b|"
+    r"\d{5,}|\blast (?:one|order)\b",
     re.I,
 )
 _LIST_ORDERS = re.compile(
@@ -117,6 +130,8 @@ class _Retail:
         if (plainly := self._plainly(said, products)) is not None:
             return [plainly]
         wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
+        if current is None and self._is_for_articles(talk, said, wishes, products, orders):
+            return []
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
         if not wishes:
@@ -156,6 +171,22 @@ class _Retail:
         if _SHELF.search(said) and not _ABOUT_OWN.search(said) and mentions(words(said), products):
             return Wanted("look_at_products", {"said": said})
         return None
+
+    def _is_for_articles(
+        self, talk: Talk, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]
+    ) -> bool:
+        """Whether it is a question that the articles answer, and not one about an order of theirs or about what is on the shelf."""
+        if talk.ask is None or len(said) > LONGEST_QUESTION or order_numbers(said, orders) or _OWN_ORDER.search(said):
+            return False
+        if not (_QUESTION.search(said) or said.rstrip().endswith("?")):
+            return False
+        names_something = any(wish.mentions for wish in wishes)
+        if names_something and (_SHELF.search(said) or (talk.person.id and any(wish.kind in _CHANGES for wish in wishes))):
+            return False
+        try:
+            return talk.ask(said).status is Status.ANSWER
+        except PenstockError:
+            return False
 
     def _is_general(
         self, said: str, wishes: Sequence[Wish], products: Sequence[Product], orders: Sequence[Order]
