@@ -74,14 +74,15 @@ _GENERAL = re.compile(
     re.I,
 )
 _QUESTION = re.compile(
-    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also|but|please)\W+)*(?:how|what|when|until|till|which|who|why|where|can|could|may|do|does|"
-    r"did|is|are|will|would|should|am|i(?:'d| would)? (?:like to know|wonder|want to know))\b",
+    r"(?:^|[.!?,]\s)\W*(?:(?:hi|hello|hey|and|so|ok|also|but|please)\W+)*(?:how|what|when|until|till|which|who|why|where|can|could"
+    r"|may|do|does|did|is|are|will|would|should|am|i(?:'d| would)? (?:like to know|wonder|want to know))\b",
     re.I,
 )
 _OWN_ORDER = re.compile(  # where it is, when it comes, what was in it, what it cost
-    r"\b(?:where|when|track|status|arriv\w*|how much|total|cost|paid|pay)\b[^.?!]*\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?|delivery|things|"
-    r"stuff)\b|\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?)\b[^.?!]*\b(?:where|when|status|arriv\w*|cost|total)\b|\bwhat (?:did|have) i\b|"
-    r"\d{5,}|\blast (?:one|order)\b",
+    r"\b(?:where|when|track|status|arriv\w*|how much|total|cost|paid|pay)\b[^.?!]*"
+    r"\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?|delivery|things|stuff)\b"
+    r"|\bmy (?:\w+ ){0,2}(?:orders?|parcels?|packages?)\b[^.?!]*\b(?:where|when|status|arriv\w*|cost|total)\b"
+    r"|\bwhat (?:did|have) i\b|\d{5,}|\blast (?:one|order)\b",
     re.I,
 )
 _LIST_ORDERS = re.compile(
@@ -181,7 +182,9 @@ class _Retail:
         if not (_QUESTION.search(said) or said.rstrip().endswith("?")):
             return False
         names_something = any(wish.mentions for wish in wishes)
-        if names_something and (_SHELF.search(said) or (talk.person.id and any(wish.kind in _CHANGES for wish in wishes))):
+        if names_something and (
+            _SHELF.search(said) or (talk.person.id and any(wish.kind in _CHANGES for wish in wishes))
+        ):
             return False
         try:
             return talk.ask(said).status is Status.ANSWER
