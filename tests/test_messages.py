@@ -221,6 +221,17 @@ def test_a_handler_that_returns_what_cannot_be_sent_has_failed_and_sends_nothing
     assert why in only.why
 
 
+def test_names_that_cannot_be_are_found_nowhere(database: Database):
+    exchange = Exchange(database, desk())
+
+    assert exchange.run("\ud800") == exchange.messages("\ud800") == []
+    with pytest.raises(NotFound):
+        exchange.retry("\ud800")
+    for limits in ({"messages": 0}, {"handling_s": float("nan")}, {"depth": -1}):
+        with pytest.raises(BadSetting, match="more than 0"):
+            Limits(**limits)  # type: ignore[arg-type]
+
+
 def test_agents_that_could_not_keep_their_promises_are_refused():
     @dataclass
     class Loose:

@@ -94,7 +94,7 @@ class Exchange:
         """Deliver what waits and what follows from it, of one conversation or of all. Returns what was handled, as it ended. One
         that failed or was stopped ends none of the others. Raises Conflict while others deliver that conversation for long."""
         self._ready()
-        busy = [conversation] if conversation else list(dict.fromkeys(one.conversation for one in self._waiting()))
+        busy = [_utf8(conversation)] if conversation else self._waiting()
         ended: list[Message] = []
         for wait_s in (0.0, WAIT_S):  # first those that nobody else is at
             talks, busy = busy, []
@@ -112,7 +112,7 @@ class Exchange:
         """Have a message that failed, or was stopped, delivered again with the next `run`. Raises NotFound, and Conflict."""
         self._ready()
         with self._database.write() as w:
-            row = w.execute(f"{_LOG} where m.id = ?", (id,)).fetchone()
+            row = w.execute(f"{_LOG} where m.id = ?", (_utf8(id),)).fetchone()
             if row is None:
                 raise NotFound("there is no such message")
             if row[-2] not in ("failed", "stopped"):
@@ -123,24 +123,31 @@ class Exchange:
     def messages(self, conversation: str) -> list[Message]:
         """All of a conversation, in the order in which they were sent: what `replay` and `lines` are told."""
         self._ready()
-        rows = self._database.read(f"{_LOG} where conversation = ? order by m.number", (conversation,))
+        rows = self._database.read(f"{_LOG} where conversation = ? order by m.number", (_utf8(conversation),))
         return list(map(self._message, rows))
 
     def lines(self, conversation: str) -> Iterator[str]:
         """The same as JSON Lines, which `read_lines` reads."""
         return (f"{canonical(one).decode()}\n" for one in self.messages(conversation))
 
-    def _waiting(self, more: str = "", *values: str) -> list[Message]:
-        """What is to be delivered to our agents. more: SQL that narrows it down."""
-        names = self._agents.names
-        ours = f"m.number in (select number from agent_queue) and receiver in ({', '.join('?' * len(names))})"  # noqa: S608
-        rows = self._database.read(f"{_LOG} where {ours} {more}", (*names, *values))
-        return list(map(self._message, rows))
+    @property
+    def _ours(self) -> str:
+        """SQL for what is to be delivered to our agents; their names are its values."""
+        names = ", ".join("?" * len(self._agents.names))
+        return f"m.number in (select number from agent_queue) and receiver in ({names})"  # noqa: S608
+
+    def _waiting(self) -> list[str]:
+        """The conversations in which something is to be delivered to our agents, the one that waits longest first."""
+        oldest_first = f"where {self._ours} group by conversation order by min(m.number)"
+        rows = self._database.read(f"select conversation from agent_messages m {oldest_first}", self._agents.names)  # noqa: S608
+        return [talk for (talk,) in rows]
 
     def _delivered(self, conversation: str) -> list[Message]:
-        ended = []
-        while waits := self._waiting("and conversation = ? order by m.number limit 1", conversation):
-            ended += self._recorded(waits[0], self._agents.outcome(waits[0]))
+        ended: list[Message] = []
+        first = f"{_LOG} where {self._ours} and conversation = ? order by m.number limit 1"
+        while rows := self._database.read(first, (*self._agents.names, conversation)):
+            message = self._message(rows[0])
+            ended += self._recorded(message, self._agents.outcome(message))
         return ended
 
     def _recorded(self, message: Message, outcome: Outcome) -> list[Message]:
@@ -149,19 +156,26 @@ class Exchange:
             mine = "delete from agent_queue where number = (select number from agent_messages where id = ?)"
             if w.execute(mine, (message.id,)).rowcount != 1:
                 return []
-            limit = self._agents.limits.messages
-            if outcome.written and _count(w, message.conversation) + len(outcome.written) > limit:
-                outcome = Outcome("stopped", why=f"a conversation has at most {limit:,} messages")
+            outcome = self._within(w, message, outcome)
             self._step(w, message.id, outcome.state, outcome.why)
-            for place_, one in enumerate(outcome.written):
-                cause = (message.conversation, message.id, message.depth + 1, message.receiver)
-                self._put(w, Message(new_id(), *cause, *one, time.time()), f"{message.id}/{place_}")
+            led_by = (message.conversation, message.id, message.depth + 1, message.receiver)
+            for number, one in enumerate(outcome.written):
+                self._put(w, Message(new_id(), *led_by, *one, time.time()), f"{message.id}/{number}")
         return [dataclasses.replace(message, state=outcome.state, why=outcome.why)]
+
+    def _within(self, w: Any, message: Message, outcome: Outcome) -> Outcome:
+        """It as it is, or stopped, where what follows would go beyond a limit of the conversation."""
+        limits, more = self._agents.limits, len(outcome.written)
+        if more and message.depth >= limits.depth:
+            return Outcome("stopped", why=f"{limits.depth:,} messages led to each other")
+        if more and _count(w, message.conversation) + more > limits.messages:
+            return Outcome("stopped", why=f"a conversation has at most {limits.messages:,} messages")
+        return outcome
 
     @contextmanager
     def _alone(self, conversation: str, *, wait_s: float) -> Iterator[bool]:
         """Whether nobody else has the conversation for now. The lock ends with its process, however that ends."""
-        at = zlib.crc32(conversation.encode("utf-8", "replace")) % PLACES
+        at = zlib.crc32(conversation.encode()) % PLACES
         lock = FileLock(self._folder / f"{at:04}.lock", thread_local=False)
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -219,10 +233,10 @@ class Exchange:
         return message
 
     def _step(self, w: Any, id: str, state: State, why: str) -> None:  # noqa: A002
-        step = (
-            "insert into agent_steps (message, state, why, at) select number, ?, ?, ? from agent_messages where id = ?"
+        w.execute(
+            "insert into agent_steps (message, state, why, at) select number, ?, ?, ? from agent_messages where id = ?",
+            (state, self._sealed(why, id), time.time(), id),
         )
-        w.execute(step, (state, self._sealed(why, id), time.time(), id))
 
     def _message(self, row: Sequence[Any]) -> Message:
         id_, *about, body, at, state, why = row
@@ -246,6 +260,10 @@ class Exchange:
         if self._keep_s and not 0 <= now - self._swept < SWEEP_EVERY_S:
             self._swept = now
             _removed(w, [one for (one,) in w.execute(_OLD, (now - self._keep_s,)).fetchall()])
+
+
+def _utf8(text: str) -> str:
+    return str(text).encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
 
 
 def _count(w: Any, conversation: str) -> int:

@@ -50,6 +50,10 @@ class Limits:
     body_bytes: int = 16_384  # of one message, as JSON
     handling_s: float = 30.0  # what takes longer is left alone, and nothing comes of it
 
+    def __post_init__(self) -> None:
+        if not all(value > 0 for value in dataclasses.astuple(self)):
+            raise BadSetting("limits of messages must be more than 0")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -90,9 +94,8 @@ class Agent:
     def __post_init__(self) -> None:
         """Raises BadSetting for an agent that could not keep its promises."""
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            raise BadSetting(
-                f"'{str(self.name)[:64]}' cannot be the name of an agent", hint="small letters, digits and _"
-            )
+            hint = "small letters, digits and _"
+            raise BadSetting(f"'{str(self.name)[:64]}' cannot be the name of an agent", hint=hint)
         for kind, handler in self.handlers.items():
             slotted = dataclasses.is_dataclass(kind) and "__slots__" in kind.__dict__
             if not slotted or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
@@ -119,10 +122,6 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
-class _Stopped(Exception):
-    """A limit is met."""
-
-
 class Agents:
     """Those who can write to each other."""
 
@@ -145,9 +144,8 @@ class Agents:
         """What is sent, as it goes over the wire: read as the receiver reads it. Raises NotFound, BadRequest and TooLarge."""
         kind = type(send.body).__name__
         if not isinstance(send.to, str) or send.to not in self._known:
-            raise NotFound(
-                f"there is no agent '{str(send.to)[:64]}'", hint=f"there are {', '.join(self._known) or 'none'}"
-            )
+            hint = f"there are {', '.join(self._known) or 'none'}"
+            raise NotFound(f"there is no agent '{str(send.to)[:64]}'", hint=hint)
         if kind not in self._known[send.to]:
             hint = f"it takes {', '.join(self._known[send.to]) or 'nothing'}"
             raise BadRequest(f"'{send.to}' takes no {kind[:64]}", hint=hint)
@@ -165,7 +163,7 @@ class Agents:
         run = contextvars.copy_context().run
         thread = threading.Thread(target=lambda: ended.append(run(self._handled, message)), daemon=True)
         thread.start()
-        thread.join(self.limits.handling_s)
+        thread.join(min(self.limits.handling_s, threading.TIMEOUT_MAX))
         if ended:
             return ended[0]
         return Outcome("stopped", why=f"it took more than {self.limits.handling_s:g} s")
@@ -178,16 +176,13 @@ class Agents:
             returned = handler(message, self._readers[message.receiver, message.kind](message.body))
             sends = (returned,) if isinstance(returned, Send) else returned or ()
             written = tuple(map(self._checked, islice(sends, self.limits.messages + 1)))
-            if written and message.depth + 1 > self.limits.depth:
-                raise _Stopped(f"{self.limits.depth:,} messages led to each other")
             return Outcome("handled", written)
-        except (TooLarge, _Stopped) as error:
-            return Outcome("stopped", why=getattr(error, "message", str(error)))
+        except TooLarge as error:
+            return Outcome("stopped", why=error.message)
         except BaseException as error:
-            log(
-                "an agent failed", level="error", agent=message.receiver, error=type(error).__name__, place=place(error)
-            )
-            return Outcome("failed", why=error.message if isinstance(error, PenstockError) else type(error).__name__)
+            name = type(error).__name__  # its words may be somebody's
+            log("an agent failed", level="error", agent=message.receiver, error=name, place=place(error))
+            return Outcome("failed", why=error.message if isinstance(error, PenstockError) else name)
 
     def _checked(self, send: Any) -> Written:
         if not isinstance(send, Send):
@@ -208,7 +203,9 @@ class Replayed:
 
 
 def replay(messages: Iterable[Message], agents: Sequence[Agent], *, limits: Limits | None = None) -> list[Replayed]:
-    """Have recorded messages handled again, and compare what comes of each. Nothing is delivered, nothing is recorded."""
+    """Have recorded messages handled again, and compare what comes of each. Nothing is delivered, nothing is recorded.
+
+    limits: those of the exchange. How many messages there were, and how deep, is not looked at again. Raises BadSetting."""
     known, recorded = Agents(agents, limits or Limits()), list(messages)
     led_to: dict[str, list[Written]] = {}
     for one in recorded:
