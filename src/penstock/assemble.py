@@ -88,8 +88,10 @@ from penstock.types import (
 if TYPE_CHECKING:  # whoever serves no documents does not load what reads them
     from penstock.agents.actions import Action
     from penstock.agents.answering import Answering, People
+    from penstock.agents.exchange import Exchange
     from penstock.agents.kept_talks import KeptTalks
     from penstock.agents.mcp_client import Servers
+    from penstock.agents.messages import Agent, Limits
     from penstock.agents.requests import ActionRequests
     from penstock.agents.talks import Bot, Talk
     from penstock.answer import Told
@@ -271,6 +273,14 @@ class House:
         return ActionRequests(
             self.database, Actions(actions), encryption, valid_s=settings.agree_within, keep_s=settings.keep
         )
+
+    def exchange(self, agents: Sequence[Agent] = (), *, limits: Limits | None = None) -> Exchange:
+        """What carries messages between these agents. Messages of all apps are in one place, so no two apps give one name to
+        different agents."""
+        from penstock.agents.exchange import Exchange
+
+        encryption = Encryption(self.envelope, "messages") if self.settings.encryption.content else None
+        return Exchange(self.database, agents, encryption, limits=limits, keep_s=self.settings.actions.keep)
 
     @property
     def bots(self) -> list[str]:

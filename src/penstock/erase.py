@@ -128,6 +128,7 @@ class Plan:
     conversations: int = 0
     actions: int = 0
     talks: int = 0
+    messages: int = 0
     names: list[str] = field(default_factory=list)  # in the audit trail
     by_name: list[str] = field(default_factory=list)  # what is called so, and has to be renamed or removed by hand
 
@@ -140,6 +141,7 @@ class Plan:
             **({"conversations": self.conversations} if self.conversations else {}),
             **({"actions": self.actions} if self.actions else {}),
             **({"talks": self.talks} if self.talks else {}),
+            **({"messages": self.messages} if self.messages else {}),
         }  # fmt: skip
 
 
@@ -165,6 +167,8 @@ def plan(house: House, subject: Subject) -> Plan:
         found.actions = len(house.actions().mentions(mentioned))
     if _is_there(database, "talks"):
         found.talks = len(house.talks.mentions(mentioned))
+    if _is_there(database, "agent_messages"):
+        found.messages = len(house.exchange().mentions(mentioned))
     removed = {f"{one.collection}/{one.source}" for one in found.documents}
     names = house.library.audit.names().values()
     found.names = [name for name in names if mentioned(name) or name in removed]
@@ -233,6 +237,7 @@ def carry_out(
         *_talks(house, subject),
         *_actions(house, subject),
         *_bots(house, subject),
+        *_agents(house, subject),
         *_past(house, subject),
         *erasers,
     )
@@ -313,6 +318,12 @@ def _bots(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
     """What they said to bots, and conversations in which they stand."""
     if _is_there(house.database, "talks"):
         yield "talks", lambda _: house.talks.erase(subject.mentioned_in)
+
+
+def _agents(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:
+    """Conversations of agents in which they stand."""
+    if _is_there(house.database, "agent_messages"):
+        yield "messages", lambda _: house.exchange().erase(subject.mentioned_in)
 
 
 def _past(house: House, subject: Subject) -> Iterator[tuple[str, Eraser]]:

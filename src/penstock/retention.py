@@ -30,8 +30,8 @@ class _Rule(NamedTuple):
 
 
 def has_rules(house: House) -> bool:
-    """Whether the settings limit how long anything is kept, besides the journal, reviews and requests for actions, which see
-    to that themselves."""
+    """Whether the settings limit how long anything is kept, besides the journal, reviews, requests for actions and messages of
+    agents, which see to that themselves."""
     settings = house.settings
     ruled = any(rule.keep for documents in settings.documents.values() for rule in documents.rules)
     talks = bool(settings.actions.keep and house.bots)
@@ -97,6 +97,12 @@ def _rules(house: House) -> Iterator[_Rule]:
         yield _Rule(
             "conversations with bots", "actions.keep",
             lambda: kept.unchanged_since(gone), lambda: kept.remove_unchanged_since(gone),
+        )  # fmt: skip
+    if settings.actions.keep and _is_there(house, "agent_messages"):
+        exchange, old = house.exchange(), now - settings.actions.keep
+        yield _Rule(
+            "conversations of agents", "actions.keep",
+            lambda: exchange.unchanged_since(old), lambda: exchange.remove_unchanged_since(old),
         )  # fmt: skip
     if settings.audit.keep and _is_there(house, "audit"):
         audit, since = house.audit, now - settings.audit.keep

@@ -116,7 +116,7 @@ def log(event: str, *, level: str = "info", **values: Value) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def place(error: Exception) -> str:
+def place(error: BaseException) -> str:
     """Where an error was raised and from where it was called; its message may hold somebody's words."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

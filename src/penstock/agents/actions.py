@@ -45,6 +45,7 @@ __all__ = [
     "action",
     "canonical",
     "plain",
+    "reader",
     "spoken",
 ]
 
@@ -448,6 +449,32 @@ def _objects(kind: type, where: str, depth: int = 0) -> _Objects:
     return _Objects(kind, fields)
 
 
+def reader(kind: type, *, largest: int = LARGEST) -> Callable[[Mapping[str, Any]], Any]:
+    """What reads plain values into a dataclass as arguments are read: it raises BadArguments, which says what is wrong where, and
+    TooLarge. Raises BadSetting for a dataclass with a field that is never read."""
+    objects = _objects(kind, kind.__name__)
+    return lambda values: _typed(objects, values, kind.__name__, largest)
+
+
+def _typed(objects: _Objects, values: Mapping[str, Any] | str | bytes, name: str, largest: int) -> Any:
+    if isinstance(values, str | bytes):
+        if len(values) > largest:
+            raise TooLarge(f"the arguments of '{name}' have more than {largest:,} bytes")
+        try:
+            values = read_arguments(values if isinstance(values, str) else values.decode())
+        except (BadRequest, UnicodeDecodeError) as error:
+            raise BadArguments(f"the arguments of '{name}' are no JSON object", problems={}) from error
+    try:
+        read = objects.read(values)
+    except _Wrong as wrong:
+        problems = {place.removeprefix(".") or "arguments": why for place, why in wrong.problems.items()}
+        said = "; ".join(f"'{place}' {why}" for place, why in problems.items())
+        raise BadArguments(f"{name}: {said}", problems=problems) from None
+    if len(canonical(read)) > largest:
+        raise TooLarge(f"the arguments of '{name}' have more than {largest:,} bytes")
+    return read
+
+
 # ---------------------------------------------------------------- an action
 
 
@@ -534,22 +561,7 @@ class Action:
 
     def read(self, arguments: Mapping[str, Any] | str | bytes) -> Any:
         """The typed arguments, of JSON or of plain values. Raises BadArguments, which says what is wrong where, and TooLarge."""
-        if isinstance(arguments, str | bytes):
-            if len(arguments) > self.largest:
-                raise TooLarge(f"the arguments of '{self.name}' have more than {self.largest:,} bytes")
-            try:
-                arguments = read_arguments(arguments if isinstance(arguments, str) else arguments.decode())
-            except (BadRequest, UnicodeDecodeError) as error:
-                raise BadArguments(f"the arguments of '{self.name}' are no JSON object", problems={}) from error
-        try:
-            read = self._reader.read(arguments)
-        except _Wrong as wrong:
-            problems = {place.removeprefix(".") or "arguments": why for place, why in wrong.problems.items()}
-            said = "; ".join(f"'{place}' {why}" for place, why in problems.items())
-            raise BadArguments(f"{self.name}: {said}", problems=problems) from None
-        if len(canonical(read)) > self.largest:
-            raise TooLarge(f"the arguments of '{self.name}' have more than {self.largest:,} bytes")
-        return read
+        return _typed(self._reader, arguments, self.name, self.largest)
 
     def says(self, arguments: Any, facts: Mapping[str, Any]) -> str:
         """What the person is asked. Raises BadSetting where `facts` does not give what the text names."""

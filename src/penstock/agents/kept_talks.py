@@ -25,7 +25,7 @@ from penstock.storage.envelope import Encryption
 from penstock.storage.files import storage_errors
 from penstock.types import Caller, Message
 
-__all__ = ["Kept", "KeptTalks", "Said", "Whose", "checked_conversation"]
+__all__ = ["Kept", "KeptTalks", "Said", "Whose", "checked_conversation", "texts_in"]
 
 STEPS = [
     """
@@ -225,7 +225,7 @@ class KeptTalks:
         for number, owner, words in self._database.read("select id, owner, words from talks"):
             turns = self._database.read("select words from talk_turns where talk = ?", (number,))
             texts = (self._opened(text, number) for (text,) in [(words,), *turns])
-            if mentioned(owner, *(text for one in texts for text in _texts(orjson.loads(one)))):
+            if mentioned(owner, *(text for one in texts for text in texts_in(orjson.loads(one)))):
                 found.append(number)
         return found
 
@@ -287,11 +287,11 @@ def _none(number: str) -> NotFound:
     return NotFound(f"there is no conversation '{number}'")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Every text in plain values."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         inside: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value
         for inner in inside:
-            yield from _texts(inner)
+            yield from texts_in(inner)
