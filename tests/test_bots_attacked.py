@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_retail_bot import WHO, Talking, ann, served  # noqa: F401  fixtures
-from test_sign_in import Door, door, wrong  # noqa: F401  a fixture
+from test_retail_bot import WHO, Talking, ann, served
+from test_sign_in import Door, door
 
 from penstock.agents.loading import loaded
 from penstock.agents.numbers import Founded
@@ -15,6 +15,8 @@ from penstock.agents.talks import Row
 from penstock.agents.words import agreement
 from penstock.apps.retail_bot.sign_in import CustomerSignIn
 from penstock.errors import BadSetting
+
+__all__ = ["ann", "door", "served"]  # fixtures of the neighbours
 
 CANCEL = "Cancel order #W123, because it was too late? 25.99 EUR go back to you."
 
@@ -56,7 +58,7 @@ def test_a_locked_name_locks_nobody_who_is_called_otherwise(ann: Talking):
     assert "Thank you, Ann" in ann.says(WHO)
 
 
-def test_a_code_works_once(door: Door):  # noqa: F811
+def test_a_code_works_once(door: Door):
     talk = door.talk()
     door.sign_in.go_on(talk, "anna@example.com")
     code = door.post.code()
@@ -148,6 +150,18 @@ def test_one_conversation_asks_for_people_only_so_often(ann: Talking):
     assert statuses[:10] == ["handed_over"] * 10
     assert statuses[10:] == ["answer"] * 2
     assert not [one for one in hand_overs.pending() if one.content.question == "I would like to talk to a person."]
+
+
+def test_in_a_conversation_that_is_full_nothing_is_done_any_more(ann: Talking):
+    ann.says("Hello")
+    hand_overs = ann.served.house.review.hand_overs
+    before = len(hand_overs.pending())
+    with ann.served.house.database.write() as w:
+        w.execute("update talks set turns = 1000 where id = ?", (ann.conversation,))
+    with pytest.raises(AssertionError, match="at most 1,000 messages"):
+        ann.says("I would like to talk to a person.")
+
+    assert len(hand_overs.pending()) == before
 
 
 # ---------------------------------------------------------------- files of bots

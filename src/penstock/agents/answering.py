@@ -166,6 +166,7 @@ class Answering:
                 if known.text != turn.question:
                     raise Conflict("another message was sent with this key", hint="take a new key for each message")
                 return _read(known.reply)
+            self.talks.check_room(kept)  # before anything is done of which nothing could be written
             if not kept.turns:
                 kept.person = Person(tenant=turn.caller.tenant)
             messages = self.talks.messages(kept)

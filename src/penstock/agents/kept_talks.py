@@ -177,12 +177,17 @@ class KeptTalks:
             kept = self._read(number, of, Whose(owner, tenant), orjson.loads(self._opened(words, number)), turns, created)
             yield kept, self.turns(kept)
 
+    def check_room(self, kept: Kept) -> None:
+        """Raises Limited where nothing more can be said in it."""
+        if kept.turns >= MOST_TURNS:
+            raise _full()
+
     def keep(self, kept: Kept, said: Said) -> None:
         """Write what a message came to: all of it, or nothing. Raises Limited, and Conflict where somebody else went on."""
         self._ready()
         now = time.time()
-        if kept.turns >= MOST_TURNS:
-            raise Limited(f"a conversation has at most {MOST_TURNS:,} messages", hint="begin a new one")
+        if kept.turns > MOST_TURNS:  # a person's reply may come beside the last message
+            raise _full()
         words = self._sealed(kept.words(), kept.id)
         turn = self._sealed({"text": said.text, "reply": said.reply}, kept.id)
         with self._database.write() as w:
@@ -281,6 +286,10 @@ def checked_conversation(number: object) -> str:
 
 def busy() -> Conflict:
     return Conflict("another message of this conversation is being answered", hint="wait for its reply")
+
+
+def _full() -> Limited:
+    return Limited(f"a conversation has at most {MOST_TURNS:,} messages", hint="begin a new one")
 
 
 def _none(number: str) -> NotFound:
