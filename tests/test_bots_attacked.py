@@ -79,6 +79,21 @@ def test_a_code_goes_to_no_address_that_only_looks_like_a_customers(ann: Talking
     assert signs.codes._known("änn@example.org") is None
 
 
+def test_whoever_comes_back_a_day_later_is_asked_anew_who_they_are(ann: Talking):
+    ann.says("Cancel order TH-102, I ordered it by mistake")
+    assert "Cancel the whole order TH-102" in ann.says(WHO)
+    with ann.served.house.database.write() as w:
+        w.execute("update talks set changed = changed - 86400 where id = ?", (ann.conversation,))
+
+    said = ann.says("Yes")
+    assert "TH-102" not in said
+    assert "e-mail address" in ann.says("Where is my order TH-105?")
+    assert ann.order("TH-102").status == "pending"
+    path = f"/api/apps/shop/conversations/{ann.conversation}/requests"
+    assert ann.served.client().get(path).json()["requests"] == []
+    assert ann.served.house.talks.mentions(lambda *texts: "C1" in texts) == [ann.conversation]
+
+
 # ---------------------------------------------------------------- a yes that is none
 
 

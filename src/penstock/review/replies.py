@@ -102,6 +102,7 @@ class _Replies:
         self._sweep()
         number, now = new_id(), time.time()
         expires = now + (self._expires_s if expires_s is None else expires_s)
+        content = Content.read(content.plain())  # what reviewers could not open would hide all that waits beside it
         words = self._store.sealed(content.plain(), of=number)
         with self._store.write() as w:
             waiting = "select count(*) from review_replies where kind = ? and key = ? and state = 'pending'"
