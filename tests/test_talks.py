@@ -122,7 +122,7 @@ def test_two_at_once_do_not_write_over_each_other(tmp_path: Path):
 
 def test_a_conversation_has_an_end(tmp_path: Path):
     with pytest.raises(Limited):
-        talks(tmp_path).keep(Kept(NUMBER, "shop", ANNA, turns=1_000), Said("a", {"text": "a"}))
+        talks(tmp_path).keep(Kept(NUMBER, "shop", ANNA, turns=1_001), Said("a", {"text": "a"}))
 
 
 # ---------------------------------------------------------------- answered

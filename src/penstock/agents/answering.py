@@ -42,6 +42,7 @@ __all__ = ["Answering", "Outcome", "People", "across"]
 
 LOOK_EVERY_S: Final = 0.02
 MOST_WAITING: Final = 8  # messages of one conversation that wait in one process
+MOST_HANDED_OVER: Final = 10  # times that people are asked for in one conversation
 MOST_ROWS: Final = 12  # that are looked at again with each message
 ROW: Final = 0.9  # confidence in what a row says
 
@@ -165,6 +166,7 @@ class Answering:
                 if known.text != turn.question:
                     raise Conflict("another message was sent with this key", hint="take a new key for each message")
                 return _read(known.reply)
+            self.talks.check_room(kept)  # before anything is done of which nothing could be written
             if not kept.turns:
                 kept.person = Person(tenant=turn.caller.tenant)
             messages = self.talks.messages(kept)
@@ -366,7 +368,7 @@ class Answering:
         """The answer, behind the policy, and before people where they are to take over."""
         if not reply.hand_over:
             return self._answer(turn, kept, reply, reply.answer.status if reply.answer else Status.ANSWER)
-        if self.people is None:
+        if self.people is None or kept.handed_over >= MOST_HANDED_OVER:
             return self._answer(
                 turn, kept, replace(reply, text=self._say(NOBODY_THERE, kept), quick_replies=()), Status.ANSWER
             )

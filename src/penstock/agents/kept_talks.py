@@ -41,6 +41,7 @@ STEPS = [
     """,
 ]
 MOST_TURNS: Final = 1_000
+SIGNED_IN_S: Final = 12 * 3600.0  # after which silence nobody knows who comes back to a conversation
 REMEMBERED: Final = 40  # messages that a bot is shown
 PLACES: Final = 1_024  # files that lock conversations; two that share one wait for each other
 WAIT_S: Final = 30.0
@@ -86,12 +87,15 @@ class Kept:
     handed_over: int = 0  # how often a person was to take over
     turns: int = 0
     created: float = 0.0
+    first: int = 0  # the message with which the bot's memory begins
+    before: list[str] = field(default_factory=list)  # who was signed in earlier; whoever is erased is found by it
 
     def words(self) -> dict[str, Any]:
         person = self.person
         return {
             "person": [person.id, person.level, list(person.roles), person.tenant], "language": self.language,
             "state": self.state, "rows": self.rows, "waiting": self.waiting, "handed_over": self.handed_over,
+            "first": self.first, "before": self.before,
         }  # fmt: skip
 
 
@@ -127,7 +131,8 @@ class KeptTalks:
     # ---------------------------------------------------------------- found, and kept
 
     def find(self, whose: Whose, app: str, number: str) -> Kept:
-        """The conversation as it was left, or a new one by that id. Raises BadRequest, and NotFound for another's, or another
+        """The conversation as it was left, or a new one by that id. Whoever had signed in and said nothing for half a day is a
+        guest again, and the bot remembers nothing of what was said. Raises BadRequest, and NotFound for another's, or another
         app's."""
         checked_conversation(number)
         self._ready()
@@ -140,7 +145,11 @@ class KeptTalks:
         mine = (of, owner, tenant) == (app, whose.owner, whose.tenant)
         if not mine or changed < self._oldest or created < self._since(whose.owner.partition("/")[0]):
             raise _none(number)
-        return self._read(number, app, whose, orjson.loads(self._opened(words, number)), turns, created)
+        kept = self._read(number, app, whose, orjson.loads(self._opened(words, number)), turns, created)
+        if kept.person.id and time.time() - changed > SIGNED_IN_S:
+            kept.before = [*kept.before, kept.person.id]
+            kept.person, kept.state, kept.rows, kept.first = Person(tenant=kept.person.tenant), {}, [], turns
+        return kept
 
     def said(self, kept: Kept, key: str) -> Said | None:
         """The message of that key, where it was answered."""
@@ -149,7 +158,7 @@ class KeptTalks:
 
     def messages(self, kept: Kept) -> list[Message]:
         """What was said last, oldest first."""
-        turns = self.turns(kept, limit=REMEMBERED // 2)
+        turns = self.turns(kept, limit=REMEMBERED // 2, first=kept.first)
         return [
             message
             for one in turns
@@ -157,10 +166,11 @@ class KeptTalks:
             if message.content
         ]
 
-    def turns(self, kept: Kept, *, limit: int = MOST_TURNS) -> list[Said]:
+    def turns(self, kept: Kept, *, limit: int = MOST_TURNS, first: int = 0) -> list[Said]:
         """Its last messages with their replies, oldest first."""
         rows = self._database.read(
-            "select key, words, at from talk_turns where talk = ? order by number desc limit ?", (kept.id, limit)
+            "select key, words, at from talk_turns where talk = ? and number >= ? order by number desc limit ?",
+            (kept.id, first, limit),
         )
         return [self._said(kept.id, *row) for row in reversed(rows)]
 
@@ -174,15 +184,22 @@ class KeptTalks:
             (since, self._oldest, app),
         )
         for number, of, tenant, owner, words, turns, created in rows:
-            kept = self._read(number, of, Whose(owner, tenant), orjson.loads(self._opened(words, number)), turns, created)
+            kept = self._read(
+                number, of, Whose(owner, tenant), orjson.loads(self._opened(words, number)), turns, created
+            )
             yield kept, self.turns(kept)
+
+    def check_room(self, kept: Kept) -> None:
+        """Raises Limited where nothing more can be said in it."""
+        if kept.turns >= MOST_TURNS:
+            raise _full()
 
     def keep(self, kept: Kept, said: Said) -> None:
         """Write what a message came to: all of it, or nothing. Raises Limited, and Conflict where somebody else went on."""
         self._ready()
         now = time.time()
-        if kept.turns >= MOST_TURNS:
-            raise Limited(f"a conversation has at most {MOST_TURNS:,} messages", hint="begin a new one")
+        if kept.turns > MOST_TURNS:  # a person's reply may come beside the last message
+            raise _full()
         words = self._sealed(kept.words(), kept.id)
         turn = self._sealed({"text": said.text, "reply": said.reply}, kept.id)
         with self._database.write() as w:
@@ -247,7 +264,7 @@ class KeptTalks:
         person = Person(id_, level if level in LEVELS else "guest", tuple(roles), tenant)
         return Kept(
             number, app, whose, person, words["language"], words["state"], words["rows"], words["waiting"],
-            words["handed_over"], turns, created,
+            words["handed_over"], turns, created, words.get("first", 0), words.get("before", []),
         )  # fmt: skip
 
     def _said(self, number: str, key: str, words: str, at: float) -> Said:
@@ -281,6 +298,10 @@ def checked_conversation(number: object) -> str:
 
 def busy() -> Conflict:
     return Conflict("another message of this conversation is being answered", hint="wait for its reply")
+
+
+def _full() -> Limited:
+    return Limited(f"a conversation has at most {MOST_TURNS:,} messages", hint="begin a new one")
 
 
 def _none(number: str) -> NotFound:

@@ -34,6 +34,10 @@ def loaded(path: Path, name: str, *, where: str, house: Any) -> Any:
         raise BadSetting(f"{where}: there is no file {path}")
     if path.suffix != ".py":
         raise BadSetting(f"{where}: {path} is no Python file", hint="bot.py, or bot.py:name")
+    if not path.stem.isidentifier():
+        raise BadSetting(
+            f"{where}: {path.name} cannot be imported", hint="letters, digits and _ make a name, such as my_bot.py"
+        )
     try:
         module = importlib.import_module(_name_of(path.resolve()))
         found = getattr(module, name, None)
@@ -41,7 +45,7 @@ def loaded(path: Path, name: str, *, where: str, house: Any) -> Any:
             found = found(house)
     except PenstockError as error:
         raise BadSetting(f"{where}: {_at(error, path)}: {error.message}", hint=error.hint) from error
-    except Exception as error:  # other people's code: whatever it raises is told with its place
+    except (Exception, SystemExit) as error:  # other people's code: whatever it raises is told with its place
         raise BadSetting(f"{where}: {_at(error, path)}: {_told(error)}") from error
     if found is None:
         raise BadSetting(f"{where}: {path} has no '{name}'", hint=f'bot = "{path.name}:its_name"')

@@ -1,7 +1,7 @@
 """Whether what a reply says in numbers stands where it may come from: amounts, dates, counts, and codes such as an order's number.
 
 A number is held against values, not against texts: 12.5 in a row is 12.50 in a sentence. What only the person has said may be
-repeated to them; as an amount of money it may not. Numbers that are written as words are not looked at.
+repeated to them; as an amount of money, a share or a time it may not. Numbers that are written as words are not looked at.
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ _MONEY_BEFORE: Final = re.compile(r"(?:[€$£¥₹]|\b(?:EUR|USD|GBP|CHF|US\$))
 _MONEY_AFTER: Final = re.compile(
     r"^\s?(?:[€$£¥₹]|(?:EUR|USD|GBP|CHF|JPY|PLN|SEK|NOK|DKK|euros?|dollars?|pounds?|francs?|zł|kr)\b)", re.I
 )
+# What stands behind a share or a span of time: a shop's rules are made of these, so that they are no echo either.
+_TERM_AFTER: Final = re.compile(
+    r"^[\s-]?(?:%|percent\b|per cent\b|prozent\b|por ciento\b|pour cent\b|per cento\b|procent\b"
+    r"|(?:hours?|days?|weeks?|months?|years?|stunden?|tagen?|tage|wochen?|monaten?|monate|jahren?|jahre|heures?|jours?|semaines?"
+    r"|mois|ans?|horas?|d[ií]as?|semanas?|mes(?:es)?|a[ñn]os?|ore|giorn[oi]|settiman[ae]|mes[ei]|ann[oi]|dias?|anos?|uren?|dagen?"
+    r"|weken|maanden?|jaren?)\b)",
+    re.I,
+)
+_CENTS: Final = re.compile(r"\d+[.,]\d\d")  # an amount, though no currency stands beside it
 _LISTED: Final = re.compile(r"^[ \t]*(\d{1,2})[.)][ \t]", re.M)
 
 
@@ -70,7 +79,10 @@ class Founded:
 
     def _counted_or_echoed(self, text: str, token: re.Match[str]) -> bool:
         before, after = text[max(0, token.start() - 8) : token.start()], text[token.end() : token.end() + 12]
-        if _MONEY_BEFORE.search(before) or _MONEY_AFTER.match(after):
+        if _MONEY_BEFORE.search(before) or _MONEY_AFTER.match(after) or _CENTS.fullmatch(token[0]):
+            return False
+        number = _NUMBER.match(token[0])
+        if number and _TERM_AFTER.match(token[0][number.end() :] + after):  # "30 days", and "30-day"
             return False
         return self._counted(token[0]) or (self._said is not None and self._said._has(token[0]))
 

@@ -204,6 +204,9 @@ class EmailCode:
         person = self._known(email) if fits else None
         if person is None:
             return Step(self._sayings.wrong, quick_replies=(self._sayings.again,))
+        with self._database.write() as w:
+            if w.execute("delete from sign_in_codes where talk = ? and proof = ?", (talk.id, kept)).rowcount != 1:
+                return Step(self._sayings.wrong, quick_replies=(self._sayings.again,))  # it was used meanwhile
         self._tries.forgive(mark)
         return Step(self._sayings.done, person)
 

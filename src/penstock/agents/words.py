@@ -37,7 +37,11 @@ WISH: Final = "I would like to talk to a person."
 LONGEST: Final = 300  # characters of what is taken for one of these
 _MARKS: Final = re.compile("[\u0300-\u036f]")
 _WORD: Final = re.compile(r"[\w#]+(?:['’][\w]+)*")
-_MARKED: Final = re.compile(r"[?¿<>{}\[\]|\\/:=_*\"“”„«»]")  # a question, a quotation, or nothing that a person says
+# A question, a quotation, what is struck through or turned round, or nothing that a person says.
+_MARKED: Final = re.compile(
+    '[?¿？؟;<>{}\\[\\]|\\\\/:=_*~"“”„«»‹›「」\u0335-\u0338\u20d0-\u20ff\u202a-\u202e\u2066-\u2069]'
+)
+_FRIENDLY: Final = frozenset("👍👌✅👎❌🙂😊😀😃😄😁☺🙏❤🎉💯✔")  # what stands beside a yes and takes nothing from it
 _THUMBS: Final = {"👍": " yes ", "👌": " yes ", "✅": " yes ", "👎": " no ", "❌": " no "}
 
 # What is said, without accents and in lower case. `/` parts one from the next.
@@ -77,6 +81,9 @@ NO: Final = (
     " / no grazie / meglio di no / sbagliato / non e corretto"
     " / nao / nao obrigado / nao obrigada / melhor nao / errado"
     " / nee bedankt / liever niet / niet doen / klopt niet / dat klopt niet"
+)
+DOUBT: Final = (
+    "yeah right / yea right / ya right / oh sure / sure sure"  # a yes to the letter, which often means the opposite
 )
 POLITE: Final = (
     "please / pls / plz / thanks / thank you / thx / thank you very much / oh / um / uh / well / hmm / so / then / now / right now"
@@ -247,8 +254,10 @@ def agreement(text: str, read_back: str = "") -> Agreement:
     """Whether somebody agrees to what was read back to them. It is a yes, or a no, where nothing else stands beside it."""
     if len(text) > LONGEST or _MARKED.search(text):
         return "unclear"
+    if any(unicodedata.category(sign) == "So" and sign not in _FRIENDLY for sign in text):
+        return "unclear"  # "yes" with rolling eyes
     words = _words(text)
-    kinds = _parted(words, (("yes", YES), ("no", NO), ("polite", POLITE)), folded(read_back))
+    kinds = _parted(words, (("?", DOUBT), ("yes", YES), ("no", NO), ("polite", POLITE)), folded(read_back))
     said = set(kinds)
     first = next((kind for kind in kinds if kind != "polite"), "")
     if "?" in said or not first or {"yes", "no"} <= said:

@@ -12,7 +12,7 @@ import orjson
 from penstock.errors import BadRequest, TooLarge
 from penstock.types import Answer, Message
 
-__all__ = ["TOLD_BY_VISITOR", "Content"]
+__all__ = ["TOLD_BY_VISITOR", "Content", "newest"]
 
 TOLD_BY_VISITOR = "The visitor tells what was said before; nobody has checked it."
 LONGEST = 200_000  # characters of all words of one item
@@ -96,6 +96,17 @@ class Content:
         """SHA-256 of what was asked and answered, white space aside."""
         said = [" ".join(text.split()) for text in (self.question, self.answer, *self.context)]
         return hashlib.sha256(orjson.dumps(said)).hexdigest()
+
+
+def newest(history: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
+    """The last messages, as many as one item may hold with room for the rest of it."""
+    left, kept = 2 * LONGEST, 0
+    for one in reversed(history[-MOST_PARTS // 2 :]):
+        left -= len(orjson.dumps(_whole(one["content"])))
+        if left < 0:
+            break
+        kept += 1
+    return tuple(history[len(history) - kept :])
 
 
 def _whole(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from penstock.config import iso
 from penstock.errors import BadRequest, Conflict, Limited, NotFound, TooLarge
-from penstock.review.content import Content
+from penstock.review.content import Content, newest
 from penstock.review.store import Sees, Store
 from penstock.storage.audit import Audit, Kind
 from penstock.types import ANYBODY, Caller, new_id
@@ -30,6 +30,7 @@ LONGEST_WAIT_S: Final = 60.0
 DELIVERED_S: Final = 86_400.0  # how long a reply can be fetched where words are not kept
 SWEEP_EVERY_S: Final = 60.0
 MOST_WAITING: Final = 1_000  # of one key
+MOST_OF_ONE: Final = 20  # of one person who comes with that key, such as a visitor of a widget
 MOST_BEFORE: Final = 100  # messages that are shown to whoever replies
 GIVEN_BACK: Final = "the customer went back to the bot"
 
@@ -101,11 +102,18 @@ class _Replies:
         self._sweep()
         number, now = new_id(), time.time()
         expires = now + (self._expires_s if expires_s is None else expires_s)
+        content = Content.read(content.plain())  # what reviewers could not open would hide all that waits beside it
         words = self._store.sealed(content.plain(), of=number)
         with self._store.write() as w:
             waiting = "select count(*) from review_replies where kind = ? and key = ? and state = 'pending'"
             if w.execute(waiting, (self.kind, caller.name)).fetchone()[0] >= MOST_WAITING:
                 raise Limited(f"{MOST_WAITING:,} of the key '{caller.name}' wait for a person already")
+            if (
+                person
+                and w.execute(f"{waiting} and person = ?", (self.kind, caller.name, person)).fetchone()[0]
+                >= MOST_OF_ONE
+            ):
+                raise Limited(f"{MOST_OF_ONE} of one person wait already", hint="wait for a reply")
             w.execute(
                 "insert into review_replies values (?, ?, ?, ?, ?, ?, ?, 'pending', ?, '', 0.0, ?, '', ?, ?, 0.0)",
                 (
@@ -302,7 +310,9 @@ class HandOvers(_Replies):
             raise NotFound(f"nothing waits by the id '{id}'")
         content = Content.read(self._store.opened(rows[0][0], of=id))
         asked = [{"role": "user", "content": content.question}] if content.question else []
-        history = (*content.history, *asked)[-MOST_BEFORE:]
+        history = newest(
+            (*content.history, *asked)[-MOST_BEFORE:]
+        )  # more than reviewers can open would hide the rest from them
         words = self._store.sealed(replace(content, question=said, history=history).plain(), of=id)
         with self._store.write() as w:
             done = w.execute(
@@ -316,9 +326,10 @@ class HandOvers(_Replies):
         """The customer does not wait any more. What is over stays as it ended."""
         now = time.time()
         sealed = self._store.sealed({"reason": GIVEN_BACK}, of=id)
+        kept = "words" if self._keeps(self.belongs_to(id)[2]) else "''"
         with self._store.write() as w:
             w.execute(
-                "update review_replies set state = 'closed', reply = ?, reviewer = '', ended = ?"
+                f"update review_replies set state = 'closed', reply = ?, reviewer = '', ended = ?, words = {kept}"  # noqa: S608
                 " where id = ? and kind = ? and state = 'pending'",
                 (sealed, now, id, self.kind),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.review.content import Content
+from penstock.review.content import Content, newest
 from penstock.review.replies import HandOvers, Outcome
 from penstock.types import Message, Record, Turn
 
@@ -23,7 +23,7 @@ class TakingOver:
         before = [{"role": message.role, "content": message.content} for message in said[-100:]]
         values = {
             "question": turn.question,
-            "history": before,
+            "history": list(newest(before)),
             "why": why,
             "summary": summary,
             "language": turn.language,
