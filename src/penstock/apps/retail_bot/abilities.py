@@ -259,7 +259,9 @@ class _Retail:
                 continue
             known = before.get((step.action, step.arguments.get("order", "")), {})
             asked = {name: value for name, value in known.items() if name in ("method", "reason", "address")}
-            given = {**_arguments(step.arguments), **self._reason(texts)} if "reason" in step.arguments else step.arguments
+            given = (
+                {**_arguments(step.arguments), **self._reason(texts)} if "reason" in step.arguments else step.arguments
+            )
             then.append((step.action, {**asked, **_arguments(given)}))
         parts: list[Reply] = []
         if said:

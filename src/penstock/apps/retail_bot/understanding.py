@@ -276,7 +276,8 @@ class _Catalogues:
     """The names of the catalogues that were read last. Values never change, so the same products have the same names."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], tuple[tuple[Product, ...], _Names]] = {}  # by the identities of products that are held
+        # by the identities of products, which are held so that no other product gets one of them
+        self._known: dict[tuple[int, ...], tuple[tuple[Product, ...], _Names]] = {}
 
     def names(self, products: Sequence[Product]) -> _Names:
         key = tuple(map(id, products))
