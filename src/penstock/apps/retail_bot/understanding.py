@@ -29,6 +29,8 @@ Kind = Literal[
     "cancel", "return", "change", "address", "payment", "move", "status", "price", "options", "total", "person"
 ]
 
+_MODAL: Final = frozenset({"can", "will", "may", "must"})
+_BEFORE_THING: Final = frozenset({"the", "a", "my", "your", "this", "that", "1", "2", "3"})
 MOST_CATALOGUES: Final = 8  # whose names are remembered
 _VERBS: Final[dict[str, Kind]] = {
     "cancel": "cancel", "cancelling": "cancel", "canceling": "cancel", "cancelled": "cancel", "cancellation": "cancel",
@@ -300,6 +302,8 @@ def mentions(said: Sequence[str], products: Iterable[Product]) -> list[Mention]:
     weak: list[Mention] = []
     for at, spoken in enumerate(said):
         word = _EVERYDAY.get(spoken, spoken)
+        if word in _MODAL and not (at and (said[at - 1] in _BEFORE_THING or said[at - 1] in tokens)):
+            continue  # "what can I do", beside a shop's watering can
         if word in _STOP or (len(word) < 3 and not any(word in name for name in names.values())):
             continue
         if any(one.at <= at < one.to for one in strong):
