@@ -362,6 +362,43 @@ def test_after_thirty_days_nothing_goes_back_and_the_rule_is_named(ann: Talking)
     assert ann.order("TH-104").status == "delivered"
 
 
+def test_what_is_too_late_is_refused_before_anything_is_asked(ann: Talking):
+    ann.says("I want to return order TH-104, all of it")
+    said = ann.says(WHO)
+
+    assert "within 30 days" in said
+    assert "Where shall" not in said
+    assert ann.order("TH-104").status == "delivered"
+
+
+def test_an_order_is_cancelled_for_the_reason_that_was_named(ann: Talking):
+    ann.says("Please cancel order TH-102, found it cheaper.")
+    ann.says(WHO)
+    ann.says("Yes")
+
+    cancelled = ann.order("TH-102")
+    assert cancelled.status == "cancelled"
+    assert (cancelled.notes or {})["cancelled"]["reason"] == "found it cheaper"
+
+
+def test_a_plea_for_help_beside_a_wish_does_not_tell_of_all_orders(ann: Talking):
+    ann.says("Could you please help me? Cancel order TH-102, ordered by mistake.")
+    said = ann.says(WHO)
+
+    assert "TH-102" in said
+    assert "TH-103" not in said
+
+
+def test_stock_that_changed_is_told_in_the_next_turn(ann: Talking):
+    assert "3 in stock" in ann.says("How much is the kite in teal?")
+    database = Database(ann.folder / "shop.db")
+    with database.write() as w:
+        w.execute("update variants set stock = 17 where number = 'K0'")
+    database.close()
+
+    assert "17 in stock" in ann.says("How much is the kite in teal?")
+
+
 def test_what_was_delivered_is_exchanged(ann: Talking):
     ann.says("Exchange the lamp I received for a white one, refund to my credit card")
     shown = ann.says(WHO)

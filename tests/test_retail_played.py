@@ -28,7 +28,7 @@ def test_honest_customers_get_what_they_came_for_and_nothing_else_happens(home: 
     outcome = played.honest(folder, wire, 2 * len(KINDS), seed=11)
 
     told = outcome.plain()
-    assert told["reached"] >= 0.75, told["reached_by_goal"]  # the benchmark has the share of 500
+    assert told["reached"] >= 0.85, told["reached_by_goal"]  # the benchmark has the share of 500
     assert outcome.disclosed == []
     assert outcome.breaches == []
     assert outcome.wrong == []

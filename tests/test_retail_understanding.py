@@ -9,7 +9,15 @@ import pytest
 from penstock.apps.retail_bot.addresses import read_address
 from penstock.apps.retail_bot.planning import Plan, chosen_places, plan
 from penstock.apps.retail_bot.shop import Address, Customer, Item, Order, Payment, PaymentMethod, Product, Variant
-from penstock.apps.retail_bot.understanding import Place, clauses, methods_said, order_numbers, reason_said, understand
+from penstock.apps.retail_bot.understanding import (
+    Place,
+    clauses,
+    mentions,
+    methods_said,
+    order_numbers,
+    reason_said,
+    understand,
+)
 from penstock.apps.retail_bot.variants import choose, options_said, read_target, words
 
 
@@ -437,3 +445,17 @@ def test_an_answer_that_names_nothing_chooses_nothing():
 )
 def test_odd_messages_are_read_without_a_fault_and_without_a_long_time(text):
     planned(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("What can I do when something is damaged?", False),
+        ("How much is the can?", True),
+        ("Is the watering can in stock?", True),
+    ],
+)
+def test_a_watering_can_is_not_in_every_question_with_can(said: str, named: bool):
+    can = Product("W", "Spout watering can", (Variant("W1", {"capacity": "5 l"}, Decimal("26.90"), 20),), "Garden")
+
+    assert bool(mentions(words(said), [can])) is named

@@ -91,6 +91,11 @@ def test_a_yes_is_understood_in_seven_languages(said: str):
     assert agreement(said, "Cancel order #W123?") == "yes"
 
 
+@pytest.mark.parametrize("said", ["Perfect, thanks!", "perfekt, danke", "Parfait, merci", "thanks, perfect"])
+def test_who_praises_and_thanks_has_not_agreed_to_a_question(said: str):
+    assert agreement(said, "Cancel order #W123?") == "unclear"
+
+
 @pytest.mark.parametrize(
     "said", ["no", "No!", "nein", "non merci", "não", "nee", "no thanks", "please don't", "stop", "nope"]
 )

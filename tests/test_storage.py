@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,28 @@ def test_a_flipped_bit_is_found_when_a_file_is_verified(tmp_path: Path):
     path.write_bytes(data)
 
     assert not verify_arrays(path)
+
+
+def test_threads_that_write_at_once_take_turns(tmp_path: Path):
+    """Left to SQLite, which sleeps and looks again, some sleep until all the others are done."""
+    database = Database(tmp_path / "a.db")
+    database.migrate("t", ["create table t (x integer)"])
+    waited: list[float] = []
+
+    def write() -> None:
+        for _ in range(30):
+            began = time.perf_counter()
+            with database.write() as w:
+                w.execute("insert into t values (1)")
+            waited.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=write) for _ in range(24)]
+    began = time.perf_counter()
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+
+    assert database.read("select count(*) from t")[0][0] == 24 * 30
+    assert max(waited) < (time.perf_counter() - began) / 2
+    database.close()

@@ -186,7 +186,9 @@ class Scripted:
         return _looked(ability, orjson.loads(arguments), result)
 
     def warm(self) -> None:
-        """Learn the examples, so that the first question is as fast as the second."""
+        """Learn the examples and the phrases, so that the first question is as fast as the second."""
+        wants_person("hello")
+        is_back("hello")
         if self._understand is None:
             self.intents.of("hello")
 

@@ -95,6 +95,12 @@ POLITE: Final = (
     " / obrigado / obrigada / entao / agora"
     " / alsjeblieft / alstublieft / dank je / dank u / bedankt / dus / nu / dan"
 )
+# Said with thanks they praise what was done, or seems to be: who says "perfect, thanks" may not know that they are asked something
+PRAISE: Final = "perfect / perfekt / perfecto / parfait / perfetto / perfeito"
+GRATEFUL: Final = (
+    "thanks / thank you / thx / thank you very much / danke / vielen dank / gracias / muchas gracias / merci / merci beaucoup"
+    " / grazie / grazie mille / obrigado / obrigada / bedankt / dank je / dank u"
+)
 NEVER_MIND: Final = (
     "never mind / nevermind / forget it / forget that / forget about it / leave it / drop it / don't bother / cancel / cancel that"
     " / cancel this / cancel it / actually cancel it / actually cancel that / actually never mind / actually no / stop / stop it"
@@ -263,7 +269,8 @@ def agreement(text: str, read_back: str = "") -> Agreement:
     if "?" in said or not first or {"yes", "no"} <= said:
         return "unclear"
     if first == "yes":
-        return "yes"
+        praised = _parted(words, (("praise", PRAISE), ("grateful", GRATEFUL), ("yes", YES)))
+        return "unclear" if "grateful" in praised and "yes" not in praised else "yes"
     return "no" if said <= {"no", "polite"} else "unclear"
 
 

@@ -88,6 +88,7 @@ class Database:
         self._local = threading.local()
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._turn = threading.RLock()  # to write
 
     def _connection(self) -> sqlite3.Connection:
         held: _Held | None = getattr(self._local, "held", None)
@@ -124,15 +125,21 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it, or nothing when an exception leaves the block."""
         connection = self._connection()
-        with self.errors():
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
+        # SQLite's own waiting is sleeping and looking again: of many threads some would sleep until they give up
+        if not self._turn.acquire(timeout=BUSY_S):
+            raise Conflict(f"{self.path} is busy: this process has been writing for {BUSY_S:.0f} s")
+        try:
+            with self.errors():
+                connection.execute("begin immediate")
+                try:
+                    yield connection
+                    connection.execute("commit")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("rollback")
+                    raise
+        finally:
+            self._turn.release()
 
     @contextmanager
     def errors(self) -> Iterator[None]:

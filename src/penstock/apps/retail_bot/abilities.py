@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from .replies import (
     product_text,
     variant_text,
 )
-from .rules import called
+from .rules import called, cannot_begin
 from .shop import Customer, Order, Product
 from .sign_in import introduces
 from .understanding import (
@@ -93,6 +94,7 @@ _LIST_ORDERS = re.compile(
 )
 _MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
 _SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
+_COSTS = re.compile(r"\b(?:price|prices|cost|costs|expensive|cheap\w*|much|charge\w*|paid|pay)\b", re.I)
 _ABOUT_OWN = re.compile(
     r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
 )
@@ -130,7 +132,7 @@ class _Retail:
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         if (plainly := self._plainly(said, products)) is not None:
             return [plainly]
-        wishes = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
+        wishes = self._wishes(said, products, orders, talk)
         if current is None and self._is_for_articles(talk, said, wishes, products, orders):
             return []
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
@@ -152,6 +154,11 @@ class _Retail:
         if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
+
+    def _wishes(self, said: str, products: Sequence[Product], orders: Sequence[Order], talk: Talk) -> list[Wish]:
+        """What a message asks for. A question of which nothing is known, such as `could you help me?`, asks for no price."""
+        found = understand(said, products, orders, tuple(talk.state.get("spoken", ())))
+        return [one for one in found if one.kind != "price" or one.mentions or one.numbers or _COSTS.search(one.text)]
 
     def known_words(self) -> frozenset[str]:
         """Words that customers of this shop say: of its catalogue, and of what is done here."""
@@ -276,13 +283,24 @@ class _Retail:
             if item["ability"] in _WRITES
         }
         then: list[tuple[str, Mapping[str, Any]]] = []
+        barred: list[Reply] = []
+        by_number = {order.number: order for order in orders}
         for step in steps:
+            order = by_number.get(str(step.arguments.get("order", "")))
+            policy = self.desk.policy
+            if order and (why := cannot_begin(order, step.action, today=self.desk.today(), policy=policy)):
+                barred.append(Reply(why, rows=(order_row(self.desk, customer, order),), fixed=(why,)))
+                continue
             known = before.get((step.action, step.arguments.get("order", "")), {})
             asked = {name: value for name, value in known.items() if name in ("method", "reason", "address")}
-            then.append((step.action, {**asked, **_arguments(step.arguments)}))
+            given = (
+                {**_arguments(step.arguments), **self._reason(texts)} if "reason" in step.arguments else step.arguments
+            )
+            then.append((step.action, {**asked, **_arguments(given)}))
         parts: list[Reply] = []
         if said:
             parts += self._told(talk, said, customer, orders, products)
+        parts += barred
         told = talk.state.setdefault("told", [])
         for note in found.notes:
             key = f"{note.rule} {note.order} {' '.join(note.items)}"
@@ -306,6 +324,13 @@ class _Retail:
             fixed=reply.fixed,
             then=tuple(then),
         )
+
+    def _reason(self, texts: Sequence[str]) -> dict[str, str]:
+        """Why something is cancelled, where the shop's own words for it were said last."""
+        for text in reversed(texts):
+            if found := [one for one in self.desk.policy.reasons if one.casefold() in text.casefold()]:
+                return {"reason": found[0]}
+        return {}
 
     def _unclear(self, talk: Talk, customer: Customer, orders: Sequence[Order]) -> Reply:
         rows = [order_row(self.desk, customer, order) for order in orders[:MOST_ORDERS]]
@@ -370,7 +395,7 @@ class _Retail:
         """Answers to what a message asks to be told."""
         replies: list[Reply] = []
         shown: set[str] = set()
-        for wish in understand(said, products, orders, tuple(talk.state.get("spoken", ()))):
+        for wish in self._wishes(said, products, orders, talk):
             if wish.kind in ("price", "options") and wish.mentions:
                 if mine := [
                     one for one in self._meant(wish, orders) if not re.search(r"option|available|stock", wish.text)
@@ -709,6 +734,11 @@ class RetailBot(Scripted):
             sign_in=sign_in,
             sayings=sayings,
         )
+
+    def warm(self) -> None:
+        super().warm()
+        with suppress(PenstockError):  # the shop may not be there yet
+            self._retail.known_words()
 
     def reply(self, talk: Talk, said: str) -> Reply:
         reply = super().reply(talk, unswapped(said, self._retail.known_words()))

@@ -18,6 +18,7 @@ __all__ = [
     "Policy",
     "available",
     "called",
+    "cannot_begin",
     "cannot_cancel",
     "cannot_change_address",
     "cannot_change_items",
@@ -94,6 +95,17 @@ def cannot_change_payment(
     if method in paid:
         return f"Order {order.number} is paid that way already."
     return _cannot_pay(customer, method, order.paid, orders, policy)
+
+
+def cannot_begin(order: Order, action: str, *, today: date, policy: Policy = OURS) -> str | None:
+    """What is against a change whatever it is in detail, so that nobody is asked for details first. action: its name."""
+    match action:
+        case "return_items":
+            return _cannot_send_back(order, "returned", today, policy)
+        case "exchange_items":
+            return _cannot_send_back(order, "exchanged", today, policy)
+        case _:
+            return None
 
 
 def cannot_give_back(

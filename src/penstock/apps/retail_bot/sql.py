@@ -158,6 +158,7 @@ class SqlShop:
 
     def __init__(self, tables: Tables, *, today: Callable[[], date] = date.today, policy: Policy = OURS) -> None:
         self._tables, self._today, self._policy = tables, today, policy
+        self._seen: tuple[list[Any], tuple[Product, ...]] = ([], ())  # rows of the catalogue, and what was made of them
 
     def close(self) -> None:
         self._tables.close()
@@ -165,7 +166,13 @@ class SqlShop:
     # ---------------------------------------------------------------- reading
 
     def products(self) -> Sequence[Product]:
-        return _products(self._tables.read(self.PRODUCTS))
+        """The catalogue, read anew each time. Where its rows are the same as before, so is what is given."""
+        rows = self._tables.read(self.PRODUCTS)
+        seen, made = self._seen
+        if rows != seen:
+            made = _products(rows)
+            self._seen = rows, made
+        return made
 
     def product(self, number: str) -> Product | None:
         if not _storable(number):

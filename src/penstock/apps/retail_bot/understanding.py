@@ -4,7 +4,8 @@ catalogue and the customer's own orders, and neither changes nor decides anythin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
@@ -28,6 +29,9 @@ Kind = Literal[
     "cancel", "return", "change", "address", "payment", "move", "status", "price", "options", "total", "person"
 ]
 
+_MODAL: Final = frozenset({"can", "will", "may", "must"})
+_BEFORE_THING: Final = frozenset({"the", "a", "my", "your", "this", "that", "1", "2", "3"})
+MOST_CATALOGUES: Final = 8  # whose names are remembered
 _VERBS: Final[dict[str, Kind]] = {
     "cancel": "cancel", "cancelling": "cancel", "canceling": "cancel", "cancelled": "cancel", "cancellation": "cancel",
     "remove": "cancel", "removing": "cancel", "delete": "cancel", "drop": "cancel",
@@ -249,26 +253,57 @@ def _condition_parts(sentence: str) -> tuple[str, str]:
 # ---------------------------------------------------------------- products and orders that are named
 
 
+class _Names(NamedTuple):
+    """How a catalogue calls its things. names: by product. tokens: how many names have a word. options: words of options."""
+
+    names: Mapping[str, list[str]]
+    tokens: Mapping[str, int]
+    options: frozenset[str]
+
+    @classmethod
+    def of(cls, products: Sequence[Product]) -> _Names:
+        names = {product.id: words(product.name) for product in products}
+        tokens = Counter(word for name in names.values() for word in set(name))
+        texts = {
+            text
+            for product in products
+            for one in product.variants[:40]
+            for pair in one.options.items()
+            for text in pair
+        }
+        return cls(names, tokens, frozenset(word for text in texts for word in words(text)))
+
+
+class _Catalogues:
+    """The names of the catalogues that were read last. Values never change, so the same products have the same names."""
+
+    def __init__(self) -> None:
+        # by the identities of products, which are held so that no other product gets one of them
+        self._known: dict[tuple[int, ...], tuple[tuple[Product, ...], _Names]] = {}
+
+    def names(self, products: Sequence[Product]) -> _Names:
+        key = tuple(map(id, products))
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST_CATALOGUES:
+                self._known = {}
+            known = self._known[key] = tuple(products), _Names.of(products)
+        return known[1]
+
+
+_CATALOGUES: Final = _Catalogues()
+
+
 def mentions(said: Sequence[str], products: Iterable[Product]) -> list[Mention]:
     """The products that these words name, by all or part of their names."""
     products = list(products)
-    names = {product.id: words(product.name) for product in products}
-    tokens: dict[str, int] = {}
-    for name in names.values():
-        for word in set(name):
-            tokens[word] = tokens.get(word, 0) + 1
-    options = {
-        word
-        for product in products
-        for one in product.variants[:40]
-        for pair in one.options.items()
-        for text in pair
-        for word in words(text)
-    }
+    names, tokens, options = _CATALOGUES.names(products)
     strong: list[Mention] = []
     weak: list[Mention] = []
     for at, spoken in enumerate(said):
         word = _EVERYDAY.get(spoken, spoken)
+        if word in _MODAL and not (at and (said[at - 1] in _BEFORE_THING or said[at - 1] in tokens)):
+            continue  # "what can I do", beside a shop's watering can
         if word in _STOP or (len(word) < 3 and not any(word in name for name in names.values())):
             continue
         if any(one.at <= at < one.to for one in strong):
@@ -311,7 +346,7 @@ def _is_noun(said: Sequence[str], at: int) -> bool:
     return bool({"the", "my", "your", "a", "this", "that", "intermediate", "of"} & set(said[max(0, at - 5) : at]))
 
 
-def _narrowed(ids: set[str], names: dict[str, list[str]], said: Sequence[str], at: int, word: str) -> set[str]:
+def _narrowed(ids: set[str], names: Mapping[str, list[str]], said: Sequence[str], at: int, word: str) -> set[str]:
     """Of products with the same last word, those whose other words stand just before it."""
     before = said[max(0, at - 3) : at]
     by_others = {number: sum(one in before for one in names[number] if one != word) for number in ids}
