@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import click
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["up"]
 
 SAMPLE_QUESTIONS = ("How do I go back to an earlier version of the index?", "What is the capital of France?")
+
+
+class Example(NamedTuple):
+    """Of a request that is shown to whoever starts the server."""
+
+    model: str
+    question: str
 
 
 @click.command()
@@ -143,11 +151,13 @@ def _serve(house: House, names: Sequence[str]) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104  what a browser can open
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if server.tls_cert else 'http'}://{shown}:{port}"
-    known = [*names, *house.settings.routes, *house.served_models]
+    bots = house.bots  # first: whoever has one came for it
+    known = [*bots, *names, *house.settings.routes, *house.served_models]
     model = SAMPLE if SAMPLE in names else known[0] if known else "NAME"
+    asked = house.settings.apps[model].questions if model in bots else SAMPLE_QUESTIONS[:1] if model == SAMPLE else ()
+    example = Example(model, asked[0] if asked else "Hello" if model in bots else "…")
     widgets = [f"/widget/{name}/try" for name in house.settings.widgets]
-    bots = [name for name, app in house.settings.apps.items() if app.bot]
-    welcome = _welcome(address, model, keys=house.keys.needed, console=_console(house), widgets=widgets, bots=bots)
+    welcome = _welcome(address, example, keys=house.keys.needed, console=_console(house), widgets=widgets, bots=bots)
 
     def started() -> None:
         click.echo(welcome)
@@ -175,17 +185,16 @@ def _console(house: House) -> str:
         return "/console"
 
 
-def _welcome(address: str, model: str, *, keys: bool, console: str, widgets: Sequence[str], bots: Sequence[str]) -> str:
+def _welcome(address: str, example: Example, *, keys: bool, console: str, widgets: Sequence[str], bots: Sequence[str]) -> str:
     key = "YOUR-KEY" if keys else "none"
     header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
     once = " (this link signs you in, once)" if "once=" in console else ""
-    question = SAMPLE_QUESTIONS[0] if model == SAMPLE else "…"
     tries = "".join(f"\nA widget to try: {_link(address + path)}" for path in widgets)
     chats = "".join(
         f"\nThe chat with {name}: {_link(f'{address}/?ask={quote(name)}')}\nOn a phone: {_link(f'{address}/app/{quote(name)}')}"
         for name in bots
     )
-    message = f'{{"role": "user", "content": "{question}"}}'
+    model, message = example.model, json.dumps({"role": "user", "content": example.question}, ensure_ascii=False)
     body = f'{{"model": "{model}", "messages": [{message}]}}'
     return f"""
 {click.style("Penstock is up:", bold=True)} {_link(address)}

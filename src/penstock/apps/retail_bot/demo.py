@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from filelock import FileLock
@@ -15,9 +15,13 @@ from penstock.storage.database import Database
 from penstock.storage.files import storage_errors, sync_folder
 
 from . import generate
+from .rules import OURS
+from .shop import Customer
 from .sql import SqlShop, fill
 
-__all__ = ["demo_shop"]
+__all__ = ["demo_shop", "somebody"]
+
+LOOKED_AT = 50  # customers, of whom one is named to newcomers
 
 
 def demo_shop(
@@ -35,6 +39,22 @@ def demo_shop(
             if not path.exists():
                 _make(path, today(), seed, customers)
     return SqlShop(Database(path), today=today)
+
+
+def somebody(shop: SqlShop, *, today: date) -> Customer | None:
+    """Whom to be when trying the bot: the first customer with an order that can be cancelled and one that can be returned. In an
+    old file nothing can be returned any more: then the first with an order that can be cancelled."""
+    since = (today - timedelta(days=OURS.return_days or 0)).isoformat()
+    cancels: Customer | None = None
+    for number in range(1, LOOKED_AT + 1):
+        if (customer := shop.customer(f"C{number:06}")) is None:
+            break
+        orders = shop.orders(customer.id)
+        if any(order.status == "pending" for order in orders):
+            cancels = cancels or customer
+            if any(order.status == "delivered" and order.delivered >= since for order in orders):
+                return customer
+    return cancels
 
 
 def _make(path: Path, today: date, seed: int, customers: int) -> None:
