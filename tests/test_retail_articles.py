@@ -1,7 +1,9 @@
 """The articles of the demo shop, asked as customers ask: what they answer without a model, what they leave alone, and whether they
 say what the shop's rules say.
 
-data/retail_questions.jsonl was written before the articles. Those of its half "unseen" were not looked at while they were written."""
+data/retail_questions.jsonl was written before the articles. They were worded with its half "tuned"; of the half "unseen"
+83 % were then answered rightly. A few sentences were changed after that, so it is no longer unseen.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from penstock.types import Answer
 APP = Path(retail_bot.__file__).parent
 ARTICLES = {path.stem: " ".join(path.read_text("utf-8").split()) for path in sorted((APP / "articles").glob("*.md"))}
 QUESTIONS: list[dict[str, Any]] = [
-    json.loads(line) for line in (Path(__file__).parent / "data" / "retail_questions.jsonl").read_text("utf-8").splitlines()
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "retail_questions.jsonl").read_text("utf-8").splitlines()
 ]
 BUTTONS = {
     "Where is my order?": "e-mail address",  # the bot asks who it is
@@ -85,10 +88,10 @@ def test_no_article_is_withheld_as_if_it_gave_orders(answers: dict[str, Answer])
 def test_the_buttons_of_the_demo_are_answered(tmp_path: Path):
     offered = tomllib.loads((APP / "penstock.toml").read_text("utf-8"))["apps"]["retail_bot"]["questions"]
     assert set(offered) == set(BUTTONS)
-    shutil.copytree(APP / "articles", tmp_path / "articles")
-    shutil.copyfile(APP / "bot.py", tmp_path / "bot.py")
+    folder = tmp_path / "retail_bot"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("__pycache__"))
 
-    with serving(tmp_path, f'home = "home"\n{(APP / "penstock.toml").read_text("utf-8")}') as served:
+    with serving(folder, f'home = "home"\n{(APP / "penstock.toml").read_text("utf-8")}') as served:
         for question in offered:
             asked = {"model": "retail_bot", "messages": [{"role": "user", "content": question}]}
             reply = served.client().post("/v1/chat/completions", json=asked)
@@ -108,9 +111,7 @@ def test_each_article_is_short_and_its_facts_stand_in_sentences():
 
 def test_the_articles_have_the_numbers_of_the_rules():
     policy = " ".join((APP / "policy.md").read_text("utf-8").split())
-    days = {
-        int(found) for name in ("returns", "exchange") for found in re.findall(r"(\d+) days", ARTICLES[name])
-    }
+    days = {int(found) for name in ("returns", "exchange") for found in re.findall(r"(\d+) days", ARTICLES[name])}
     refunds = re.findall(r"\d+ to \d+ working days", policy)
 
     assert days == {OURS.return_days}
@@ -127,7 +128,9 @@ def test_the_articles_have_the_numbers_of_the_rules():
 
 def test_delivery_takes_as_long_as_packing_and_the_way_together():
     numbers = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "seven": 7, "nine": 9}
-    spans = [(numbers[a], numbers[b]) for a, b in re.findall(r"(\w+) to (\w+) working days", ARTICLES["shipping-times"])]
+    spans = [
+        (numbers[a], numbers[b]) for a, b in re.findall(r"(\w+) to (\w+) working days", ARTICLES["shipping-times"])
+    ]
     near, far, packing, near_way, far_way = spans
 
     assert near == (packing[0] + near_way[0], packing[1] + near_way[1])

@@ -28,11 +28,12 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from services import Service
+from serving import up
 
 from penstock.agents.actions import plain
 from penstock.apps.retail_bot import contract, generate
 from penstock.apps.retail_bot.contract import PEOPLE, PRODUCTS, TODAY, Person, ShopContract, books, check_books, play
-from penstock.apps.retail_bot.demo import demo_shop
+from penstock.apps.retail_bot.demo import demo_shop, somebody
 from penstock.apps.retail_bot.rest import RestShop
 from penstock.apps.retail_bot.rules import OURS
 from penstock.apps.retail_bot.serve_shop import serve_shop
@@ -671,3 +672,38 @@ def test_the_app_says_how_a_shop_is_connected(tmp_path: Path):
         done = subprocess.run(kind, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "larger.db").exists()
+
+
+def test_a_newcomer_is_told_whom_to_be_and_what_to_ask(tmp_path: Path):
+    shutil.copytree(APP, tmp_path / "retail_bot", ignore=shutil.ignore_patterns("__pycache__"))
+
+    with up(tmp_path, "retail_bot") as (process, address):
+        assert process.stdout
+        said = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))
+        process.terminate()
+        told = process.communicate(timeout=60)[1]
+    named = re.search(r"sign in as (\S+) \(codes are written to (.+)\), or with the name (.+) and the postcode (.+)\.", told)
+
+    assert named, told
+    assert f"curl {address}/v1/chat/completions" in said
+    assert '"model": "retail_bot", "messages": [{"role": "user", "content": "Where is my order?"}]' in said
+    assert 'model="retail_bot"' in said
+    assert Path(named[2]).name == "outbox"
+    shop = demo_shop(tmp_path / "retail_bot" / ".penstock" / "shop.db")
+    customer = shop.by_email(named[1])
+    assert customer
+    assert (f"{customer.first_name} {customer.last_name}", customer.address.postcode) == (named[3], named[4])
+    orders = shop.orders(customer.id)
+    assert any(order.status == "pending" for order in orders)
+    since = (date.today() - timedelta(days=OURS.return_days or 0)).isoformat()
+    assert any(order.status == "delivered" and order.delivered >= since for order in orders)
+
+
+def test_in_an_old_demo_shop_a_newcomer_is_somebody_with_an_order_to_cancel(tmp_path: Path):
+    shop = demo_shop(tmp_path / "shop.db")
+    later = date.today() + timedelta(days=90)
+
+    customer = somebody(shop, today=later)
+
+    assert customer
+    assert any(order.status == "pending" for order in shop.orders(customer.id))

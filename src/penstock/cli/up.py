@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -185,7 +186,9 @@ def _console(house: House) -> str:
         return "/console"
 
 
-def _welcome(address: str, example: Example, *, keys: bool, console: str, widgets: Sequence[str], bots: Sequence[str]) -> str:
+def _welcome(
+    address: str, example: Example, *, keys: bool, console: str, widgets: Sequence[str], bots: Sequence[str]
+) -> str:
     key = "YOUR-KEY" if keys else "none"
     header = ' -H "authorization: Bearer YOUR-KEY"' if keys else ""
     once = " (this link signs you in, once)" if "once=" in console else ""
@@ -201,7 +204,7 @@ def _welcome(address: str, example: Example, *, keys: bool, console: str, widget
 Its console{once}: {_link(address + console)}{chats}{tries}
 
   curl {address}/v1/chat/completions{header} -H "content-type: application/json" \\
-    -d '{body}'
+    -d {shlex.quote(body)}
 
   from openai import OpenAI
   client = OpenAI(base_url="{address}/v1", api_key="{key}")
