@@ -22,6 +22,7 @@ BOT = '''
 """A shop's bot as small as it can be."""
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 from penstock.agents.talks import Reply, Row
@@ -41,6 +42,10 @@ class Small:
             return Reply("I will get somebody for you.", hand_over="they asked", summary="A customer asks for a person.")
         if said.startswith("That is all"):
             return Reply("Goodbye, and thank you!", over=True)
+        if "cost" in said:
+            return Reply("Two of them:\\n- **mugs**, red\\n- plates\\n\\nWhich?", rows=(ORDER,))
+        if "rules" in said and talk.ask:
+            return Reply("These are the rules.", rows=(ORDER,), answer=replace(talk.ask("How long can books be returned?"), quoted=()))
         if "returned" in said and talk.ask:
             found = talk.ask(said)
             return Reply(found.text, answer=found)
@@ -120,7 +125,7 @@ def shown(page: Any, before: int) -> Any:
     turn = page.locator("#turns > li").nth(before)
     turn.wait_for()
     expect(page.locator("#turns .waiting")).to_have_count(0)
-    expect(page.locator("#send")).to_have_text(re.compile("Ask|Fragen"))
+    expect(page.locator("#send")).to_have_text(re.compile("^(Send|Senden|Ask|Fragen)$"))
     return turn
 
 
@@ -371,6 +376,35 @@ def test_what_documents_say_is_cited_as_ever(shop: Served, open_page: Open, path
     expect(page.locator("#source mark")).to_contain_text("thirty days")
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_sources_are_counted_without_the_rows(shop: Served, open_page: Open, path: str):
+    page = open_page(shop.url + path)
+    turn = say(page, "What are the rules?")
+    turn.get_by_text("Sources", exact=False).first.click()
+
+    expect(turn.locator(".n, .number").first).to_have_text("1")
+    expect(turn.locator(".cite")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_lines_of_a_reply_that_begin_with_a_dash_are_a_list(shop: Served, open_page: Open, path: str):
+    page = open_page(shop.url + path)
+    said = say(page, "What does it cost?").locator(".said")
+
+    assert said.locator("ul > li").all_inner_texts() == ["mugs, red", "plates"]
+    assert re.sub(r"\n+", "\n", said.inner_text()) == "Two of them:\nmugs, red\nplates\nWhich?"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_bot_is_written_to_and_not_only_asked(shop: Served, open_page: Open, path: str):
+    page = open_page(shop.url + path, locale="de-DE")
+
+    expect(page.get_by_role("textbox", name="Nachricht schreiben …")).to_have_attribute(
+        "placeholder", "Nachricht schreiben …"
+    )
+    expect(page.locator("#send")).to_have_text("Senden")
+
+
 @pytest.mark.parametrize("path", ["/?ask=plain", "/?ask=handbook", "/app/plain", "/app/handbook"])
 def test_what_is_no_bot_has_nothing_of_it(shop: Served, open_page: Open, path: str):
     page = open_page(shop.url + path)
@@ -398,6 +432,14 @@ def test_the_page_of_an_app_is_the_whole_screen_of_a_phone(shop: Served, open_pa
     page.set_viewport_size({"width": width, "height": height // 2})  # a keyboard
     expect(page.locator("#question")).to_be_in_viewport()
     expect(button(page, TALK)).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_few_replies_are_all_seen_at_once_on_a_phone(shop: Served, open_page: Open, path: str):
+    page = open_page(shop.url + path, width=390, height=844)
+    say(page, "Where is my order")
+
+    assert page.locator(".quick").evaluate("one => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight")
 
 
 def test_many_long_replies_are_a_row_that_scrolls(shop: Served, open_page: Open):
@@ -437,7 +479,7 @@ def test_it_needs_a_key_where_the_chat_page_does_and_visitors_are_led_to_the_wid
         expect(page.get_by_role("alert")).to_have_text(phrase("This key is not accepted.", "de", formality="formal"))
         page.get_by_label("API").fill(KEYS["clerk"])
         page.keyboard.press("Enter")
-        expect(page.locator("#title")).to_have_text("helper")
+        expect(page.locator("#title")).to_have_text("Helper")
         expect(say(page, "Hallo").locator(".said")).to_have_text("You said: Hallo.")
 
         assert served.client().get("/app/plain").headers["location"] == "/widget/shop"

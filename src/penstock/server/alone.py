@@ -54,12 +54,18 @@ async def visit(request: Request, house: House) -> Response:
         raise BadRequest("'language' must be a text")
     widget = next(
         (one for one in house.settings.widgets.values() if one.app == who.app),
-        WidgetSettings(app=who.app, title=who.app),
+        WidgetSettings(app=who.app, title=_title(who.app)),
     )
     if not widget.suggestions:
         widget = replace(widget, suggestions=_questions(house, who.app))
     language = spoken(widget.language or (asked or "")[:35])
     return json_response({"expires_in": VISIT_S, "origins": []} | face.told(house, widget, language))
+
+
+def _title(name: str) -> str:
+    """A name of the settings as people would write it: Retail bot, of retail_bot."""
+    words = name.replace("_", " ").replace("-", " ").strip() or name
+    return words[0].upper() + words[1:]
 
 
 def _questions(house: House, name: str) -> tuple[str, ...]:

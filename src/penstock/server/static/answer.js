@@ -4,7 +4,7 @@ import { rowsOf } from "./bot.js";
 import { apart, call, directionOf, dotted, get, headings, named, pageOf, placeOf, problemOf, said, say, state, t, unitsAt, whole, wrong } from "./common.js";
 import { change } from "./conversations.js";
 import { howItWas, opinionOn } from "./opinion.js";
-import { inline, make, numbered, press } from "./parts.js";
+import { inline, listed, make, numbered, press } from "./parts.js";
 import { openSource } from "./source.js";
 
 const SILENT = ["not_found", "refused", "handed_over"];
@@ -30,9 +30,9 @@ export function show(node, turn) {
     return;
   }
   const silent = SILENT.includes(found.status);
-  const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...worded(found));
+  const said = make("div", { className: "said", lang: found.language, dir: directionOf(found.language) }, ...(isBot ? listed(worded(found)) : worded(found)));
   const quoted = inText(found);
-  const numbers = found.citations.map((c, n) => [c, n + 1]).filter(([c]) => !isRow(c));
+  const numbers = found.citations.map((c, n) => [c, numberOf(found, n)]).filter(([c]) => !isRow(c));
   const more = found.written_by || isBot ? numbers : numbers.filter(([, n]) => !quoted.includes(n - 1));
   const rate = !opinion.request ? "" : found.over ? howItWas(opinion, ways(opinion.request))
     : opinionOn(opinion, { corrects: true, ...ways(opinion.request) });
@@ -50,6 +50,9 @@ export function show(node, turn) {
     ...(understood ? [make("p", { className: "understood", textContent: understood })] : []),
     answer);
 }
+
+// What a citation is called. A bot's rows stand apart, so its documents are counted without them.
+const numberOf = ({ citations, conversation }, n) => (conversation ? citations.slice(0, n).filter((c) => !isRow(c)).length : n) + 1;
 
 const isRow = ({ passage_id }) => String(passage_id).startsWith(ROW);
 
@@ -79,7 +82,7 @@ function quotesIn(found) {
 // the sources or copied from them.
 function worded(found) {
   const { text, citations } = found;
-  const button = (n) => citeButton(citations[n], n + 1);
+  const button = (n) => citeButton(citations[n], numberOf(found, n));
   const quotes = quotesIn(found);
   const cited = quotes.map(({ start, end, n }) => ({ start, end, show: () => numbered(text.slice(start, end), button(n)) }));
   for (const mark of found.written_by ? text.matchAll(/\[(\d{1,3})\]/g) : []) {
@@ -104,7 +107,7 @@ function worded(found) {
     return [make("span", { className: labels.join(" "), title: labels.map((label) => t(LINES[label])).join(", ") }, ...words)];
   });
   const placed = new Set(quotes.map(({ n }) => n));
-  const lost = found.written_by ? [] : inText(found).filter((n) => !placed.has(n)); // their words were masked on the way out
+  const lost = found.written_by || found.conversation ? [] : inText(found).filter((n) => !placed.has(n)); // their words were masked on the way out; a bot rests on more than it quotes
   return [...nodes, ...lost.map(button)];
 }
 

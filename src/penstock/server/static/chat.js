@@ -18,7 +18,7 @@ $("language").addEventListener("change", async () => {
   address.searchParams.delete("lang");
   history.replaceState(null, "", address);
   await speak($("language").value);
-  $("send").textContent = t(state.busy ? "Stop" : "Ask");
+  sending();
   $("source").hidden = true;
   choose(state.asked);
   for (const show of state.shown) show();
@@ -73,7 +73,7 @@ async function ask(question) {
   const message = talk.failed?.question === question ? talk.failed.message : newId(); // sent again it is done once
   talk.failed = null;
   state.told();
-  $("send").textContent = t("Stop");
+  sending();
   try {
     const asked = { role: "user", content: question };
     const more = isBot() ? { messages: [asked], conversation: talk.id, message } : { messages: [...said(talk), asked] }; // it remembers
@@ -114,7 +114,7 @@ async function ask(question) {
     answer.classList.remove("waiting");
     if (state.busy === busy) {
       state.busy = null;
-      $("send").textContent = t("Ask");
+      sending();
       offer();
       node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
       if (node.offsetHeight + $("further").offsetHeight < $("scroll").clientHeight) $("further").scrollIntoView({ block: "end" });
@@ -131,7 +131,7 @@ async function ask(question) {
 function begin({ id = newId(), asked = state.asked, turns = [], kept = null, title = "", shared = null, closed = false } = {}) {
   state.busy?.abort();
   state.busy = null;
-  $("send").textContent = t("Ask");
+  sending();
   state.talk = { id, asked, kept, title, shared, turns: [], keeping: Promise.resolve(), problem: null };
   conversations.fresh();
   state.shown = [];
@@ -167,6 +167,7 @@ function offer() {
   $("further").hidden = !left.length;
 }
 
+const sending = () => { $("send").textContent = t(state.busy ? "Stop" : isBot() ? "Send" : "Ask"); };
 const answering = (name) => state.apps.find((app) => app.name === name);
 const isBot = () => Boolean(answering(state.asked)?.bot);
 const questions = () => (answering(state.asked) ?? state.collections.find((c) => c.name === state.asked))?.questions ?? [];
@@ -200,7 +201,9 @@ function choose(name) {
   $("count").hidden = !found;
   const bot = isBot();
   const ready = bot || found?.version;
-  $("question").placeholder = ready ? t("Ask {name}…", { name }) : t("Add documents first…");
+  $("question").placeholder = bot ? t("Write a message…") : ready ? t("Ask {name}…", { name }) : t("Add documents first…");
+  $("question").ariaLabel = bot ? t("Write a message…") : null;
+  sending();
   $("welcome-title").textContent = t(bot ? "Hello! How can we help?" : "Ask your documents");
   $("welcome-text").textContent = t(bot ? "Automatic assistant" : ready
     ? "Answers are quoted word for word, each with its source. What is not there is not answered."

@@ -48,6 +48,24 @@ export function inline(text) {
   });
 }
 
+// Text and elements of an answer in which lines that begin with "- " become the items of lists. Breaks inside of an element stay its own.
+export function listed(nodes) {
+  const lines = [[]];
+  for (const node of nodes) {
+    const [first, ...others] = typeof node === "string" ? node.split("\n") : [node];
+    lines.at(-1).push(first);
+    for (const other of others) lines.push([other]);
+  }
+  const isItem = ([first]) => typeof first === "string" && first.startsWith("- ");
+  const shown = [];
+  lines.forEach((line, n) => {
+    if (!isItem(line)) return shown.push(...(n && !isItem(lines[n - 1]) ? ["\n"] : []), ...line);
+    if (!n || !isItem(lines[n - 1])) shown.push(make("ul", { className: "items" }));
+    return shown.at(-1).append(make("li", {}, line[0].slice(2), ...line.slice(1)));
+  });
+  return shown;
+}
+
 // A quote and the button of its source, with no end of line between the two.
 export function numbered(text, button) {
   const nodes = inline(text);

@@ -3,7 +3,7 @@
 
 import { barIn, besides, isPassed, isWithPerson, rowsOf } from "./bot.js";
 import { howItWas, noOpinion, opinionOn } from "./opinion.js";
-import { composing, events, inline, make, newId, numbered, press, say, t, words } from "./parts.js";
+import { composing, events, inline, listed, make, newId, numbered, press, say, t, words } from "./parts.js";
 
 const $ = (id) => document.getElementById(id);
 const [, kind, part] = location.pathname.split("/"); // /widget/NAME or /app/NAME
@@ -53,7 +53,13 @@ function label() {
   for (const [from, to] of [["t", "textContent"], ["label", "ariaLabel"], ["title", "title"], ["placeholder", "placeholder"]]) {
     for (const node of document.querySelectorAll(`[data-${from}]`)) node[to] = t(node.dataset[from]);
   }
-  if (state.busy) $("send").textContent = t("Stop");
+  sending();
+}
+
+// To a bot people write what they like, and it is no question alone.
+function sending() {
+  if (state.widget.bot) $("question").placeholder = $("question").ariaLabel = t("Write a message…");
+  $("send").textContent = t(state.busy ? "Stop" : state.widget.bot ? "Send" : "Ask");
 }
 
 const BUSY = "This server is busy at the moment. Try again in a minute.";
@@ -163,7 +169,7 @@ async function ask(question) {
   const busy = state.busy = new AbortController();
   const message = state.failed?.question === question ? state.failed.message : newId(); // sent again it is done once
   state.failed = null;
-  $("send").textContent = t("Stop");
+  sending();
   $("suggestions").hidden = true;
   told();
   try {
@@ -203,7 +209,7 @@ async function ask(question) {
     article.classList.remove("waiting");
     if (state.busy === busy) {
       state.busy = null;
-      $("send").textContent = t("Ask");
+      sending();
     }
     told();
     node.scrollIntoView({ block: node.offsetHeight > $("scroll").clientHeight ? "start" : "end" }); // once all is there below it
@@ -218,32 +224,32 @@ const LINES = { not_found: "not in the sources", contradicted: "the sources say 
 
 function show(turn, node) {
   const { question, answer } = turn;
-  const by = new Map(answer.sources.map((one) => [one.number, one]));
+  const isBot = Boolean(answer.conversation); // who asks a person for one, and whose rows stand apart, so that documents are counted alone
+  const sources = answer.sources.filter(({ row }) => !row);
+  const by = new Map(sources.map((one, n) => [one.number, isBot ? { ...one, number: n + 1 } : one]));
   const said = answer.pieces.flatMap(({ text, source, mark }) => {
-    const cite = by.has(source) && !by.get(source).row ? citing(by.get(source)) : "";
+    const cite = by.has(source) ? citing(by.get(source)) : "";
     if (mark) return [make("span", { className: mark, title: t(LINES[mark]) }, ...inline(text))];
     return cite && text ? [numbered(text, cite)] : [...inline(text), cite];
   });
   const marks = [...new Set(answer.pieces.map(({ mark }) => mark).filter(Boolean))];
   const understood = answer.question && answer.question !== question ? t("understood as: {question}", { question: answer.question }) : "";
-  const isBot = Boolean(answer.conversation); // who asks a person for one
   const people = state.widget.people || turn.person.id ? personFor(turn, { offered: !isBot }) : "";
   const asked = make("p", { className: "question", textContent: question });
   if (answer.passed) { // it went to the person who had taken over
     node.replaceChildren(asked, make("p", { className: "hint understood", textContent: t("Sent to the person.") }), people);
     return node;
   }
-  const sources = answer.sources.filter(({ row }) => !row);
   node.replaceChildren(
     asked,
     understood && make("p", { className: "hint understood", textContent: understood }),
     make("article", { className: isBot ? "answer bot" : "answer", ariaLabel: t("Answer") },
       answer.status === "related" ? make("p", { className: "label", textContent: t("Possibly related") }) : "",
-      make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...said.filter(Boolean)),
+      make("div", { className: "said", lang: answer.language, dir: answer.direction }, ...(isBot ? listed(said.filter(Boolean)) : said.filter(Boolean))),
       ...marks.map((mark) => make("p", { className: "hint" }, make("span", { className: mark, textContent: t(LINES[mark]) }))),
-      sources.length ? list(sources) : "",
+      !by.size ? "" : isBot ? folded("Sources", [...by.values()]) : list(sources),
       ...rowsOf(answer.sources.filter(({ row }) => row)),
-      answer.nearest.length ? make("details", {}, make("summary", { textContent: t("Nearest passages") }), list(answer.nearest)) : "",
+      answer.nearest.length ? folded("Nearest passages", answer.nearest) : "",
       make("div", { className: "after" }, (answer.over ? howItWas : opinionOn)(turn.opinion, ways(turn.request)), people)));
   return node;
 }
@@ -251,6 +257,8 @@ function show(turn, node) {
 const citing = (source) => press(String(source.number), (event) => openSource(source, event.currentTarget), {
   className: "cite", ariaLabel: t("Source {number}: {title}", source),
 });
+
+const folded = (phrase, sources) => make("details", {}, make("summary", { textContent: t(phrase) }), list(sources));
 
 const list = (sources) => make("ul", { className: "sources", ariaLabel: t("Sources") }, ...sources.map((source) => {
   const place = [placeOf(source), source.stale ? t("out of date") : ""].filter(Boolean).join(" · ");
