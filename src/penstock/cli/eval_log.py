@@ -540,7 +540,7 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     click.echo()
     people = {one.metric: one for one in report.agreed if one.between == "people"}
     rows = []
-    for figure in report.all.figures:
+    for figure in (one for one in report.all.figures if one.value is not None):
         text = said(figure.value, figure.about.unit)
         value = text if figure.tells or figure.value is None else f"({text})"
         row = [
@@ -557,11 +557,13 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     show.table(rows, ("figure", "value", "95 % interval", "n", "from", *(["kappa with people"] if people else [])))
     click.echo(
         click.style(
-            f"↓ lower is better; (in brackets) from fewer than {FEWEST}, which tells nothing; what each does not show: --report "
-            f"FILE.html",
+            f"↓ lower is better; n: what is counted; from: customers, or conversations; (in brackets) from fewer than {FEWEST}, "
+            f"which tells nothing; what each does not show: --report FILE.html",
             dim=True,
         )
     )
+    if missing := words.not_told(report.all.figures):
+        click.echo(click.style(f"could not be told: {show.clean(missing)}", dim=True))
     if report.moved:
         click.echo(click.style(f"\nagainst {show.clean(report.against)}", bold=True))
         for one in (one for one in report.moved if one.sure):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
+from penstock.support.comparing import FEWEST as COMPARED
 from penstock.support.comparing import apart, moved
 from penstock.support.conversations import Conversation
 from penstock.support.figures import figures_of
@@ -88,6 +89,10 @@ def report_of(
     if between is not None and not (old and new):
         missing = next((one for one in between if not any(each.release == one for each in everybody)), between[0])
         told.append(f"there is no release '{missing}' in the log, so nothing is compared")
+    if versus and not found:
+        told.append(
+            f"nothing could be compared with {versus}: a figure needs {COMPARED} customers, or conversations, on each side"
+        )
     findings = _findings(everybody)
     if len(findings) > MOST_FINDINGS:
         told.append(f"{len(findings):,} findings; the first {MOST_FINDINGS:,} are listed, the gravest kinds first")

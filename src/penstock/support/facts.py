@@ -59,6 +59,11 @@ _BOUND = re.compile(
     r"|mais de|menos de|acima de|até)\s*$",
     re.I,
 )
+_ROUGHLY = re.compile(
+    r"(?:\b(?:about|around|approximately|approx\.?|roughly|nearly|almost|circa|ca\.?|etwa|ungefähr|rund|fast|knapp|environ|presque"
+    r"|unos|unas|alrededor de|aproximadamente|casi|quasi|ongeveer|bijna|cerca de|quase)|[~≈])\s*\W?\s*$",
+    re.I,
+)
 _NO_NAME = frozenset("there team everyone all sir madam again customer support you and for i we".split())
 _ABOUT: dict[str, frozenset[str]] = {  # words of fields -> words that people say for them
     name: frozenset(words.split())
@@ -81,6 +86,12 @@ _ABOUT: dict[str, frozenset[str]] = {  # words of fields -> words that people sa
         "tracking": "tracking track sendungsnummer sendung seguimiento suivi tracciamento rastreio",
         "points": "points punkte puntos punti punten pontos",
         "data": "data gb usage used daten datos données dati dados",
+        "nights": "night nights nacht nächte noche noches nuit nuits notte notti nachten noite noites",
+        "days": "day days tag tage día días jour jours giorno giorni dag dagen dia dias",
+        "guests": "guest guests persons people gäste personen huéspedes personas invités personnes ospiti persone gasten "
+        "hóspedes pessoas",
+        "rooms": "room rooms zimmer habitación habitaciones chambre chambres camera camere kamer kamers quarto quartos",
+        "seats": "seat seats sitz plätze sitzplätze asiento asientos siège sièges places posto posti plaats plaatsen lugares",
     }.items()
 }
 
@@ -297,6 +308,7 @@ class Given:
 
     def _number(self, text: str, number: Quantity, at: float | None) -> Checked:
         said, spot = text[number.start : number.end].strip(), (number.start, number.end)
+        number = _exact(text, number)
         kind: Kind = "amount" if number.kind == "money" else "number"
         if number.kind == "" and text[number.start].isalpha() and number.value in (0.0, 1.0, 2.0, 3.0):
             return Checked(kind, "unchecked", *spot, said)  # one of them, two more
@@ -711,6 +723,14 @@ _UNIT_WORDS = {
     ),
     "data": frozenset("data gb mb usage limit allowance used daten datos données dati".split()),
 }
+
+
+def _exact(text: str, number: Quantity) -> Quantity:
+    """A number that ends in zeros is meant as it stands, unless words say that it is rounded: $100 is not $96.20, about $100 is.
+    What is left out behind the point may be: $96 is $96.20."""
+    if not number.plain or _ROUGHLY.search(text[max(0, number.start - 24) : number.start]):
+        return number
+    return number._replace(step=min(number.step, abs(number.value / number.plain)))
 
 
 def _comparable(said: Quantity, there: Quantity) -> bool:

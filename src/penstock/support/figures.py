@@ -144,7 +144,7 @@ def figure_of(metric: Metric, scored: Sequence[Scored], *, until: float | None, 
             unscored[why] += count
     told = tuple(unscored.most_common(3))
     if metric.kind == "quantile":
-        return _quantile(metric, scored, 0.5 if metric.name.endswith("p50") else 0.95)
+        return _quantile(metric, side or Side(scored), 0.5 if metric.name.endswith("p50") else 0.95)
     if metric.kind == "survival":
         return survival(metric.name, scored, days=7 if metric.name.endswith("7d") else 30, until=until)
     clusters = (side or Side(scored)).clusters(metric.name)
@@ -198,18 +198,17 @@ def _mean(clusters: Clusters) -> tuple[float | None, float | None, str]:
     return clusters.value - half, clusters.value + half, "Student's t, by clusters"
 
 
-def _quantile(metric: Metric, scored: Sequence[Scored], share: float) -> Figure:
-    some = [one for one in scored if one.latencies_ms]
-    if not some:
+def _quantile(metric: Metric, side: Side, share: float) -> Figure:
+    times = np.sort(side.times_ms)
+    if not len(times):
         return Figure(metric=metric.name, value=None, n=0, units=0)
-    times = np.sort(np.array([time for one in some for time in one.latencies_ms]))
     value = float(np.quantile(times, share))
-    sums = np.array([float(sum(time <= value for time in one.latencies_ms)) for one in some])
-    effective = worth(Clusters(sums, np.array([float(len(one.latencies_ms)) for one in some])))
+    slower = side.slower(value)
+    effective = worth(slower) if len(slower.sums) > 1 else 1.0
     half = 1.96 * math.sqrt(share * (1 - share) / max(effective, 1.0))
     low, high = np.quantile(times, [max(0.0, share - half), min(1.0, share + half)])
     enough = effective * min(share, 1 - share) >= 5
     return Figure(
-        metric=metric.name, value=value, n=len(times), units=len(some), low=float(low), high=float(high) if enough else None,
+        metric=metric.name, value=value, n=len(times), units=len(slower.sums), low=float(low), high=float(high) if enough else None,
         interval="order statistics" if enough else "order statistics; too few for the upper end",
     )  # fmt: skip

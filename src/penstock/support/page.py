@@ -3,17 +3,22 @@ claim marked in its sentence, and what it was held against."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from penstock.evaluate.page import document, e, line_with
 from penstock.support.metrics import METRICS, said
 from penstock.support.report import FEWEST, Change, Figure, Finding, Group, Point, Report
-from penstock.support.words import agreement_words, arrow, day, headline, interval
+from penstock.support.words import agreement_words, arrow, day, difference, headline, interval, probability
 
 __all__ = ["page"]
 
 SHOWN_FINDINGS = 300
 SHOWN_CHANGES = 20
+_STYLE = """<style>
+td, th, h3, li, p { overflow-wrap: anywhere; } td:first-child code { white-space: normal; overflow-wrap: anywhere; }
+.x { display: none; } td.n .x { font-size: .8rem; opacity: .75; }
+@media (max-width: 40rem) { .x { display: block; } td.p, th.p { display: none; } td.n { overflow-wrap: normal; } }
+</style>"""
 _SHARP = 'vector-effect="non-scaling-stroke"'
 _KINDS = {
     "wrong_fact": "wrong facts", "made_up": "made up", "wrong_name": "wrong names", "unsupported": "in none of the texts",
@@ -29,7 +34,7 @@ def page(report: Report) -> str:
     notes = "".join(f"<li>{e(one)}</li>" for one in report.notes)
     fields = ", ".join(f"{e(ours)} from <code>{e(theirs)}</code>" for ours, theirs in report.fields.items())
     body = (
-        f"<h1>{e(report.name)}</h1>{warning}<p>{e(headline(report))}.</p>"
+        f"{_STYLE}<h1>{e(report.name)}</h1>{warning}<p>{e(headline(report).removeprefix(f'{report.name}: '))}.</p>"
         + (f"<ul class=dim>{notes}</ul>" if notes else "")
         + (f"<p class=dim>Read as: {fields}.</p>" if fields else "")
         + _moved(report)
@@ -37,7 +42,7 @@ def page(report: Report) -> str:
         + "".join(_groups(report.of(by), by) for by in ("release", "intent", "language"))
         + _trends(report.trends, report.changes)
         + _suggestions(report)
-        + _findings(report.findings)
+        + _findings(report.findings, _linked(report))
         + _cards(report)
     )
     return document(f"Support evaluation: {report.name}", body)
@@ -51,22 +56,24 @@ def _moved(report: Report) -> str:
     rows = "".join(
         f"<tr><td>{e(METRICS[one.metric].label)}{_mark(one.metric)}</td><td class=n>"
         f"{said(one.before, METRICS[one.metric].unit)}</td>"
-        f"<td class=n>{said(one.after, METRICS[one.metric].unit)}</td><td class='n w'>{one.p:.2g}</td><td class=n>{one.q:.2g}</td>"
+        f"<td class=n>{said(one.after, METRICS[one.metric].unit)}<div class=x>{e(difference(one))}</div></td>"
+        f"<td class='n w'>{e(difference(one)) or '-'}</td><td class='n w'>{one.n_before:,} / {one.n_after:,}</td>"
+        f"<td class='n w'>{probability(one.q).removeprefix('= ')}</td>"
         f"<td class={'dim' if not one.sure else 'bad' if one.worse else 'good'}>{_told(one.sure, one.worse)}</td></tr>"
         for one in report.moved
     )
     return (
         f"<h2>Against {e(report.against)}</h2><p>{title}</p><table><tr><th>figure</th><th class=n>before</th><th class=n>now</th>"
-        f"<th class='n w'>p</th><th class=n>q</th><th></th></tr>{rows}</table><p class=dim>{_looks(report)} q is p over all "
-        f"figures "
-        "(Benjamini and Hochberg): the share of what is told at q that is false.</p>"
+        f"<th class='n w'>difference, 95 %</th><th class='n w'>n</th><th class='n w'>q</th><th></th></tr>{rows}</table>"
+        f"<p class=dim>n: what was counted before / now. q: of all that is told up to here, the share that is false at most "
+        f"(Benjamini and Hochberg, over all figures). {_looks(report)}</p>"
     )
 
 
 def _looks(report: Report) -> str:
     if report.moved[0].anytime:
-        return "p may be looked at as often as you like while the logs grow."
-    return "p is of one look at these two logs; compare growing logs with --watched."
+        return "It may be looked at as often as you like while the logs grow."
+    return "It is of one look at these two logs; compare growing logs with --watched."
 
 
 def _told(sure: bool, worse: bool) -> str:
@@ -78,19 +85,25 @@ def _overview(report: Report) -> str:
     for one in report.agreed:
         people.setdefault(one.metric, "")
         people[one.metric] += f"<div class=dim>{e(agreement_words(one))}</div>"
-    rows = "".join(_row(one, people.get(one.metric, "")) for one in report.all.figures)
+    there = {one.id for one in report.findings}
+    rows = "".join(_row(one, people.get(one.metric, ""), there) for one in report.all.figures)
     return (
-        "<h2>Figures</h2><table><tr><th>figure</th><th></th><th class=n>value</th><th class='n w'>95 % interval</th><th class=n>"
+        "<h2>Figures</h2><table><tr><th>figure</th><th class=p></th><th class=n>value</th><th class='n w'>95 % interval</th><th class=n>"
         "n</th>"
-        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>from</b>: customers, or conversations, "
+        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>n</b>: what is counted; <b>from</b>: customers, or conversations, "
         f"that it "
         f"comes from; with fewer than {FEWEST} it stands in brackets and tells nothing.</p>"
     )
 
 
-def _row(figure: Figure, beside: str) -> str:
+def _linked(report: Report) -> frozenset[str]:
+    """The findings that figures link to."""
+    return frozenset(name for one in report.all.figures for name in one.evidence)
+
+
+def _row(figure: Figure, beside: str, there: Collection[str]) -> str:
     links = "".join(
-        f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>" for n, one in enumerate(figure.evidence, 1)
+        f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>" for n, one in enumerate((one for one in figure.evidence if one in there), 1)
     )
     evidence = f"<div class=dim>see{links}</div>" if links else ""
     why = "; ".join(f"{count:,} {why}" for why, count in figure.unscored)
@@ -98,7 +111,8 @@ def _row(figure: Figure, beside: str) -> str:
     return (
         f"<tr><td><a href='#card-{e(figure.metric)}'>{e(figure.about.label)}</a>"
         f"{_mark(figure.metric)}{beside}{evidence}{unscored}</td>"
-        f"<td class=p>{_bar(figure)}</td><td class=n>{_value(figure)}</td><td class='n w'>{e(interval(figure))}</td>"
+        f"<td class=p>{_bar(figure)}</td><td class=n>{_value(figure)}"
+        f"<div class=x>{e(interval(figure))}</div></td><td class='n w'>{e(interval(figure))}</td>"
         f"<td class=n>{figure.n:,}</td><td class='n w'>{figure.units:,}</td></tr>"
     )
 
@@ -224,11 +238,12 @@ def _suggestions(report: Report) -> str:
     )
 
 
-def _findings(findings: Sequence[Finding]) -> str:
+def _findings(findings: Sequence[Finding], linked: Collection[str]) -> str:
+    """The first of them, and those that figures link to."""
     if not findings:
         return "<h2>Findings</h2><p>None.</p>"
     by_kind: dict[str, list[Finding]] = {}
-    for one in findings[:SHOWN_FINDINGS]:
+    for one in (one for n, one in enumerate(findings) if n < SHOWN_FINDINGS or one.id in linked):
         by_kind.setdefault(one.kind, []).append(one)
     rest = (
         f"<p class=dim>The first {SHOWN_FINDINGS} of {len(findings):,}; <code>--json</code> has the others.</p>"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from penstock.stats import normal_quantile
+from penstock.stats import normal_quantile, wilson
 from penstock.support.report import Figure
 from penstock.support.scored import Scored
 
@@ -82,8 +82,13 @@ def survival(metric: str, scored: Sequence[Scored], *, days: int, until: float |
             spread += 1 / (left * (left - 1)) if left > 1 else math.inf
         left -= 1
     low, high = _ends(stays, spread)
+    method = "Kaplan-Meier, Greenwood"
+    if low is None:  # all, or nobody: as a share of those who were followed all the time
+        followed = max(left, 1)
+        plain = wilson((1 - stays) * followed, followed)
+        low, high, method = plain.low, plain.high, f"Wilson, of the {followed:,} who were followed all the time"
     return Figure(
-        metric=metric, value=1 - stays, n=len(times), units=len(times), low=low, high=high, interval="Kaplan-Meier, Greenwood",
+        metric=metric, value=1 - stays, n=len(times), units=len(times), low=low, high=high, interval=method,
     )  # fmt: skip
 
 

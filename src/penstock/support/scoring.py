@@ -58,6 +58,7 @@ _OF_ITSELF = re.compile(  # what a bot says of itself, or asks for: in no source
     r"|he|hemos|puedo|io|noi|ho|abbiamo|grazie|eu|nós|obrigad\w|ik|wij|we|bedankt|you can (?:ask|tell|reach))\b",
     re.I,
 )
+_PLAIN_NO = frozenset({"no", "nein", "non", "não", "nao", "nee"})  # by itself it answers a question, and is no failure
 _ASKS = re.compile(r"[?？؟]\s*$|[?？؟]\s")
 
 
@@ -454,7 +455,7 @@ class _Look:
             return True
         people = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
         thanked = bool(people) and lists_of(FOLDER, language)["thanks"].search(folded(people[-1])) is not None
-        return thanked or failure.search(folded(last.text)) is None
+        return thanked or not any(found.group().strip(" ,?") not in _PLAIN_NO for found in failure.finditer(folded(last.text)))
 
 
 class _Remembering:

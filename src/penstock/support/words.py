@@ -9,7 +9,10 @@ from penstock.evaluate.report import md_line, plain_md
 from penstock.support.metrics import METRICS, said
 from penstock.support.report import FEWEST, Agreed, Figure, Finding, Group, Moved, Report
 
-__all__ = ["agreement_words", "arrow", "day", "headline", "interval", "markdown", "moved_words", "place"]
+__all__ = [
+    "agreement_words", "arrow", "day", "difference", "headline", "interval", "markdown", "moved_words", "not_told", "place",
+    "probability",
+]  # fmt: skip
 
 SHOWN_FINDINGS = 20
 SHOWN_GROUPS = 8
@@ -66,11 +69,38 @@ def place(finding: Finding) -> str:
 def moved_words(one: Moved, against: str) -> str:
     """One difference, and how sure it is."""
     about = METRICS[one.metric]
-    change = f"{about.label}: {said(one.before, about.unit)} to {said(one.after, about.unit)}"
+    apart_by = f" ({found})" if (found := difference(one)) else ""
+    change = f"{about.label}: {said(one.before, about.unit)} → {said(one.after, about.unit)}{apart_by}"
     if not one.sure:
-        return f"{change}; not sure (q = {one.q:.2g})"
+        return f"{change}; not sure (q {probability(one.q)})"
     tone = "worse" if one.worse else "better" if about.better else "changed"
-    return f"{change}: surely {tone} than {against} (q = {one.q:.2g})"
+    return f"{change}: surely {tone} than {against} (q {probability(one.q)})"
+
+
+def difference(one: Moved) -> str:
+    """By how much, with its interval; "" where only the quantiles are known."""
+    unit = METRICS[one.metric].unit
+    if one.low is None or one.high is None:
+        return ""
+    if unit == "share":
+        return f"{100 * one.difference:+.1f} points, {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+    text = f"{one.difference:+,.2f}, {one.low:+,.2f} to {one.high:+,.2f}"
+    return f"{text} {unit}" if unit in ("ms", "tokens", "turns", "usd") else text
+
+
+def probability(value: float) -> str:
+    """As people read it: "< 0.001", "= 0.04"."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.1 else f"= {value:.2f}"
+
+
+def not_told(figures: Sequence[Figure]) -> str:
+    """Which figures have no value, and why; "" for none."""
+    parts = []
+    for one in figures:
+        if one.value is None:
+            why = "; ".join(f"{count:,} × {reason}" for reason, count in one.unscored)
+            parts.append(f"{one.about.label} ({why})" if why else one.about.label)
+    return ", ".join(parts)
 
 
 def agreement_words(one: Agreed) -> str:
