@@ -93,6 +93,7 @@ _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 SAYINGS: Final = Sayings(
     greeting="Hello! I am the shop's assistant.",
     anything_else="Is there anything else I can do for you?",
+    nothing_open="All right. Nothing is open at the moment.",
 )
 
 
@@ -216,7 +217,9 @@ class _Retail:
         ]
         texts = [*self._texts(talk), said][-MOST_TEXTS:] if busy else [said]
         if not busy:
-            talk.state.update(answers={}, finished=[], told=[])
+            talk.state.update(answers={}, finished=[], told=[], dropped=[])
+        else:
+            self._update_dropped(talk, said)
         talk.state["texts"] = texts
         return self._decided(talk, texts, said)
 
@@ -228,6 +231,19 @@ class _Retail:
         }
         return self._decided(talk, self._texts(talk), "")
 
+    def _update_dropped(self, talk: Talk, said: str) -> None:
+        """What was taken back is not taken up again with the texts of before, unless the message asks for it anew."""
+        orders, products = self.desk.shop.orders(talk.person.id), self.desk.shop.products()
+        anew = self._plan(talk, self.desk.customer(talk.person.id), orders, products, [said])
+        asked = {(one.action, str(one.arguments.get("order", ""))) for one in anew.steps}
+        kept = [one for one in talk.state.get("dropped", ()) if _step_of(one) not in asked]
+        for item in talk.state.get("agenda", ())[1:]:
+            name, number = _step_of(item)
+            now = {action for action, order in asked if order == number}
+            if number and now and name not in now and "cancel_order" in {name, *now}:  # cancelled, or changed: not both
+                kept.append({"ability": name, "arguments": {"order": number}})
+        talk.state["dropped"] = kept
+
     def _decided(self, talk: Talk, texts: Sequence[str], said: str) -> Reply:
         customer = self.desk.customer(talk.person.id)
         orders = self.desk.shop.orders(talk.person.id)
@@ -235,7 +251,8 @@ class _Retail:
         found = self._plan(talk, customer, orders, products, texts)
         finished = {tuple(one) for one in talk.state.get("finished", ())}
         done = {number for _, number in finished}
-        steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in finished]
+        over = finished | {_step_of(one) for one in talk.state.get("dropped", ())}
+        steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in over]
         before = {
             (item["ability"], item["arguments"].get("order", "")): item["arguments"]
             for item in talk.state.get("agenda", ())[1:]
@@ -650,6 +667,11 @@ class _Retail:
 
     def _saying(self, text: str) -> Any:
         return lambda talk, request: self.done(talk, request, text)
+
+
+def _step_of(item: Mapping[str, Any]) -> tuple[str, str]:
+    """The action and the order of a thing on the agenda."""
+    return str(item["ability"]), str(item["arguments"].get("order", ""))
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
