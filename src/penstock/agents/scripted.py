@@ -287,7 +287,7 @@ class _Turn:
 
     agenda: what is wanted, the first is worked on: ability, arguments, heard (where they are looked for), carry (arguments of what
     was done before). open: what was asked last: kind, text, quick, and by kind: name and choices of a slot, request and token of a
-    read-back. signing: the level somebody signs in for. dropped: what was taken back, the newest last. misses, done, unknown: what was not
+    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what was taken back, the newest last. misses, done, unknown: what was not
     understood, was done, is not known.
     """
 
@@ -592,10 +592,11 @@ class _Turn:
         if self.opened:
             self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
-        elif not self.over and not self.quick:
-            if not self.answer:
-                self.parts.append(self.sayings.anything_else)
-            self.quick = self.buttons() if not self.answer else ()
+            self.state["offered"] = False
+        elif not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts)):
+            self.parts.append(self.sayings.anything_else)
+            self.quick = self.buttons()
+            self.state["offered"] = True  # and not again until something else was talked of
         text = "\n\n".join(part for part in self.parts if part)
         return Reply(
             text,
