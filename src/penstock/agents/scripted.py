@@ -364,6 +364,8 @@ class _Turn:
             self.said, said, kind = rest, rest, ""
         if kind == "slot" and self.filled(free=False):
             return None
+        if kind == "slot" and not self.argument().free and agreement(said) == "no":
+            return self.dropped()
         if is_bye(said):
             return self.said_bye()
         any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
@@ -860,6 +862,10 @@ class _Turn:
             return
         if asks_something(self.said) and not self.bot.understood(self.talk, self.said, None) and self.from_documents():
             return  # who they are is asked again beneath the answer
+        if _is_question(self.said):
+            if not self.from_documents(related=True):
+                self.parts.append(self.sayings.not_understood)
+            return
         step = self.bot.sign_in.go_on(self.talk, self.said)
         if not step.heard and not self.from_documents():
             self.state["misses"] = int(self.state.get("misses", 0)) + 1
@@ -935,6 +941,12 @@ class _Known(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         return ""
+
+
+def _is_question(text: str) -> bool:
+    """Whether a text is a question, and not what somebody says of who they are: "Will Smith" begins as one."""
+    asks = asks_something(text) and (text.endswith("?") or len(text.split()) > 4)
+    return asks and not re.search(r"[@\d]", text)
 
 
 def _label(ability: Ability) -> str:

@@ -13,13 +13,14 @@ from penstock.agents.requests import Request
 from penstock.agents.scripted import Ability, Heard, Sayings, Scripted, Several, Slot, Wanted
 from penstock.agents.sign_in import SignIn
 from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.words import asks_something, means_instead
 from penstock.errors import PenstockError
 from penstock.types import Status
 
 from . import rules
 from .addresses import known_addresses, read_address, shown_address
 from .desk import LONGEST_SAID, Desk, method_called
-from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, original_method, plan
+from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, original_method, place_called, plan
 from .recommend import Recommender
 from .replies import (
     ARTICLES,
@@ -88,6 +89,12 @@ _MY_THINGS = re.compile(
     r" my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
     re.I,
 )
+_NOT_HERE = re.compile(
+    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up|waiting for)\b"
+    r"|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
+    re.I,
+)
+_MONEY_BACK = re.compile(r"\b(?:want|need|give|demand|get|like)\b[\w' ]{0,15}\bmoney back\b", re.I)
 _ONLY_NUMBER = re.compile(r"\W*(?:order|number|no|nr|it is|it's|the one)?\W*#?\w{0,4}-?\d{3,12}\W*", re.I)
 _PLURAL = re.compile(r"\b(?:my|all|of the|are the) (?:\w+ )?orders\b", re.I)
 _ONE = re.compile(r"\b(?:it|that one|this one|(?:that|this) order)\b", re.I)
@@ -100,6 +107,7 @@ _COLOURS = frozenset(
 )
 _SIZE_WORDS = frozenset({"xs", "s", "m", "l", "xl", "xxl", "xxxl", "small", "medium", "large"})
 _MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
+_ON_SHELF: Final = r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind|\bin (?:a )?\w+\?"
 _SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
 _ABOUT_OWN = re.compile(
     r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
@@ -150,14 +158,19 @@ class _Retail:
                 return [Wanted("look_at_account", {"said": more})]
             if (
                 mentions(words(said), products)
-                and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I)
+                and (re.search(_ON_SHELF, said, re.I) or (said.endswith("?") and len(said.split()) <= 4))
                 and current is None
             ):
                 return [Wanted("look_at_products", {"said": said})]
+            named = {number for one in mentions(words(said), products) for number in one.products}
+            if current is None and len(said.split()) <= 6 and any(item.product in named for one in orders for item in one.items):
+                return [Wanted("look_at_account", {"said": f"Where is {said.strip(' .!?')}?"})]
             return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
         if self._is_general(said, wishes, products, orders):
             return []
         asks = all(wish.kind in ("price", "options") for wish in wishes)
+        if asks and asks_something(said) and current is None and not re.search(_ON_SHELF, said, re.I) and len(said.split()) > 4:
+            return []  # of the product, and neither of its price nor of what there is: perhaps the documents say it
         if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
@@ -174,6 +187,13 @@ class _Retail:
         """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
         if len(said) > 300:
             return None
+        if _NOT_HERE.search(said) and not asks_something(said):
+            numbers = re.findall(r"\b[A-Za-z]{1,3}-?\d{3,12}\b|#\w{0,4}\d{3,12}\b", said)
+            named = mentions(words(said), products)
+            where = f"order {numbers[0]}" if numbers else " ".join(words(said)[named[0].at : named[0].to]) if named else "my order"
+            return Wanted("look_at_account", {"said": f"Where is {where}?"})
+        if _MONEY_BACK.search(said) and not asks_something(said) and not order_numbers(said, ()) and len(said) < 60:
+            return Wanted("look_at_account", {"said": "I want to return something"})
         if _LIST_ORDERS.search(said) or _MY_THINGS.search(said):
             return Wanted("look_at_account", {"said": "Where are my orders?"})
         if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
@@ -195,6 +215,9 @@ class _Retail:
             return True
         if not _GENERAL.search(said):
             return False
+        if re.match(r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", said, re.I):
+            if any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes):
+                return False  # could I swap the black lamp for the white one?
         if re.search(
             r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b",
             said,
@@ -202,7 +225,7 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
@@ -228,8 +251,14 @@ class _Retail:
     def _plan(
         self, talk: Talk, customer: Customer, orders: Sequence[Order], products: Sequence[Product], texts: Sequence[str]
     ) -> Plan:
+        """The order that was spoken of last completes what the texts leave open, and not what was asked about them before."""
+        answers = talk.state.get("answers", {})
+        if answers:
+            wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken_before", ())))
+            if not (found := plan(wishes, customer, orders, products, answers)).questions:
+                return found
         wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken", ())))
-        return plan(wishes, customer, orders, products, talk.state.get("answers", {}))
+        return plan(wishes, customer, orders, products, answers)
 
     # ---------------------------------------------------------------- planned
 
@@ -243,7 +272,8 @@ class _Retail:
         ]
         texts = [*self._texts(talk), said][-MOST_TEXTS:] if busy else [said]
         if not busy:
-            talk.state.update(answers={}, finished=[], told=[], dropped=[])
+            before = talk.state.get("spoken", [])
+            talk.state.update(answers={}, finished=[], told=[], dropped=[], spoken_before=before)
         else:
             self._update_dropped(talk, said)
         talk.state["texts"] = texts
@@ -266,7 +296,8 @@ class _Retail:
         for item in talk.state.get("agenda", ())[1:]:
             name, number = _step_of(item)
             now = {action for action, order in asked if order == number}
-            if number and now and name not in now and "cancel_order" in {name, *now}:  # cancelled, or changed: not both
+            both = "cancel_order" in {name, *now} or (means_instead(said) and {"return_items", "exchange_items"} <= {name, *now})
+            if number and now and name not in now and both:  # cancelled, or changed; sent back, or exchanged
                 kept.append({"ability": name, "arguments": {"order": number}})
         talk.state["dropped"] = kept
 
@@ -343,8 +374,8 @@ class _Retail:
             return "Which order do you mean? " + "; ".join(
                 f"{one.number}: {', '.join(item.name for item in one.items)}" for one in orders
             )
-        talk.state["choices"] = []
-        lines = [f"{called(one.item)} of order {one.order.number}" for one in question.places]
+        lines = list(dict.fromkeys(place_called(one) for one in question.places))
+        talk.state["choices"] = [*lines[:5], "All of them"] if len(lines) == len(question.places) else []
         return "Which do you mean? " + "; ".join(lines) + ". You can also say all of them."
 
     def _refused(self, talk: Talk, note: Note, customer: Customer, orders: Sequence[Order]) -> Reply:
@@ -519,6 +550,8 @@ class _Retail:
     # ---------------------------------------------------------------- what is missing
 
     def order_in(self, heard: Heard) -> Any:
+        if {"items", "changes"} & heard.known.keys():
+            return None  # these are things of an order, and do not go over to another
         orders = self.desk.shop.orders(heard.talk.person.id)
         found = order_numbers(heard.text, orders)
         return found[0] if len(found) == 1 else Several(tuple((one, one) for one in found[:6])) if found else None
@@ -549,6 +582,9 @@ class _Retail:
             return labels[label]
         if not heard.asked and len(heard.text) > 200:
             return None
+        cards = [one for one in may if one.kind == "credit_card"]
+        if heard.asked and len(cards) == 1 and re.fullmatch(r"\W*(?:(?:my|the|on|to|by|with|same|use) )*card\W*", heard.text, re.I):
+            return cards[0].id
         for name in methods_said(heard.text):
             for one in method_named(customer, order, name):
                 if one in may:

@@ -363,5 +363,6 @@ def _swaps_said(
         what = " and ".join(differs) or "the same again"
         price = f"{variant.price:.2f} {currency}"
         prices = price if variant.price == item.price else f"{price} instead of {item.price:.2f} {currency}"
-        said.append(f"{item_called(item)}: {what} ({prices})")
+        stays = [f"{name} {value}" for name, value in item.options.items() if variant.options.get(name) == value]
+        said.append(f"{', '.join([item.name, *stays])}: {what} ({prices})")
     return said

@@ -152,6 +152,11 @@ def note_text(note: Note, desk: Desk, customer: Customer, orders: Iterable[Order
                 f"{note.order}, or change "
                 "an item to another variant of the same product."
             )
+        case "not_pending" if order is not None and order.status == "pending (items modified)":
+            return (
+                f"The items of order {note.order} were changed, and after that it cannot be cancelled, nor they changed again. "
+                "Once it was delivered you can return them."
+            )
         case "not_pending":
             state = f"order {note.order} is {order.status}" if order else "none of your orders is pending"
             return f"That can be done with pending orders only, and {state}."
