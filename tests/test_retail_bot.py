@@ -276,7 +276,7 @@ def test_an_order_is_cancelled_after_a_yes_to_what_was_read_back_and_once(ann: T
     assert "found it cheaper" in ann.quick
     shown = ann.says("I no longer need it")
     assert "TH-102" in shown
-    assert "Steel Flask (capacity 500 ml)" in shown
+    assert "Steel Flask, capacity 500 ml" in shown
     assert "12.00 EUR" in shown
     assert ann.order("TH-102").status == "pending"
     assert "is cancelled" in ann.says("Yes")

@@ -36,6 +36,7 @@ __all__ = [
     "Found",
     "Level",
     "Money",
+    "OwnWords",
     "Person",
     "Range",
     "Rate",
@@ -74,6 +75,13 @@ class Person:
     level: Level = "guest"
     roles: tuple[str, ...] = ()
     tenant: str = ""
+
+
+class OwnWords(str):
+    """A text that an app has made of its own words and its own data, such as the name of a product or an amount. It is read back
+    without quotes, so nothing may be in it that a customer, a model or a stranger wrote: leave an address or a name as it is."""
+
+    __slots__ = ()
 
 
 class Rows(Protocol):
@@ -700,8 +708,11 @@ def canonical(value: Any) -> bytes:
 
 
 def spoken(value: Any) -> str:
-    """A value as a person can trust to read it: a text that is more than a code stands in quotes, with nothing invisible in it."""
+    """A value as a person can trust to read it: a text that is more than a code stands in quotes, with nothing invisible in it.
+    An app's own words stand without quotes."""
     match value:
+        case OwnWords():
+            return '"'.join(shown(part, len(part)) for part in value.split('"'))
         case None:
             return "none"
         case bool():

@@ -36,6 +36,7 @@ from penstock.agents.words import (
     means_too,
     never_mind,
     points_back,
+    taken_back,
     wants_person,
 )
 from penstock.errors import (
@@ -107,6 +108,7 @@ class Sayings:
     greeting: str = "Hello! How can I help?"
     can_do: str = "I can help you with this: {abilities}."
     asks_too: str = "You can also ask me a question."
+    perhaps: str = "I am not sure that this answers it:"
     not_understood: str = "I did not understand that."
     mean: str = "Do you mean this: {ability}?"
     anything_else: str = "Is there anything else?"
@@ -287,7 +289,8 @@ class _Turn:
 
     agenda: what is wanted, the first is worked on: ability, arguments, heard (where they are looked for), carry (arguments of what
     was done before). open: what was asked last: kind, text, quick, and by kind: name and choices of a slot, request and token of a
-    read-back. signing: the level somebody signs in for. misses, done, unknown: what was not understood, was done, is not known.
+    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what was taken back, the newest last. misses, done, unknown: what was not
+    understood, was done, is not known.
     """
 
     def __init__(self, bot: Scripted, talk: Talk, said: str) -> None:
@@ -356,8 +359,15 @@ class _Turn:
                     return self.dropped()
         if never_mind(said) and self.agenda:
             return self.dropped()
+        if self.agenda and (rest := taken_back(said, self.open_words())) is not None:
+            self.dropped()
+            if not rest:
+                return None
+            self.said, said, kind = rest, rest, ""
         if kind == "slot" and self.filled(free=False):
             return None
+        if kind == "slot" and not self.argument().free and agreement(said) == "no":
+            return self.dropped()
         if is_bye(said):
             return self.said_bye()
         any_text = kind == "slot" and self.argument().free  # "great" may be what was asked for
@@ -384,6 +394,11 @@ class _Turn:
         if question and not self.agenda and self.from_documents(related=True):
             return None
         return self.missed()
+
+    def open_words(self) -> str:
+        """What is worked on, in words."""
+        ability = self.bot.abilities[self.agenda[0]["ability"]]
+        return f"{_label(ability)} {ability.action.name} {self.opened.get('text', '')}"
 
     def current(self) -> Wanted | None:
         return Wanted(self.agenda[0]["ability"], dict(self.agenda[0]["arguments"])) if self.agenda else None
@@ -508,8 +523,13 @@ class _Turn:
         if answer.status is not Status.ANSWER and not (related and answer.status is Status.RELATED):
             return False
         self.answer = answer
-        self.parts.append(answer.text)
         self.state["misses"] = 0
+        if answer.status is Status.ANSWER:
+            self.parts.append(answer.text)
+            return True
+        quotes = " ".join(answer.citations[n].quote for n in answer.quoted or range(len(answer.citations[:1])))
+        self.parts.append(f"{self.sayings.perhaps} {quotes}")
+        self.quick = (self.sayings.person,) if self.talk.people else ()
         return True
 
     # ---------------------------------------------------------------- small talk
@@ -576,10 +596,11 @@ class _Turn:
         if self.opened:
             self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
-        elif not self.over and not self.quick:
-            if not self.answer:
-                self.parts.append(self.sayings.anything_else)
-            self.quick = self.buttons() if not self.answer else ()
+            self.state["offered"] = False
+        elif not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts)):
+            self.parts.append(self.sayings.anything_else)
+            self.quick = self.buttons()
+            self.state["offered"] = True  # and not again until something else was talked of
         text = "\n\n".join(part for part in self.parts if part)
         return Reply(
             text,
@@ -810,6 +831,9 @@ class _Turn:
         """The person does not want it any more."""
         self.state["misses"] = 0
         self.withdrawn()
+        for item in self.agenda[:1]:
+            one = {"ability": item["ability"], "arguments": dict(item["arguments"])}
+            self.state["dropped"] = [*self.state.get("dropped", []), one][-MOST_WANTED:]
         del self.agenda[:1]
         self.parts.append(self.sayings.dropped)
 
@@ -840,6 +864,10 @@ class _Turn:
             return
         if asks_something(self.said) and not self.bot.understood(self.talk, self.said, None) and self.from_documents():
             return  # who they are is asked again beneath the answer
+        if _is_question(self.said):
+            if not self.from_documents(related=True):
+                self.parts.append(self.sayings.not_understood)
+            return
         step = self.bot.sign_in.go_on(self.talk, self.said)
         if not step.heard and not self.from_documents():
             self.state["misses"] = int(self.state.get("misses", 0)) + 1
@@ -915,6 +943,12 @@ class _Known(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         return ""
+
+
+def _is_question(text: str) -> bool:
+    """Whether a text is a question, and not what somebody says of who they are: "Will Smith" begins as one."""
+    asks = asks_something(text) and (text.endswith("?") or len(text.split()) > 4)
+    return asks and not re.search(r"[@\d]", text)
 
 
 def _label(ability: Ability) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "means_too",
     "never_mind",
     "points_back",
+    "taken_back",
     "wants_person",
 ]
 
@@ -178,6 +179,23 @@ _PERSON: Final = re.compile(
 _NOT_PERSON: Final = re.compile(
     r"\b(?:no|not|don't|do not|without)\b[^.?!]{0,20}\b(?:human|person|agent|somebody|someone)\b|\bas an? (?:agent|person|human)\b"
 )
+_FIRST: Final = (
+    r"(?:(?:no|nope|oh|wait|actually|ok|okay|well|hmm+|sorry|please|pls|hold on|hang on|you know what|on second thoughts?|so|and|but"
+    r"|then|maybe|i think|in fact|never mind|nevermind|stop)\W+)*"
+)
+_IT: Final = r"(?:it|that|this|them|those|anything|(?:(?:the|my|that|this) )?(?:whole )?(?:order|booking|one)s?(?: #?[\w-]{0,20}\d[\w-]{0,20})?)"
+_AS_IT_IS: Final = r"(?: (?:as (?:it|they) (?:is|are|was|were)|as is|the way it is|alone|anyway|after all|any ?more|now|then|please))*"
+_TAKES_BACK: Final = re.compile(
+    rf"^\W*{_FIRST}(?:"
+    rf"(?:(?:i|we|you)(?:'ll| will|'d rather| would rather|'d like to| would like to| want to| do want to| can|'m going to)? "
+    rf"|let me |let's )?(?:keep|leave) {_IT}{_AS_IT_IS}"
+    rf"|(?:do not|don't|dont|no need to|you need not|(?:i|we) (?:do not|don't|dont|no longer) (?:want|need|wish) to|let's not"
+    rf"|(?:i|we)(?:'d| would) rather not) (?P<verb>\w+)(?: {_IT})?{_AS_IT_IS}"
+    rf"|(?:i|we)(?:'ve| have)? changed (?:my|our) minds?(?: about (?:the )?(?P<about>\w+)(?: {_IT})?)"
+    r")\s*(?:$|[.,;:!–-]+\s*|(?=\b(?:but|and|instead|just|only|rather)\b))",
+    re.I,
+)
+_AND_NOW: Final = re.compile(r"\W*(?:(?:but|and|instead|just|only|rather|so|then)\b\W*)*", re.I)
 _INSTEAD: Final = re.compile(
     r"\b(?:instead|rather|actually|on second thoughts?|changed my mind|no wait|wait|not that|stattdessen|lieber|doch|eigentlich"
     r"|en vez"
@@ -290,6 +308,20 @@ def _is(text: str, said: str, *beside: str) -> bool:
 def never_mind(text: str) -> bool:
     """Whether somebody takes back what they wanted, and says nothing else."""
     return _is(text, NEVER_MIND, NO)
+
+
+def taken_back(text: str, of: str) -> str | None:
+    """What is said beside taking back what is open: "send it to me" of "keep it, but send it to me". "" for nothing else, None
+    where nothing is taken back. of: what is open, in words: "don't cancel it" takes back a cancellation, and nothing else."""
+    straight = text.replace("’", "'")
+    found = _TAKES_BACK.match(straight)
+    if found is None:
+        return None
+    verb = (found["verb"] or found["about"] or "").lower()
+    if verb and verb not in ("it", "that", "this", "do") and verb[:5] not in folded(of):
+        return None
+    link = _AND_NOW.match(straight, found.end())
+    return text[link.end() if link else found.end() :].strip()
 
 
 def is_greeting(text: str) -> bool:

@@ -14,18 +14,22 @@ from penstock.agents.requests import Request
 from penstock.agents.scripted import Ability, Heard, Sayings, Scripted, Several, Slot, Wanted
 from penstock.agents.sign_in import SignIn
 from penstock.agents.talks import Reply, Row, Talk, row_of
+from penstock.agents.words import asks_something, means_instead
 from penstock.errors import PenstockError
 from penstock.types import Status
 
+from . import rules
 from .addresses import known_addresses, read_address, shown_address
 from .desk import LONGEST_SAID, Desk, method_called
-from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, plan
+from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, original_method, place_called, plan
 from .recommend import Recommender
 from .replies import (
     ARTICLES,
     account_row,
     joined,
     note_text,
+    order_cost,
+    order_line,
     order_row,
     order_text,
     product_row,
@@ -33,7 +37,7 @@ from .replies import (
     variant_text,
 )
 from .rules import called, cannot_begin
-from .shop import Customer, Order, Product
+from .shop import Customer, Order, Product, Variant
 from .sign_in import introduces
 from .understanding import (
     Place,
@@ -56,6 +60,9 @@ WORDS_S: Final = 600.0  # how long the words of the catalogue are remembered
 LONGEST_QUESTION: Final = 200  # characters of a question that the articles may answer
 _CHANGES: Final = ("cancel", "return", "change", "address", "payment", "move")
 MOST_ORDERS: Final = 5  # that are told at once
+MOST_IN_FULL: Final = 3  # orders, of which those that are on their way are told in full
+MOST_LINES: Final = 5  # orders in a line each
+MOST_NEAR: Final = 4  # variants in place of one that is not there
 MOST_TEXTS: Final = 6  # messages about what is being worked on
 _WRITES: Final = {
     "cancel_order": "Cancel an order", "change_items": "Change an order", "return_items": "Return something",
@@ -92,7 +99,30 @@ _LIST_ORDERS = re.compile(
     r"|\bwhat (?:have|did) i (?:\w+ )?(?:order|buy|bought)",
     re.I,
 )
+_MY_THINGS = re.compile(
+    r"^\W*(?:(?:please|hi|hello|hey|so|and|ok|well|um)\W+)*(?:where(?:'?s| is| are| the \w+ is| the \w+ are)?|when (?:do|will) i get)"
+    r" my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
+    re.I,
+)
+_NOT_HERE = re.compile(
+    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up|waiting for)\b"
+    r"|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
+    re.I,
+)
+_MONEY_BACK = re.compile(r"\b(?:want|need|give|demand|get|like)\b[\w' ]{0,15}\bmoney back\b", re.I)
+_ONLY_NUMBER = re.compile(r"\W*(?:order|number|no|nr|it is|it's|the one)?\W*#?\w{0,4}-?\d{3,12}\W*", re.I)
+_PLURAL = re.compile(r"\b(?:my|all|of the|are the) (?:\w+ )?orders\b", re.I)
+_ONE = re.compile(r"\b(?:it|that one|this one|(?:that|this) order)\b", re.I)
+_COST_OF_ONE = re.compile(
+    r"\bhow much (?:did|was|were|have)\b|\b(?:last|latest|newest) (?:one|order|purchase)\b", re.I
+)
+_COLOURS = frozenset(
+    "red blue green yellow orange purple violet pink black white grey gray brown beige gold silver turquoise teal navy cream "
+    "burgundy lilac".split()
+)
+_SIZE_WORDS = frozenset({"xs", "s", "m", "l", "xl", "xxl", "xxxl", "small", "medium", "large"})
 _MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
+_ON_SHELF: Final = r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind|\bin (?:a )?\w+\?"
 _SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
 _COSTS = re.compile(r"\b(?:price|prices|cost|costs|expensive|cheap\w*|much|charge\w*|paid|pay)\b", re.I)
 _ABOUT_OWN = re.compile(
@@ -109,6 +139,7 @@ _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 SAYINGS: Final = Sayings(
     greeting="Hello! I am the shop's assistant.",
     anything_else="Is there anything else I can do for you?",
+    nothing_open="All right. Nothing is open at the moment.",
 )
 
 
@@ -132,6 +163,8 @@ class _Retail:
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
         if (plainly := self._plainly(said, products)) is not None:
             return [plainly]
+        if current is None and _ONLY_NUMBER.fullmatch(said) and (orders or not talk.person.id):
+            return [Wanted("look_at_account", {"said": f"Where is order {said.strip(' .?!')}?"})]
         wishes = self._wishes(said, products, orders, talk)
         if current is None and self._is_for_articles(talk, said, wishes, products, orders):
             return []
@@ -143,14 +176,19 @@ class _Retail:
                 return [Wanted("look_at_account", {"said": more})]
             if (
                 mentions(words(said), products)
-                and re.search(r"\?|price|cost|stock|available|have|sell|how much", said, re.I)
+                and (re.search(_ON_SHELF, said, re.I) or (said.endswith("?") and len(said.split()) <= 4))
                 and current is None
             ):
                 return [Wanted("look_at_products", {"said": said})]
+            named = {number for one in mentions(words(said), products) for number in one.products}
+            if current is None and len(said.split()) <= 6 and any(item.product in named for one in orders for item in one.items):
+                return [Wanted("look_at_account", {"said": f"Where is {said.strip(' .!?')}?"})]
             return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
         if self._is_general(said, wishes, products, orders):
             return []
         asks = all(wish.kind in ("price", "options") for wish in wishes)
+        if asks and asks_something(said) and current is None and not re.search(_ON_SHELF, said, re.I) and len(said.split()) > 4:
+            return []  # of the product, and neither of its price nor of what there is: perhaps the documents say it
         if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
             return [Wanted("look_at_products", {"said": said})]
         return [Wanted("look_at_account", {"said": said})]
@@ -172,7 +210,14 @@ class _Retail:
         """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
         if len(said) > 300:
             return None
-        if _LIST_ORDERS.search(said):
+        if _NOT_HERE.search(said) and not asks_something(said):
+            numbers = re.findall(r"\b[A-Za-z]{1,3}-?\d{3,12}\b|#\w{0,4}\d{3,12}\b", said)
+            named = mentions(words(said), products)
+            where = f"order {numbers[0]}" if numbers else " ".join(words(said)[named[0].at : named[0].to]) if named else "my order"
+            return Wanted("look_at_account", {"said": f"Where is {where}?"})
+        if _MONEY_BACK.search(said) and not asks_something(said) and not order_numbers(said, ()) and len(said) < 60:
+            return Wanted("look_at_account", {"said": "I want to return something"})
+        if _LIST_ORDERS.search(said) or _MY_THINGS.search(said):
             return Wanted("look_at_account", {"said": "Where are my orders?"})
         if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
             return Wanted("move", {})
@@ -204,11 +249,16 @@ class _Retail:
         """Whether it asks about the rules, and not for something to be done: `how long does a refund take?`"""
         if len(said) > 160 or order_numbers(said, orders) or re.search(r"\d{3,}|\bwhere(?:'s| is)\b", said, re.I):
             return False
+        if _COST_OF_ONE.search(said) and any(wish.kind == "total" for wish in wishes):
+            return False
         names_something = any(wish.mentions or wish.numbers for wish in wishes)
         if said.rstrip().endswith("?") and not _OWN.search(said) and not names_something:
             return True
         if not _GENERAL.search(said):
             return False
+        if re.match(r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", said, re.I):
+            if any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes):
+                return False  # could I swap the black lamp for the white one?
         if re.search(
             r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b",
             said,
@@ -216,7 +266,7 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
@@ -242,8 +292,14 @@ class _Retail:
     def _plan(
         self, talk: Talk, customer: Customer, orders: Sequence[Order], products: Sequence[Product], texts: Sequence[str]
     ) -> Plan:
+        """The order that was spoken of last completes what the texts leave open, and not what was asked about them before."""
+        answers = talk.state.get("answers", {})
+        if answers:
+            wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken_before", ())))
+            if not (found := plan(wishes, customer, orders, products, answers)).questions:
+                return found
         wishes = understand("\n".join(texts), products, orders, tuple(talk.state.get("spoken", ())))
-        return plan(wishes, customer, orders, products, talk.state.get("answers", {}))
+        return plan(wishes, customer, orders, products, answers)
 
     # ---------------------------------------------------------------- planned
 
@@ -257,7 +313,10 @@ class _Retail:
         ]
         texts = [*self._texts(talk), said][-MOST_TEXTS:] if busy else [said]
         if not busy:
-            talk.state.update(answers={}, finished=[], told=[])
+            before = talk.state.get("spoken", [])
+            talk.state.update(answers={}, finished=[], told=[], dropped=[], spoken_before=before)
+        else:
+            self._update_dropped(talk, said)
         talk.state["texts"] = texts
         return self._decided(talk, texts, said)
 
@@ -269,6 +328,20 @@ class _Retail:
         }
         return self._decided(talk, self._texts(talk), "")
 
+    def _update_dropped(self, talk: Talk, said: str) -> None:
+        """What was taken back is not taken up again with the texts of before, unless the message asks for it anew."""
+        orders, products = self.desk.shop.orders(talk.person.id), self.desk.shop.products()
+        anew = self._plan(talk, self.desk.customer(talk.person.id), orders, products, [said])
+        asked = {(one.action, str(one.arguments.get("order", ""))) for one in anew.steps}
+        kept = [one for one in talk.state.get("dropped", ()) if _step_of(one) not in asked]
+        for item in talk.state.get("agenda", ())[1:]:
+            name, number = _step_of(item)
+            now = {action for action, order in asked if order == number}
+            both = "cancel_order" in {name, *now} or (means_instead(said) and {"return_items", "exchange_items"} <= {name, *now})
+            if number and now and name not in now and both:  # cancelled, or changed; sent back, or exchanged
+                kept.append({"ability": name, "arguments": {"order": number}})
+        talk.state["dropped"] = kept
+
     def _decided(self, talk: Talk, texts: Sequence[str], said: str) -> Reply:
         customer = self.desk.customer(talk.person.id)
         orders = self.desk.shop.orders(talk.person.id)
@@ -276,7 +349,8 @@ class _Retail:
         found = self._plan(talk, customer, orders, products, texts)
         finished = {tuple(one) for one in talk.state.get("finished", ())}
         done = {number for _, number in finished}
-        steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in finished]
+        over = finished | {_step_of(one) for one in talk.state.get("dropped", ())}
+        steps = [one for one in found.steps if (one.action, one.arguments.get("order", "")) not in over]
         before = {
             (item["ability"], item["arguments"].get("order", "")): item["arguments"]
             for item in talk.state.get("agenda", ())[1:]
@@ -359,8 +433,8 @@ class _Retail:
             return "Which order do you mean? " + "; ".join(
                 f"{one.number}: {', '.join(item.name for item in one.items)}" for one in orders
             )
-        talk.state["choices"] = []
-        lines = [f"{called(one.item)} of order {one.order.number}" for one in question.places]
+        lines = list(dict.fromkeys(place_called(one) for one in question.places))
+        talk.state["choices"] = [*lines[:5], "All of them"] if len(lines) == len(question.places) else []
         return "Which do you mean? " + "; ".join(lines) + ". You can also say all of them."
 
     def _refused(self, talk: Talk, note: Note, customer: Customer, orders: Sequence[Order]) -> Reply:
@@ -394,18 +468,40 @@ class _Retail:
     ) -> list[Reply]:
         """Answers to what a message asks to be told."""
         replies: list[Reply] = []
-        shown: set[str] = set()
+        shown: dict[str, None] = {}
         for wish in self._wishes(said, products, orders, talk):
             if wish.kind in ("price", "options") and wish.mentions:
                 if mine := [
                     one for one in self._meant(wish, orders) if not re.search(r"option|available|stock", wish.text)
                 ]:
-                    replies += self._orders_told(mine, customer, shown)
+                    replies += self._orders_told(mine, customer, shown, cost=wish.kind == "price")
                 else:
                     replies.append(self._products_told(wish.text, products))
             elif wish.kind in ("status", "total", "price"):
-                replies += self._orders_told(self._meant(wish, orders) or list(orders), customer, shown)
+                meant = [] if _PLURAL.search(said) and not order_numbers(said, orders) else self._meant(wish, orders)
+                if not meant and _ONE.search(wish.text):
+                    meant = [order for order in orders if order.number in talk.state.get("spoken", ())]
+                replies += self._orders_told(meant, customer, shown, cost=wish.kind != "status") if meant else []
+                replies += [] if meant else [self._all_orders_told(orders, customer, shown, cost=wish.kind != "status")]
+        if len(shown) == 1:
+            talk.state["spoken"] = list(shown)
+            replies = [*replies, Reply("", self._what_can_be_done(customer, orders, next(iter(shown))))]
         return replies
+
+    def _what_can_be_done(self, customer: Customer, orders: Sequence[Order], number: str) -> tuple[str, ...]:
+        """Buttons for what the rules allow with an order."""
+        order = next(one for one in orders if one.number == number)
+        policy = self.desk.policy
+        may = []
+        if rules.cannot_cancel(order, policy.reasons[0], policy=policy) is None:
+            may.append(f"Cancel order {number}")
+        if rules.cannot_change_address(order, order.address, policy=policy) is None:
+            may.append(f"Change the address of order {number}")
+        back = [item.variant for item in order.items[:1]]
+        method, today = original_method(order), self.desk.today()
+        if rules.cannot_give_back(order, back, customer, method, today=today, policy=policy) is None:
+            may.append(f"Return something from order {number}")
+        return tuple(may)
 
     def _meant(self, wish: Wish, orders: Sequence[Order]) -> list[Order]:
         if wish.numbers:
@@ -419,14 +515,40 @@ class _Retail:
             return [order for order in orders if order.status.startswith("pending")]
         return []
 
-    def _orders_told(self, orders: Sequence[Order], customer: Customer, shown: set[str]) -> list[Reply]:
+    def _orders_told(
+        self, orders: Sequence[Order], customer: Customer, shown: dict[str, None], *, cost: bool
+    ) -> list[Reply]:
         replies = []
         for order in orders[:MOST_ORDERS]:
             if order.number not in shown:
-                shown.add(order.number)
+                shown[order.number] = None
                 row = order_row(self.desk, customer, order)
-                replies.append(Reply(order_text(row, self.desk.policy.currency), rows=(row,)))
+                text = (order_cost if cost else order_text)(row, self.desk.policy.currency)
+                replies.append(Reply(text, rows=(row,)))
         return replies
+
+    def _all_orders_told(
+        self, orders: Sequence[Order], customer: Customer, shown: dict[str, None], *, cost: bool
+    ) -> Reply:
+        """What is on its way first, in full where it is little; the rest in a line each."""
+        on_way = [one for one in orders if one.status.startswith("pending") or one.status == "processed"]
+        rest = [one for one in orders if one not in on_way]
+        if not orders:
+            return Reply("I find no orders in your account.")
+        full = on_way if len(on_way) == 1 or len(orders) <= MOST_IN_FULL else []
+        told = self._orders_told(full, customer, shown, cost=cost)
+        lines = [*([] if full else on_way), *rest]
+        rows = [order_row(self.desk, customer, one) for one in lines[:MOST_LINES]]
+        more = len(lines) - len(rows)
+        head = "Your other orders:" if full else f"You have {len(orders)} orders:" if len(orders) > 1 else "Your order:"
+        text = "\n".join([head, *(order_line(row, self.desk.policy.currency) for row in rows)] if rows else [])
+        if more:
+            text += f"\n- and {more} older ones"
+        which = () if full else tuple(one.number for one in lines[:MOST_LINES])
+        if len(which) > 1:
+            text += "\nWhich one do you mean?"
+        shown.update(dict.fromkeys(one.number for one in lines[:MOST_LINES]) if not full else {})
+        return joined([*told, Reply(text, which if len(which) > 1 else (), tuple(rows), fixed=(f"{len(orders)} {more}",))])
 
     def _products_told(self, said: str, products: Sequence[Product]) -> Reply:
         found = mentions(words(said), products)
@@ -438,9 +560,9 @@ class _Retail:
             wanted = [one for one in product.variants if all(fits(one.options, value) for value in target.values)]
             if target.extremes and wanted:
                 wanted = choose(product, {}, wanted[0].price, target) or wanted
-            wanted = sorted(wanted, key=lambda one: (one.stock == 0, one.price))
+            first, wanted = _what_is_missing(product, said, wanted)
             row = product_row(product, self.desk.policy.currency)
-            replies.append(Reply(product_text(product, row, wanted, self.desk.policy.currency), rows=(row,)))
+            replies.append(Reply(product_text(product, row, wanted, self.desk.policy.currency, first), rows=(row,)))
         return joined(replies) if replies else Reply("I do not find that product.")
 
     def told_products(self, talk: Talk, request: Request) -> Reply:
@@ -487,6 +609,8 @@ class _Retail:
     # ---------------------------------------------------------------- what is missing
 
     def order_in(self, heard: Heard) -> Any:
+        if {"items", "changes"} & heard.known.keys():
+            return None  # these are things of an order, and do not go over to another
         orders = self.desk.shop.orders(heard.talk.person.id)
         found = order_numbers(heard.text, orders)
         return found[0] if len(found) == 1 else Several(tuple((one, one) for one in found[:6])) if found else None
@@ -517,6 +641,9 @@ class _Retail:
             return labels[label]
         if not heard.asked and len(heard.text) > 200:
             return None
+        cards = [one for one in may if one.kind == "credit_card"]
+        if heard.asked and len(cards) == 1 and re.fullmatch(r"\W*(?:(?:my|the|on|to|by|with|same|use) )*card\W*", heard.text, re.I):
+            return cards[0].id
         for name in methods_said(heard.text):
             for one in method_named(customer, order, name):
                 if one in may:
@@ -709,6 +836,62 @@ class _Retail:
 
     def _saying(self, text: str) -> Any:
         return lambda talk, request: self.done(talk, request, text)
+
+
+def _what_is_missing(product: Product, said: str, wanted: Sequence[Variant]) -> tuple[str, list[Variant]]:
+    """What has to be said first of a product that is not there as it is asked for, and the variants to tell of, the nearest
+    first."""
+    there = sorted((one for one in product.variants if one.stock > 0), key=lambda one: one.price)
+    unknown = next(iter(_unknown_values(product, said)), None)
+    if unknown is not None:
+        name, value = unknown
+        near = sorted(there, key=lambda one: _distance(one.options.get(name, ""), value))
+        return f"There is no {product.name} in {name} {value}.", near[:MOST_NEAR]
+    if not wanted:
+        return f"There is no {product.name} like that.", there[:MOST_NEAR]
+    in_stock = sorted((one for one in wanted if one.stock > 0), key=lambda one: one.price)
+    if in_stock:
+        return "", [*in_stock, *(one for one in wanted if one.stock == 0)]
+    options = {tuple(one.options.items()) for one in wanted}
+    what = f", {variant_text(wanted[0])}," if len(options) == 1 else " like that"
+    return f"The {product.name}{what} is out of stock at the moment.", there[:MOST_NEAR]
+
+
+def _unknown_values(product: Product, said: str) -> list[tuple[str, str]]:
+    """Values of options that somebody asks for and that the product is never made in, such as a size between its sizes."""
+    found = []
+    line, name_words = said.lower(), set(words(product.name))
+    for name in dict.fromkeys(option for one in product.variants for option in one.options):
+        values = [one.options.get(name, "").lower() for one in product.variants]
+        known = {word for value in values for word in words(value)} | name_words
+        spelled = {"colour": "colou?r", "color": "colou?r"}.get(name.lower(), re.escape(name.lower()))
+        after = re.findall(rf"\b{spelled}s?\b(?: is| of| in)?[ :=]+([\w.-]+)", line)
+        if name.lower() in ("colour", "color"):
+            after = [one for one in re.findall(r"[a-z]+", line) if one in _COLOURS]
+        elif all(re.fullmatch(r"[\d.-]+", value) for value in values):
+            after += re.findall(r"(?<![\w.-])\d{1,3}(?![\w.-])", line)
+        for value in after:
+            number = re.fullmatch(r"\d+(?:\.\d+)?", value)
+            of_kind = number or value in _COLOURS or value in _SIZE_WORDS
+            inside = number and any(_distance(one, value) == 0 for one in values)
+            if of_kind and not inside and not set(words(value)) <= known and re.search(r"[^\W\d]|\d", value):
+                found.append((name, value))
+    return found
+
+
+def _distance(value: str, wanted: str) -> float:
+    """How far a value of an option is from a number that is wanted; 0 inside of a range such as 36-38."""
+    numbers = [float(one) for one in re.findall(r"\d+(?:\.\d+)?", value)]
+    if not numbers or not re.fullmatch(r"\d+(?:\.\d+)?", wanted):
+        return 0.0 if value.lower() == wanted else 1e9
+    ends = numbers[:2] if re.fullmatch(r"[\d.]+\s*-\s*[\d.]+", value.strip()) else numbers[:1]
+    at = float(wanted)
+    return max(min(ends) - at, at - max(ends), 0.0)
+
+
+def _step_of(item: Mapping[str, Any]) -> tuple[str, str]:
+    """The action and the order of a thing on the agenda."""
+    return str(item["ability"]), str(item["arguments"].get("order", ""))
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:

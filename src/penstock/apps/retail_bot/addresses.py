@@ -127,6 +127,7 @@ _STREET = (
     r"(?:\d{1,4},?\s+)?(?:[Rr]ue|[Aa]venue|[Vv]ia|[Cc]alle|[Rr]ua|[Uu]l\.|[Pp]iazza|[Pp]laza|"
     r"[Bb]oulevard)\s+[\w' .-]+?(?:\s+\d+\w?)?(?=,|$)"
 )
+_POLITE: Final = re.compile(r"\s+(?:instead|please|thanks|thank you|then|now)\b.*$", re.I)
 _UNIT = r"\b(?:Suite|Apartment|Apt|Unit|Flat|Floor|Room)\b\.?\s*#?\s?\d\w{0,5}"
 
 
@@ -176,7 +177,7 @@ def _whole(
     if found is None:
         return replace(same[0], line2=line2 or same[0].line2) if same else None
     before = [part.strip(" .") for part in re.split(r"[,\n]| in ", tail[: found.start()]) if part.strip(" .")]
-    after = [part.strip(" .") for part in re.split(r"[,\n.]", tail[found.end() :])]
+    after = [_POLITE.sub("", part.strip(" .!")) for part in re.split(r"[,\n.;]", tail[found.end() :])]
     first = after[0] if after and tail[found.end() : found.end() + 1] == " " and re.match(r"[A-Z]", after[0]) else ""
     region = ""
     if first and (not before or first.casefold() not in COUNTRIES):  # 10115 Berlin

@@ -9,7 +9,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from penstock.agents.actions import Action, Context, Found, Level, Several, Text, action
+from penstock.agents.actions import Action, Context, Found, Level, OwnWords, Several, Text, action
 from penstock.errors import BadRequest, NotFound
 
 from . import rules
@@ -18,7 +18,7 @@ from .planning import original_method
 from .rules import Policy, called
 from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 
-__all__ = ["Desk", "Swap", "method_called"]
+__all__ = ["Desk", "Swap", "item_called", "method_called"]
 
 NOTHING: Final = Decimal("0.00")
 LONGEST_SAID: Final = 4_000  # characters of a message that is read
@@ -96,6 +96,18 @@ class Desk:
         found = next((one for one in customer.payment_methods if one.id == number), None)
         return method_called(found, self.policy.currency) if found else "another way to pay"
 
+    def own_method(self, customer: Customer, number: str) -> str:
+        """As it is read back: "your Visa ending in 1234", "your gift card, which has 25.00 EUR"."""
+        found = next((one for one in customer.payment_methods if one.id == number), None)
+        if found is None:
+            return "another way to pay"
+        if found.kind == "gift_card" and found.balance is not None:
+            return f"your gift card, which has {self.amount(found.balance)}"
+        return f"your {method_called(found, self.policy.currency)}"
+
+    def amount(self, value: Decimal) -> str:
+        return f"{value:.2f} {self.policy.currency}"
+
     # ---------------------------------------------------------------- actions
 
     def actions(self) -> tuple[Action, ...]:
@@ -142,14 +154,18 @@ class Desk:
             customer, order = self.order(context.person.id, arguments.order)
             _refuse(rules.cannot_cancel(order, arguments.reason, policy=self.policy))
             back = [
-                f"{amount:.2f} {self.policy.currency} to {self.method(customer, one)}"
+                f"{self.amount(amount)} to {self.own_method(customer, one)}"
                 for one, amount in rules.paid_with(order).items()
             ]
-            return {"items": [called(item) for item in order.items], "back": back}
+            return {
+                "items": OwnWords("; ".join(item_called(item) for item in order.items)),
+                "why": OwnWords(_because(arguments.reason)),
+                "back": OwnWords(f"{' and '.join(back)}".replace(" to ", " go back to ", 1)),
+            }
 
         @action(
-            "writes", facts=what_cancelling_does, find=self._find, level=self.changes,
-            read_back="Cancel the whole order {order}, {items}, because it was {reason}? Back go {back}.",
+            "writes", facts=what_cancelling_does, find=self._find, level=self.changes, unsaid=("reason",),
+            read_back="Cancel the whole order {order} ({items}), {why}? {back}.",
         )  # fmt: skip
         def cancel_order(
             context: Context, order: OrderNumber, reason: Annotated[str, "Why; one of the shop's reasons.", Text(1, 80)]
@@ -166,7 +182,7 @@ class Desk:
 
         @action(
             "writes", facts=where_it_goes, find=self._find, level=self.changes, unsaid=("address",),
-            read_back="Send order {order} to {now}, in place of {before}?",
+            read_back="Send order {order} to {now} instead of {before}?",
         )  # fmt: skip
         def change_address(context: Context, order: OrderNumber, address: Street) -> dict[str, Any]:
             """Change where a pending order is sent to."""
@@ -179,13 +195,13 @@ class Desk:
             orders = self.shop.orders(context.person.id)
             _refuse(rules.cannot_change_payment(order, customer, arguments.method, orders=orders, policy=self.policy))
             return {
-                "amount": order.paid, "currency": self.policy.currency, "by": self.method(customer, arguments.method),
-                "before": self.method(customer, original_method(order)),
+                "amount": OwnWords(self.amount(order.paid)), "by": OwnWords(self.own_method(customer, arguments.method)),
+                "before": OwnWords(self.own_method(customer, original_method(order))),
             }  # fmt: skip
 
         @action(
             "writes", facts=how_it_is_paid, find=self._find, level=self.changes, unsaid=("method",),
-            read_back="Pay order {order}, {amount} {currency}, by {by}? What was paid goes back to {before}.",
+            read_back="Pay order {order} ({amount}) by {by}? What was paid goes back to {before}.",
         )  # fmt: skip
         def change_payment(context: Context, order: OrderNumber, method: Method) -> dict[str, Any]:
             """Change how a pending order is paid."""
@@ -217,13 +233,13 @@ class Desk:
                 )
             _refuse(why)
             amount = rules.difference(order, swaps, products)
-            return {
-                "items": _swaps_said(order, swaps, products, self.policy.currency),
-                "pay": max(amount, NOTHING),
-                "back": max(-amount, NOTHING),
-                "currency": self.policy.currency,
-                "by": self.method(customer, arguments.method),
-            }
+            method = self.own_method(customer, arguments.method)
+            if amount > 0:
+                money = f"You pay {self.amount(amount)} more, by {method}."
+            else:
+                money = f"You get back {self.amount(-amount)}, to {method}." if amount else "The price stays the same."
+            items = _swaps_said(order, swaps, products, self.policy.currency)
+            return {"items": OwnWords("; ".join(items)), "money": OwnWords(money)}
 
         def swapped(done: Order) -> dict[str, Any]:
             return {"order": done.number, "status": done.status}
@@ -234,9 +250,8 @@ class Desk:
             find=self._find,
             level=self.changes,
             unsaid=("changes", "method"),
-            read_back="Change in order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, by "
-            "{by}. The items of an "
-            "order can be changed once, and it cannot be cancelled afterwards: is this all of it?",
+            read_back="Change order {order}: {items}? {money} The items of an order can be changed once, and it cannot be "
+            "cancelled afterwards: is this all of it?",
         )
         def change_items(
             context: Context, order: OrderNumber, changes: Annotated[list[Swap], Several(1, 20)], method: Method
@@ -251,9 +266,7 @@ class Desk:
             find=self._find,
             level=self.changes,
             unsaid=("changes", "method"),
-            read_back="Exchange from order {order}: {items}? You pay {pay} {currency} and get back {back} {currency}, "
-            "by {by}. An order can be "
-            "exchanged once: is this all of it?",
+            read_back="Exchange from order {order}: {items}? {money} An order can be exchanged once: is this all of it?",
         )
         def exchange_items(
             context: Context, order: OrderNumber, changes: Annotated[list[Swap], Several(1, 20)], method: Method
@@ -270,9 +283,10 @@ class Desk:
                 )
             )
             things = [order.items[place] for place in rules.places(order, arguments.items)]
+            said = [f"{item_called(one)} ({self.amount(one.price)})" for one in things]
             return {
-                "things": [_item_said(one, self.policy.currency) for one in things], "amount": rules.refund(order, arguments.items),
-                "currency": self.policy.currency, "to": self.method(customer, arguments.method),
+                "things": OwnWords("; ".join(said)), "amount": OwnWords(self.amount(rules.refund(order, arguments.items))),
+                "to": OwnWords(self.own_method(customer, arguments.method)),
             }  # fmt: skip
 
         @action(
@@ -281,8 +295,8 @@ class Desk:
             find=self._find,
             level=self.changes,
             unsaid=("items", "method"),
-            read_back="Return from order {order}: {things}? {amount} {currency} go to {to}. One return is made for an "
-            "order: is this all of it?",
+            read_back="Return from order {order}: {things}? {amount} go to {to}. There can be one return for an order: is "
+            "this all of it?",
         )
         def return_items(
             context: Context, order: OrderNumber, items: Annotated[list[VariantId], Several(1, 20)], method: Method
@@ -320,8 +334,17 @@ def _pairs(changes: Sequence[Swap]) -> list[tuple[str, str]]:
     return [(one.old, one.new) for one in changes]
 
 
-def _item_said(item: Item, currency: str) -> str:
-    return f"{called(item)} for {item.price:.2f} {currency}"
+def item_called(item: Item) -> str:
+    """As it stands in a sentence: "Ridge tent, colour green, size 2 persons"."""
+    return ", ".join([item.name, *(f"{name} {value}" for name, value in item.options.items())])
+
+
+def _because(reason: str) -> str:
+    """The reason of a cancellation, one of the shop's own, as the end of a sentence."""
+    for beginning, said in (("no longer", "because it is"), ("ordered", "because it was"), ("takes", "because it"), ("found", "because you")):
+        if reason.startswith(beginning):
+            return f"{said} {reason}"
+    return f"for the reason '{reason}'"
 
 
 def _swaps_said(
@@ -337,6 +360,9 @@ def _swaps_said(
             for name, value in variant.options.items()
             if item.options.get(name) != value
         ]
-        what = ", ".join(differs) or "the same again"
-        said.append(f"{called(item)}: {what}, {item.price:.2f} becomes {variant.price:.2f} {currency}")
+        what = " and ".join(differs) or "the same again"
+        price = f"{variant.price:.2f} {currency}"
+        prices = price if variant.price == item.price else f"{price} instead of {item.price:.2f} {currency}"
+        stays = [f"{name} {value}" for name, value in item.options.items() if variant.options.get(name) == value]
+        said.append(f"{', '.join([item.name, *stays])}: {what} ({prices})")
     return said

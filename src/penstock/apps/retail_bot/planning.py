@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
 from .addresses import read_address
+from .rules import called
 from .shop import Address, Customer, Order, PaymentMethod, Product, Variant
 from .understanding import Mention, Place, Wish, described, mentions, order_numbers
 from .variants import Said, Target, choose, named_options, read_target, words
 
-__all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "plan"]
+__all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "place_called", "plan"]
 
 Rule = Literal[
     "part_of_order",
@@ -148,8 +149,16 @@ def _keys(places: Sequence[Place]) -> frozenset[tuple[str, int]]:
     return frozenset((one.order.number, one.at) for one in places)
 
 
+def place_called(place: Place) -> str:
+    """As it is asked for: "Ridge tent (colour green) of order TH-12"."""
+    return f"{called(place.item)} of order {place.order.number}"
+
+
 def chosen_places(answer: str, places: Sequence[Place], products: Sequence[Product]) -> list[Place]:
-    """Those of the places that an answer names: by the order's number, by their options, or all of them."""
+    """Those of the places that an answer names: by its button, by the order's number, by their options, or all of them."""
+    button = answer.strip().casefold()
+    if pressed := [one for one in places if place_called(one).casefold() == button]:
+        return pressed
     numbers = order_numbers(answer, [one.order for one in places])
     if numbers:
         return [one for one in places if one.order.number in numbers]

@@ -20,6 +20,8 @@ __all__ = [
     "account_row",
     "joined",
     "note_text",
+    "order_cost",
+    "order_line",
     "order_row",
     "order_text",
     "product_row",
@@ -104,13 +106,31 @@ def order_text(row: Row, currency: str) -> str:
     return " ".join(parts)
 
 
+def order_cost(row: Row, currency: str) -> str:
+    """The total first, then what it is made of."""
+    values = row.values
+    each = [f"{item}, {price:.2f} {currency}" for item, price in zip(values["items"], values["prices"], strict=True)]
+    made_of = "; ".join(each) if len(each) > 1 else values["items"][0] if each else "nothing"
+    back = values["total"] - values["paid"]
+    given = f" {back:.2f} {currency} of it went back to you." if back > 0 else ""
+    cost = f"Order {values['number']} cost {values['total']:.2f} {currency}: {made_of}."
+    return f"{cost} It was paid by {values['paid_with']}.{given}"
+
+
+def order_line(row: Row, currency: str) -> str:
+    values = row.values
+    day = f", delivered on {values['delivered']}" if values["delivered"] else f", {values['status']}"
+    numbers = f", tracking number {', '.join(values['tracking'])}" if values["tracking"] and not values["delivered"] else ""
+    return f"- {values['number']}{day}{numbers}: {'; '.join(values['items'])}. {values['total']:.2f} {currency}."
+
+
 def variant_text(variant: Variant) -> str:
     return ", ".join(f"{name} {value}" for name, value in variant.options.items()) or variant.id
 
 
-def product_text(product: Product, row: Row, variants: Sequence[Variant], currency: str) -> str:
-    """Of a product: how many variants there are, and those that were asked for."""
-    head = (
+def product_text(product: Product, row: Row, variants: Sequence[Variant], currency: str, first: str = "") -> str:
+    """Of a product: how many variants there are, and those that were asked for. first: what is said before."""
+    head = (f"{first} " if first else "") + (
         f"{product.name}: {row.values['variants']} variants, {row.values['in stock']} of them in stock, "
         f"from {row.values['from']:.2f} to {row.values['to']:.2f} {currency}."
     )
@@ -131,6 +151,11 @@ def note_text(note: Note, desk: Desk, customer: Customer, orders: Iterable[Order
                 f"I cannot cancel {names} alone: only a whole order can be cancelled. I can cancel all of order "
                 f"{note.order}, or change "
                 "an item to another variant of the same product."
+            )
+        case "not_pending" if order is not None and order.status == "pending (items modified)":
+            return (
+                f"The items of order {note.order} were changed, and after that it cannot be cancelled, nor they changed again. "
+                "Once it was delivered you can return them."
             )
         case "not_pending":
             state = f"order {note.order} is {order.status}" if order else "none of your orders is pending"

@@ -454,7 +454,7 @@ _NOT_NEEDED = re.compile(
 
 def reason_said(text: str) -> str:
     """One of the two reasons for which an order can be cancelled; "" where neither is named."""
-    line = text.lower().replace("’", "'").replace("n't", " not")
+    line = re.sub(r"\b(do|does|did)nt\b", r"\1 not", text.lower().replace("’", "'").replace("n't", " not"))
     if _MISTAKE.search(line):
         return "ordered by mistake"
     return "no longer needed" if _NOT_NEEDED.search(line) else ""
@@ -750,7 +750,7 @@ def _address_or_payment(
         wish.conditional = "" if changes else "weak"
         return wish
     other_way = re.search(r"\bpay\b[\w# -]{0,60}\b(?:with|by|using)\b", line) and re.search(
-        r"\binstead\b|\brather\b", line
+        r"\binstead\b|\brather\b|\bpay (?:for )?(?:my |the )?(?:order )?(?:[a-z]{1,3} )?\d{3,} (?:with|by|using)\b", line
     )
     if (
         ((changes and _PAYMENT.search(line)) or other_way)
