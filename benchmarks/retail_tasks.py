@@ -362,7 +362,7 @@ def _order(row: Mapping[str, Any]) -> Order:
         for one in row["payment_history"]
     ]
     tracking = tuple(number for one in row["fulfillments"] for number in one["tracking_id"])
-    status = "pending (items modified)" if row["status"] == "pending (item modified)" else row["status"]
+    status: Any = "pending (items modified)" if row["status"] == "pending (item modified)" else row["status"]
     return Order(
         row["order_id"], row["user_id"], status, tuple(items), _address(row["address"]), tuple(payments), tracking
     )
@@ -493,11 +493,10 @@ class Player:
         if fitting:
             self.used.add(fitting[0])
             return fitting[0]
-        return (
-            "The original payment method"
-            if "original" not in self.used and not self.used.add("original")
-            else (choices[0] if choices else "")
-        )  # type: ignore[func-returns-value]
+        if "original" not in self.used:
+            self.used.add("original")
+            return "The original payment method"
+        return choices[0] if choices else ""
 
     def _address(self) -> str:
         fitting = [
