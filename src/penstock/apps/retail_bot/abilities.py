@@ -21,7 +21,17 @@ from penstock.types import Status
 from . import rules
 from .addresses import known_addresses, read_address, shown_address
 from .desk import LONGEST_SAID, Desk, method_called
-from .planning import Note, Plan, Question, chosen_places, method_named, methods_for, original_method, place_called, plan
+from .planning import (
+    Note,
+    Plan,
+    Question,
+    chosen_places,
+    method_named,
+    methods_for,
+    original_method,
+    place_called,
+    plan,
+)
 from .recommend import Recommender
 from .replies import (
     ARTICLES,

@@ -15,7 +15,7 @@ from penstock.errors import BadRequest, NotFound
 from . import rules
 from .addresses import shown_address
 from .planning import original_method
-from .rules import Policy, called
+from .rules import Policy
 from .shop import Address, Customer, Item, Order, PaymentMethod, Product, Shop
 
 __all__ = ["Desk", "Swap", "item_called", "method_called"]
