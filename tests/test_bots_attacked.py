@@ -91,7 +91,7 @@ def test_whoever_comes_back_a_day_later_is_asked_anew_who_they_are(ann: Talking)
     assert ann.order("TH-102").status == "pending"
     path = f"/api/apps/shop/conversations/{ann.conversation}/requests"
     assert ann.served.client().get(path).json()["requests"] == []
-    assert ann.served.house.talks.mentions(lambda *texts: "C1" in texts) == [ann.conversation]
+    assert ann.conversation in ann.served.house.talks.mentions(lambda *texts: "C1" in texts)
 
 
 # ---------------------------------------------------------------- a yes that is none
