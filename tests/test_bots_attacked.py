@@ -91,7 +91,7 @@ def test_whoever_comes_back_a_day_later_is_asked_anew_who_they_are(ann: Talking)
     assert ann.order("TH-102").status == "pending"
     path = f"/api/apps/shop/conversations/{ann.conversation}/requests"
     assert ann.served.client().get(path).json()["requests"] == []
-    assert ann.served.house.talks.mentions(lambda *texts: "C1" in texts) == [ann.conversation]
+    assert ann.conversation in ann.served.house.talks.mentions(lambda *texts: "C1" in texts)
 
 
 # ---------------------------------------------------------------- a yes that is none
@@ -100,8 +100,10 @@ def test_whoever_comes_back_a_day_later_is_asked_anew_who_they_are(ann: Talking)
 @pytest.mark.parametrize(
     "said",
     [
-        "yes 🙄", "sure 🤡", "yeah right", "oh sure", "y̶e̶s̶", "~~yes~~", "\u202esey", "“yes”", "‹yes›", "yes？", "is that a yes", "yes if it is free",
-        "yes I have a question", "did I say yes?", "yes; no", "yes\u2066", "ok 🖕", "ja aber", "oui mais", "sí pero", "yes but", "yes not", "no yes",
+        "yes 🙄", "sure 🤡", "yeah right", "oh sure", "y̶e̶s̶", "~~yes~~", "\u202esey", "“yes”", "‹yes›", "yes？", "is that a yes",
+        "yes if it is free",
+        "yes I have a question", "did I say yes?", "yes; no", "yes\u2066", "ok 🖕", "ja aber", "oui mais", "sí pero",
+        "yes but", "yes not", "no yes",
         "I never said yes", "Уes", "yes\n\nno", "he said yes", "yesn't", "yes/no", "if yes", "yes or no", "ok ok wait", "👍👎",
     ],
 )  # fmt: skip
