@@ -595,7 +595,9 @@ class _Turn:
             self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
             self.state["offered"] = False
-        elif not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts)):
+        elif (
+            not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts))
+        ):
             self.parts.append(self.sayings.anything_else)
             self.quick = self.buttons()
             self.state["offered"] = True  # and not again until something else was talked of
@@ -768,7 +770,10 @@ class _Turn:
                     self.state["done"] = [*self.state.get("done", []), request.read_back or _label(ability)][-10:]
                 self.agenda.pop(0)
                 if self.then is not None:
-                    new = [{"ability": name, "arguments": plain(given), "heard": "", "carry": {}} for name, given in self.then]
+                    new = [
+                        {"ability": name, "arguments": plain(given), "heard": "", "carry": {}}
+                        for name, given in self.then
+                    ]
                     self.agenda[:], self.then = new, None
             case "refused":
                 self.rows.append(row_of(request))

@@ -171,7 +171,9 @@ _FIRST: Final = (
     r"|then|maybe|i think|in fact|never mind|nevermind|stop)\W+)*"
 )
 _IT: Final = r"(?:it|that|this|them|those|anything|(?:(?:the|my|that|this) )?(?:whole )?(?:order|booking|one)s?(?: #?[\w-]{0,20}\d[\w-]{0,20})?)"
-_AS_IT_IS: Final = r"(?: (?:as (?:it|they) (?:is|are|was|were)|as is|the way it is|alone|anyway|after all|any ?more|now|then|please))*"
+_AS_IT_IS: Final = (
+    r"(?: (?:as (?:it|they) (?:is|are|was|were)|as is|the way it is|alone|anyway|after all|any ?more|now|then|please))*"
+)
 _TAKES_BACK: Final = re.compile(
     rf"^\W*{_FIRST}(?:"
     rf"(?:(?:i|we|you)(?:'ll| will|'d rather| would rather|'d like to| would like to| want to| do want to| can|'m going to)? "
