@@ -287,8 +287,8 @@ class _Turn:
 
     agenda: what is wanted, the first is worked on: ability, arguments, heard (where they are looked for), carry (arguments of what
     was done before). open: what was asked last: kind, text, quick, and by kind: name and choices of a slot, request and token of a
-    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what was taken back, the newest last. misses, done, unknown: what was not
-    understood, was done, is not known.
+    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what
+    was taken back, the newest last. misses, done, unknown: what was not understood, was done, is not known.
     """
 
     def __init__(self, bot: Scripted, talk: Talk, said: str) -> None:

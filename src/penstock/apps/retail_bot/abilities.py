@@ -95,13 +95,13 @@ _LIST_ORDERS = re.compile(
     re.I,
 )
 _MY_THINGS = re.compile(
-    r"^\W*(?:(?:please|hi|hello|hey|so|and|ok|well|um)\W+)*(?:where(?:'?s| is| are| the \w+ is| the \w+ are)?|when (?:do|will) i get)"
-    r" my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
+    r"^\W*(?:(?:please|hi|hello|hey|so|and|ok|well|um)\W+)*(?:where(?:'?s| is| are| the \w+ is| the \w+ are)?|when (?:do|will) i"
+    r" get) my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
     re.I,
 )
 _NOT_HERE = re.compile(
-    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up|waiting for)\b"
-    r"|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
+    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up"
+    r"|waiting for)\b|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
     re.I,
 )
 _MONEY_BACK = re.compile(r"\b(?:want|need|give|demand|get|like)\b[\w' ]{0,15}\bmoney back\b", re.I)
@@ -116,7 +116,13 @@ _COLOURS = frozenset(
 )
 _SIZE_WORDS = frozenset({"xs", "s", "m", "l", "xl", "xxl", "xxxl", "small", "medium", "large"})
 _MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
-_ON_SHELF: Final = r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind|\bin (?:a )?\w+\?"
+_MAY_I = re.compile(
+    r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", re.I
+)
+_ON_SHELF: Final = (
+    r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind"
+    r"|\bin (?:a )?\w+\?"
+)
 _SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
 _ABOUT_OWN = re.compile(
     r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
@@ -251,11 +257,9 @@ class _Retail:
             return True
         if not _GENERAL.search(said):
             return False
-        if re.match(
-            r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", said, re.I
-        ):
-            if any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes):
-                return False  # could I swap the black lamp for the white one?
+        swaps = any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes)
+        if swaps and _MAY_I.match(said):
+            return False  # could I swap the black lamp for the white one?
         if re.search(
             r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b",
             said,
@@ -263,7 +267,8 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|"
+                    r"when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
