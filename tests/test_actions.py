@@ -17,6 +17,7 @@ from penstock.agents.actions import (
     Actions,
     Context,
     Money,
+    OwnWords,
     Person,
     Range,
     Several,
@@ -296,3 +297,10 @@ def test_a_house_keeps_them_for_a_time_and_forgets_whoever_is_erased(home: Path,
     assert requests.steps() == []
     requests.close()
     house.database.close()
+
+
+def test_an_apps_own_words_are_read_back_without_quotes_and_hide_nothing():
+    own = OwnWords('a 15" lamp\u202e')
+    assert spoken(own) == 'a 15" lamp\\u{202e}'
+    assert spoken([own, "a lamp"]) == 'a 15" lamp\\u{202e}, "a lamp"'
+    assert spoken(f"{OwnWords('a lamp')} and more") == '"a lamp and more"'

@@ -154,6 +154,26 @@ def test_a_question_in_between_is_answered_and_the_open_question_put_again(anna:
     assert anna.order("#W123") == ("cancelled", 1)
 
 
+def test_what_the_documents_only_come_near_to_is_told_as_that(anna: Played):
+    quote = Citation("returns.md", "Books can be returned within thirty days.", 0, 41, "1", "1")
+    anna.ask = lambda said: Answer(f"Your documents do not say. {quote.quote}", Status.RELATED, 0.4, (quote,), (0,))
+    said = anna.says("How long do you keep the moon?")
+
+    assert said.text == "I am not sure that this answers it: Books can be returned within thirty days."
+    assert said.answer
+    assert said.answer.citations == (quote,)
+
+
+@pytest.mark.parametrize(
+    "said", ["keep it", "Don't cancel it.", "I changed my mind about cancelling it", "leave it as it is"]
+)
+def test_whoever_keeps_it_takes_back_what_was_read_back(anna: Played, said: str):
+    anna.says("cancel order #W123, it is too late")
+    assert "nothing was changed" in anna.says(said).text
+    anna.says("yes")
+    assert anna.order("#W123") == ("paid", 0)
+
+
 def test_looking_at_something_else_leaves_the_question_open(anna: Played):
     anna.says("cancel order #W123, it is too late")
     said = anna.says("where is my order #W124?")

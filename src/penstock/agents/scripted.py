@@ -289,8 +289,8 @@ class _Turn:
 
     agenda: what is wanted, the first is worked on: ability, arguments, heard (where they are looked for), carry (arguments of what
     was done before). open: what was asked last: kind, text, quick, and by kind: name and choices of a slot, request and token of a
-    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what was taken back, the newest last. misses, done, unknown: what was not
-    understood, was done, is not known.
+    read-back. signing: the level somebody signs in for. offered: whether it was asked last if there is anything else. dropped: what
+    was taken back, the newest last. misses, done, unknown: what was not understood, was done, is not known.
     """
 
     def __init__(self, bot: Scripted, talk: Talk, said: str) -> None:
@@ -597,7 +597,9 @@ class _Turn:
             self.put()
             self.quick = self.quick if self.quick and not self.opened["quick"] else tuple(self.opened["quick"])
             self.state["offered"] = False
-        elif not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts)):
+        elif (
+            not self.over and not self.quick and not self.answer and not (self.state.get("offered") and any(self.parts))
+        ):
             self.parts.append(self.sayings.anything_else)
             self.quick = self.buttons()
             self.state["offered"] = True  # and not again until something else was talked of
@@ -770,7 +772,10 @@ class _Turn:
                     self.state["done"] = [*self.state.get("done", []), request.read_back or _label(ability)][-10:]
                 self.agenda.pop(0)
                 if self.then is not None:
-                    new = [{"ability": name, "arguments": plain(given), "heard": "", "carry": {}} for name, given in self.then]
+                    new = [
+                        {"ability": name, "arguments": plain(given), "heard": "", "carry": {}}
+                        for name, given in self.then
+                    ]
                     self.agenda[:], self.then = new, None
             case "refused":
                 self.rows.append(row_of(request))

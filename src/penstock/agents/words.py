@@ -180,11 +180,16 @@ _NOT_PERSON: Final = re.compile(
     r"\b(?:no|not|don't|do not|without)\b[^.?!]{0,20}\b(?:human|person|agent|somebody|someone)\b|\bas an? (?:agent|person|human)\b"
 )
 _FIRST: Final = (
-    r"(?:(?:no|nope|oh|wait|actually|ok|okay|well|hmm+|sorry|please|pls|hold on|hang on|you know what|on second thoughts?|so|and|but"
-    r"|then|maybe|i think|in fact|never mind|nevermind|stop)\W+)*"
+    r"(?:(?:no|nope|oh|wait|actually|ok|okay|well|hmm+|sorry|please|pls|hold on|hang on|you know what|on second thoughts?|so|and"
+    r"|but|then|maybe|i think|in fact|never mind|nevermind|stop)\W+)*"
 )
-_IT: Final = r"(?:it|that|this|them|those|anything|(?:(?:the|my|that|this) )?(?:whole )?(?:order|booking|one)s?(?: #?[\w-]{0,20}\d[\w-]{0,20})?)"
-_AS_IT_IS: Final = r"(?: (?:as (?:it|they) (?:is|are|was|were)|as is|the way it is|alone|anyway|after all|any ?more|now|then|please))*"
+_IT: Final = (
+    r"(?:it|that|this|them|those|anything"
+    r"|(?:(?:the|my|that|this) )?(?:whole )?(?:order|booking|one)s?(?: #?[\w-]{0,20}\d[\w-]{0,20})?)"
+)
+_AS_IT_IS: Final = (
+    r"(?: (?:as (?:it|they) (?:is|are|was|were)|as is|the way it is|alone|anyway|after all|any ?more|now|then|please))*"
+)
 _TAKES_BACK: Final = re.compile(
     rf"^\W*{_FIRST}(?:"
     rf"(?:(?:i|we|you)(?:'ll| will|'d rather| would rather|'d like to| would like to| want to| do want to| can|'m going to)? "

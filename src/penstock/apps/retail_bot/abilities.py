@@ -110,29 +110,34 @@ _LIST_ORDERS = re.compile(
     re.I,
 )
 _MY_THINGS = re.compile(
-    r"^\W*(?:(?:please|hi|hello|hey|so|and|ok|well|um)\W+)*(?:where(?:'?s| is| are| the \w+ is| the \w+ are)?|when (?:do|will) i get)"
-    r" my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
+    r"^\W*(?:(?:please|hi|hello|hey|so|and|ok|well|um)\W+)*(?:where(?:'?s| is| are| the \w+ is| the \w+ are)?|when (?:do|will) i"
+    r" get) my (?:\w+ )?(?:stuff|things?|goods|purchases?|shipments?|deliver(?:y|ies)|packets?|orders)\b[^.!,\d]{0,30}\W*$",
     re.I,
 )
 _NOT_HERE = re.compile(
-    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up|waiting for)\b"
-    r"|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
+    r"\b(?:never|not|n't|nt|still|has ?n.?t|did ?n.?t)\b[\w' ]{0,25}\b(?:arrived?|came?|come|turned up|shown up|showed up"
+    r"|waiting for)\b|\bstill waiting\b|\b(?:parcel|package|order|delivery) is (?:very )?late\b",
     re.I,
 )
 _MONEY_BACK = re.compile(r"\b(?:want|need|give|demand|get|like)\b[\w' ]{0,15}\bmoney back\b", re.I)
 _ONLY_NUMBER = re.compile(r"\W*(?:order|number|no|nr|it is|it's|the one)?\W*#?\w{0,4}-?\d{3,12}\W*", re.I)
 _PLURAL = re.compile(r"\b(?:my|all|of the|are the) (?:\w+ )?orders\b", re.I)
+_ADDED = re.compile(r"\W*(?:(?:and|also|please|oh)\W+)*(?:add|plus|and|also|with) (?:in )?([\w ,'-]{3,80}?)\W*", re.I)
 _ONE = re.compile(r"\b(?:it|that one|this one|(?:that|this) order)\b", re.I)
-_COST_OF_ONE = re.compile(
-    r"\bhow much (?:did|was|were|have)\b|\b(?:last|latest|newest) (?:one|order|purchase)\b", re.I
-)
+_COST_OF_ONE = re.compile(r"\bhow much (?:did|was|were|have)\b|\b(?:last|latest|newest) (?:one|order|purchase)\b", re.I)
 _COLOURS = frozenset(
     "red blue green yellow orange purple violet pink black white grey gray brown beige gold silver turquoise teal navy cream "
     "burgundy lilac".split()
 )
 _SIZE_WORDS = frozenset({"xs", "s", "m", "l", "xl", "xxl", "xxxl", "small", "medium", "large"})
 _MOVED = re.compile(r"\b(?:i|we) (?:have |'ve |just )*moved\b|\bmy new address is\b", re.I)
-_ON_SHELF: Final = r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind|\bin (?:a )?\w+\?"
+_MAY_I = re.compile(
+    r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", re.I
+)
+_ON_SHELF: Final = (
+    r"price|cost|stock|available|\bhave\b|\bsell|how much|colou?r|\bsizes?\b|option|variant|which|what kind"
+    r"|\bin (?:a )?\w+\?"
+)
 _SHELF = re.compile(r"\b(?:how much|price|costs?|in stock|available|do you (?:have|sell)|sold out)\b", re.I)
 _COSTS = re.compile(r"\b(?:price|prices|cost|costs|expensive|cheap\w*|much|charge\w*|paid|pay)\b", re.I)
 _ABOUT_OWN = re.compile(
@@ -171,7 +176,7 @@ class _Retail:
             return [Wanted(*_BUTTONS[button])]
         products = self.desk.shop.products()
         orders = self.desk.shop.orders(talk.person.id) if talk.person.id else ()
-        if (plainly := self._plainly(said, products)) is not None:
+        if (plainly := self._plainly(said, products, str(talk.state.get("product", "")))) is not None:
             return [plainly]
         if current is None and _ONLY_NUMBER.fullmatch(said) and (orders or not talk.person.id):
             return [Wanted("look_at_account", {"said": f"Where is order {said.strip(' .?!')}?"})]
@@ -180,6 +185,13 @@ class _Retail:
             return []
         if _RECOMMEND.search(said) and all(wish.kind in ("price", "options", "total") for wish in wishes):
             return [Wanted("recommend", {"said": said})]
+        if (
+            not wishes
+            and current is not None
+            and current.ability == "return_items"
+            and (added := _ADDED.fullmatch(said))
+        ):
+            return [Wanted("look_at_account", {"said": f"I also want to return {added[1]}"})]
         if not wishes:
             more = re.sub(r"^\W*no\b\W*", "actually ", said, flags=re.I)
             if current is not None and current.ability in _WRITES and self._adds(talk, more, products, orders):
@@ -191,13 +203,23 @@ class _Retail:
             ):
                 return [Wanted("look_at_products", {"said": said})]
             named = {number for one in mentions(words(said), products) for number in one.products}
-            if current is None and len(said.split()) <= 6 and any(item.product in named for one in orders for item in one.items):
+            if (
+                current is None
+                and len(said.split()) <= 6
+                and any(item.product in named for one in orders for item in one.items)
+            ):
                 return [Wanted("look_at_account", {"said": f"Where is {said.strip(' .!?')}?"})]
             return [Wanted("look_at_account", {"said": said})] if not talk.person.id and introduces(said) else []
         if self._is_general(said, wishes, products, orders):
             return []
         asks = all(wish.kind in ("price", "options") for wish in wishes)
-        if asks and asks_something(said) and current is None and not re.search(_ON_SHELF, said, re.I) and len(said.split()) > 4:
+        if (
+            asks
+            and asks_something(said)
+            and current is None
+            and not re.search(_ON_SHELF, said, re.I)
+            and len(said.split()) > 4
+        ):
             return []  # of the product, and neither of its price nor of what there is: perhaps the documents say it
         if asks and not re.search(r"\border|\bbought|\bpaid|\bmy\b", said, re.I) and mentions(words(said), products):
             return [Wanted("look_at_products", {"said": said})]
@@ -216,14 +238,21 @@ class _Retail:
             self._words = time.time(), spoken_words(texts)
         return self._words[1]
 
-    def _plainly(self, said: str, products: Sequence[Product]) -> Wanted | None:
-        """What is said so plainly that nothing has to be weighed: their orders, their new address, a price."""
+    def _plainly(self, said: str, products: Sequence[Product], told: str) -> Wanted | None:
+        """What is said so plainly that nothing has to be weighed: their orders, their new address, a price. told: the product that
+        was spoken of last, which may be called `it`."""
         if len(said) > 300:
             return None
         if _NOT_HERE.search(said) and not asks_something(said):
             numbers = re.findall(r"\b[A-Za-z]{1,3}-?\d{3,12}\b|#\w{0,4}\d{3,12}\b", said)
             named = mentions(words(said), products)
-            where = f"order {numbers[0]}" if numbers else " ".join(words(said)[named[0].at : named[0].to]) if named else "my order"
+            where = (
+                f"order {numbers[0]}"
+                if numbers
+                else " ".join(words(said)[named[0].at : named[0].to])
+                if named
+                else "my order"
+            )
             return Wanted("look_at_account", {"said": f"Where is {where}?"})
         if _MONEY_BACK.search(said) and not asks_something(said) and not order_numbers(said, ()) and len(said) < 60:
             return Wanted("look_at_account", {"said": "I want to return something"})
@@ -231,8 +260,11 @@ class _Retail:
             return Wanted("look_at_account", {"said": "Where are my orders?"})
         if _MOVED.search(said) and not re.search(r"\border\b|\b[A-Z]{2}-?\d{5,}|#\w?\d{4,}", said):
             return Wanted("move", {})
-        if _SHELF.search(said) and not _ABOUT_OWN.search(said) and mentions(words(said), products):
-            return Wanted("look_at_products", {"said": said})
+        if _SHELF.search(said) and not _ABOUT_OWN.search(said):
+            if mentions(words(said), products):
+                return Wanted("look_at_products", {"said": said})
+            if told and re.search(r"\b(?:it|them|one|ones|that)\b", said, re.I):
+                return Wanted("look_at_products", {"said": f"{told}: {said}"})
         return None
 
     def _is_for_articles(
@@ -266,9 +298,9 @@ class _Retail:
             return True
         if not _GENERAL.search(said):
             return False
-        if re.match(r"\W*(?:(?:hi|hello|hey|so|please)\W+)*(?:can|could|may) i \w+ (?:the|this|that|these|those)\b", said, re.I):
-            if any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes):
-                return False  # could I swap the black lamp for the white one?
+        swaps = any(wish.kind == "change" and wish.mentions and wish.target for wish in wishes)
+        if swaps and _MAY_I.match(said):
+            return False  # could I swap the black lamp for the white one?
         if re.search(
             r"\b(?:my|the|this|that) (?:\w+ ){0,3}(?:order|package|parcel)\b|\bcan you\b|\bcould you\b|\bmy\b",
             said,
@@ -276,7 +308,8 @@ class _Retail:
         ):
             return bool(
                 re.search(
-                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|when will i get my (?:money|refund))",
+                    r"(?:^|[.!?,]\s)\W*(?:how (?:do|can|long)|can i (?:pick|collect|choose)|what (?:if|happens)|until when|"
+                    r"when will i get my (?:money|refund))",
                     said,
                     re.I,
                 )
@@ -347,7 +380,9 @@ class _Retail:
         for item in talk.state.get("agenda", ())[1:]:
             name, number = _step_of(item)
             now = {action for action, order in asked if order == number}
-            both = "cancel_order" in {name, *now} or (means_instead(said) and {"return_items", "exchange_items"} <= {name, *now})
+            both = "cancel_order" in {name, *now} or (
+                means_instead(said) and {"return_items", "exchange_items"} <= {name, *now}
+            )
             if number and now and name not in now and both:  # cancelled, or changed; sent back, or exchanged
                 kept.append({"ability": name, "arguments": {"order": number}})
         talk.state["dropped"] = kept
@@ -558,7 +593,9 @@ class _Retail:
         if len(which) > 1:
             text += "\nWhich one do you mean?"
         shown.update(dict.fromkeys(one.number for one in lines[:MOST_LINES]) if not full else {})
-        return joined([*told, Reply(text, which if len(which) > 1 else (), tuple(rows), fixed=(f"{len(orders)} {more}",))])
+        return joined(
+            [*told, Reply(text, which if len(which) > 1 else (), tuple(rows), fixed=(f"{len(orders)} {more}",))]
+        )
 
     def _products_told(self, said: str, products: Sequence[Product]) -> Reply:
         found = mentions(words(said), products)
@@ -576,7 +613,9 @@ class _Retail:
         return joined(replies) if replies else Reply("I do not find that product.")
 
     def told_products(self, talk: Talk, request: Request) -> Reply:
-        return self._products_told(str(request.arguments["said"]), self.desk.shop.products())
+        reply = self._products_told(str(request.arguments["said"]), self.desk.shop.products())
+        talk.state["product"] = reply.rows[0].label if len(reply.rows) == 1 else ""
+        return reply
 
     def recommended(self, talk: Talk, request: Request) -> Reply:
         """What goes with what they bought, or what there is of what they name; in stock, and with the reason."""
@@ -652,7 +691,11 @@ class _Retail:
         if not heard.asked and len(heard.text) > 200:
             return None
         cards = [one for one in may if one.kind == "credit_card"]
-        if heard.asked and len(cards) == 1 and re.fullmatch(r"\W*(?:(?:my|the|on|to|by|with|same|use) )*card\W*", heard.text, re.I):
+        if (
+            heard.asked
+            and len(cards) == 1
+            and re.fullmatch(r"\W*(?:(?:my|the|on|to|by|with|same|use) )*card\W*", heard.text, re.I)
+        ):
             return cards[0].id
         for name in methods_said(heard.text):
             for one in method_named(customer, order, name):

@@ -341,7 +341,12 @@ def item_called(item: Item) -> str:
 
 def _because(reason: str) -> str:
     """The reason of a cancellation, one of the shop's own, as the end of a sentence."""
-    for beginning, said in (("no longer", "because it is"), ("ordered", "because it was"), ("takes", "because it"), ("found", "because you")):
+    for beginning, said in (
+        ("no longer", "because it is"),
+        ("ordered", "because it was"),
+        ("takes", "because it"),
+        ("found", "because you"),
+    ):
         if reason.startswith(beginning):
             return f"{said} {reason}"
     return f"for the reason '{reason}'"

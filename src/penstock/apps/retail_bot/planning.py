@@ -15,7 +15,17 @@ from .shop import Address, Customer, Order, PaymentMethod, Product, Variant
 from .understanding import Mention, Place, Wish, described, mentions, order_numbers
 from .variants import Said, Target, choose, named_options, read_target, words
 
-__all__ = ["Note", "Plan", "Question", "Step", "chosen_places", "methods_for", "original_method", "place_called", "plan"]
+__all__ = [
+    "Note",
+    "Plan",
+    "Question",
+    "Step",
+    "chosen_places",
+    "methods_for",
+    "original_method",
+    "place_called",
+    "plan",
+]
 
 Rule = Literal[
     "part_of_order",

@@ -120,7 +120,9 @@ def order_cost(row: Row, currency: str) -> str:
 def order_line(row: Row, currency: str) -> str:
     values = row.values
     day = f", delivered on {values['delivered']}" if values["delivered"] else f", {values['status']}"
-    numbers = f", tracking number {', '.join(values['tracking'])}" if values["tracking"] and not values["delivered"] else ""
+    numbers = (
+        f", tracking number {', '.join(values['tracking'])}" if values["tracking"] and not values["delivered"] else ""
+    )
     return f"- {values['number']}{day}{numbers}: {'; '.join(values['items'])}. {values['total']:.2f} {currency}."
 
 

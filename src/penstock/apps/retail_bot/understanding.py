@@ -750,7 +750,8 @@ def _address_or_payment(
         wish.conditional = "" if changes else "weak"
         return wish
     other_way = re.search(r"\bpay\b[\w# -]{0,60}\b(?:with|by|using)\b", line) and re.search(
-        r"\binstead\b|\brather\b|\bpay (?:for )?(?:my |the )?(?:order )?(?:[a-z]{1,3} )?\d{3,} (?:with|by|using)\b", line
+        r"\binstead\b|\brather\b|\bpay (?:for )?(?:my |the )?(?:order )?(?:[a-z]{1,3} )?\d{3,} (?:with|by|using)\b",
+        line,
     )
     if (
         ((changes and _PAYMENT.search(line)) or other_way)
