@@ -88,6 +88,7 @@ MESSAGE: dict[str, tuple[str, ...]] = {
     "hand_over": ("hand_over", "handover", "handoff", "escalated", "transferred"),
     "request": ("request_id", "message_id", "trace_id", "uuid", "id"),
 }  # fmt: skip
+_ZONE = re.compile(r"\s+(?=[-+]\d\d:?\d\d$)")  # "10:00:00 +0000"
 _SPLIT = re.compile(r"[\s\-]+")
 _SPEAKER = re.compile(
     r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$"
@@ -192,6 +193,7 @@ def as_time(value: Any) -> float | None:
         if _NUMBER.match(text) and "/" not in text:
             return as_time(float(text.replace(",", "."))) if text.replace(".", "").replace(",", "").isdigit() else None
         try:
+            text = _ZONE.sub("", text.replace(" UTC", "Z"))
             found = datetime.fromisoformat(text.replace("Z", "+00:00") if text.endswith("Z") else text)
         except ValueError:
             return None
