@@ -257,7 +257,9 @@ def test_a_gate_that_could_compare_nothing_says_so(tmp_path):
 
 def test_figures_that_cannot_be_told_are_named_with_the_reason(tmp_path):
     log = tmp_path / "log.jsonl"
-    log.write_text('{"id": "1", "messages": [{"role": "user", "content": "Hi"}, {"role": "bot", "content": "Hello."}]}\n')
+    log.write_text(
+        '{"id": "1", "messages": [{"role": "user", "content": "Hi"}, {"role": "bot", "content": "Hello."}]}\n'
+    )
 
     result = run(log, "--words")
 

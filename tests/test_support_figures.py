@@ -370,7 +370,8 @@ def test_retention_without_anybody_who_came_back_has_an_upper_end():
     figure = survival("retention_7d", some, days=7, until=10 * 86_400.0)
 
     assert figure.value == 0
-    assert figure.high is not None and 0 < figure.high < 0.1
+    assert figure.high is not None
+    assert 0 < figure.high < 0.1
 
 
 def test_how_slow_answers_are_is_drawn_by_customer():

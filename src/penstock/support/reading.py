@@ -44,11 +44,37 @@ AT_ONCE = 1 << 20
 PACKED = 1 << 16
 
 STAFF = frozenset(
-    {"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep", "admin", "teammate"}
+    {
+        "human_agent",
+        "staff",
+        "operator",
+        "representative",
+        "employee",
+        "supervisor",
+        "advisor",
+        "human agent",
+        "rep",
+        "admin",
+        "teammate",
+    }
 )
 CUSTOMERS = frozenset(
-    {"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde", "end-user", "requester",
-     "lead"}
+    {
+        "user",
+        "customer",
+        "human",
+        "client",
+        "consumer",
+        "visitor",
+        "contact",
+        "end_user",
+        "caller",
+        "usuario",
+        "kunde",
+        "end-user",
+        "requester",
+        "lead",
+    }
 )
 BOTS = ASSISTANTS | {
     "chatbot",
