@@ -245,3 +245,33 @@ def test_a_house_without_conversations_says_so(tmp_path, monkeypatch):
 
     with pytest.raises(PenstockError, match="no conversation"):
         run("--journal", "--words")
+
+
+def test_a_gate_that_could_compare_nothing_says_so(tmp_path):
+    log = written(tmp_path / "log.jsonl", 4, seed=1)
+
+    result = run(log, "--words", "--against", log, "--gate")
+
+    assert "nothing could be compared with log.jsonl" in result.output
+
+
+def test_figures_that_cannot_be_told_are_named_with_the_reason(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text(
+        '{"id": "1", "messages": [{"role": "user", "content": "Hi"}, {"role": "bot", "content": "Hello."}]}\n'
+    )
+
+    result = run(log, "--words")
+
+    assert "could not be told:" in result.stdout
+    assert "there is no encoder" in result.stdout
+
+
+def test_a_no_that_answers_a_question_is_no_failure(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text(
+        '{"id": "1", "messages": [{"role": "user", "content": "Are you open on Sundays?"}, '
+        '{"role": "assistant", "content": "No, we are closed on Sundays."}]}\n'
+    )
+
+    assert "silent_failure" not in run(log, "--words").stdout

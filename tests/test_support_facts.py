@@ -230,3 +230,23 @@ def test_an_export_that_is_none_says_so(tmp_path):
         read_data(tmp_path / "e.json")
     with pytest.raises(BadRequest, match="cannot be read"):
         read_data(tmp_path / "none.json")
+
+
+def test_a_round_number_is_no_near_one_unless_it_is_said_to_be_about():
+    given = Given()
+    given.add_rows([Row("bookings/BK-17383", {"nights": 9, "price": 96.20})])
+
+    (wrong,) = given.check("You stay for 10 nights.")
+    assert (wrong.outcome, wrong.instead) == ("contradicted", "9")
+    (dear,) = given.check("The price is $100.")
+    assert dear.outcome == "contradicted"
+    (about,) = given.check("You stay for about 10 nights.")
+    assert about.outcome == "supported"
+
+
+def test_a_count_is_held_against_its_field_in_other_languages():
+    given = Given()
+    given.add_rows([Row("bookings/BK-1", {"nights": 8})])
+
+    for text in ("Son 9 noches.", "Cela fait 9 nuits.", "Het zijn 9 nachten.", "Es sind 9 Nächte."):
+        assert [one.outcome for one in given.check(text)] == ["contradicted"], text

@@ -13,14 +13,14 @@ from penstock.errors import BadRequest
 from penstock.support.comparing import moved
 from penstock.support.conversations import Conversation, Spoken
 from penstock.support.evaluating import Evaluation, report_of
-from penstock.support.figures import clusters_of, figure_of, worth
+from penstock.support.figures import clusters_of, figure_of, figures_of, worth
 from penstock.support.grouping import with_intents
 from penstock.support.human import agreed, drawn, read_ratings
 from penstock.support.keeping import read_kept, writing
 from penstock.support.metrics import METRICS
 from penstock.support.page import page
 from penstock.support.report import Report
-from penstock.support.returning import with_returns
+from penstock.support.returning import survival, with_returns
 from penstock.support.scored import Scored
 from penstock.support.scoring import Scorer
 from penstock.support.words import markdown
@@ -362,3 +362,21 @@ def test_what_is_wrong_most_becomes_an_experiment_that_can_be_run(tmp_path):
     assert experiment.against == "shop"
     assert "apps" in experiment.variants["rewritten"]
     assert any(case.must_contain for case in load(experiment.cases).cases)
+
+
+def test_retention_without_anybody_who_came_back_has_an_upper_end():
+    some = [Scored(id=str(n), customer=f"c{n}", started=0.0) for n in range(40)]
+
+    figure = survival("retention_7d", some, days=7, until=10 * 86_400.0)
+
+    assert figure.value == 0
+    assert figure.high is not None
+    assert 0 < figure.high < 0.1
+
+
+def test_how_slow_answers_are_is_drawn_by_customer():
+    some = [Scored(id=f"{n}", customer=f"c{n % 5}", latencies_ms=(100.0 + n % 5,)) for n in range(500)]
+
+    (figure,) = figures_of(some, until=None, only=("latency_p50",))
+
+    assert figure.units == 5

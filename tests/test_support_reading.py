@@ -430,3 +430,19 @@ def test_a_log_gives_its_first_conversation_before_it_is_read_to_its_end(tmp_pat
     assert first.id == "c0"
     assert log.names.found  # and yet nothing of the rest has been looked at
     assert Spoken(role="bot", text="It is pending.").text == first.turns[3].text
+
+
+def test_an_export_as_zendesk_makes_it_is_read(tmp_path):
+    path = tmp_path / "tickets.csv"
+    path.write_text(
+        "Ticket ID,Requester email,Author role,Comment,Created at,Satisfaction score\n"
+        "7,a@x.example,end-user,Where is my order?,2026-05-01 10:00:00 +0000,good\n"
+        "7,a@x.example,bot,It is on its way.,2026-05-01 10:00:02 +0000,good\n"
+        "7,a@x.example,admin,Let me look.,2026-05-01 10:05:00 UTC,good\n"
+    )
+
+    (one,) = open_log(path)
+
+    assert [turn.role for turn in one.turns] == ["customer", "bot", "person"]
+    assert (one.customer, one.csat) == ("a@x.example", 5.0)
+    assert one.turns[2].at == one.turns[0].at + 300

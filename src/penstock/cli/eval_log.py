@@ -582,7 +582,9 @@ def _print(report: Report, failed: Sequence[str], wanted: _Wanted) -> None:
     for beside in report.agreed:
         click.echo(f"  {show.clean(words.agreement_words(beside))}")
     if report.findings:
-        click.echo(click.style(f"\n{len(report.findings):,} findings", bold=True))
+        click.echo(
+            click.style(f"\n{len(report.findings):,} finding{'' if len(report.findings) == 1 else 's'}", bold=True)
+        )
         for finding in report.findings[:SHOWN]:
             click.echo(f"  {finding.kind}  {show.clean(words.place(finding))}: {show.clean(finding.why)}")
             if finding.text:

@@ -726,8 +726,8 @@ _UNIT_WORDS = {
 
 
 def _exact(text: str, number: Quantity) -> Quantity:
-    """A number that ends in zeros is meant as it stands, unless words say that it is rounded: $100 is not $96.20, about $100 is.
-    What is left out behind the point may be: $96 is $96.20."""
+    """A number that ends in zeros is meant as it stands, unless words say that it is rounded: 10 nights are not 9, about 10 are.
+    What is left out behind the point may be."""
     if not number.plain or _ROUGHLY.search(text[max(0, number.start - 24) : number.start]):
         return number
     return number._replace(step=min(number.step, abs(number.value / number.plain)))

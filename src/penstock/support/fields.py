@@ -48,8 +48,8 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
     "intent": ("intent", "topic", "intent_name", "category", "scenario.subflow", "scenario.flow", "subject", "reason", "queue"),
     "customer": (
         "customer", "customer_id", "user_id", "userid", "user", "contact_id", "client_id", "person", "account_id", "member_id",
-        "scenario.personal.username", "requester_id", "requester_email", "requester", "customer_email", "user_email", "contact_email",
-        "visitor_id",
+        "scenario.personal.username", "requester_id", "requester_email", "requester", "customer_email", "user_email",
+        "contact_email", "visitor_id",
     ),
     "app": ("app", "application", "bot", "bot_name", "agent_name", "service"),
     "started": ("started", "started_at", "start_time", "created", "created_at", "opened_at", "timestamp", "datetime", "date",
@@ -65,10 +65,11 @@ CONVERSATION: dict[str, tuple[str, ...]] = {  # ours -> what logs call it, the s
     "sources": ("sources", "documents", "articles", "contexts", "context", "knowledge", "policy"),
 }  # fmt: skip
 MESSAGE: dict[str, tuple[str, ...]] = {
-    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "sender_role", "part_author_type", "author", "sender", "from", "actor", "participant",
+    "role": ("role", "speaker", "author_role", "sender_type", "author_type", "sender_role", "part_author_type", "author",
+    "sender", "from", "actor", "participant",
     "who"),
-    "text": ("text", "content", "message", "body", "utterance", "said", "msg", "value", "parts", "comment", "comment_body",
-    "plain_body", "message_text", "message_body", "part_body"),
+    "text": ("text", "content", "message", "body", "utterance", "said", "msg", "value", "parts", "comment",
+    "comment_body", "plain_body", "message_text", "message_body", "part_body"),
     "question": ("question", "query", "user_input", "user_message", "prompt", "input", "customer_message"),
     "answer": ("answer", "response", "reply", "bot_response", "output", "completion", "assistant_message", "bot_message"),
     "at": ("at", "timestamp", "created_at", "created", "sent_at", "datetime", "time", "ts", "date"),
@@ -88,6 +89,7 @@ MESSAGE: dict[str, tuple[str, ...]] = {
     "hand_over": ("hand_over", "handover", "handoff", "escalated", "transferred"),
     "request": ("request_id", "message_id", "trace_id", "uuid", "id"),
 }  # fmt: skip
+_ZONE = re.compile(r"\s+(?=[-+]\d\d:?\d\d$)")  # "10:00:00 +0000"
 _SPLIT = re.compile(r"[\s\-]+")
 _SPEAKER = re.compile(
     r"^\s*(?:\[[^\]\n]{1,40}\]\s*|\(?\d{1,2}:\d\d(?::\d\d)?\)?\s*[-–]?\s*)?([^\W\d_][\w .'-]{0,39}?)\s*[:：]\s+(.*)$"
@@ -192,6 +194,7 @@ def as_time(value: Any) -> float | None:
         if _NUMBER.match(text) and "/" not in text:
             return as_time(float(text.replace(",", "."))) if text.replace(".", "").replace(",", "").isdigit() else None
         try:
+            text = _ZONE.sub("", text.replace(" UTC", "Z"))
             found = datetime.fromisoformat(text.replace("Z", "+00:00") if text.endswith("Z") else text)
         except ValueError:
             return None

@@ -88,9 +88,11 @@ def _overview(report: Report) -> str:
     there = {one.id for one in report.findings}
     rows = "".join(_row(one, people.get(one.metric, ""), there) for one in report.all.figures)
     return (
-        "<h2>Figures</h2><table><tr><th>figure</th><th class=p></th><th class=n>value</th><th class='n w'>95 % interval</th><th class=n>"
+        "<h2>Figures</h2><table><tr><th>figure</th><th class=p></th>"
+        "<th class=n>value</th><th class='n w'>95 % interval</th><th class=n>"
         "n</th>"
-        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>n</b>: what is counted; <b>from</b>: customers, or conversations, "
+        f"<th class='n w'>from</th></tr>{rows}</table><p class=dim>↓ lower is better. <b>n</b>: what is counted; <b>from</b>: "
+        f"customers, or conversations, "
         f"that it "
         f"comes from; with fewer than {FEWEST} it stands in brackets and tells nothing.</p>"
     )
@@ -103,7 +105,8 @@ def _linked(report: Report) -> frozenset[str]:
 
 def _row(figure: Figure, beside: str, there: Collection[str]) -> str:
     links = "".join(
-        f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>" for n, one in enumerate((one for one in figure.evidence if one in there), 1)
+        f" <a href='#{e(one)}' aria-label='finding {e(one)}'>{n}</a>"
+        for n, one in enumerate((one for one in figure.evidence if one in there), 1)
     )
     evidence = f"<div class=dim>see{links}</div>" if links else ""
     why = "; ".join(f"{count:,} {why}" for why, count in figure.unscored)

@@ -44,10 +44,37 @@ AT_ONCE = 1 << 20
 PACKED = 1 << 16
 
 STAFF = frozenset(
-    {"human_agent", "staff", "operator", "representative", "employee", "supervisor", "advisor", "human agent", "rep"}
+    {
+        "human_agent",
+        "staff",
+        "operator",
+        "representative",
+        "employee",
+        "supervisor",
+        "advisor",
+        "human agent",
+        "rep",
+        "admin",
+        "teammate",
+    }
 )
 CUSTOMERS = frozenset(
-    {"user", "customer", "human", "client", "consumer", "visitor", "contact", "end_user", "caller", "usuario", "kunde"}
+    {
+        "user",
+        "customer",
+        "human",
+        "client",
+        "consumer",
+        "visitor",
+        "contact",
+        "end_user",
+        "caller",
+        "usuario",
+        "kunde",
+        "end-user",
+        "requester",
+        "lead",
+    }
 )
 BOTS = ASSISTANTS | {
     "chatbot",
@@ -407,6 +434,8 @@ def _table(text: io.TextIOWrapper, log: Log) -> Rows:
         bare = "".join(part for n, part in enumerate(first.split('"')) if n % 2 == 0)
         delimiter = max(",;\t|", key=bare.count)
         heads = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        if not any(heads):
+            raise BadRequest("there is no row in it", hint="a line with the names of the columns, and a message a line")
         if not _has_words(heads, log):
             raise BadRequest(
                 f"the columns {', '.join(heads[:8])[:200]} have no text that somebody said",
@@ -661,10 +690,12 @@ def _returned(turn: Spoken) -> Sequence[Row]:
 def _csat(value: Any, log: Log) -> float | None:
     if isinstance(value, Mapping):
         value = next((value[name] for name in ("score", "rating", "csat", "value") if name in value), None)
+    low, high = log.csat_scale
     number = named.as_number(value)
+    if number is None and isinstance(value, str):  # as Zendesk has it
+        number = {"good": high, "bad": low}.get(value.strip().casefold())
     if number is None:
         return None
-    low, high = log.csat_scale
     if not low <= number <= high:
         log.problems.note(f"a CSAT is not between {low:g} and {high:g} and is left out: see --csat-scale")
         return None

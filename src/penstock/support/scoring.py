@@ -455,7 +455,9 @@ class _Look:
             return True
         people = [turn.text for turn in self.conversation.turns if turn.role == "customer"]
         thanked = bool(people) and lists_of(FOLDER, language)["thanks"].search(folded(people[-1])) is not None
-        return thanked or not any(found.group().strip(" ,?") not in _PLAIN_NO for found in failure.finditer(folded(last.text)))
+        return thanked or not any(
+            found.group().strip(" ,?") not in _PLAIN_NO for found in failure.finditer(folded(last.text))
+        )
 
 
 class _Remembering:
