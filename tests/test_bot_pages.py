@@ -45,7 +45,8 @@ class Small:
         if "cost" in said:
             return Reply("Two of them:\\n- **mugs**, red\\n- plates\\n\\nWhich?", rows=(ORDER,))
         if "rules" in said and talk.ask:
-            return Reply("These are the rules.", rows=(ORDER,), answer=replace(talk.ask("How long can books be returned?"), quoted=()))
+            found = talk.ask("How long can books be returned?")
+            return Reply("These are the rules.", rows=(ORDER,), answer=replace(found, quoted=()))
         if "returned" in said and talk.ask:
             found = talk.ask(said)
             return Reply(found.text, answer=found)
@@ -439,7 +440,9 @@ def test_few_replies_are_all_seen_at_once_on_a_phone(shop: Served, open_page: Op
     page = open_page(shop.url + path, width=390, height=844)
     say(page, "Where is my order")
 
-    assert page.locator(".quick").evaluate("one => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight")
+    assert page.locator(".quick").evaluate(
+        "one => one.scrollWidth <= one.clientWidth && one.scrollHeight <= one.clientHeight"
+    )
 
 
 def test_many_long_replies_are_a_row_that_scrolls(shop: Served, open_page: Open):

@@ -4,7 +4,9 @@ import functools
 import random
 from collections import Counter
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import shipped
@@ -330,6 +332,48 @@ def test_a_usual_value_is_not_asked_for_and_a_choice_is_offered(tmp_path: Path):
 
     assert anna.says("cancel my order").quick_replies == ("the lamp", "the book")
     assert anna.says("the book please").text.startswith('Cancel order #W125, because it is "not needed"')
+
+
+@pytest.mark.parametrize(
+    ("said", "day"),
+    [
+        ("on Friday please", lambda today: today + timedelta((4 - today.weekday() - 1) % 7 + 1)),
+        ("am Mittwoch", lambda today: today + timedelta((2 - today.weekday() - 1) % 7 + 1)),
+        ("el sábado", lambda today: today + timedelta((5 - today.weekday() - 1) % 7 + 1)),
+        ("tomorrow", lambda today: today + timedelta(1)),
+        ("4 December", lambda today: date(today.year + (today > date(today.year, 12, 4)), 12, 4)),
+        ("4 December 2031", lambda today: date(2031, 12, 4)),
+        ("2031-12-04", lambda today: date(2031, 12, 4)),
+    ],
+)
+def test_a_day_is_understood_as_people_say_it(tmp_path: Path, said: str, day):
+    @action("reads", here=True, level="guest")
+    def look_at_day(context, day: date) -> dict[str, Any]:
+        """What is free on a day."""
+        return {"free": "nothing"}
+
+    made = Scripted(
+        [Ability(look_at_day, ["what is free?"], "On {day}: {free}.", {"day": Slot("Which day?")})], embedder=shipped()
+    )
+    anna = Played(tmp_path, made)
+
+    assert anna.says("what is free?").text == "Which day?"
+    assert anna.says(said).text.startswith(f"On {day(date.today())}: nothing.")
+
+
+def test_a_day_that_was_is_not_taken_for_the_next(tmp_path: Path):
+    @action("reads", here=True, level="guest")
+    def look_at_day(context, day: date) -> dict[str, Any]:
+        """What is free on a day."""
+        return {"free": "nothing"}
+
+    made = Scripted(
+        [Ability(look_at_day, ["what is free?"], "On {day}: {free}.", {"day": Slot("Which day?")})], embedder=shipped()
+    )
+    anna = Played(tmp_path, made)
+    anna.says("what is free?")
+
+    assert "nothing" not in anna.says("last friday").text
 
 
 def test_abilities_that_nobody_could_talk_about_are_refused():

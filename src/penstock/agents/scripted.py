@@ -999,4 +999,4 @@ def _chosen(said: str, values: Sequence[Sequence[Any]]) -> list[Any]:
     if best and len(leading) == 1:
         return leading
     places = [ordinal[word] for word in words if word in ordinal]
-    return [values[places[0]][1]] if len(places) == 1 and -1 <= places[0] < len(values) else []
+    return [values[places[0]][1]] if values and len(places) == 1 and places[0] < len(values) else []

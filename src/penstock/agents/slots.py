@@ -37,6 +37,15 @@ _DAYS: Final = {
     "oggi": 0,
     "domani": 1,
 }
+_WEEKDAYS: Final = [  # from Monday on, without accents
+    "monday|montag|lunes|lundi|lunedi|segunda-feira|maandag",
+    "tuesday|dienstag|martes|mardi|martedi|terca-feira|dinsdag",
+    "wednesday|mittwoch|miercoles|mercredi|mercoledi|quarta-feira|woensdag",
+    "thursday|donnerstag|jueves|jeudi|giovedi|quinta-feira|donderdag",
+    "friday|freitag|viernes|vendredi|venerdi|sexta-feira|vrijdag",
+    "saturday|samstag|sonnabend|sabado|samedi|sabato|zaterdag",
+    "sunday|sonntag|domingo|dimanche|domenica|zondag",
+]
 
 
 class Heard(NamedTuple):
@@ -203,18 +212,24 @@ def _digits(text: str) -> list[str]:
 def _day(heard: Heard) -> Any:
     from penstock.text.quantities import dates
 
-    said = folded(heard.text)
+    said, today = folded(heard.text), date.today()
     written = [tuple(map(int, one)) for one in re.findall(r"\b(\d{4})-(\d\d)-(\d\d)\b", said)]
-    written = written or [one[:3] for one in dates(heard.text[:4_000]) if all(one[:3])]
-    found = [day for one in written if (day := _iso(*one))]
+    written = written or [one[:3] for one in dates(heard.text[:4_000]) if all(one[1:3])]
+    found = [day for year, *rest in written if (day := _iso(year, *rest) if year else _coming(*rest))]
     if not found:
-        today = date.today()
-        found = [
-            (today + timedelta(days=days)).isoformat()
-            for word, days in _DAYS.items()
-            if re.search(rf"\b{word}\b", said)
-        ]
+        ahead = [days for word, days in _DAYS.items() if re.search(rf"\b{word}\b", said)]
+        for n, names in enumerate(_WEEKDAYS):
+            if re.search(rf"(?<!\blast )\b(?:{names})\b", said):
+                ahead.append((n - today.weekday() - 1) % 7 + 1)  # the next one: today is called so
+        found = [(today + timedelta(days=days)).isoformat() for days in ahead]
     return _one_of(found)
+
+
+def _coming(month: int, day: int) -> str:
+    """The next such day, from today on; "" for one that never comes."""
+    today = date.today()
+    years = range(today.year, today.year + 9)  # 29 February may be that far away
+    return next((found for year in years if (found := _iso(year, month, day)) >= today.isoformat()), "")
 
 
 def _iso(year: int, month: int, day: int) -> str:
