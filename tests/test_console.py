@@ -100,7 +100,15 @@ def addresses(served: Served) -> dict[str, str]:
     number = client.get("/api/requests").json()["requests"][0]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run, log = (served.house.runs.latest(kind)[0].id for kind in ("evaluation", "support"))
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run, "log": log}
+    names = {
+        "id": number,
+        "name": "handbook",
+        "document": document,
+        "policy": "default",
+        "app": "helper",
+        "run": run,
+        "log": log,
+    }
     of_bots = {"app": "clerk", "id": served.house.requests_of("clerk").latest(limit=1)[0].id}
     return {page.path: page.path.format(**names | (of_bots if "/actions" in page.path else {})) for page in door.PAGES}
 
@@ -127,7 +135,16 @@ def test_every_page_and_both_of_its_twins_are_for_those_whom_it_is_for(office: S
 
 
 def test_every_form_is_for_those_whom_it_is_for_and_for_no_other_site(office: Served):
-    values = {"name": "x", "version": "v1", "item": "i", "reply": "r", "batch": "b", "policy": "default", "run": "x", "log": "x"}
+    values = {
+        "name": "x",
+        "version": "v1",
+        "item": "i",
+        "reply": "r",
+        "batch": "b",
+        "policy": "default",
+        "run": "x",
+        "log": "x",
+    }
     clerk, boss = Visitor(office, KEYS["clerk"]), Visitor(office, KEYS["boss"])
     for action in door.ACTIONS:
         path = action.path.format(**values)

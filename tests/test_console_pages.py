@@ -107,7 +107,15 @@ def addresses(served: Served) -> list[str]:
     number = client.get("/api/requests").json()["requests"][-1]["id"]
     document = client.get("/api/collections/handbook/documents").json()["documents"][0]["id"]
     run, log = (served.house.runs.latest(kind)[0].id for kind in ("evaluation", "support"))
-    names = {"id": number, "name": "handbook", "document": document, "policy": "default", "app": "helper", "run": run, "log": log}
+    names = {
+        "id": number,
+        "name": "handbook",
+        "document": document,
+        "policy": "default",
+        "app": "helper",
+        "run": run,
+        "log": log,
+    }
     request = served.house.requests_of("clerk").latest(limit=1)[0].id
     of_bots = [page.path.format(app="clerk", id=request) for page in door.PAGES if "/actions" in page.path]
     others = [page.path.format(**names) for page in door.PAGES if "/actions" not in page.path]

@@ -682,7 +682,9 @@ def test_a_newcomer_is_told_whom_to_be_and_what_to_ask(tmp_path: Path):
         said = "".join(iter(process.stdout.readline, "Ctrl-C stops.\n"))
         process.terminate()
         told = process.communicate(timeout=60)[1]
-    named = re.search(r"sign in as (\S+) \(codes are written to (.+)\), or with the name (.+) and the postcode (.+)\.", told)
+    named = re.search(
+        r"sign in as (\S+) \(codes are written to (.+)\), or with the name (.+) and the postcode (.+)\.", told
+    )
 
     assert named, told
     assert f"curl {address}/v1/chat/completions" in said

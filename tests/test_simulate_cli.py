@@ -22,7 +22,8 @@ from penstock.config import load
 
 GOALS = [
     {
-        "id": "status", "wants": "To know where order #W124 is.", "opening": ["Where is my order #W124?", "What is the state of my order #W124?"],
+        "id": "status", "wants": "To know where order #W124 is.",
+        "opening": ["Where is my order #W124?", "What is the state of my order #W124?"],
         "facts": {"order": "#W124"}, "done": "is sent", "reached": {"says": ["#W124 is sent"]},
     },
     {
@@ -195,8 +196,10 @@ def test_a_model_plays_the_customers_and_the_script_stands_in_for_it(folder: Pat
     lines = [json.loads(line) for line in (folder / "played.jsonl").read_text().splitlines()]
     assert {line["metadata"]["played_by"] for line in lines} == {"player"}
 
-    alone = run(folder, "shop", "--goals", str(folder / "goals.jsonl"), "--n", "3", "--model", "player", "--moods", "polite", "--json",
-                "--out", str(folder / "alone.jsonl"))  # fmt: skip
+    alone = run(
+        folder, "shop", "--goals", str(folder / "goals.jsonl"), "--n", "3", "--model", "player", "--moods", "polite", "--json",
+        "--out", str(folder / "alone.jsonl"),
+    )  # fmt: skip
     lines = [json.loads(line) for line in (folder / "alone.jsonl").read_text().splitlines()]
     assert json.loads(alone.stdout)["reached"]["share"] == 1.0, json.dumps(lines, indent=1)
     assert {line["metadata"]["played_by"] for line in lines} == {"script"}

@@ -213,7 +213,9 @@ class Conversations:
         )
         for number, owner, _, about, title, created, changed in rows:
             turns = self._turns(number)
-            yield Conversation(Kept(number, self._opened(title, number), about, created, changed, len(turns)), owner, turns)
+            yield Conversation(
+                Kept(number, self._opened(title, number), about, created, changed, len(turns)), owner, turns
+            )
 
     def change(self, caller: Caller, number: str, turn: str, answer: Mapping[str, Any]) -> None:
         """Another answer in place of one. Raises NotFound."""

@@ -42,7 +42,9 @@ class Reply:
     summary: str = ""  # for that person: who, what was wanted, what was done, what is open
     over: bool = False  # the conversation has come to its end
     fixed: tuple[str, ...] = ()  # words of its author, whose numbers need no row: "returns take 30 days"
-    then: tuple[tuple[str, Mapping[str, Any]], ...] | None = None  # abilities and arguments, in place of what is to be done
+    then: tuple[tuple[str, Mapping[str, Any]], ...] | None = (
+        None  # abilities and arguments, in place of what is to be done
+    )
 
 
 @dataclass(slots=True)
@@ -68,7 +70,9 @@ class Talk:
     )
     people: bool = False  # whether there are people who can take over
     handed_over: int = 0  # how often a person was to
-    run: Callable[[Coroutine[Any, Any, Any]], Any] | None = None  # has something done where models are asked, and waits for it
+    run: Callable[[Coroutine[Any, Any, Any]], Any] | None = (
+        None  # has something done where models are asked, and waits for it
+    )
     record: Record | None = None  # what the message takes
 
 

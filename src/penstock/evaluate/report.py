@@ -153,7 +153,8 @@ def compared_markdown(comparison: Comparison) -> str:
 def _moved(one: Moved, first: str, second: str) -> list[str]:
     head = f"- `{_code(one.case.id)}` {one.first:.3g} → {one.second:.3g}: {plain_md(_cut(one.case.question))}"
     said = [
-        f"  - {plain_md(name)}: {plain_md(_cut(reply.text))}" for name, reply in zip((first, second), one.replies, strict=True)
+        f"  - {plain_md(name)}: {plain_md(_cut(reply.text))}"
+        for name, reply in zip((first, second), one.replies, strict=True)
     ]
     return [head, *said]
 

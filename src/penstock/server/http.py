@@ -34,7 +34,9 @@ class Request:
     name: str = field(default_factory=new_id)  # which its row in the journal has too, and its answer in x-request-id
     tags: tuple[str, ...] = ()
     path_values: dict[str, str] = field(default_factory=dict)
-    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # of a form: field -> name of the file, what is in it
+    files: dict[str, tuple[str, bytes]] = field(
+        default_factory=dict
+    )  # of a form: field -> name of the file, what is in it
     _headers: dict[str, str] = field(default_factory=dict)
     _raw: dict[bytes, bytes] | None = None
 
