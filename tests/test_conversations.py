@@ -286,7 +286,7 @@ def test_questions_to_offer_come_with_what_can_be_asked(office: Served):
     assert found["collections"][0]["questions"] == ["When do refunds arrive?"]
     helper, quiet = found["apps"]
     assert helper == {
-        "name": "helper", "documents": "handbook", "questions": ["Is the shop open on Sundays?"], "history": True,
+        "name": "helper", "documents": "handbook", "questions": ["Is the shop open on Sundays?"], "history": True, "bot": False,
     }  # fmt: skip
     assert quiet["history"] is False
 
