@@ -196,3 +196,19 @@ def test_threads_that_write_at_once_take_turns(tmp_path: Path):
     assert database.read("select count(*) from t")[0][0] == 24 * 30
     assert max(waited) < (time.perf_counter() - began) / 2
     database.close()
+
+
+def test_what_need_not_wait_for_the_disk_is_there_at_once_and_the_next_write_waits_again(tmp_path: Path):
+    database = Database(tmp_path / "a.db")
+    with database.write() as w:
+        w.execute("create table t (n integer)")
+
+    with database.write(synced=False) as w:
+        w.execute("insert into t values (1)")
+        assert w.execute("pragma synchronous").fetchone() == (1,)
+    with pytest.raises(ZeroDivisionError), database.write(synced=False) as w:
+        w.execute("insert into t values (1 / ?)", (1 / 0,))
+
+    assert Database(tmp_path / "a.db").read("select n from t") == [(1,)]
+    with database.write() as w:
+        assert w.execute("pragma synchronous").fetchone() == (2,)

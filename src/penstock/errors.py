@@ -219,7 +219,7 @@ class ToolStopped(ToolFailed):
 
     code = "tool_stopped"
 
-    def __init__(self, message: str, *, limit: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, limit: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.limit = limit
 

@@ -202,7 +202,7 @@ class KeptTalks:
             raise _full()
         words = self._sealed(kept.words(), kept.id)
         turn = self._sealed({"text": said.text, "reply": said.reply}, kept.id)
-        with self._database.write() as w:
+        with self._database.write(synced=bool(kept.waiting)) as w:  # a bot that fell silent stays so
             self._keep(w, kept, words, now)
             w.execute(
                 "insert into talk_turns values (?, ?, ?, ?, ?)",

@@ -222,8 +222,9 @@ class ActionRequests:
         looked: _Look | None = None
         if found.facts and not found.here and not self._by_key(self._database.read, person, conversation, key):
             looked = self._look(found, context, read)  # it may take long, so it comes before the transaction
+        only_asked = found.effect == "reads" or found.confirms  # nothing is changed by it yet
         with self._at(number):
-            with self._database.write() as w:
+            with self._database.write(synced=not only_asked) as w:
                 self._sweep(w)
                 if row := self._by_key(_rows(w), person, conversation, key):
                     self._check_same(row, found, read)
@@ -290,7 +291,7 @@ class ActionRequests:
         """
         self._ready()
         token, now = secrets.token_urlsafe(32), time.time()
-        with self._database.write() as w:
+        with self._database.write(synced=False) as w:
             self._sweep(w)
             row = self._own(_rows(w), person, conversation, id)
             if row.state not in ("proposed", "read_back") or not row.confirms or self._is_due(row, now):
@@ -390,7 +391,7 @@ class ActionRequests:
             return _NOBODY_KNOWS
 
     def _end(self, row: _Row, state: State, *, result: Any = None, reason: str = "", why: str = "") -> None:
-        with self._database.write() as w:
+        with self._database.write(synced=row.effect == "writes") as w:
             now = self._select(_rows(w), "id = ?", (row.id,))
             if now and now[0].steps == row.steps:  # it may have been erased, or its end be known already
                 self._step(w, now[0], state, "house", result=result, reason=reason, why=why)

@@ -48,7 +48,7 @@ class Tries:
         now, mark = time.time(), secrets.token_hex(16)
         named = [(self._digest(limit.who), limit) for limit in limits]
         self._ready()
-        with self._database.write() as w:
+        with self._database.write(synced=False) as w:
             w.execute("delete from tries where at < ? or at > ?", (now - LONGEST_S, now + LONGEST_S))
             for who, limit in named:  # a clock that goes back frees nobody
                 sql = "select count(*) from tries where who = ? and at > ?"
@@ -59,7 +59,7 @@ class Tries:
 
     def forgive(self, mark: str) -> None:
         """It was right, and counts for nobody."""
-        with self._database.write() as w:
+        with self._database.write(synced=False) as w:
             w.execute("delete from tries where mark = ?", (mark,))
 
     def _digest(self, who: str) -> bytes:

@@ -67,14 +67,14 @@ async def propose(request: Request, house: House) -> Response:
     """
     body = await request.json()
     action, arguments = body.get("action"), body.get("arguments", {})
-    if not isinstance(action, str) or not action:
-        raise BadRequest("'action' must name an action")
-    if not isinstance(arguments, dict):
-        raise BadRequest("'arguments' must be an object")
     key = request.headers.get(KEY, "")
 
     def asked() -> Response:
         who = _who(request, house)
+        if not isinstance(action, str) or not action:
+            raise BadRequest("'action' must name an action")
+        if not isinstance(arguments, dict):
+            raise BadRequest("'arguments' must be an object")
         found = who.requests.propose(who.person, who.conversation, action, arguments, key=key, by="person")
         return json_response(_plain(found), 200 if found.is_over else 202)
 
@@ -95,11 +95,11 @@ async def read_back(request: Request, house: House) -> Response:
 async def confirm(request: Request, house: House) -> Response:
     """The person agrees: `{"token": …}`, as `read-back` gave it. It is done, once; with the same token the result comes again."""
     token = (await request.json()).get("token")
-    if not isinstance(token, str) or not token:
-        raise BadRequest("'token' must be the one that came with what was read back")
 
     def confirmed() -> Response:
         who, number = _who(request, house), request.path_values["request"]
+        if not isinstance(token, str) or not token:
+            raise BadRequest("'token' must be the one that came with what was read back")
         return json_response(_plain(who.requests.confirm(who.person, who.conversation, number, token)))
 
     return await asyncio.to_thread(confirmed)

@@ -122,14 +122,20 @@ class Database:
             connection.execute("commit")
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it, or nothing when an exception leaves the block."""
+    def write(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it, or nothing when an exception leaves the block.
+
+        synced: whether it waits for the disk. What does not outlives the end of the process all the same, and a power cut once
+        anything is written after it that is synced: for what can be said or asked again.
+        """
         connection = self._connection()
         # SQLite's own waiting is sleeping and looking again: of many threads some would sleep until they give up
         if not self._turn.acquire(timeout=BUSY_S):
             raise Conflict(f"{self.path} is busy: this process has been writing for {BUSY_S:.0f} s")
         try:
             with self.errors():
+                if not synced:
+                    connection.execute("pragma synchronous = normal")
                 connection.execute("begin immediate")
                 try:
                     yield connection
@@ -139,6 +145,8 @@ class Database:
                         connection.execute("rollback")
                     raise
         finally:
+            if not synced:
+                connection.execute("pragma synchronous = full")
             self._turn.release()
 
     @contextmanager

@@ -73,6 +73,7 @@ SHAPES: Final[dict[Kind, _Shape]] = {
     "review.exported": _Shape(API_ACTIVITY, 2, "Read"),
     "request.blocked": _Shape(API_ACTIVITY, 99, "Block", 3),
     "vault.read": _Shape(API_ACTIVITY, 2, "Read", 2),
+    "log.read": _Shape(API_ACTIVITY, 2, "Read", 2),
     "journal.read": _Shape(API_ACTIVITY, 2, "Read", 2),
     "audit.exported": _Shape(API_ACTIVITY, 2, "Read"),
 }
