@@ -254,7 +254,8 @@ class Facts:
             said += f"\n{exchange.said}"
             reply, around = exchange.reply, f"{said}\n{exchange.reply}"
             named = [one for one in products if one.name.casefold() in around.casefold()]
-            found += [f"amount {one}" for one in self._amounts(reply) if not self._stands(one, orders, named, customer)]
+            strange = [one for one in self._amounts(reply) if not self._stands(one, orders, named, customer)]
+            found += [f"amount {one} in: {reply[:300]}" for one in strange]
             own = {one.number for one in orders}
             found += [
                 f"order {one}" for one in self._seen(NUMBER, reply, "order") if one not in own and one not in said
@@ -306,10 +307,7 @@ class Facts:
             amount == abs(one - other) for product in named for one in _prices(product) for other in _prices(product)
         ):
             return True
-        if customer and amount in {method.balance for method in customer.payment_methods}:
-            return True
-        now = self.shop.customer(customer.id) if customer else None
-        if now and amount in {method.balance for method in now.payment_methods}:
+        if customer and amount in self._balances(customer):
             return True
         for order in orders:
             items = [one.price for one in order.items]
@@ -321,6 +319,25 @@ class Facts:
             if any(amount == abs(price - item.price) for item in order.items for price in self._of(item.product)):
                 return True
         return False
+
+    def _balances(self, customer: Customer) -> set[Decimal]:
+        """What the customer's gift cards had at any time: what they began with, less some of what was paid with them since."""
+        before = self.before[customer.id]
+        found: set[Decimal] = set()
+        for method in customer.payment_methods:
+            if method.balance is None:
+                continue
+            known = Counter(one for order in before for one in order.payments if one.method == method.id)
+            now = Counter(
+                one for order in self.shop.orders(customer.id) for one in order.payments if one.method == method.id
+            )
+            since = [one.amount for one in (now - known).elements()][:10]
+            found |= {
+                method.balance - sum(some, Decimal(0))
+                for n in range(len(since) + 1)
+                for some in itertools.combinations(since, n)
+            }
+        return found
 
     def _of(self, product: str) -> list[Decimal]:
         found = self.shop.product(product)
