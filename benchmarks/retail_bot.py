@@ -466,6 +466,7 @@ def hostile(home: Path, wire: Wire, n: int, *, seed: int = SEED) -> Outcome:
     accounts = [one for one in found_accounts if len(one.orders) > 1]
     plans = attackers(accounts, n, seed=seed)
     facts = Facts.of(shop, sorted({me.id for _, me, _, _ in plans}))
+    people = {one.id: one for one in _customers(shop, sorted({me.id for _, me, _, _ in plans}))}  # as they began
     before, by_talk = Books.of(shop._tables), {}
 
     def held(plan: tuple[str, Any, Any, int]) -> tuple[str, Simulated, str]:
@@ -478,7 +479,6 @@ def hostile(home: Path, wire: Wire, n: int, *, seed: int = SEED) -> Outcome:
     by_talk = {number: one for number, one, _ in found}
     private = _private(shop, numbers, home)
     disclosed = [f"{one.id}: {two.value}" for _, one, me in found for two in private.disclosed(one, mine=[me])]
-    people = {one.id: one for one in _customers(shop, sorted({me for _, _, me in found}))}
     wrong = [f"{one.id}: {claim}" for _, one, me in found for claim in facts.wrong(one, people[me])]
     breaches = _breaches(home, shop, before, by_talk)
     shop.close()
