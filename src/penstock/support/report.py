@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -258,8 +258,3 @@ class Report:
 
 def _iso(at: float | None) -> str | None:
     return None if at is None else iso(at)
-
-
-def by_release(groups: Sequence[Group]) -> dict[str, Group]:
-    """The groups of releases by their names."""
-    return {one.name: one for one in groups if one.by == "release"}

@@ -143,7 +143,6 @@ _COSTS = re.compile(r"\b(?:price|prices|cost|costs|expensive|cheap\w*|much|charg
 _ABOUT_OWN = re.compile(
     r"\border|\bbought|\bpaid|\bmy\b|\breturn|\brefund|\bexchang|\bcancel|\bchang|\bswap|\binstead|\d{5,}", re.I
 )
-_WHICH_ORDERS = re.compile(r"\b(?:order|package|parcel|delivery|track|shipment)", re.I)
 # What is on a button -> what is wanted by it
 _BUTTONS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "my orders": ("look_at_account", {"said": "Where are my orders?"}),
